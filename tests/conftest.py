@@ -1,0 +1,99 @@
+"""What many tests need: the parity material, the published checkpoint rebuilt by seed, small networks."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from xmem_infer.model.network import XMem
+from xmem_infer.model.sizes import NetworkSizes, TrunkSizes
+from xmem_infer.weights.build import build_network
+
+PARITY = Path(__file__).parent / "data" / "parity"
+
+
+def _load_parity():
+    spec = importlib.util.spec_from_file_location("parity", PARITY / "parity.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+parity = _load_parity()
+
+
+@pytest.fixture(scope="session")
+def cases():
+    return json.loads((PARITY / "cases.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """golden("long_term") -> the arrays of that case."""
+    return lambda name: np.load(PARITY / f"golden_{name}.npz")
+
+
+@pytest.fixture(scope="session")
+def published_state():
+    """published_state(seed=0, ...) -> a state dict of tensors in the published layout."""
+
+    def build(**options):
+        state = parity.make_checkpoint(**options)
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in state.items()}
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_clip():
+    return parity.make_clip
+
+
+@pytest.fixture(autouse=True)
+def _restore_torch_globals():
+    """A test that leaves a grad mode, a thread count or a default dtype behind fails here, not in its neighbour."""
+    before = torch.is_grad_enabled(), torch.get_num_threads(), torch.get_default_dtype()
+    yield
+    after = torch.is_grad_enabled(), torch.get_num_threads(), torch.get_default_dtype()
+    torch.set_grad_enabled(before[0])
+    torch.set_num_threads(before[1])
+    assert after == before
+
+
+TINY = NetworkSizes(
+    key_trunk=TrunkSizes(False, (1, 1, 1), (8, 16, 32)),
+    value_trunk=TrunkSizes(False, (1, 1, 1), (8, 16, 32)),
+    key_dim=16,
+    value_dim=32,
+    hidden_dim=8,
+    decoder=(32, 16, 16),
+    sensory_dim=16,
+    skip_kernel=1,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_network():
+    """A small network with seeded random weights: real arithmetic in milliseconds, masks without meaning."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return XMem(TINY).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_network, tmp_path_factory):
+    """The small network as a checkpoint file."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    # Another test may have prepared the network, channels last.
+    save_file({name: value.contiguous() for name, value in tiny_network.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def parity_network(published_state):
+    """The published network, full size, weights by seed (seed 0, pred_bias -1)."""
+    return build_network(published_state(seed=0, pred_bias=-1.0), Path("parity"))

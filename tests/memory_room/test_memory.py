@@ -1,0 +1,176 @@
+import pytest
+import torch
+from reference import ReferenceMemory
+
+from xmem_infer.config import LateObjects, MemoryConfig
+from xmem_infer.memory.manager import Memory
+from xmem_infer.types import KeyFeatures
+
+C_K, C_V, HEIGHT, WIDTH = 6, 4, 2, 3
+TOKENS = HEIGHT * WIDTH
+
+
+class Scene:
+    """Random features in both layouts: (1, C, h, w) for the memory, rows of tokens for its twin."""
+
+    def __init__(self, seed):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def features(self):
+        def draw(channels):
+            return torch.randn(1, channels, HEIGHT, WIDTH, generator=self.generator, dtype=torch.float64)
+
+        empty = torch.empty(0)
+        return KeyFeatures(draw(C_K), draw(1).square() + 1, draw(C_K).sigmoid(), empty, empty, empty)
+
+    def value(self, objects):
+        shape = (1, objects, C_V, HEIGHT, WIDTH)
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64)
+
+
+def rows(x):
+    return x.flatten(-2).transpose(-1, -2)
+
+
+def small(**changes):
+    settings = {
+        "min_working_frames": 2,
+        "max_working_frames": 4,
+        "num_prototypes": 5,
+        "max_long_term_tokens": 17,
+        # Every token read by every query: usages are distinct, so that the choice of prototypes is too.
+        "top_k": 100,
+    }
+    return MemoryConfig(**{**settings, **changes})
+
+
+def memory_and_twin(config):
+    like = torch.empty(0, dtype=torch.float64)
+    twin = ReferenceMemory(
+        config.top_k,
+        config.min_working_frames,
+        config.max_working_frames,
+        config.num_prototypes,
+        config.max_long_term_tokens,
+    )
+    return Memory(config, C_K, C_V, TOKENS, like), twin
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("births", "changes"),
+    [
+        ({0: 2}, {}),
+        ({0: 1, 3: 1}, {}),
+        ({0: 2, 1: 1, 5: 2, 9: 1}, {}),
+        ({0: 1, 6: 1}, {"min_working_frames": 1, "max_working_frames": 3}),
+        ({0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1}, {"max_long_term_tokens": 30}),
+        ({0: 1, 4: 1}, {"num_prototypes": 9, "max_long_term_tokens": 10}),
+        ({0: 1, 4: 1, 7: 2}, {"max_working_frames": 40, "top_k": 3}),
+    ],
+)
+def test_memory_is_its_slow_twin(seed, births, changes):
+    """Several buckets, consolidation and eviction: what is read is what the specification's lists give."""
+    config = small(**changes)
+    memory, twin = memory_and_twin(config)
+    scene, objects = Scene(seed), 0
+    for frame in range(24):
+        features = scene.features()
+        if frame:
+            expected = twin.read(rows(features.key[0]), rows(features.selection[0]))
+            found = rows(memory.read(features)[0])
+            torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-7)
+        objects += births.get(frame, 0)
+        value = scene.value(objects)
+        memory.add(features, value)
+        values = {index: rows(value[0, index]) for index in range(objects)}
+        twin.add(rows(features.key[0]), rows(features.shrinkage[0])[:, 0], rows(features.selection[0]), values)
+        assert memory.long_term_tokens == len(twin.long_term)
+        assert memory.working_tokens == TOKENS * len(twin.working)
+    assert memory.long_term_tokens <= config.max_long_term_tokens
+
+
+def run(memory, scene, frames, objects=1):
+    for _ in range(frames):
+        features = scene.features()
+        if memory.objects:
+            assert memory.read(features).isfinite().all()
+        memory.add(features, scene.value(objects))
+
+
+def test_buffers_never_move_once_a_video_is_under_way():
+    memory, _ = memory_and_twin(small())
+    scene = Scene(0)
+    run(memory, scene, 2)
+    addresses = memory.store.key.data_ptr(), memory.store.buckets[0].value.data_ptr()
+    run(memory, scene, 60)
+    assert (memory.store.key.data_ptr(), memory.store.buckets[0].value.data_ptr()) == addresses
+
+
+def test_without_long_term_memory_every_frame_is_kept():
+    memory, _ = memory_and_twin(small(long_term=False))
+    run(memory, Scene(0), 30)
+    assert (memory.working_tokens, memory.long_term_tokens) == (30 * TOKENS, 0)
+
+
+def test_eviction_at_exactly_the_limit_evicts_nothing():
+    # k = 0 crashes the published code. Limit = 15 - 5 = 10 = two consolidations of 5.
+    memory, _ = memory_and_twin(small(max_long_term_tokens=15))
+    scene, seen = Scene(0), []
+    for _ in range(14):
+        run(memory, scene, 1)
+        seen.append(memory.long_term_tokens)
+    assert seen[:9] == [0, 0, 0, 5, 5, 10, 10, 15, 15]  # at 10 nothing is evicted
+    assert max(seen) == 15
+
+
+def test_published_pairing_survives_eviction_with_several_buckets():
+    memory, _ = memory_and_twin(small(late_objects=LateObjects.published))
+    scene = Scene(1)
+    run(memory, scene, 3, objects=1)
+    run(memory, scene, 4, objects=2)
+    run(memory, scene, 30, objects=3)
+    assert memory.long_term_tokens <= 17
+
+
+def test_a_late_object_keeps_the_only_mask_its_user_gave():
+    """Its birth frame stays in working memory when others leave; in the published pairing it does not."""
+    memory, _ = memory_and_twin(small())
+    scene = Scene(0)
+    run(memory, scene, 1, objects=1)
+    birth, value = scene.features(), scene.value(2)
+    memory.add(birth, value)
+    run(memory, scene, 40, objects=2)
+    key = rows(birth.key[0])
+    held = [row for row in memory.store.filled().tolist() if (memory.store.key[row] == key[0]).all()]
+    assert memory.store.working.start <= held[-1] < memory.store.working.stop
+    assert torch.equal(memory.store.buckets[1].value[0, held[-1]], rows(value[0, 1])[0])
+
+
+def test_many_late_objects_do_not_grow_memory_without_bound():
+    memory, _ = memory_and_twin(small())
+    scene = Scene(0)
+    for objects in range(1, 30):
+        run(memory, scene, 1, objects)
+    assert memory.working_tokens <= (2 * memory.config.max_working_frames + 1) * TOKENS
+
+
+def test_removed_objects_leave_the_others_untouched():
+    memory, _ = memory_and_twin(small())
+    scene = Scene(0)
+    run(memory, scene, 2, objects=2)
+    run(memory, scene, 3, objects=3)
+    query = scene.features()
+    before = memory.read(query)
+    memory.remove(0)
+    torch.testing.assert_close(memory.read(query), before[:, 1:])
+    memory.remove(1)
+    torch.testing.assert_close(memory.read(query), before[:, 1:2])
+    memory.remove(0)
+    assert (memory.objects, memory.buckets) == (0, 0)
+
+
+def test_slots_outside_memory_are_refused():
+    memory, _ = memory_and_twin(small())
+    with pytest.raises(IndexError, match="slot"):
+        memory.remove(0)

@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from xmem_infer.config import Device, Precision
+from xmem_infer.errors import EnvironmentFault, UsageError
+from xmem_infer.model.network import XMem
+from xmem_infer.runtime.device import choose_device
+from xmem_infer.runtime.limits import explain_out_of_memory, thread_count
+from xmem_infer.runtime.precision import candidates, check_precision, choose_precision, precision_context
+from xmem_infer.runtime.prepare import prepare
+
+CPU = torch.device("cpu")
+
+
+def test_tf32_is_refused_on_the_cpu():
+    with pytest.raises(UsageError, match=r"tf32.*NVIDIA.*cpu"):
+        check_precision(Precision.tf32, CPU)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_is_refused_where_there_is_none():
+    with pytest.raises(UsageError, match="no CUDA device"):
+        choose_device(Device.cuda)
+    assert choose_device(Device.auto) == CPU
+
+
+def test_auto_takes_the_first_candidate_that_is_finite(tiny_network):
+    precision, reason = choose_precision(Precision.auto, prepare(tiny_network, CPU))
+    assert precision is candidates(CPU)[0]
+    assert "auto" in reason
+
+
+def test_auto_refuses_weights_that_overflow_everywhere(tiny_network):
+    broken = XMem(tiny_network.sizes)
+    broken.load_state_dict(tiny_network.state_dict())
+    with torch.no_grad():
+        broken.key_encoder.trunk.conv1.weight.fill_(3e38)
+    with pytest.raises(UsageError, match=r"non-finite.*fp32"):
+        choose_precision(Precision.auto, prepare(broken, CPU))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [(Precision.fp32, torch.float32), (Precision.bf16, torch.bfloat16)])
+def test_autocast_is_applied_and_left(precision, dtype):
+    a = torch.ones(4, 4)
+    with precision_context(precision, CPU):
+        assert (a @ a).dtype == dtype
+    assert (a @ a).dtype == torch.float32
+
+
+def test_keys_and_probabilities_stay_float32_under_autocast(tiny_network):
+    image = torch.randn(1, 3, 32, 32)
+    with torch.no_grad(), precision_context(Precision.bf16, CPU):
+        features = tiny_network.encode_key(image)
+        value, sensory = tiny_network.encode_value(
+            image, features.f16, torch.zeros(1, 1, 8, 2, 2), torch.rand(1, 1, 32, 32), True
+        )
+        sensory, _, prob = tiny_network.segment(features, value.float(), sensory, True)
+    assert features.f16.dtype == torch.bfloat16
+    assert {x.dtype for x in (features.key, features.shrinkage, features.selection, sensory, prob)} == {torch.float32}
+
+
+def test_threads_are_restored():
+    before = torch.get_num_threads()
+    with thread_count(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_out_of_memory_names_the_settings_that_help():
+    with pytest.raises(EnvironmentFault, match=r"frame 00007.*data\.size"), explain_out_of_memory("00007"):
+        torch.empty(2**60)  # more than any machine has
+    with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory("00007"):
+        torch.ones(2, 3) @ torch.ones(2, 3)

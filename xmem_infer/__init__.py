@@ -1,0 +1,36 @@
+"""Video object segmentation you can rely on: XMem inference, frame by frame, in flat memory.
+
+    from xmem_infer import Segmenter
+
+    segmenter = Segmenter.from_weights("weights/XMem.pth")
+    for result in segmenter.segment("video.mp4", mask="first_frame.png"):
+        result.labels  # (H, W) uint8
+
+Names are imported when first used: reading a mask or scoring a folder must not wait for torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Segmenter": "pipeline",
+    "FrameResult": "results",
+    "Engine": "engine.engine",
+    "prepare": "runtime.prepare",
+    "load_network": "weights.build",
+    **dict.fromkeys(("DataConfig", "EvalConfig", "MemoryConfig", "OutputConfig", "RuntimeConfig"), "config"),
+    **dict.fromkeys(("Frame", "LabelMask", "ObjectConfidence"), "types"),
+    **dict.fromkeys(("EnvironmentFault", "UsageError", "VideoError", "WeightsError", "XMemInferError"), "errors"),
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

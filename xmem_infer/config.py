@@ -1,0 +1,221 @@
+"""Every setting, typed. YAML in `configs/` is merged on these; library users build them directly.
+
+Not frozen, because Hydra's group overrides fail on frozen schemas. Choices are enums, because OmegaConf
+refuses `Literal`; their names are what stands on the command line.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from .errors import UsageError
+
+
+class OnCorrupt(Enum):
+    fail = "fail"
+    warn = "warn"
+
+
+class MaskPolicy(Enum):
+    auto = "auto"
+    first = "first"
+    all = "all"
+
+
+class LateObjects(Enum):
+    aligned = "aligned"
+    published = "published"
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class GradMode(Enum):
+    set_grad_enabled = "set_grad_enabled"
+    no_grad = "no_grad"
+    inference_mode = "inference_mode"
+    enable_grad = "enable_grad"
+    enable_grad_detached = "enable_grad_detached"
+
+
+class Layout(Enum):
+    davis = "davis"  # {JPEGImages,Annotations}/480p/<video>, videos named in a list
+    ytvos = "ytvos"  # all_frames/<split>_all_frames/JPEGImages/<video>, <split>/Annotations/<video>, meta.json
+    folders = "folders"  # {JPEGImages,Annotations}/<video>
+
+
+class GivenMasks(Enum):
+    first = "first"  # of each video the first file
+    new_objects = "new_objects"  # all files; a later one gives labels not seen before, its 0 says nothing
+    all = "all"
+
+
+class SavedFrames(Enum):
+    all = "all"
+    annotated = "annotated"  # frames that have an annotation
+    listed = "listed"  # frames that meta.json lists for any object
+
+
+class EngineKind(Enum):
+    local = "local"
+    ray = "ray"
+
+
+class Precision(Enum):
+    auto = "auto"
+    fp32 = "fp32"
+    tf32 = "tf32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+@dataclass
+class DataConfig:
+    size: int = 480  # px of the short side inside the network; -1 = original
+    antialias: bool = False  # the published runs used none
+    on_corrupt: OnCorrupt = OnCorrupt.fail
+    masks: MaskPolicy = MaskPolicy.auto
+    max_pixels: int = 100_000_000  # px per frame; larger headers are refused before allocation
+
+    def __post_init__(self) -> None:
+        require(self.size == -1 or self.size >= 16, "data.size", self.size, "-1 (original) or at least 16")
+        require(self.max_pixels >= 1, "data.max_pixels", self.max_pixels, "at least 1")
+
+
+@dataclass
+class MemoryConfig:
+    memory_every: int = 5  # frames between memory frames (r)
+    deep_update_every: int = -1  # frames; < 0: on every memory frame
+    long_term: bool = True
+    min_working_frames: int = 5  # T_min
+    max_working_frames: int = 10  # T_max
+    num_prototypes: int = 128  # P, tokens per consolidation
+    max_long_term_tokens: int = 10_000  # LT_max
+    top_k: int = 30  # tokens read per query
+    late_objects: LateObjects = LateObjects.aligned
+
+    def __post_init__(self) -> None:
+        require(self.memory_every >= 1, "memory.memory_every", self.memory_every, "at least 1")
+        require(self.deep_update_every != 0, "memory.deep_update_every", 0, "negative or at least 1")
+        require(self.min_working_frames >= 1, "memory.min_working_frames", self.min_working_frames, "at least 1")
+        require(
+            self.max_working_frames > self.min_working_frames,
+            "memory.max_working_frames", self.max_working_frames,
+            f"more than memory.min_working_frames ({self.min_working_frames})",
+        )  # fmt: skip
+        require(self.num_prototypes >= 1, "memory.num_prototypes", self.num_prototypes, "at least 1")
+        require(
+            self.max_long_term_tokens > self.num_prototypes,
+            "memory.max_long_term_tokens", self.max_long_term_tokens,
+            f"more than memory.num_prototypes ({self.num_prototypes})",
+        )  # fmt: skip
+        require(self.top_k >= 1, "memory.top_k", self.top_k, "at least 1")
+
+
+@dataclass
+class RuntimeConfig:
+    device: Device = Device.auto
+    grad_mode: GradMode = GradMode.set_grad_enabled
+    precision: Precision = Precision.auto
+    threads: int | None = None  # CPU threads of torch; None = torch's choice
+
+    def __post_init__(self) -> None:
+        require(self.threads is None or self.threads >= 1, "runtime.threads", self.threads, "null or at least 1")
+
+
+@dataclass
+class OutputConfig:
+    masks: bool = True
+    overlay: bool = True
+    preview: bool = True
+    scores: bool = False  # probabilities as 8 bit arrays, large
+
+
+@dataclass
+class EngineConfig:
+    kind: EngineKind = EngineKind.local
+    address: str | None = None  # of a Ray cluster; None: $RAY_ADDRESS, else one is started on this machine
+
+    def __post_init__(self) -> None:
+        require(
+            self.address is None or self.kind is EngineKind.ray,
+            "engine.address", self.address,
+            "null, unless engine=ray",
+        )  # fmt: skip
+
+
+@dataclass
+class TtaConfig:
+    """Several passes over each video, merged frame by frame: the mean of their probabilities decides."""
+
+    flip: bool = False  # mirrored passes too
+    only_flipped: bool = False  # mirrored passes alone, for merging saved scores
+    sizes: list[int] = field(default_factory=list)  # px of the short side, a pass for each; none: data.size
+
+    def __post_init__(self) -> None:
+        require(not (self.flip and self.only_flipped), "tta.only_flipped", True, "false where tta.flip=true")
+        for size in self.sizes:
+            require(size == -1 or size >= 16, "tta.sizes", self.sizes, "sizes of at least 16, or -1 (original)")
+        require(len(set(self.sizes)) == len(self.sizes), "tta.sizes", self.sizes, "sizes that differ")
+
+
+@dataclass
+class DatasetConfig:
+    """A benchmark: where its files lie below data_root, which masks are given, what is saved and scored."""
+
+    name: str = "generic"
+    title: str = "this data set"  # in messages
+    layout: Layout = Layout.folders
+    levels: list[str] = field(default_factory=lambda: ["."])  # below data_root, where the tree may begin
+    split: str = ""  # of the ytvos layout
+    video_lists: list[str] = field(default_factory=list)  # the first one there names the videos; none: folders
+    given: GivenMasks = GivenMasks.first  # data.masks=first|all overrides it
+    saved: SavedFrames = SavedFrames.all
+    rules: str = "auto"  # of scoring: davis16 (one object), davis17 (255 is void), auto
+    scored: bool = False  # the annotations are public
+    videos: list[int] = field(default_factory=list)  # how many the whole set has (several: of its releases)
+    published: dict[str, dict[str, float]] = field(default_factory=dict)  # checkpoint -> figure -> percent
+    zip_root: str | None = None  # folder inside the zip for the server, "" = top; None: there is no server
+    server: str = ""  # where to upload it
+
+    def __post_init__(self) -> None:
+        choices = ("auto", "davis16", "davis17")
+        require(self.rules in choices, "dataset.rules", self.rules, f"one of {', '.join(choices)}")
+
+
+@dataclass
+class EvalConfig:
+    video_dir: str | None = None
+    mask: str | None = None
+    dataset: DatasetConfig | None = None
+    data_root: str | None = None
+    score: bool = True  # where all frames are annotated
+    output_dir: str | None = None
+    weights: str = "auto"
+    overwrite: bool = False
+    workers: int = 1  # processes, each with a network of its own
+    data: DataConfig = field(default_factory=DataConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    tta: TtaConfig = field(default_factory=TtaConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 1, "workers", self.workers, "at least 1")
+
+
+def require(holds: bool, key: str, found: object, allowed: str) -> None:
+    """Raise UsageError naming the key, what was found and what is allowed, unless `holds`."""
+    if not holds:
+        raise UsageError(f"{key}={found} is not possible: it must be {allowed}")
+
+
+def configs_dir() -> Path:
+    """The YAML tree: inside the package in a wheel, beside it in a checkout."""
+    packaged = Path(__file__).resolve().parent / "configs"
+    return packaged if packaged.is_dir() else packaged.parent.parent / "configs"

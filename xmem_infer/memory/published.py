@@ -1,0 +1,56 @@
+"""`late_objects: published`: how the published code pairs the values of late objects with keys.
+
+It keeps a list of values per bucket and, on reading, pairs them with the *last* keys of each region,
+whichever those are. The paper's YouTube-VOS figures contain this fault, so it can be reproduced.
+"""
+
+import torch
+from torch import Tensor
+
+from .consolidation import choose_prototypes, potentiate, potentiation_scores
+from .store import Bucket, Region, TokenStore
+
+
+def consolidate_as_published(
+    store: TokenStore, candidates: Tensor, num_prototypes: int, frame_tokens: int, min_frames: int
+) -> None:
+    """Append prototypes and let the candidates leave working memory, late values paired as published.
+
+    A late bucket consolidates only if its working values cover more than min_frames + 1 frames, and never
+    its first frame. At exactly min_frames + 1 frames its second frame is dropped without being consolidated.
+    """
+    chosen = choose_prototypes(store, candidates, num_prototypes)
+    scores = potentiation_scores(store, candidates, chosen)
+    shrinkage = potentiate(scores, store.shrinkage[candidates, None])[:, 0]
+    key = store.key[candidates[chosen]]
+    recent = (min_frames - 1) * frame_tokens
+    lists = []
+    for bucket in store.buckets:
+        long_term, working = (_values(store, bucket, region) for region in (store.long_term, store.working))
+        size = working.shape[1]
+        late = size < store.working.size
+        if not late or size > (min_frames + 1) * frame_tokens:
+            own = working[:, frame_tokens : size - recent]
+            first = candidates.numel() - own.shape[1]  # its values belong to the last candidates
+            valid = chosen >= first
+            long_term = torch.cat([long_term, potentiate(scores[valid][:, first:], own)], 1)
+        if size >= (min_frames + 1) * frame_tokens:
+            working = torch.cat([working[:, :frame_tokens], working[:, size - recent :]], 1)
+        lists.append((bucket, long_term, working))
+    store.append(store.long_term, key, shrinkage)
+    left = torch.ones(store.working.size, dtype=torch.bool, device=key.device)
+    left[candidates - store.working.start] = False
+    store.keep(store.working, left.nonzero().flatten())
+    for bucket, long_term, working in lists:
+        _pair_with_last(store, bucket, store.long_term, long_term)
+        _pair_with_last(store, bucket, store.working, working)
+
+
+def _values(store: TokenStore, bucket: Bucket, region: Region) -> Tensor:
+    rows = torch.arange(region.start, region.stop, device=bucket.covers.device)
+    return bucket.value[:, rows[bucket.covers[rows]]]
+
+
+def _pair_with_last(store: TokenStore, bucket: Bucket, region: Region, value: Tensor) -> None:
+    bucket.covers[region.start : region.stop] = False
+    store.write(bucket, slice(region.stop - value.shape[1], region.stop), value)

@@ -1,0 +1,135 @@
+"""Token storage: two regions of one set of buffers, allocated once.
+
+A row is a token. Long-term memory fills the rows from 0, working memory those from its own start; what lies
+between is unused. A value stands in the row of its own key, so late objects cannot meet another's key.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Region:
+    """A run of rows: [start, start + size) are filled, up to start + capacity may be."""
+
+    start: int
+    capacity: int
+    size: int = 0
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.size
+
+
+@dataclass
+class Bucket:
+    """Objects born on one frame: value (O, rows, C_v); covers (rows,) bool marks tokens they have a value for."""
+
+    value: Tensor
+    covers: Tensor
+
+    @property
+    def objects(self) -> int:
+        return self.value.shape[0]
+
+
+class TokenStore:
+    """Keys with their statistics, and the values of each bucket, over a long-term and a working region.
+
+    Columns per row: key (C_k), shrinkage, selection (C_k, working memory only), use, life.
+    """
+
+    def __init__(self, key_dim: int, value_dim: int, long_term: int, working: int, like: Tensor):
+        self.long_term = Region(0, long_term)
+        self.working = Region(long_term, working)
+        rows = long_term + working
+        self.value_dim = value_dim
+        self.key = like.new_empty(rows, key_dim)
+        self.selection = like.new_empty(rows, key_dim)
+        self.shrinkage = like.new_empty(rows)
+        self.use = like.new_zeros(rows)
+        self.life = like.new_zeros(rows)
+        self.buckets: list[Bucket] = []
+
+    def filled(self) -> Tensor:
+        """Rows in use, long-term memory first: (tokens,) int64."""
+        regions = (self.long_term, self.working)
+        return torch.cat([torch.arange(r.start, r.stop, device=self.key.device) for r in regions])
+
+    def add_bucket(self, objects: int) -> None:
+        """Room for the values of `objects` more objects, covering no token yet."""
+        rows = self.key.shape[0]
+        value = self.key.new_empty(objects, rows, self.value_dim)
+        self.buckets.append(Bucket(value, torch.zeros(rows, dtype=torch.bool, device=self.key.device)))
+
+    def append(self, region: Region, key: Tensor, shrinkage: Tensor, selection: Tensor | None = None) -> slice:
+        """Add tokens to a region: key (n, C_k), shrinkage (n,), selection (n, C_k). Returns their rows.
+
+        No bucket covers them yet; statistics start anew. A region that is full is a fault of the caller.
+        """
+        rows = slice(region.stop, region.stop + key.shape[0])
+        if region.size + key.shape[0] > region.capacity:
+            raise IndexError(f"memory region of {region.capacity} tokens cannot take {key.shape[0]} more")
+        self.key[rows], self.shrinkage[rows] = key, shrinkage
+        if selection is not None:
+            self.selection[rows] = selection
+        self.use[rows], self.life[rows] = 0, 1e-7
+        for bucket in self.buckets:
+            bucket.covers[rows] = False
+        region.size += key.shape[0]
+        return rows
+
+    def write(self, bucket: Bucket, rows: slice | Tensor, value: Tensor) -> None:
+        """Set a bucket's values (O, n, C_v) for rows that hold tokens."""
+        bucket.value[:, rows] = value
+        bucket.covers[rows] = True
+
+    def keep(self, region: Region, kept: Tensor) -> None:
+        """Reduce a region to the tokens `kept` (indices within it, ascending), moved to its front."""
+        source = kept + region.start
+        target = slice(region.start, region.start + kept.numel())
+        for column in (self.key, self.selection, self.shrinkage, self.use, self.life):
+            column[target] = column[source]
+        for bucket in self.buckets:
+            bucket.value[:, target] = bucket.value[:, source]
+            bucket.covers[target] = bucket.covers[source]
+        region.size = kept.numel()
+
+    def grow_working(self, capacity: int) -> None:
+        """Move to larger buffers, so that working memory holds `capacity` tokens."""
+        extra = capacity - self.working.capacity
+        for name in ("key", "selection", "shrinkage", "use", "life"):
+            setattr(self, name, _longer(getattr(self, name), extra, dim=0))
+        for bucket in self.buckets:
+            bucket.value = _longer(bucket.value, extra, dim=1)
+            bucket.covers = _longer(bucket.covers, extra, dim=0)
+        self.working.capacity = capacity
+
+    def remove_object(self, bucket: int, row: int) -> None:
+        """Forget one object's values; a bucket without objects goes."""
+        held = self.buckets[bucket]
+        others = [index for index in range(held.objects) if index != row]
+        if others:
+            held.value = held.value[others]
+        else:
+            del self.buckets[bucket]
+
+    def detach(self) -> None:
+        """Cut the autograd graph behind every stored number.
+
+        In place: a value is written into the very tensor that the frame has read before, so the graph and
+        the tensor hold each other, and a detached copy would leave that ring in memory for ever.
+        """
+        for column in (self.key, self.selection, self.shrinkage, self.use, self.life):
+            column.detach_()
+        for bucket in self.buckets:
+            bucket.value.detach_()
+
+
+def _longer(x: Tensor, extra: int, dim: Literal[0, 1]) -> Tensor:
+    shape = list(x.shape)
+    shape[dim] = extra
+    return torch.cat([x, x.new_empty(shape)], dim)

@@ -1,0 +1,120 @@
+"""The pieces that encoders and decoder are made of."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
+
+from .sizes import TrunkSizes
+
+
+class Trunk(nn.Module):
+    """ResNet stem and stages 1-3 out of torchvision's blocks, for any number of input channels."""
+
+    def __init__(self, sizes: TrunkSizes, in_channels: int):
+        super().__init__()
+        width = sizes.widths[0]
+        self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        stages = []
+        for number, (planes, blocks) in enumerate(zip(sizes.widths, sizes.blocks, strict=True)):
+            stages.append(_stage(sizes.bottleneck, width, planes, blocks, stride=1 if number == 0 else 2))
+            width = sizes.channels[number]
+        self.layer1, self.layer2, self.layer3 = stages
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, in_channels, H, W) -> features at strides 4, 8, 16."""
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
+        x4 = self.layer1(x)
+        x8 = self.layer2(x4)
+        return x4, x8, self.layer3(x8)
+
+
+def _stage(bottleneck: bool, channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+    kind: type[BasicBlock] | type[Bottleneck] = Bottleneck if bottleneck else BasicBlock
+    out = planes * kind.expansion
+    skip = None
+    if stride != 1 or channels != out:
+        skip = nn.Sequential(conv1x1(channels, out, stride), nn.BatchNorm2d(out))
+    first = kind(channels, planes, stride, skip)
+    return nn.Sequential(first, *(kind(out, planes) for _ in range(1, blocks)))
+
+
+class ResBlock(nn.Module):
+    """Pre-activation residual block without batch norm; the skip sees the input before the relu."""
+
+    def __init__(self, in_channels: int, out_channels: int, skip_kernel: int = 3):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.downsample: nn.Conv2d | None = None
+        if in_channels != out_channels:
+            self.downsample = nn.Conv2d(in_channels, out_channels, skip_kernel, padding=skip_kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv2(F.relu(self.conv1(F.relu(x))))
+        return out + (x if self.downsample is None else self.downsample(x))
+
+
+class ChannelGate(nn.Module):
+    """CBAM's channel attention: average and maximum pooled, one shared MLP."""
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        self.reduce = nn.Linear(channels, channels // reduction)
+        self.expand = nn.Linear(channels // reduction, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self._mlp(x.mean((2, 3))) + self._mlp(x.amax((2, 3)))
+        return x * gate.sigmoid()[:, :, None, None]
+
+    def _mlp(self, pooled: Tensor) -> Tensor:
+        return self.expand(F.relu(self.reduce(pooled)))
+
+
+class SpatialGate(nn.Module):
+    """CBAM's spatial attention over [maximum, mean] of the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
+        return x * self.conv(pooled).sigmoid()
+
+
+class FeatureFusion(nn.Module):
+    """Image features, shared by all objects, with features of each object: residual block, CBAM, residual block."""
+
+    def __init__(self, shared: int, own: int, out_channels: int, skip_kernel: int = 3):
+        super().__init__()
+        self.res1 = ResBlock(shared + own, out_channels, skip_kernel)
+        self.channel_gate = ChannelGate(out_channels)
+        self.spatial_gate = SpatialGate()
+        self.res2 = ResBlock(out_channels, out_channels)
+
+    def forward(self, shared: Tensor, own: Tensor) -> Tensor:
+        """shared (B, C, h, w), own (B, O, C', h, w) -> (B * O, out_channels, h, w)."""
+        x = self.res1(torch.cat([per_object(shared, own.shape[1]), own.flatten(0, 1)], 1))
+        return self.res2(x + self.spatial_gate(self.channel_gate(x)))
+
+
+class RecurrentCell(nn.Module):
+    """The GRU-like cell of sensory memory (paper section 3.4); a gate of each kind from one convolution."""
+
+    def __init__(self, in_channels: int, hidden_dim: int):
+        super().__init__()
+        self.transform = nn.Conv2d(in_channels + hidden_dim, 3 * hidden_dim, 3, padding=1)
+
+    def forward(self, g: Tensor, sensory: Tensor) -> Tensor:
+        """g (B * O, C, h, w), sensory (B * O, C_h, h, w) -> the new sensory state, in sensory's dtype."""
+        gates = self.transform(torch.cat([g.to(sensory.dtype), sensory], 1)).to(sensory.dtype)
+        forget, update, new = gates.chunk(3, 1)
+        update = update.sigmoid()
+        return forget.sigmoid() * sensory * (1 - update) + update * new.tanh()
+
+
+def per_object(shared: Tensor, objects: int) -> Tensor:
+    """Repeat (B, ...) for each object: (B * O, ...)."""
+    return shared.unsqueeze(1).expand(-1, objects, *shared.shape[1:]).flatten(0, 1)

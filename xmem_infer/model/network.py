@@ -1,0 +1,171 @@
+"""XMem (ECCV 2022, arXiv 2207.07115): key encoder, value encoder, decoder.
+
+B videos of equal size, O objects each. Sensory memory is a tensor given in and handed back.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops.masks import aggregate_logits
+from ..types import KeyFeatures
+from .blocks import FeatureFusion, RecurrentCell, ResBlock, Trunk, per_object
+from .sizes import NetworkSizes
+
+
+class KeyEncoder(nn.Module):
+    """Image -> features at strides 4, 8, 16."""
+
+    def __init__(self, sizes: NetworkSizes):
+        super().__init__()
+        self.trunk = Trunk(sizes.key_trunk, in_channels=3)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.trunk(image)
+
+
+class KeyProjection(nn.Module):
+    """Stride-16 features -> key, shrinkage, selection (paper section 3.2)."""
+
+    def __init__(self, channels: int, key_dim: int):
+        super().__init__()
+        self.key = nn.Conv2d(channels, key_dim, 3, padding=1)
+        self.shrinkage = nn.Conv2d(channels, 1, 3, padding=1)
+        self.selection = nn.Conv2d(channels, key_dim, 3, padding=1)
+
+    def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Results are float32 at least: they are compared by squared distances."""
+        key, shrinkage, selection = (wide(conv(f16)) for conv in (self.key, self.shrinkage, self.selection))
+        return key, shrinkage.square() + 1, selection.sigmoid()
+
+
+class ValueEncoder(nn.Module):
+    """Image and masks -> the value of each object, and its deeply updated sensory state."""
+
+    def __init__(self, sizes: NetworkSizes):
+        super().__init__()
+        self.trunk = Trunk(sizes.value_trunk, in_channels=5)
+        shared, own = sizes.key_trunk.channels[2], sizes.value_trunk.channels[2]
+        self.fusion = FeatureFusion(shared, own, sizes.value_dim, sizes.skip_kernel)
+        self.deep_update = RecurrentCell(sizes.value_dim, sizes.hidden_dim) if sizes.hidden_dim else None
+
+    def forward(
+        self, image: Tensor, f16: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
+    ) -> tuple[Tensor, Tensor]:
+        objects = masks.shape[1]
+        others = masks.sum(1, keepdim=True) - masks
+        own = torch.stack([masks, others], 2).flatten(0, 1)
+        _, _, g16 = self.trunk(torch.cat([per_object(image, objects), own], 1))
+        value = self.fusion(f16, g16.unflatten(0, (-1, objects)))
+        if deep_update and self.deep_update is not None:
+            sensory = self.deep_update(value, sensory.flatten(0, 1)).unflatten(0, (-1, objects))
+        return value.unflatten(0, (-1, objects)), sensory
+
+
+class UpBlock(nn.Module):
+    """Twice the resolution: upsampled object features plus the image's features at the finer stride."""
+
+    def __init__(self, skip: int, in_channels: int, out_channels: int, skip_kernel: int):
+        super().__init__()
+        self.skip = nn.Conv2d(skip, in_channels, skip_kernel, padding=skip_kernel // 2)
+        self.res = ResBlock(in_channels, out_channels, skip_kernel)
+
+    def forward(self, f: Tensor, g: Tensor, objects: int) -> Tensor:
+        return self.res(upsample(g, 2) + per_object(self.skip(f), objects))
+
+
+class SensoryUpdate(nn.Module):
+    """The decoder's features at three strides -> a new sensory state (paper section 3.4)."""
+
+    def __init__(self, decoder: tuple[int, int, int], sensory_dim: int, hidden_dim: int):
+        super().__init__()
+        self.g16 = nn.Conv2d(decoder[0], sensory_dim, 1)
+        self.g8 = nn.Conv2d(decoder[1], sensory_dim, 1)
+        self.g4 = nn.Conv2d(decoder[2] + 1, sensory_dim, 1)
+        self.cell = RecurrentCell(sensory_dim, hidden_dim)
+
+    def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, logits: Tensor, sensory: Tensor) -> Tensor:
+        g4 = torch.cat([g4, logits.to(g4.dtype)], 1)
+        g = self.g16(g16) + self.g8(F.avg_pool2d(g8, 2)) + self.g4(F.avg_pool2d(g4, 4))
+        return self.cell(g, sensory)
+
+
+class Decoder(nn.Module):
+    """Memory readout, sensory state and image features -> the logits of each object at stride 4."""
+
+    def __init__(self, sizes: NetworkSizes):
+        super().__init__()
+        f4, f8, f16 = sizes.key_trunk.channels
+        d16, d8, d4 = sizes.decoder
+        self.fusion = FeatureFusion(f16, sizes.value_dim + sizes.hidden_dim, d16, sizes.skip_kernel)
+        self.up8 = UpBlock(f8, d16, d8, sizes.skip_kernel)
+        self.up4 = UpBlock(f4, d8, d4, sizes.skip_kernel)
+        self.prediction = nn.Conv2d(d4, 1, 3, padding=1)
+        self.sensory_update = (
+            SensoryUpdate(sizes.decoder, sizes.sensory_dim, sizes.hidden_dim) if sizes.hidden_dim else None
+        )
+
+    def forward(
+        self, features: KeyFeatures, readout: Tensor, sensory: Tensor, update_sensory: bool
+    ) -> tuple[Tensor, Tensor]:
+        objects = readout.shape[1]
+        g16 = self.fusion(features.f16, torch.cat([readout, sensory.to(readout.dtype)], 2))
+        g8 = self.up8(features.f8, g16, objects)
+        g4 = self.up4(features.f4, g8, objects)
+        logits = self.prediction(F.relu(g4))
+        if update_sensory and self.sensory_update is not None:
+            state = self.sensory_update(g16, g8, g4, logits, sensory.flatten(0, 1))
+            sensory = state.unflatten(0, (-1, objects))
+        return sensory, logits.unflatten(0, (-1, objects)).squeeze(2)
+
+
+class XMem(nn.Module):
+    """The whole network; its three verbs are what the engine calls."""
+
+    def __init__(self, sizes: NetworkSizes | None = None):
+        super().__init__()
+        self.sizes = sizes or NetworkSizes()
+        self.key_encoder = KeyEncoder(self.sizes)
+        self.key_projection = KeyProjection(self.sizes.key_trunk.channels[2], self.sizes.key_dim)
+        self.value_encoder = ValueEncoder(self.sizes)
+        self.decoder = Decoder(self.sizes)
+
+    def encode_key(self, image: Tensor) -> KeyFeatures:
+        """image (B, 3, H, W) normalised, sides divisible by 16 -> KeyFeatures."""
+        f4, f8, f16 = self.key_encoder(image)
+        key, shrinkage, selection = self.key_projection(f16)
+        return KeyFeatures(key, shrinkage, selection, f16, f8, f4)
+
+    def encode_value(
+        self, image: Tensor, f16: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
+    ) -> tuple[Tensor, Tensor]:
+        """What to remember of a frame: value (B, O, C_v, h, w) and the sensory state.
+
+        masks (B, O, H, W) are probabilities in [0, 1] without background; sensory (B, O, C_h, h, w) comes
+        back unchanged unless `deep_update`.
+        """
+        return self.value_encoder(image, f16, sensory, masks, deep_update)
+
+    def segment(
+        self, features: KeyFeatures, readout: Tensor, sensory: Tensor, update_sensory: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decode one frame: sensory (B, O, C_h, h, w), log-odds and probabilities (B, O + 1, H, W).
+
+        readout (B, O, C_v, h, w); background is channel 0; probabilities are float32 at least and sum to 1.
+        """
+        sensory, logits = self.decoder(features, readout, sensory, update_sensory)
+        logits = wide(logits)
+        # An overflow must not pass for certainty: saturation would turn infinity into a sound probability.
+        logits = logits.masked_fill(logits.isinf(), torch.nan)
+        odds, prob = aggregate_logits(upsample(logits, 4))
+        return sensory, odds, prob
+
+
+def upsample(x: Tensor, factor: int) -> Tensor:
+    """Bilinear, align_corners=False."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def wide(x: Tensor) -> Tensor:
+    """Half precision to float32; others as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,0 +1,1 @@
+"""Pure tensor functions: memory reading, soft aggregation, padding and resizing."""

@@ -1,0 +1,43 @@
+"""Threads, and what to say when memory runs out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ..errors import EnvironmentFault
+
+
+@contextmanager
+def thread_count(threads: int | None) -> Iterator[None]:
+    """Run a block with that many CPU threads of torch (None: as they are) and restore the number."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if threads is not None:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def explain_out_of_memory(frame: str) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into one that names the settings that lower the need."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(frame, error) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise _out_of_memory(frame, error) from error
+
+
+def _out_of_memory(frame: str, error: BaseException) -> EnvironmentFault:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return EnvironmentFault(
+        f"out of memory at frame {frame}: {reason}. What lowers the need: data.size (smaller), "
+        "memory.max_working_frames and memory.max_long_term_tokens (smaller), memory.long_term=true, "
+        "runtime.grad_mode=set_grad_enabled, runtime.precision=bf16, fewer objects"
+    )
