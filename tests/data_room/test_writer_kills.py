@@ -1,0 +1,26 @@
+"""SIGKILL at any moment: nothing partial under a final name, old results not lost, the next run mends all."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HELPER = Path(__file__).with_name("kill_writer.py")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(("mode", "at_least"), [(("random", "12"), 3), (("steps",), 10)])
+def test_killed_writers_leave_whole_results_only(tmp_path, mode, at_least):
+    """random: at any time of the run. steps: before each single rename and removal, one after the other."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(HELPER), str(tmp_path), *mode],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *wrong, last = done.stdout.splitlines()
+    assert wrong == []
+    assert int(last.removeprefix("kills=")) >= at_least

@@ -1,0 +1,18 @@
+"""OpenCV where it is needed, and what to do where it does not load."""
+
+from types import ModuleType
+
+from ..errors import EnvironmentFault
+
+
+def opencv(what: str) -> ModuleType:
+    """cv2, or EnvironmentFault that says how to get it. what: the start of a sentence, such as "scores need"."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise EnvironmentFault(
+            f"{what} OpenCV, which does not load here: {error}. Install it: `pip install opencv-python` (which "
+            "needs libGL: `apt install libgl1`), or on a server `pip install opencv-python-headless`; eval.py goes "
+            "without it under output.overlay=false output.preview=false"
+        ) from error
+    return cv2

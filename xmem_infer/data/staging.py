@@ -1,0 +1,79 @@
+"""Outputs appear whole or not at all: they grow under a hidden name and are renamed when finished."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from ..errors import EnvironmentFault
+
+ADVICE = {
+    errno.ENOSPC: "free some space there, or choose another output_dir",
+    errno.EDQUOT: "your quota there is used up: free some space, or choose another output_dir",
+    errno.EFBIG: "the file system or a limit of this shell (ulimit -f) allows no file of this size",
+    errno.EROFS: "choose an output_dir on a disk that can be written to",
+    errno.EACCES: "choose an output_dir you may write to, or change its permissions",
+    errno.EPERM: "choose an output_dir you may write to, or change its permissions",
+    errno.ENAMETOOLONG: "rename the video or its frames to something shorter",
+}
+
+
+def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
+    """The error to raise when writing the output `path` failed: which path, why, and what to do."""
+    advice = ADVICE.get(error.errno or 0, "check the disk")
+    reason = error.strerror or str(error)
+    return EnvironmentFault(
+        f"cannot write {path}: {reason}; {advice}. Finished videos are intact; run the same command again to go on"
+    )
+
+
+class Staged:
+    """A file or folder `final` that is built as `partial`, a hidden neighbour, until `publish` renames it.
+
+    A folder cannot be renamed onto another, so a replaced folder waits as `old` for the moment of the two
+    renames. Whenever the process is killed, `final` is absent, the old result or the new one, never a
+    mixture, and the next `prepare` brings an old result back that was left aside.
+    """
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.partial = final.with_name(f".{final.name}.partial")
+        self.old = final.with_name(f".{final.name}.old")
+
+    def prepare(self) -> None:
+        """Make the parent folder and clear what a killed run left. Raises OSError."""
+        self.final.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(self.old):
+            if os.path.lexists(self.final):
+                remove(self.old)
+            else:
+                self.old.rename(self.final)
+        remove(self.partial)
+
+    def publish(self) -> None:
+        """Give the finished partial its final name, in place of an older result. Raises OSError."""
+        if self.partial.is_dir() or self.final.is_dir():
+            if os.path.lexists(self.final):
+                self.final.rename(self.old)
+            self.partial.rename(self.final)
+            remove(self.old)
+        else:
+            self.partial.replace(self.final)
+
+    def discard(self) -> None:
+        """Drop the partial, quietly: this runs while another error is on its way out."""
+        if self.partial.is_dir():
+            shutil.rmtree(self.partial, ignore_errors=True)
+        else:
+            try:
+                self.partial.unlink(missing_ok=True)
+            except OSError:
+                return
+
+
+def remove(path: Path) -> None:
+    """Delete a file, link or folder; nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
