@@ -1,0 +1,612 @@
+"""Downloads against a real HTTP server on this machine that misbehaves on request."""
+
+import hashlib
+import http.server
+import importlib.util
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from urllib.request import Request
+
+import pytest
+import torch
+
+from xmem_infer.errors import EnvironmentFault, WeightsError
+from xmem_infer.weights import fetch as fetch_room
+from xmem_infer.weights.download import download
+from xmem_infer.weights.files import read_checkpoint
+from xmem_infer.weights.manifest import Manifest, WeightsEntry
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = b"<!DOCTYPE html><html><body>Sign in to this network</body></html>" * 20
+QUICK = {"timeout_s": 5.0, "attempts": 3, "wait_s": 0.001}
+
+
+def checkpoint_bytes(seed, numbers=100_000):
+    file = io.BytesIO()
+    torch.save({"weight": torch.randn(numbers, generator=torch.Generator().manual_seed(seed))}, file)
+    return file.getvalue()
+
+
+OLD, NEW = checkpoint_bytes(0), checkpoint_bytes(1)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves `content`; `script` holds one behaviour per coming request (then: correct ones)."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.etag, self.modified = OLD, '"v1"', None
+        self.script, self.seen, self.sent = [], [], 0
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        pass  # clients that hang up are part of the tests
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        server = self.server
+        server.seen.append(dict(self.headers))
+        behaviour = server.script.pop(0) if server.script else {}
+        body, headers = server.content, {}
+        if "status" in behaviour:
+            return self.answer(behaviour["status"], behaviour.get("headers", {}), PAGE)
+        if "page" in behaviour:
+            return self.answer(200, {"Content-Type": behaviour["page"]}, PAGE)
+        if behaviour.get("silent"):
+            time.sleep(behaviour["silent"])
+        status, start = 200, 0
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        condition = self.headers.get("If-Range") in (server.etag, server.modified) or behaviour.get("ignore_if_range")
+        if asked and condition and not behaviour.get("ignore_range"):
+            start = int(asked[1])
+            if start >= len(body):
+                return self.answer(416, {"Content-Range": f"bytes */{len(body)}"}, b"")
+            status, start = 206, start + behaviour.get("shift", 0)
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        headers |= {"ETag": server.etag} if server.etag else {}
+        headers |= {"Last-Modified": server.modified} if server.modified else {}
+        body = body[start:]
+        if not behaviour.get("unannounced"):
+            headers["Content-Length"] = str(len(body) + behaviour.get("length_off", 0))
+        self.answer(status, headers, body, behaviour.get("drop_after"), behaviour.get("pause", 0))
+
+    def answer(self, status, headers, body, drop_after=None, pause=0.0):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        body = body[:drop_after]
+        for at in range(0, len(body), 65536):
+            self.wfile.write(body[at : at + 65536])
+            self.server.sent += len(body[at : at + 65536])
+            time.sleep(pause)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = Server()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def entry(server):
+    return WeightsEntry("XMem.pth", f"http://127.0.0.1:{server.server_port}/XMem.pth", "test", max_bytes=2**20)
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def files_in(folder):
+    """Names in a folder, without the empty file that keeps two downloads apart."""
+    return {path.name for path in folder.iterdir()} - {".downloads.part"}
+
+
+def arrived(folder, content):
+    """The download is whole, checked, recorded, and nothing else is left."""
+    assert files_in(folder) == {"XMem.pth", "downloads.lock.json"}
+    assert (folder / "XMem.pth").read_bytes() == content
+    record = json.loads((folder / "downloads.lock.json").read_text())["XMem.pth"]
+    assert record["sha256"] == sha256(content)
+    assert record["bytes"] == len(content)
+    assert "weight" in read_checkpoint(folder / "XMem.pth").tensors
+    return True
+
+
+# ---- the good case
+
+
+def test_fresh_download(server, entry, tmp_path):
+    progress, said = [], []
+    folder = tmp_path / "made" / "weights"
+    result = download(entry, folder, lambda *at: progress.append(at), said.append, **QUICK)
+    assert arrived(folder, OLD)
+    assert (result.path, result.sha256, result.fetched) == (folder / "XMem.pth", sha256(OLD), True)
+    assert progress == sorted(progress)
+    assert progress[-1] == (len(OLD), len(OLD))
+    assert said == []
+    assert "Range" not in server.seen[0]
+
+
+def test_already_there_asks_nobody(server, entry, tmp_path):
+    download(entry, tmp_path, **QUICK)
+    before = (tmp_path / "downloads.lock.json").read_bytes()
+    again = download(entry, tmp_path, **QUICK)
+    assert (again.fetched, again.sha256, len(server.seen)) == (False, sha256(OLD), 1)
+    assert (tmp_path / "downloads.lock.json").read_bytes() == before
+
+
+def test_put_there_by_hand_is_kept_and_recorded(server, entry, tmp_path):
+    (tmp_path / "XMem.pth").write_bytes(NEW)
+    assert not download(entry, tmp_path, **QUICK).fetched
+    assert server.seen == []
+    assert arrived(tmp_path, NEW)
+
+
+@pytest.mark.parametrize("there", [OLD[:5000], b"", PAGE])
+def test_unusable_file_is_replaced_and_kept_aside(server, entry, tmp_path, there):
+    (tmp_path / "XMem.pth").write_bytes(there)
+    said = []
+    assert download(entry, tmp_path, say=said.append, **QUICK).fetched
+    assert "will be replaced" in said[0]
+    assert (tmp_path / "XMem.pth").read_bytes() == OLD
+    assert (tmp_path / "XMem.unusable.pth").read_bytes() == there
+
+
+def test_unusable_file_stays_where_no_better_one_comes(server, entry, tmp_path):
+    (tmp_path / "XMem.pth").write_bytes(OLD[:5000])
+    server.script = [{"status": 404}]
+    with pytest.raises(WeightsError):
+        download(entry, tmp_path, **QUICK)
+    assert files_in(tmp_path) == {"XMem.pth"}
+
+
+# ---- lines that drop
+
+
+def test_dropped_connections_are_resumed(server, entry, tmp_path):
+    server.script = [{"drop_after": 150_000}, {"drop_after": 100_000}, {"drop_after": 0}]
+    said = []
+    download(entry, tmp_path, say=said.append, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert [seen.get("Range") for seen in server.seen] == [None, "bytes=150000-", "bytes=250000-", "bytes=250000-"]
+    assert server.seen[1]["If-Range"] == '"v1"'
+    assert server.sent == len(OLD)  # nothing twice
+    assert len(said) == 3
+    assert f"after 150,000 of {len(OLD):,} bytes" in said[0]
+
+
+def test_tries_that_bring_something_do_not_count_as_failed(server, entry, tmp_path):
+    server.script = [{"drop_after": 40_000}] * 8
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+
+
+def test_gives_up_after_the_stated_tries_and_goes_on_in_the_next_run(server, entry, tmp_path):
+    server.script = [{"drop_after": 150_000}] + [{"drop_after": 0}] * 3
+    with pytest.raises(EnvironmentFault, match=r"150,000 bytes are kept in XMem\.pth\.part") as caught:
+        download(entry, tmp_path, **QUICK)
+    assert caught.value.exit_code == 3
+    assert len(server.seen) == 4
+    assert files_in(tmp_path) == {"XMem.pth.part", "XMem.pth.json.part"}
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert server.sent == len(OLD)
+
+
+def test_server_that_cannot_resume(server, entry, tmp_path):
+    server.script = [{"drop_after": 150_000}, {"ignore_range": True}]
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+
+
+def test_no_resuming_without_a_version_to_compare(server, entry, tmp_path):
+    server.etag = None
+    server.script = [{"drop_after": 150_000}]
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert not any("Range" in seen for seen in server.seen)
+
+
+def test_weak_etag_falls_back_on_the_date(server, entry, tmp_path):
+    server.etag, server.modified = 'W/"v1"', "Wed, 01 Jan 2025 00:00:00 GMT"
+    server.script = [{"drop_after": 150_000}]
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert server.seen[1]["If-Range"] == server.modified
+
+
+def test_silence_counts_as_a_drop_and_loses_nothing(server, entry, tmp_path):
+    server.script = [{"drop_after": 150_000}, {"silent": 3.0}]
+    said = []
+    download(entry, tmp_path, say=said.append, **(QUICK | {"timeout_s": 0.3}))
+    assert arrived(tmp_path, OLD)
+    assert "fell silent" in said[1]
+
+
+def test_slow_line_is_no_silence(server, entry, tmp_path):
+    server.script = [{"pause": 0.1}]
+    said = []
+    download(entry, tmp_path, say=said.append, **(QUICK | {"timeout_s": 0.5}))
+    assert arrived(tmp_path, OLD)
+    assert said == []
+
+
+def test_killed_process_leaves_a_part_that_is_resumed(server, entry, tmp_path):
+    server.script = [{"pause": 0.3}]
+    code = (
+        "import sys; from pathlib import Path; from xmem_infer.weights.download import download\n"
+        "from xmem_infer.weights.manifest import WeightsEntry\n"
+        "download(WeightsEntry('XMem.pth', sys.argv[1], 'test', 2**20), Path(sys.argv[2]))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, entry.url, str(tmp_path)], cwd=ROOT)
+    part = tmp_path / "XMem.pth.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert 0 < part.stat().st_size < len(OLD)
+    assert not (tmp_path / "XMem.pth").exists()
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert server.seen[1]["Range"].startswith("bytes=")
+
+
+# ---- versions that must not be glued
+
+
+def interrupted(server, entry, folder, content=OLD, at=150_000):
+    """A run that ended with the first `at` bytes of `content` received."""
+    server.content, server.script = content, [{"drop_after": at}] + [{"drop_after": 0}] * 3
+    with pytest.raises(EnvironmentFault):
+        download(entry, folder, **QUICK)
+    server.script = []
+
+
+@pytest.mark.parametrize("ignore_if_range", [False, True])
+def test_file_changed_on_the_server(server, entry, tmp_path, ignore_if_range):
+    interrupted(server, entry, tmp_path)
+    server.content, server.etag = NEW, '"v2"'
+    server.script = [{"ignore_if_range": ignore_if_range}]
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, NEW)
+
+
+def test_range_from_another_place_is_not_glued(server, entry, tmp_path):
+    interrupted(server, entry, tmp_path)
+    server.script = [{"shift": 8}]
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+
+
+def test_complete_part_is_not_fetched_again(server, entry, tmp_path):
+    interrupted(server, entry, tmp_path, at=len(OLD) - 1)
+    with (tmp_path / "XMem.pth.part").open("ab") as part:
+        part.write(OLD[-1:])
+    sent = server.sent
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert server.sent == sent
+
+
+def test_part_longer_than_the_file_starts_over(server, entry, tmp_path):
+    interrupted(server, entry, tmp_path)
+    (tmp_path / "XMem.pth.part").write_bytes(OLD + b"more")
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+
+
+@pytest.mark.parametrize("origin", [None, b"", b"[]", b'{"url": "http://elsewhere/XMem.pth", "version": "\\"v1\\""}'])
+def test_part_of_unknown_origin_starts_over(server, entry, tmp_path, origin):
+    (tmp_path / "XMem.pth.part").write_bytes(NEW[:150_000])
+    if origin is not None:
+        (tmp_path / "XMem.pth.json.part").write_bytes(origin)
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert "Range" not in server.seen[0]
+
+
+# ---- answers that are not the file
+
+
+def test_busy_server_is_asked_again(server, entry, tmp_path):
+    server.script = [{"status": 503}, {"status": 500}]
+    said = []
+    download(entry, tmp_path, say=said.append, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert "503 (Service Unavailable)" in said[0]
+
+
+def test_always_busy_server_is_left_alone(server, entry, tmp_path):
+    server.script = [{"status": 503}] * 9
+    with pytest.raises(EnvironmentFault, match="could not be fetched: the server answered 503"):
+        download(entry, tmp_path, **QUICK)
+    assert len(server.seen) == QUICK["attempts"]
+    assert files_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize(("status", "said"), [(404, "does not exist"), (410, "does not exist"), (403, "answered 403")])
+def test_refusals_are_final(server, entry, tmp_path, status, said):
+    server.script = [{"status": status}]
+    with pytest.raises(EnvironmentFault, match=said):
+        download(entry, tmp_path, **QUICK)
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/octet-stream"])
+def test_web_page_in_place_of_the_file(server, entry, tmp_path, content_type):
+    server.script = [{"page": content_type}]
+    with pytest.raises(WeightsError, match="answered with a web page"):
+        download(entry, tmp_path, **QUICK)
+    assert len(server.seen) == 1
+    assert files_in(tmp_path) == set()
+
+
+def test_login_page_does_not_cost_what_was_received(server, entry, tmp_path):
+    interrupted(server, entry, tmp_path)
+    server.script = [{"page": "text/html"}]
+    with pytest.raises(WeightsError, match="web page"):
+        download(entry, tmp_path, **QUICK)
+    assert (tmp_path / "XMem.pth.part").read_bytes() == OLD[:150_000]
+
+
+def test_too_large_is_refused_before_the_first_byte(server, entry, tmp_path):
+    with pytest.raises(WeightsError, match=f"too large to be XMem.pth: {len(OLD):,} bytes, at most 200,000"):
+        download(replace(entry, max_bytes=200_000), tmp_path, **QUICK)
+    assert files_in(tmp_path) == set()
+
+
+def test_too_large_unannounced_stops_at_the_cap(server, entry, tmp_path):
+    server.script = [{"unannounced": True}]
+    at = []
+    with pytest.raises(WeightsError, match=r"too large to be XMem\.pth: more than 200,000"):
+        download(replace(entry, max_bytes=200_000), tmp_path, lambda done, _: at.append(done), **QUICK)
+    assert max(at, default=0) <= 200_000
+    assert files_in(tmp_path) == set()
+
+
+def test_unannounced_length_is_fine(server, entry, tmp_path):
+    server.script = [{"unannounced": True}]
+    assert download(entry, tmp_path, **QUICK).fetched
+    assert arrived(tmp_path, OLD)
+
+
+def test_announced_too_long_once_is_cleared_up_by_asking_for_the_rest(server, entry, tmp_path):
+    server.script = [{"length_off": 1000}]
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert server.sent == len(OLD)
+
+
+def test_announced_too_long_always_is_given_up(server, entry, tmp_path):
+    server.etag = None
+    server.script = [{"length_off": 1000}] * 9
+    with pytest.raises(EnvironmentFault, match="could not be fetched: the connection was closed"):
+        download(entry, tmp_path, **QUICK)
+    assert len(server.seen) == 1 + QUICK["attempts"]
+    assert not (tmp_path / "XMem.pth").exists()
+
+
+def test_announced_too_short_is_found_cut_off(server, entry, tmp_path):
+    server.script = [{"length_off": -1000}]
+    with pytest.raises(WeightsError, match=r"refused and removed: .* is cut off"):
+        download(entry, tmp_path, **QUICK)
+    assert files_in(tmp_path) == set()
+
+
+def test_something_else_under_the_right_address(server, entry, tmp_path):
+    server.content = os.urandom(50_000).replace(b"<", b" ")
+    with pytest.raises(WeightsError, match=r"refused and removed: .* is not a checkpoint"):
+        download(entry, tmp_path, **QUICK)
+    assert files_in(tmp_path) == set()
+
+
+def test_nobody_answers(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+        closed = WeightsEntry("XMem.pth", f"http://127.0.0.1:{taken.getsockname()[1]}/XMem.pth", "test", 2**20)
+        with pytest.raises(EnvironmentFault, match="no connection"):
+            download(closed, tmp_path, **QUICK)
+
+
+def test_redirects_are_followed_and_keep_the_range(server, entry, tmp_path):
+    elsewhere = {"Location": f"http://127.0.0.1:{server.server_port}/storage?signed=1"}
+    server.script = [
+        {"status": 302, "headers": elsewhere}, {"drop_after": 150_000}, {"status": 302, "headers": elsewhere},
+    ]  # fmt: skip
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert server.seen[-1]["Range"] == "bytes=150000-"
+    assert server.sent < len(OLD) + 3 * len(PAGE)
+
+
+def test_redirect_to_an_open_line_is_refused():
+    guard = fetch_room._NoDowngrade()
+    with pytest.raises(EnvironmentFault, match="not encrypted"):
+        guard.redirect_request(Request("https://a/f"), io.BytesIO(), 302, "Found", {}, "http://b/f")
+    assert guard.redirect_request(Request("https://a/f"), io.BytesIO(), 302, "Found", {}, "https://b/f") is not None
+
+
+# ---- hashes
+
+
+def test_pinned_hash_holds(server, entry, tmp_path):
+    with pytest.raises(WeightsError, match="refused and removed") as caught:
+        download(replace(entry, sha256=sha256(NEW)), tmp_path, **QUICK)
+    assert sha256(NEW) in str(caught.value)
+    assert sha256(OLD) in str(caught.value)
+    assert files_in(tmp_path) == set()
+    download(replace(entry, sha256=sha256(OLD)), tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+
+
+def test_recorded_hash_holds_when_the_file_is_fetched_again(server, entry, tmp_path):
+    download(entry, tmp_path, **QUICK)
+    (tmp_path / "XMem.pth").unlink()
+    server.content, server.etag = NEW, '"v2"'
+    with pytest.raises(WeightsError, match=r"delete the entry XMem\.pth of downloads\.lock\.json"):
+        download(entry, tmp_path, **QUICK)
+    assert files_in(tmp_path) == {"downloads.lock.json"}
+    server.content = OLD
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+
+
+def test_changed_file_is_reported_not_overwritten(server, entry, tmp_path):
+    download(entry, tmp_path, **QUICK)
+    (tmp_path / "XMem.pth").write_bytes(NEW)
+    with pytest.raises(WeightsError, match=sha256(NEW)):
+        download(entry, tmp_path, **QUICK)
+    assert (tmp_path / "XMem.pth").read_bytes() == NEW
+    assert len(server.seen) == 1
+
+
+def test_several_files_share_one_lock_file(server, entry, tmp_path):
+    download(entry, tmp_path, **QUICK)
+    server.content, server.etag = NEW, '"v2"'
+    download(replace(entry, name="XMem-s2.pth"), tmp_path, **QUICK)
+    records = json.loads((tmp_path / "downloads.lock.json").read_text())
+    assert {name: fields["sha256"] for name, fields in records.items()} == {
+        "XMem.pth": sha256(OLD), "XMem-s2.pth": sha256(NEW),
+    }  # fmt: skip
+
+
+# ---- two at once, and the disk
+
+
+def test_second_download_into_a_folder_is_refused_and_harms_nothing(server, entry, tmp_path):
+    server.script = [{"pause": 0.2}]
+    started = threading.Event()
+    first = threading.Thread(target=download, args=(entry, tmp_path, lambda *_: started.set()))
+    first.start()
+    assert started.wait(10)
+    with pytest.raises(EnvironmentFault, match=r"another download into .* is running"):
+        download(entry, tmp_path, **QUICK)
+    first.join(10)
+    assert arrived(tmp_path, OLD)
+    assert not download(entry, tmp_path, **QUICK).fetched
+
+
+def test_announced_size_beyond_the_disk(server, entry, tmp_path):
+    server.script = [{"length_off": 10**18}]
+    with pytest.raises(EnvironmentFault, match=r"too full for XMem\.pth"):
+        download(replace(entry, max_bytes=10**19), tmp_path, **QUICK)
+    assert files_in(tmp_path) == set()
+
+
+def test_disk_that_fills_up_keeps_what_was_received(server, entry, tmp_path):
+    pytest.importorskip("resource")  # POSIX: a file size limit stands in for a full disk
+    code = (
+        "import resource, sys; from pathlib import Path; from xmem_infer.weights.download import download\n"
+        "from xmem_infer.weights.manifest import WeightsEntry; from xmem_infer.errors import EnvironmentFault\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try: download(WeightsEntry('XMem.pth', sys.argv[1], 'test', 2**20), Path(sys.argv[2]))\n"
+        "except EnvironmentFault as error: print(error)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, entry.url, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "XMem.pth.part cannot be written" in run.stdout, run.stderr
+    assert (tmp_path / "XMem.pth.part").read_bytes() == OLD[:100_000]
+    download(entry, tmp_path, **QUICK)
+    assert arrived(tmp_path, OLD)
+    assert server.seen[1]["Range"] == "bytes=100000-"
+
+
+def test_folder_that_cannot_be(server, entry, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFault, match="cannot be made"):
+        download(entry, tmp_path / "file", **QUICK)
+    (tmp_path / "XMem.pth").mkdir()
+    with pytest.raises(EnvironmentFault, match="in the way"):
+        download(entry, tmp_path, **QUICK)
+    assert server.seen == []
+
+
+# ---- the script
+
+
+@pytest.fixture
+def script(entry, monkeypatch):
+    """script(*arguments) -> exit code, with the test server's two files as the published ones."""
+    spec = importlib.util.spec_from_file_location("download_weights", ROOT / "scripts" / "download_weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    entries = (entry, replace(entry, name="XMem-s2.pth", url=entry.url.replace("XMem", "XMem-s2")))
+    monkeypatch.setattr(module, "load_manifest", lambda: Manifest("a test", entries, "tiny.safetensors"))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["download_weights.py", *map(str, arguments)])
+        return module.main()
+
+    return run
+
+
+def test_script_fetches_the_default_or_the_named_or_all(script, server, tmp_path, capsys):
+    assert script("--output", tmp_path / "a") == 0
+    assert files_in(tmp_path / "a") == {"XMem.pth", "downloads.lock.json"}
+    assert f"XMem.pth: fetched, {tmp_path / 'a' / 'XMem.pth'} (sha256 {sha256(OLD)})" in capsys.readouterr().out
+    assert script("xmem-s2", "--output", tmp_path / "b") == 0
+    assert files_in(tmp_path / "b") == {"XMem-s2.pth", "downloads.lock.json"}
+    assert script("--all", "--output", tmp_path / "a") == 0
+    assert "XMem.pth: already there" in capsys.readouterr().out
+    assert files_in(tmp_path / "a") == {"XMem.pth", "XMem-s2.pth", "downloads.lock.json"}
+
+
+def test_script_goes_on_after_a_failure_and_says_so_in_its_exit_code(script, server, tmp_path, capsys):
+    server.script = [{"status": 404}]
+    assert script("--all", "--output", tmp_path) == 3
+    assert "does not exist (404)" in capsys.readouterr().err
+    assert files_in(tmp_path) == {"XMem-s2.pth", "downloads.lock.json"}
+
+
+def test_script_lists_without_fetching(script, server, tmp_path, capsys):
+    script("XMem", "--output", tmp_path)
+    capsys.readouterr()
+    assert script("--list", "--output", tmp_path) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"XMem\.pth .* here ", out)
+    assert re.search(r"XMem-s2\.pth .* not here ", out)
+    assert sha256(OLD) in out
+    assert len(server.seen) == 1
+
+
+def test_script_refuses_unknown_names_before_anything(script, server, tmp_path, capsys):
+    assert script("XMem", "zebra", "--output", tmp_path / "none") == 2
+    assert "unknown: zebra; published are XMem.pth, XMem-s2.pth" in capsys.readouterr().err
+    assert server.seen == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_script_as_a_process(tmp_path):
+    run = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "download_weights.py", "--list", "--output", "somewhere"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "XMem-no-sensory.pth" in run.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,210 @@
+"""The list of published files, and how a name becomes a path."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xmem_infer
+from xmem_infer.errors import WeightsError
+from xmem_infer.weights import manifest as room
+from xmem_infer.weights.files import CheckpointFile, verify_hash
+from xmem_infer.weights.hashes import require_hash
+from xmem_infer.weights.manifest import (
+    WeightsEntry,
+    download_folder,
+    embedded_model,
+    load_manifest,
+    resolve_weights,
+    weights_folders,
+)
+
+PUBLISHED = ["XMem.pth", "XMem-s012.pth", "XMem-s2.pth", "XMem-no-sensory.pth"]
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Three empty places to look in, in order: a checkout's, the current directory's and the cache's."""
+    checkout = tmp_path / "checkout" / "weights"
+    checkout.mkdir(parents=True)
+    shutil.copy(room.manifest_path(), checkout / "manifest.json")
+    monkeypatch.setattr(room, "manifest_path", lambda: checkout / "manifest.json")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("XMEM_INFER_WEIGHTS", raising=False)
+    folders = [checkout, here / "weights", tmp_path / "cache" / "xmem_infer"]
+    assert weights_folders() == folders
+    return folders
+
+
+def put(folder, name="XMem.pth"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).touch()
+    return folder / name
+
+
+def test_published_files_are_listed():
+    manifest = load_manifest()
+    assert manifest.names == PUBLISHED
+    for entry in manifest.files:
+        assert entry.url == f"https://github.com/hkchengrex/XMem/releases/download/v1.0/{entry.name}"
+        assert entry.approx_bytes < entry.max_bytes
+        assert entry.description
+
+
+@pytest.mark.parametrize("name", ["XMem", "XMem.pth", "xmem", "XMEM.PTH"])
+def test_names_are_found_in_any_case_with_or_without_suffix(name):
+    assert load_manifest().find(name).name == "XMem.pth"
+    assert load_manifest().find(name + "x") is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("name", "../XMem.pth", "plain file name"), ("name", ".hidden", "plain file name"),
+        ("url", "file:///etc/passwd", "https://"), ("max_bytes", 0, "at least 1"),
+        ("sha256", "ABC", "64 lower-case hex"), ("surprise", 1, "surprise"), ("max_bytes", None, "damaged"),
+    ],
+)  # fmt: skip
+def test_malformed_manifests_are_refused(tmp_path, field, value, said):
+    entry = {"name": "a.pth", "url": "https://x/a.pth", "description": "d", "max_bytes": 9, field: value}
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"source": "s", "files": [entry]}))
+    with pytest.raises(WeightsError, match="damaged") as caught:
+        load_manifest(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"source": "s", "files": 3}'])
+def test_unreadable_manifests_are_refused(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(WeightsError, match="damaged"):
+        load_manifest(tmp_path / "manifest.json")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_manifest(tmp_path / "none.json")
+
+
+def test_names_are_looked_for_in_the_stated_order(places):
+    expected = [put(folder) for folder in places]
+    for folder, path in zip(places, expected, strict=True):
+        assert resolve_weights("xmem") == path
+        (folder / "XMem.pth").unlink()
+    with pytest.raises(WeightsError):
+        resolve_weights("xmem")
+
+
+def test_variable_replaces_all_places(places, tmp_path, monkeypatch):
+    put(places[0])
+    monkeypatch.setenv("XMEM_INFER_WEIGHTS", str(tmp_path / "own"))
+    assert weights_folders() == [tmp_path / "own"]
+    assert download_folder() == tmp_path / "own"
+    with pytest.raises(WeightsError, match="own"):
+        resolve_weights("XMem")
+    assert resolve_weights("auto" if put(tmp_path / "own") else "") == tmp_path / "own" / "XMem.pth"
+
+
+def test_downloads_go_to_the_checkout_even_from_inside_it(places, monkeypatch):
+    assert download_folder() == places[0]
+    monkeypatch.chdir(places[0].parent)
+    assert weights_folders() == [places[0], places[2]]
+    assert download_folder() == places[0]
+
+
+def test_a_path_is_taken_as_it_is_and_a_file_comes_before_a_name(places, monkeypatch):
+    put(places[0])
+    own = put(Path.cwd() / "mine", "XMem.pth")
+    assert resolve_weights("mine/XMem.pth") == Path("mine/XMem.pth")
+    monkeypatch.chdir(own.parent)
+    assert resolve_weights("XMem.pth") == Path("XMem.pth")
+    assert resolve_weights("XMem") == places[0] / "XMem.pth"
+
+
+@pytest.mark.parametrize("name", ["none/such.pth", "such.safetensors", "/none/such", "."])
+def test_absent_paths_are_left_to_the_reader(places, name):
+    assert resolve_weights(name) == Path(name)
+
+
+def test_home_is_understood(places, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    own = put(tmp_path / "mine", "own.pth")
+    assert resolve_weights("~/mine/own.pth") == own
+
+
+def test_published_but_absent_says_how_to_get_it(places):
+    with pytest.raises(WeightsError) as caught:
+        resolve_weights("xmem-S2")
+    for phrase in ("XMem-s2.pth is not on this machine", "download_weights.py XMem-s2.pth", *map(str, places)):
+        assert phrase in str(caught.value)
+
+
+def test_unknown_names_list_the_known_ones(places):
+    with pytest.raises(WeightsError) as caught:
+        resolve_weights("XMem-s12")
+    for phrase in ("XMem-s12", "did you mean XMem-s012?", *PUBLISHED, "auto"):
+        assert phrase in str(caught.value)
+    with pytest.raises(WeightsError) as caught:
+        resolve_weights("zebra")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_the_embedded_model_is_what_auto_takes_where_nothing_better_is(places):
+    assert resolve_weights("auto") == resolve_weights("xmem-tiny") == embedded_model()
+
+
+def test_the_embedded_model_is_here_and_small():
+    assert embedded_model().stat().st_size < 16_000_000
+
+
+def test_auto_prefers_the_manifests_order_over_the_folders(places):
+    second = put(places[0], "XMem-s012.pth")
+    assert resolve_weights("auto") == second
+    first = put(places[2], "XMem.pth")
+    assert resolve_weights("AUTO") == first
+
+
+def test_pinned_hash_outweighs_the_recorded_one(places, monkeypatch):
+    right, wrong = (hashlib.sha256(text).hexdigest() for text in (b"right", b"wrong"))
+    path = put(places[1])
+    (path.parent / "downloads.lock.json").write_text(json.dumps({"XMem.pth": {"sha256": wrong}}))
+    pinned = WeightsEntry("XMem.pth", "https://x/XMem.pth", "d", 9, sha256=right)
+    assert "manifest.json" in require_hash(path, right, pinned)
+    with pytest.raises(WeightsError) as caught:
+        require_hash(path, wrong, pinned)
+    assert right in str(caught.value)
+    assert wrong in str(caught.value)
+    assert "downloads.lock.json" in require_hash(path, wrong, None)
+
+    listed = json.loads((places[0] / "manifest.json").read_text())
+    listed["files"][0]["sha256"] = right
+    (places[0] / "manifest.json").write_text(json.dumps(listed))
+    with pytest.raises(WeightsError, match=right):
+        verify_hash(CheckpointFile(path, {}, wrong))
+
+
+def test_wheel_layout_finds_its_own_manifest(tmp_path):
+    """The package copied away from its checkout, with the manifest inside it, as a wheel lays it out."""
+    source = Path(xmem_infer.__file__).parent
+    package = tmp_path / "xmem_infer"
+    for name in ("errors.py", "weights/__init__.py", "weights/manifest.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, package / name)
+    (package / "__init__.py").touch()
+    shutil.copy(room.manifest_path(), package / "weights" / "manifest.json")
+    code = (
+        "from xmem_infer.weights.manifest import *\n"
+        "print(manifest_path(), download_folder(), len(weights_folders()), len(load_manifest().files))"
+    )
+    environment = {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": ""}
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == [
+        str(package / "weights" / "manifest.json"), str(tmp_path / "cache" / "xmem_infer"), "2", "4",
+    ]  # fmt: skip

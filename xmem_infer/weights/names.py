@@ -1,0 +1,54 @@
+"""The names table: published checkpoint names <-> this package's, read both ways."""
+
+# Longest first within a branch; the first prefix (ending at a dot) that fits is replaced, once.
+_TABLE = (
+    ("key_encoder.res2.", "key_encoder.trunk.layer1."),
+    ("key_encoder.", "key_encoder.trunk."),
+    ("key_proj.key_proj.", "key_projection.key."),
+    ("key_proj.d_proj.", "key_projection.shrinkage."),
+    ("key_proj.e_proj.", "key_projection.selection."),
+    *(
+        (f"{part}.fuser.{published}.", f"{part}.fusion.{ours}.")
+        for part in ("value_encoder", "decoder")
+        for published, ours in (
+            ("block1", "res1"),
+            ("block2", "res2"),
+            ("attention.ChannelGate.mlp.1", "channel_gate.reduce"),
+            ("attention.ChannelGate.mlp.3", "channel_gate.expand"),
+            ("attention.SpatialGate.spatial.conv", "spatial_gate.conv"),
+        )
+    ),
+    ("value_encoder.hidden_reinforce.", "value_encoder.deep_update."),
+    ("value_encoder.", "value_encoder.trunk."),
+    ("decoder.hidden_update.g16_conv.", "decoder.sensory_update.g16."),
+    ("decoder.hidden_update.g8_conv.", "decoder.sensory_update.g8."),
+    ("decoder.hidden_update.g4_conv.", "decoder.sensory_update.g4."),
+    ("decoder.hidden_update.", "decoder.sensory_update.cell."),
+    ("decoder.up_16_8.skip_conv.", "decoder.up8.skip."),
+    ("decoder.up_16_8.out_conv.", "decoder.up8.res."),
+    ("decoder.up_8_4.skip_conv.", "decoder.up4.skip."),
+    ("decoder.up_8_4.out_conv.", "decoder.up4.res."),
+    ("decoder.pred.", "decoder.prediction."),
+)
+
+
+def from_published(name: str) -> str:
+    """This package's name of a published entry; a name outside the table comes back unchanged."""
+    return _rename(name, _TABLE)
+
+
+def to_published(name: str) -> str:
+    """The published name of one of this package's entries; unchanged outside the table."""
+    return _rename(name, tuple((ours, published) for published, ours in _TABLE))
+
+
+def _rename(name: str, table: tuple[tuple[str, str], ...]) -> str:
+    for old, new in table:
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
+def is_published(names: set[str]) -> bool:
+    """Whether a checkpoint speaks the published names (its projection's name exists there alone)."""
+    return any(name.startswith("key_proj.") for name in names)
