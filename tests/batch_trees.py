@@ -1,0 +1,74 @@
+"""What the tests of batches share: a set of tiny videos, the command that segments it, its tree in hashes."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "scripts" / "eval.py"
+
+
+def write_set(root, make_clip, lengths, size=(48, 64)):
+    """JPEGImages and Annotations with a video of each length (frames), named as the keys say."""
+    for seed, (name, frames) in enumerate(lengths.items()):
+        images, masks = make_clip(frames, *size, 2, seed=seed)
+        for folder in ("JPEGImages", "Annotations"):
+            (root / folder / name).mkdir(parents=True)
+        for t, image in enumerate(images):
+            Image.fromarray(image).save(root / "JPEGImages" / name / f"{t}.png")
+        Image.fromarray(masks[0]).save(root / "Annotations" / name / "0.png")
+    return root
+
+
+def tree(folder):
+    """Content hashes of all files below a folder; run.json (times) and the lock left out."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("run.json", ".lock")
+    }
+
+
+def report(output_dir):
+    return json.loads((output_dir / "run.json").read_text())
+
+
+def leftovers(output_dir):
+    """Hidden files and folders, which outputs are until they are whole, and attempts; the lock left out."""
+    attempts = list((output_dir / "records").glob("attempts*"))
+    return attempts + [path for path in output_dir.rglob(".*") if path.name != ".lock"]
+
+
+def start(videos, weights, output_dir, *overrides):
+    """`scripts/eval.py` on a set, small and on one thread, as a process of its own."""
+    settings = ["data.size=-1", "runtime.precision=fp32", "runtime.device=cpu", "runtime.threads=1"]
+    command = [sys.executable, str(SCRIPT), f"video_dir={videos}", f"weights={weights}", f"output_dir={output_dir}"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    return subprocess.Popen(
+        [*command, *settings, *overrides], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def attempts(output_dir, video):
+    """Process ids of the workers that began a video, oldest first."""
+    try:
+        made = json.loads((output_dir / "records" / "attempts" / f"{video}.json").read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [int(attempt.split()[1]) for attempt in made]
+
+
+def wait_for_attempt(process, output_dir, video, number=1, patience_s=180):
+    """The process id of the worker that makes the given attempt at a video."""
+    deadline = time.monotonic() + patience_s
+    while len(made := attempts(output_dir, video)) < number:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, f"attempt {number} of {video} was never made"
+        time.sleep(0.01)
+    return made[number - 1]

@@ -1,0 +1,28 @@
+"""Batches that survive: stopped again and again at random moments, the results are those of one quiet run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from batch_trees import ROOT, write_set
+
+HELPER = Path(__file__).with_name("kill_batch.py")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs fork and /proc")
+@pytest.mark.parametrize(
+    ("workers", "kills"), [(1, 12), pytest.param(2, 6, marks=[pytest.mark.slow, pytest.mark.soak])]
+)
+def test_the_tree_is_that_of_an_undisturbed_run(tmp_path, make_clip, tiny_weights, workers, kills):
+    videos = write_set(tmp_path / "set", make_clip, {"a": 6, "b": 14, "c": 10})
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, HELPER, videos, tiny_weights, tmp_path, str(workers), str(kills)],
+        capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *wrong, last = done.stdout.splitlines()
+    assert wrong == []
+    assert int(last.removeprefix("kills=")) >= kills

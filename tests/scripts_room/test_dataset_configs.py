@@ -1,0 +1,55 @@
+"""Every data set and experiment file through Hydra's own composition, alone and together."""
+
+import dataset_trees as trees
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from xmem_infer.config import EvalConfig, LateObjects, Precision, TtaConfig, configs_dir
+from xmem_infer.errors import UsageError
+
+NAMES = sorted(path.stem for path in (configs_dir() / "dataset").glob("*.yaml"))
+
+
+@pytest.fixture
+def composed():
+    ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
+    with initialize_config_dir(str(configs_dir()), version_base="1.3"):
+        yield lambda *overrides: OmegaConf.to_object(compose("eval", list(overrides)))
+
+
+def test_without_a_data_set(composed):
+    config = composed()
+    assert (config.dataset, config.score, config.tta) == (None, True, TtaConfig())
+
+
+def test_data_sets_compose(composed):
+    for name in NAMES:
+        config = composed(f"dataset={name}")
+        expected = trees.eval_config(name)
+        assert (config.dataset, config.data, config.memory) == (expected.dataset, expected.data, expected.memory)
+
+
+def test_the_command_line_has_the_last_word(composed):
+    config = composed("dataset=long_video", "data.size=96", "memory.memory_every=3", "dataset.videos=[2]")
+    assert (config.data.size, config.memory.memory_every, config.dataset.videos) == (96, 3, [2])
+
+
+def test_the_paper_s_settings(composed):
+    config = composed("experiment=xmem_paper", "dataset=long_video")
+    assert config.runtime.precision is Precision.fp16
+    assert config.memory.late_objects is LateObjects.published
+    assert (config.data.antialias, config.memory.memory_every) == (False, 10)
+    assert composed().memory.late_objects is LateObjects.aligned
+
+
+@pytest.mark.parametrize("override", ["tta.sizes=[480,480]", "tta.sizes=[3]", "dataset.rules=davis18"])
+def test_impossible_values_are_refused(composed, override):
+    with pytest.raises(UsageError, match=override.partition("=")[0]):
+        composed("dataset=davis17_val", override)
+
+
+def test_flip_and_only_flipped_exclude_each_other():
+    with pytest.raises(UsageError, match="only_flipped"):
+        TtaConfig(flip=True, only_flipped=True)

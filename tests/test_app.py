@@ -1,0 +1,74 @@
+import sys
+
+import pytest
+
+from xmem_infer.app import check_overrides, guarded, run_app
+from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
+from xmem_infer.errors import UsageError, VideoError, WeightsError
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["memory.top_k=3", "video_dir=a=b", "+memory.top_k=3", "~mask", "--help", "hydra.verbose=true"],
+        ["memory=xmem", "runtime@runtime=default", "-m", "runtime.precision=fp32,bf16"],
+    ],
+)
+def test_sound_overrides_pass(arguments):
+    check_overrides(arguments, EvalConfig)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("memory.topk=3", ["memory.top_k", "memory_every"]),
+        ("video_dri=x", ["Did you mean video_dir", "weights"]),
+        ("weights.path=x", ["weights.path", "single value"]),
+        ("+new.thing=1", ["new.thing"]),
+    ],
+)
+def test_typos_are_refused_with_the_choices(argument, words):
+    with pytest.raises(UsageError) as caught:
+        check_overrides([argument], EvalConfig)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(VideoError("a"), 1), (UsageError("a"), 2), (WeightsError("a"), 3), (KeyboardInterrupt(), 130)],
+)
+def test_errors_become_exit_codes(error, code, capsys):
+    def job():
+        raise error
+
+    assert guarded(job) == code
+    assert capsys.readouterr().err
+
+
+def compose(monkeypatch, *arguments):
+    seen = []
+
+    def job(config):
+        seen.append(config)
+        return 0
+
+    monkeypatch.setattr(sys, "argv", ["eval.py", *arguments])
+    return run_app("eval", EvalConfig, job), seen
+
+
+def test_yaml_and_dataclasses_agree_and_come_out_typed(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, (config,) = compose(monkeypatch, "video_dir=x", "runtime.grad_mode=no_grad")
+    assert code == 0
+    assert config == EvalConfig(video_dir="x", runtime=config.runtime)
+    assert config.runtime.grad_mode is GradMode.no_grad
+    assert config.memory == MemoryConfig()
+    assert config.memory.late_objects is LateObjects.aligned
+    assert not list(tmp_path.iterdir())  # Hydra leaves nothing behind
+
+
+@pytest.mark.parametrize("bad", ["memory.top_k=many", "runtime.precision=fp8", "data.antialias=perhaps", "memory=none"])
+def test_values_that_do_not_compose_are_usage_errors(monkeypatch, bad, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert compose(monkeypatch, "video_dir=x", bad) == (2, [])

@@ -1,0 +1,39 @@
+import os
+import signal
+import time
+
+import pytest
+
+from xmem_infer import interrupts
+from xmem_infer.interrupts import Interrupted, check, noted_signals
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_waits_for_a_safe_moment(number, code):
+    reached = False
+    with pytest.raises(Interrupted) as caught, noted_signals():
+        check()
+        os.kill(os.getpid(), number)
+        reached = True  # the handler has run, nothing was raised
+        check()
+    assert reached
+    assert caught.value.exit_code == code
+
+
+def test_where_no_safe_moment_comes_it_strikes_after_the_grace(monkeypatch):
+    monkeypatch.setattr(interrupts, "GRACE_S", 0.05)
+    started = time.monotonic()
+    with pytest.raises(Interrupted), noted_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    assert time.monotonic() - started < 20
+
+
+def test_handlers_are_put_back():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    with noted_signals():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+    assert [signal.getsignal(number) for number in numbers] == before
+    with noted_signals():
+        check()  # an earlier block's signal is forgotten

@@ -1,0 +1,65 @@
+"""The wheel: built from this checkout, used from another folder without it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def unpacked_wheel(tmp_path_factory):
+    """The wheel's content on disk, as an installation would lay it out."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "site")
+    return folder / "site"
+
+
+def run_command(site, folder, *arguments):
+    """What the console command `xmem-infer` does, with the wheel in place of the checkout."""
+    code = "import sys; from xmem_infer.cli import eval_main; sys.exit(eval_main())"
+    # -P: not the current folder; the wheel's folder comes before an editable installation.
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_wheel_brings_configs_manifest_model_and_command(unpacked_wheel):
+    assert (unpacked_wheel / "xmem_infer" / "configs" / "eval.yaml").is_file()
+    assert (unpacked_wheel / "xmem_infer" / "weights" / "manifest.json").is_file()
+    assert (unpacked_wheel / "xmem_infer" / "weights" / "xmem-tiny.safetensors").is_file()
+    (entry_points,) = unpacked_wheel.glob("*.dist-info/entry_points.txt")
+    assert "xmem-infer = xmem_infer.cli:eval_main" in entry_points.read_text()
+    (licence,) = unpacked_wheel.glob("*.dist-info/licenses/LICENSE")
+    assert "MIT" in licence.read_text()
+
+
+def test_the_wheel_segments_from_another_folder(unpacked_wheel, tmp_path):
+    where = run_command(unpacked_wheel, tmp_path, "--info", "searchpath")
+    assert str(unpacked_wheel / "xmem_infer" / "configs") in where.stdout
+    clip = ROOT / "examples" / "clip"
+    frames = tmp_path / "clip"
+    frames.mkdir()
+    for number in range(3):
+        name = f"{number:05d}.jpg"
+        (frames / name).write_bytes((clip / "JPEGImages" / "scene" / name).read_bytes())
+    (tmp_path / "clip.png").write_bytes((clip / "Annotations" / "scene" / "00000.png").read_bytes())
+    done = run_command(unpacked_wheel, tmp_path, "video_dir=clip", "weights=xmem-tiny", "data.size=120")
+    assert done.returncode == 0, done.stderr
+    assert "preview model" in done.stderr
+    assert len(list((tmp_path / "output" / "clip" / "masks" / "clip").iterdir())) == 3

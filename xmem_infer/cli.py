@@ -1,0 +1,17 @@
+"""The console command `xmem-infer`, and what `scripts/eval.py` calls."""
+
+import sys
+
+from .app import leave, run_app
+from .config import EvalConfig
+
+
+def eval_main() -> None:
+    """Segment videos as `configs/eval.yaml` and the command line say; exits with the run's code."""
+    leave(run_app("eval", EvalConfig, _evaluate))
+
+
+def _evaluate(config: EvalConfig) -> int:
+    from .evaluation.runner import evaluate  # torch takes seconds; a typo should not wait for it
+
+    return evaluate(config, say=lambda line: print(line, file=sys.stderr), show=print)

@@ -1,0 +1,114 @@
+"""What is finished in an output folder, so that a re-run skips exactly that, and who works in it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..data.staging import Staged, disk_fault
+from ..errors import EnvironmentFault, UsageError
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished video: hash of its input files, of the weights, and the settings its masks depend on."""
+
+    inputs: str
+    weights: str
+    settings: dict[str, Any]
+    frames: int = 0
+
+
+class Records:
+    """The records below `output_dir/records`."""
+
+    def __init__(self, output_dir: Path):
+        self.folder = output_dir / "records"
+
+    def read(self, video: str) -> Record | None:
+        """The record of a video; None where there is none or it cannot be read, so that it is done again."""
+        try:
+            return Record(**json.loads((self.folder / f"{video}.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, video: str, record: Record) -> None:
+        """Call a video finished; its outputs must have their final names by now."""
+        write_json(self.folder / f"{video}.json", asdict(record))
+
+    def drop(self, video: str) -> None:
+        """Call a video unfinished, before its outputs are replaced."""
+        (self.folder / f"{video}.json").unlink(missing_ok=True)
+
+    def tidy(self, video: str) -> None:
+        """Remove what a process left that was killed while it wrote a record."""
+        Staged(self.folder / f"{video}.json").discard()
+
+    def check_settings(self, video: str, wanted: Record) -> None:
+        """Refuse to mix results of other settings or weights into this folder."""
+        found = self.read(video)
+        if found is None:
+            return
+        differing = [
+            f"{key}: {found.settings.get(key)} there, {value} now"
+            for key, value in wanted.settings.items()
+            if found.settings.get(key) != value
+        ]
+        if found.weights != wanted.weights:
+            differing.append(f"weights: {found.weights[:12]} there, {wanted.weights[:12]} now (sha256)")
+        if differing:
+            raise UsageError(
+                f"{self.folder.parent} holds results of another run ({'; '.join(differing)}). "
+                "Give another output_dir, or overwrite=true to replace them"
+            )
+
+
+@contextmanager
+def claim(output_dir: Path) -> Iterator[None]:
+    """Make the output folder and hold it: a second run on it is refused. The lock dies with the process."""
+    try:
+        known = (output_dir / "records").is_dir()
+        if not known and (output_dir / "masks").is_dir() and any((output_dir / "masks").iterdir()):
+            raise UsageError(
+                f"{output_dir}/masks holds files that no run of this program recorded; they would be replaced. "
+                "Give another output_dir"
+            )
+        (output_dir / "records").mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output_dir / "records" / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise EnvironmentFault(
+            f"another run is writing to {output_dir}: wait for it, or give another output_dir"
+        ) from None
+    except OSError as error:
+        raise disk_fault(error, output_dir) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    staged = Staged(path)
+    try:
+        staged.prepare()
+        text = json.dumps(content, indent=2, default=_plain, ensure_ascii=False)
+        staged.partial.write_text(text + "\n", encoding="utf-8")
+        staged.publish()
+    except OSError as error:
+        staged.discard()
+        raise disk_fault(error, path) from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} does not belong into JSON")
