@@ -1,0 +1,20 @@
+"""Gradient modes and precisions measured on a clip, or the documents' claims checked. See configs/ablate.yaml."""
+
+import sys
+
+from xmem_infer.ablation.config import AblateConfig
+from xmem_infer.app import leave, run_app
+
+
+def main() -> None:
+    leave(run_app("ablate", AblateConfig, _ablate))
+
+
+def _ablate(config: AblateConfig) -> int:
+    from xmem_infer.ablation.run import ablate  # torch takes seconds; a typo should not wait for it
+
+    return ablate(config, say=lambda line: print(line, file=sys.stderr))
+
+
+if __name__ == "__main__":
+    main()
