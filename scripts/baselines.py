@@ -1,0 +1,47 @@
+"""The embedded model beside two baselines: `python scripts/baselines.py FOLDER [FOLDER ...] [--weights FILE]`.
+
+Each folder holds clips with masks on every frame in a DAVIS layout. Prints one table for each.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from xmem_infer.config import Precision
+from xmem_infer.errors import XMemInferError
+from xmem_infer.training.comparison import below_baselines, compare, fill_card, markdown, methods
+from xmem_infer.training.validation import find_clips
+
+
+def main() -> int:
+    """0: tables printed; otherwise the exit code of what went wrong."""
+    parser = argparse.ArgumentParser(description="J&F of a network, of the copied first mask and of optical flow.")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="clips in a DAVIS layout")
+    parser.add_argument("--weights", type=Path, help="checkpoint; without it only the baselines are scored")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[240, 360, 480], help="short sides in px")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
+    parser.add_argument("--card", type=Path, help="model card whose table of scores is replaced")
+    args = parser.parse_args()
+    try:
+        tracks = methods(args.weights, args.sizes, [Precision(name) for name in args.precisions])
+        parts = []
+        for folder in args.folders:
+            rows = compare(find_clips(folder, frames=args.frames), tracks, lambda line: print(line, file=sys.stderr))
+            lost = [
+                f"{name} is below both baselines on: {', '.join(on)}."
+                for name, on in below_baselines(rows).items()
+                if on
+            ]
+            parts.append("\n\n".join([markdown(folder.name, rows), *lost]))
+            print(parts[-1], flush=True)
+        if args.card:
+            fill_card(args.card, "\n\n".join(parts))
+    except XMemInferError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Layers of a pseudo-video: cut-outs of photos and clips, and made-up occluders, as RGBA sources with a track."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .motion import Rng, Track, bounce, make_track, source_map, warp
+from .pack import PERSON_SET, Pack, Region
+
+
+@dataclass
+class Layer:
+    """Something that moves over the background. sources: T or 1 pictures (H, W, 4) uint8, alpha last;
+    label: its value in the masks, 0 for what is not to be followed; shown (T,) bool."""
+
+    sources: list[np.ndarray]
+    track: Track
+    label: int
+    shown: np.ndarray
+
+    def draw(self, canvas: np.ndarray, labels: np.ndarray, frame: int) -> None:
+        """Composite onto canvas (S, S, 3) and labels (S, S), uint8, in place."""
+        if not self.shown[frame]:
+            return
+        source = self.sources[frame if len(self.sources) > 1 else 0]
+        height, width = source.shape[:2]
+        unit = np.sqrt(height * width) / 2
+        where = source_map(self.track, frame, canvas.shape[0], ((width - 1) / 2, (height - 1) / 2), unit)
+        layer = warp(source, where, outside_zero=True)
+        alpha = layer[..., 3]
+        rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+        if rows.size == 0:
+            return
+        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        weight = alpha[box][..., None].astype(np.uint16)
+        canvas[box] = (layer[box][..., :3] * weight + canvas[box] * (255 - weight) + 127) // 255
+        labels[box][alpha[box] > 127] = self.label
+
+
+def cutout(pack: Pack, rng: Rng) -> np.ndarray:
+    """A random object or image region of a photo as (H, W, 4) uint8, cut at its box."""
+    while True:
+        index = pack.photos[rng.integers(len(pack.photos))]
+        picture = pack.pictures[index]
+        # Regions cut off by the picture's edge have straight sides; people are mostly whole.
+        regions = [r for r in picture.regions if r.borders <= 1 or picture.source == PERSON_SET]
+        if regions:
+            region = regions[rng.integers(len(regions))]
+            return _cut(pack.image(index), pack.labels(index), region)
+
+
+def clip_cutouts(pack: Pack, rng: Rng, frames: int) -> list[np.ndarray]:
+    """The object of a clip in T frames, each (H, W, 4) of one size, centred on the object."""
+    names = list(pack.clips)
+    clip = pack.clips[names[rng.integers(len(names))]]
+    chosen = [i for i in pick_frames(rng, clip, frames) if pack.pictures[i].regions]
+    if not chosen:
+        return [cutout(pack, rng)]
+    chosen = (chosen + chosen[-1:] * frames)[:frames]
+    parts = [_cut(pack.image(i), pack.labels(i), pack.pictures[i].regions[0]) for i in chosen]
+    height = max(part.shape[0] for part in parts)
+    width = max(part.shape[1] for part in parts)
+    return [_centred(part, height, width) for part in parts]
+
+
+def pick_frames(rng: Rng, clip: list[int], frames: int) -> list[int]:
+    """T pictures of a clip in time order or reversed, 1 to 8 apart (as far as its length allows)."""
+    most = max(1, min(8, (len(clip) - 1) // (frames - 1)))
+    gaps = rng.integers(1, rng.integers(1, most + 1) + 1, frames - 1)
+    start = rng.integers(0, max(1, len(clip) - gaps.sum()))
+    places = np.minimum(start + np.concatenate([[0], gaps.cumsum()]), len(clip) - 1)
+    chosen = [clip[p] for p in places]
+    return chosen[::-1] if rng.random() < 0.5 else chosen
+
+
+def object_layer(
+    rng: Rng, sources: list[np.ndarray], frames: int, label: int, pace: float, near: np.ndarray | None = None
+) -> Layer:
+    """Give a cut-out a size, a place and a motion. near: the place to start close to."""
+    centre = rng.uniform(-0.6, 0.6, 2) if near is None else near + rng.normal(0, 0.35, 2)
+    scale = np.exp(rng.uniform(np.log(0.16), np.log(0.85)))
+    track = make_track(rng, frames, centre.clip(-0.8, 0.8), scale, pace, float(rng.uniform(0, 1.6)))
+    if rng.random() < 0.85:
+        track.centre = bounce(track.centre, 0.85)
+    shown = np.ones(frames, bool)
+    if rng.random() < 0.07:
+        shown[rng.integers(1, frames)] = False
+    if rng.random() < 0.5:
+        sources = [np.ascontiguousarray(source[:, ::-1]) for source in sources]
+    return Layer(sources, track, label, shown)
+
+
+def look_alike(rng: Rng, layer: Layer, frames: int, label: int, pace: float) -> Layer:
+    """A second copy of a layer's picture that goes its own way."""
+    copy = object_layer(rng, layer.sources, frames, label, pace)
+    copy.track.scale = layer.track.scale * np.exp(rng.normal(0, 0.15))
+    return copy
+
+
+def occluder(pack: Pack, rng: Rng, frames: int, pace: float) -> Layer:
+    """A bar, block or blob with hard edges and the texture of a photo or one colour, passing by."""
+    import cv2
+
+    size = 96
+    alpha = np.zeros((size, size), np.uint8)
+    kind = rng.integers(3)
+    if kind == 0:  # a pole, long and thin
+        half = int(rng.integers(2, 12))
+        alpha[:, size // 2 - half : size // 2 + half] = 255
+    elif kind == 1:
+        alpha[:] = 255
+    else:
+        corners = (rng.uniform(0.1, 0.9, (int(rng.integers(3, 8)), 2)) * size).astype(np.int32)
+        cv2.fillPoly(alpha, [cv2.convexHull(corners)], 255)
+    texture = np.empty((size, size, 3), np.uint8)
+    if rng.random() < 0.3:
+        texture[:] = rng.integers(0, 256, 3)
+    else:
+        image = pack.image(pack.photos[rng.integers(len(pack.photos))])
+        top, left = (rng.integers(0, side - size + 1) for side in image.shape[:2])
+        texture[:] = image[top : top + size, left : left + size]
+    layer = object_layer(rng, [np.dstack([texture, alpha])], frames, 0, pace)
+    if kind == 0:
+        layer.track.scale = np.full(frames, rng.uniform(1.0, 2.2))
+    layer.track.bend = layer.track.bend * 0.2
+    return layer
+
+
+def add_sticks(rng: Rng, source: np.ndarray) -> np.ndarray:
+    """Thin limbs on a cut-out: lines in one of its own colours or another, part of the object."""
+    import cv2
+
+    reach = int(0.3 * max(source.shape[:2]))
+    out = cv2.copyMakeBorder(source, reach, reach, reach, reach, cv2.BORDER_CONSTANT)
+    rows, columns = np.nonzero(out[..., 3] > 127)
+    if rows.size == 0:
+        return source
+    for _ in range(int(rng.integers(1, 4))):
+        root = rng.integers(rows.size)
+        start = np.array([columns[root], rows[root]])
+        end = start + (rng.normal(0, 1, 2) * reach * 1.2).astype(int)
+        colour = out[rows[root], columns[root], :3] if rng.random() < 0.5 else rng.integers(0, 256, 3)
+        thickness = max(1, int(rng.uniform(0.015, 0.06) * max(source.shape[:2])))
+        cv2.line(out, start.tolist(), end.tolist(), (*(int(c) for c in colour), 255), thickness)
+    return out
+
+
+def _cut(image: np.ndarray, labels: np.ndarray, region: Region) -> np.ndarray:
+    top, left, bottom, right = region.box
+    alpha = (labels[top:bottom, left:right] == region.label).astype(np.uint8) * 255
+    return np.dstack([image[top:bottom, left:right], alpha])
+
+
+def _centred(part: np.ndarray, height: int, width: int) -> np.ndarray:
+    out = np.zeros((height, width, 4), np.uint8)
+    top, left = (height - part.shape[0]) // 2, (width - part.shape[1]) // 2
+    out[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return out

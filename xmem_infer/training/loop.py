@@ -1,0 +1,125 @@
+"""A slice of a run: resume, train, save, validate, export; stops at any moment."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ..config import MemoryConfig, Precision, RuntimeConfig, require
+from ..runtime.device import choose_device
+from ..runtime.limits import thread_count
+from .batches import batches
+from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from .config import TrainConfig
+from .export import export_weights
+from .pack import decoded_pack
+from .records import Records, plot_curves
+from .step import TrainState, new_state, train_step
+from .validation import Clip, find_clips, score_network
+
+log = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig) -> TrainState:
+    """Train until optim.total_samples, max_steps of this slice or a signal; the run goes on where it was saved."""
+    run = Path(_given(config.run_dir, "run_dir"))
+    pack = decoded_pack(
+        Path(_given(config.data_pack, "data_pack")), Path(config.cache_dir) if config.cache_dir else run / "pack"
+    )
+    clips = (
+        find_clips(Path(config.validation), config.validation_clips, config.validation_frames)
+        if config.validation
+        else []
+    )
+    device = choose_device(config.device)
+    with thread_count(config.threads):
+        return _train(config, run, pack, clips, device)
+
+
+def _train(config: TrainConfig, run: Path, pack: Path, clips: list[Clip], device: torch.device) -> TrainState:
+    state = new_state(config, device)
+    saved = latest_checkpoint(run / "checkpoints")
+    if saved:
+        load_checkpoint(state, saved)
+        log.info("resumed at %d samples", state.seen)
+    records = Records(run, state.seen)
+    slice_ = _Slice(config, run, state, records, clips)
+    stream = batches(pack, config.stages, config.seed, state.seen, config.workers)
+    try:
+        with _until_signal() as stopped:
+            while state.seen < config.optim.total_samples and not stopped():
+                if config.max_steps is not None and slice_.steps >= config.max_steps:
+                    break
+                slice_.after_step(train_step(state, next(stream), config))
+            slice_.finish(stopped())
+    finally:
+        state.replicas.close()
+    return state
+
+
+class _Slice:
+    """What happens between steps, by the clock: files and pictures only, never what is learnt."""
+
+    def __init__(self, config: TrainConfig, run: Path, state: TrainState, records: Records, clips: list[Clip]):
+        self.config, self.run, self.state, self.records, self.clips = config, run, state, records, clips
+        self.steps = 0
+        self._saved = self._validated = time.monotonic()
+
+    def after_step(self, parts: dict[str, float]) -> None:
+        self.steps += 1
+        self.records.step(self.state.seen, parts)
+        now = time.monotonic()
+        if now - self._saved > 60 * self.config.checkpoint_minutes:
+            self._save()
+        if now - self._validated > 60 * self.config.validate_minutes:
+            self._validate()
+
+    def finish(self, interrupted: bool) -> None:
+        """Save; validate too, unless somebody waits for us to stop."""
+        self._save()
+        if not interrupted:
+            self._validate()
+
+    def _save(self) -> None:
+        self.records.flush()
+        save_checkpoint(self.state, self.run / "checkpoints")
+        self._saved = time.monotonic()
+
+    def _validate(self) -> None:
+        if self.clips:
+            config = self.config
+            precision = Precision.bf16 if config.bf16 else Precision.fp32
+            runtime = RuntimeConfig(device=config.device, precision=precision, threads=config.threads)
+            memory = MemoryConfig(top_k=config.top_k)
+            scores = score_network(self.state.average, self.clips, config.validation_size, runtime, memory)
+            best = self.records.validation(self.state.seen, scores)
+            log.info("validation at %d samples: %s", self.state.seen, scores)
+            if best and self.config.export:
+                export_weights(self.state, self.config, scores, Path(self.config.export))
+        self.records.flush()
+        plot_curves(self.run, self.run)
+        self._validated = time.monotonic()
+
+
+@contextmanager
+def _until_signal() -> Iterator[Callable[[], bool]]:
+    """SIGINT and SIGTERM ask the loop to stop after its step; handlers are put back."""
+    asked = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda *_: asked.append(True))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _given(value: str | None, key: str) -> str:
+    require(value is not None, key, value, "a path")
+    assert value is not None
+    return value

@@ -1,0 +1,85 @@
+"""Smooth random motion, and warping by it. Coordinates: output pixels stand at u, v in [-1, 1]."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+Rng = np.random.Generator
+
+
+@dataclass
+class Track:
+    """A layer's placement in T frames. centre (T, 2) in output units, scale (T,), angle (T,) rad, aspect (T,)
+    as the logarithm of width over height, bend (T, 2, 5, 5): displacement on a grid, in output units."""
+
+    centre: np.ndarray
+    scale: np.ndarray
+    angle: np.ndarray
+    aspect: np.ndarray
+    bend: np.ndarray
+
+
+def walk(rng: Rng, frames: int, shape: tuple[int, ...], drift: float, jitter: float) -> np.ndarray:
+    """(T, *shape): starts at zero, a constant random velocity plus a random walk (standard deviations a frame)."""
+    velocity = rng.normal(0, drift, shape)
+    steps = rng.normal(0, jitter, (frames, *shape)) + velocity
+    steps[0] = 0
+    return steps.cumsum(0)
+
+
+def make_track(rng: Rng, frames: int, centre: np.ndarray, scale: float, pace: float, bend: float) -> Track:
+    """A track from a first placement; pace 1 is brisk motion, bend the size of elastic deformation."""
+    path = centre + walk(rng, frames, (2,), 0.12 * pace, 0.06 * pace)
+    grid = walk(rng, frames, (2, 5, 5), 0.012 * bend, 0.02 * bend) + rng.normal(0, 0.015 * bend, (1, 2, 5, 5))
+    return Track(
+        centre=path,
+        scale=scale * np.exp(walk(rng, frames, (), 0.06 * pace, 0.03 * pace).clip(-0.9, 0.7)),
+        angle=rng.normal(0, 0.15) + walk(rng, frames, (), 0.08 * pace, 0.05 * pace),
+        aspect=rng.normal(0, 0.1) + walk(rng, frames, (), 0.03 * pace, 0.03 * pace),
+        bend=grid,
+    )
+
+
+def bounce(path: np.ndarray, limit: float) -> np.ndarray:
+    """Reflect coordinates at -limit and limit, so that a layer stays in view."""
+    return np.abs((path - limit) % (4 * limit) - 2 * limit) - limit
+
+
+def source_map(track: Track, frame: int, size: int, centre: tuple[float, float], unit: float) -> np.ndarray:
+    """Where each output pixel of a frame lies in a source picture: (size, size, 2) float32, x then y, in pixels.
+
+    centre: the source point (x, y) that stands at track.centre; unit: source pixels per output unit at scale 1.
+    """
+    cos, sin = np.cos(track.angle[frame]), np.sin(track.angle[frame])
+    stretch = np.exp(track.aspect[frame] / 2)
+    inverse = np.array([[cos / stretch, sin / stretch], [-sin * stretch, cos * stretch]]) * unit / track.scale[frame]
+    offset = np.asarray(centre) - inverse @ track.centre[frame]
+    grid = _grid(size)
+    if np.abs(track.bend[frame]).max() > 1e-3:
+        grid = grid + _upsample(track.bend[frame], size)
+    flat = grid.reshape(-1, 2) @ inverse.T.astype(np.float32) + offset.astype(np.float32)
+    return flat.reshape(size, size, 2)
+
+
+def warp(source: np.ndarray, where: np.ndarray, nearest: bool = False, outside_zero: bool = False) -> np.ndarray:
+    """Sample a uint8 picture at `where`; beyond its edge it is mirrored, or zero."""
+    import cv2
+
+    how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    border = cv2.BORDER_CONSTANT if outside_zero else cv2.BORDER_REFLECT_101
+    # x and y stand in one map; OpenCV's type stubs do not know that the second one may be None.
+    return cv2.remap(source, where, None, how, borderMode=border)  # type: ignore[call-overload]
+
+
+@lru_cache(maxsize=8)
+def _grid(size: int) -> np.ndarray:
+    axis = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
+    return np.stack(np.meshgrid(axis, axis), -1)
+
+
+def _upsample(bend: np.ndarray, size: int) -> np.ndarray:
+    import cv2
+
+    coarse = np.ascontiguousarray(bend.transpose(1, 2, 0), dtype=np.float32)
+    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
