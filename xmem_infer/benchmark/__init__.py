@@ -1,0 +1,1 @@
+"""Times of this project's formulation against the published one, in one run."""
