@@ -18,7 +18,8 @@ LEVELS = (
     {"results"},
     {"pipeline"},
     {"evaluation"},
-    {"ablation", "benchmark", "training"},
+    {"ablation", "training"},
+    {"benchmark"},
     {"app"},
     {"cli"},
 )

@@ -73,6 +73,13 @@ class Precision(Enum):
     bf16 = "bf16"
 
 
+class Variant(Enum):
+    auto = "auto"
+    eager = "eager"  # the network as it is written, autocast
+    fast = "fast"  # folded, shared between objects, weights held in the precision
+    compiled = "compiled"  # fast, through torch.compile
+
+
 @dataclass
 class DataConfig:
     size: int = 480  # px of the short side inside the network; -1 = original
@@ -121,9 +128,12 @@ class RuntimeConfig:
     device: Device = Device.auto
     grad_mode: GradMode = GradMode.set_grad_enabled
     precision: Precision = Precision.auto
+    variant: Variant = Variant.auto
+    objects_at_once: int = 8  # in encoders and decoder; more are processed in turns, with the same result
     threads: int | None = None  # CPU threads of torch; None = torch's choice
 
     def __post_init__(self) -> None:
+        require(self.objects_at_once >= 1, "runtime.objects_at_once", self.objects_at_once, "at least 1")
         require(self.threads is None or self.threads >= 1, "runtime.threads", self.threads, "null or at least 1")
 
 

@@ -23,11 +23,10 @@ from .errors import VideoError
 from .model.network import XMem
 from .ops.images import normalise, resize, resize_labels, working_size
 from .results import FrameResult, measure_given, read_labels
+from .runtime.choice import choose
 from .runtime.device import choose_device
 from .runtime.grad_mode import grad_mode
 from .runtime.limits import explain_out_of_memory, thread_count
-from .runtime.precision import choose_precision, precision_context
-from .runtime.prepare import prepare
 from .runtime.stage_clock import StageClock
 from .types import Frame, LabelMask
 from .weights.build import load_network
@@ -40,8 +39,8 @@ Frames = FrameSource | str | Path | Iterable[np.ndarray]
 class Segmenter:
     """A network ready to segment videos, any number of them, one after the other or interleaved.
 
-    `precision` and `precision_reason` say what runs and why. Raises UsageError for a device or precision
-    that is not there.
+    `precision` and `precision_reason` say what runs and why; `prepared` has the variant and what is active in
+    it. Raises UsageError for a device, precision or variant that is not there.
     """
 
     def __init__(
@@ -53,8 +52,8 @@ class Segmenter:
     ):
         self.data = data or DataConfig()
         self.runtime = runtime or RuntimeConfig()
-        self.prepared = prepare(network, choose_device(self.runtime.device))
-        self.precision, self.precision_reason = choose_precision(self.runtime.precision, self.prepared)
+        self.prepared, self.precision_reason = choose(network, self.runtime, choose_device(self.runtime.device))
+        self.precision = self.prepared.precision
         self.engine = Engine(self.prepared, memory or MemoryConfig())
 
     @classmethod
@@ -121,7 +120,7 @@ class Segmenter:
         with clock("upload"):
             image, mask = self._upload(frame, given)
         with clock("segment"):
-            with precision_context(self.precision, device):
+            with self.prepared.context():
                 prob = self.engine.step(state, image, mask, taken, end=last).detach()
             full = resize(prob, size)
         if self.runtime.grad_mode is GradMode.enable_grad_detached:

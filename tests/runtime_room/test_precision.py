@@ -3,11 +3,9 @@ import torch
 
 from xmem_infer.config import Device, Precision
 from xmem_infer.errors import EnvironmentFault, UsageError
-from xmem_infer.model.network import XMem
 from xmem_infer.runtime.device import choose_device
 from xmem_infer.runtime.limits import explain_out_of_memory, thread_count
-from xmem_infer.runtime.precision import candidates, check_precision, choose_precision, precision_context
-from xmem_infer.runtime.prepare import prepare
+from xmem_infer.runtime.precision import check_precision, precision_context
 
 CPU = torch.device("cpu")
 
@@ -22,21 +20,6 @@ def test_cuda_is_refused_where_there_is_none():
     with pytest.raises(UsageError, match="no CUDA device"):
         choose_device(Device.cuda)
     assert choose_device(Device.auto) == CPU
-
-
-def test_auto_takes_the_first_candidate_that_is_finite(tiny_network):
-    precision, reason = choose_precision(Precision.auto, prepare(tiny_network, CPU))
-    assert precision is candidates(CPU)[0]
-    assert "auto" in reason
-
-
-def test_auto_refuses_weights_that_overflow_everywhere(tiny_network):
-    broken = XMem(tiny_network.sizes)
-    broken.load_state_dict(tiny_network.state_dict())
-    with torch.no_grad():
-        broken.key_encoder.trunk.conv1.weight.fill_(3e38)
-    with pytest.raises(UsageError, match=r"non-finite.*fp32"):
-        choose_precision(Precision.auto, prepare(broken, CPU))
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [(Precision.fp32, torch.float32), (Precision.bf16, torch.bfloat16)])

@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from ..config import Device, RuntimeConfig
+from ..config import Device, RuntimeConfig, Variant
 from ..data.frames import open_frames
 from ..errors import EnvironmentFault
 from ..pipeline import Segmenter
@@ -61,7 +61,10 @@ def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
     read = perf_counter()
     network = build_network(file.tensors, file.path)
     built = perf_counter()
-    runtime = RuntimeConfig(request.device, request.grad_mode, request.precision, request.threads)
+    # The documents speak of the network as it is written, under autocast; modes that record have no other variant.
+    runtime = RuntimeConfig(
+        request.device, request.grad_mode, request.precision, Variant.eager, threads=request.threads
+    )
     segmenter = Segmenter(network, request.memory, runtime, request.data)
     tell(
         "loaded",

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from ..config import EvalConfig
 from ..errors import EnvironmentFault, XMemInferError
 from ..pipeline import Segmenter
+from ..runtime.choice import check_runtime
 from ..runtime.device import choose_device
-from ..runtime.precision import check_precision
 from ..weights.build import LoadedNetwork, load_network
 from ..weights.manifest import DOWNLOAD_COMMAND, embedded_model, resolve_weights
 from .conclusion import conclude
@@ -32,7 +32,7 @@ def evaluate(config: EvalConfig, say: Say = lambda line: None, show: Say = lambd
     table of scores. Faults of the request or the machine are raised, before work starts where
     they can be known; finished videos then stay.
     """
-    check_precision(config.runtime.precision, choose_device(config.runtime.device))
+    check_runtime(config.runtime, choose_device(config.runtime.device))
     check_engine(config)
     plan = make_plan(config)
     weights = resolve_weights(config.weights)
@@ -43,7 +43,8 @@ def evaluate(config: EvalConfig, say: Say = lambda line: None, show: Say = lambd
     loaded = load_network(weights)
     segmenter = Segmenter(loaded.network, config.memory, config.runtime, config.data)
     say(
-        f"{loaded.path.name} on {segmenter.prepared.device}, {segmenter.precision.value} ({segmenter.precision_reason})"
+        f"{loaded.path.name} on {segmenter.prepared.device}, {segmenter.precision.value} "
+        f"({segmenter.precision_reason}), {segmenter.prepared.variant.value}"
     )
     if weights == embedded_model():
         say(f"this is the small embedded preview model; for published accuracy: {DOWNLOAD_COMMAND} XMem")
@@ -128,6 +129,7 @@ class Run:
             "config": asdict(self.config),
             "weights": {"path": self.loaded.path, "sha256": self.loaded.sha256, **self.loaded.metadata},
             "precision": {"used": segmenter.precision, "reason": segmenter.precision_reason},
+            "variant": {"used": segmenter.prepared.variant, "active": segmenter.prepared.active},
             **self.provenance,
             "stopped": stopped,
             "videos": {**done, **failed},

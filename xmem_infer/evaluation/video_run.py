@@ -96,6 +96,7 @@ class VideoRun:
             if (group, key) != ("runtime", "threads")
         }
         settings["runtime.precision"] = self.segmenter.precision.name
+        settings["runtime.variant"] = self.segmenter.prepared.variant.name
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
         return Record(job.inputs, self.weights_sha256, settings, frames)

@@ -23,16 +23,17 @@ def evict_least_used(store: TokenStore, limit: int) -> None:
     store.keep(region, (usage > threshold).nonzero().flatten())
 
 
-def choose_prototypes(store: TokenStore, candidates: Tensor, count: int) -> Tensor:
-    """The `count` candidates of highest usage: (P,) indices into `candidates` (rows of the store)."""
+def prototypes(store: TokenStore, candidates: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `count` candidates of highest usage: (P,) indices into `candidates` (rows of the store).
+
+    With them their potentiation scores, the similarity (P, candidates) with the candidates' shrinkage and the
+    prototypes' selection, and their pooled shrinkage (P,).
+    """
     usage = store.use[candidates] / store.life[candidates]
-    return usage.topk(min(count, candidates.numel())).indices
-
-
-def potentiation_scores(store: TokenStore, candidates: Tensor, prototypes: Tensor) -> Tensor:
-    """Similarity (P, candidates) with the candidates' shrinkage and the prototypes' selection."""
-    rows = candidates[prototypes]
-    return similarity(store.key[candidates], store.shrinkage[candidates], store.key[rows], store.selection[rows])
+    chosen = usage.topk(min(count, candidates.numel())).indices
+    rows, shrinkage = candidates[chosen], store.shrinkage[candidates]
+    scores = similarity(store.key[candidates], shrinkage, store.key[rows], store.selection[rows])
+    return chosen, scores, potentiate(scores, shrinkage[:, None])[:, 0]
 
 
 def potentiate(scores: Tensor, value: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ def potentiate(scores: Tensor, value: Tensor) -> Tensor:
     scores (P, n), value (..., n, C) -> (..., P, C).
     """
     with full_precision(value):
-        return scores.softmax(1) @ value
+        return scores.softmax(1) @ value.to(scores.dtype)
 
 
 def consolidate(store: TokenStore, candidates: Tensor, num_prototypes: int) -> None:
@@ -49,9 +50,7 @@ def consolidate(store: TokenStore, candidates: Tensor, num_prototypes: int) -> N
 
     A late bucket pools over the candidates it covers, and has values only for prototypes it covers.
     """
-    chosen = choose_prototypes(store, candidates, num_prototypes)
-    scores = potentiation_scores(store, candidates, chosen)
-    shrinkage = potentiate(scores, store.shrinkage[candidates, None])[:, 0]
+    chosen, scores, shrinkage = prototypes(store, candidates, num_prototypes)
     pooled = []
     for bucket in store.buckets:
         covered = bucket.covers[candidates]

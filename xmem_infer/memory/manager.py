@@ -4,21 +4,22 @@ import torch
 from torch import Tensor
 
 from ..config import LateObjects, MemoryConfig
-from ..ops.affinity import Affinity, readout, similarity, token_usage, top_k_affinity
+from ..ops.affinity import Affinity, readout, token_usage, top_k_affinity
 from ..types import KeyFeatures
 from .consolidation import consolidate, evict_least_used
 from .published import consolidate_as_published
 from .store import TokenStore
 
-# Similarities held at once; a video in 4K with full memory would need gigabytes otherwise.
-MAX_SCORES = 16_000_000
+# Similarities held at once (32 MB in float32): fewer stay in the processor's cache, and a video in 4K with full
+# memory would need gigabytes otherwise.
+MAX_SCORES = 8_000_000
 
 
 class Memory:
     """All that is remembered of a video's objects, in slot order, besides their sensory state.
 
-    frame_tokens: h*w. Tokens are kept in `like`'s device and dtype. Without long-term memory, working memory
-    grows with the video, as published; with it, both have a capacity.
+    frame_tokens: h*w. Keys are kept in `like`'s device and dtype, values in the dtype they come in. Without
+    long-term memory, working memory grows with the video, as published; with it, both have a capacity.
     """
 
     def __init__(self, config: MemoryConfig, key_dim: int, value_dim: int, frame_tokens: int, like: Tensor):
@@ -27,6 +28,7 @@ class Memory:
         long_term = config.max_long_term_tokens if config.long_term else 0
         working = config.max_working_frames * frame_tokens
         self.store = TokenStore(key_dim, value_dim, long_term, working, like)
+        self._scores = like.new_empty(0)
         # One entry per working frame: whether it stays for good. The first frame does; so does, unless the
         # published pairing is asked for, the frame on which late objects were given: the only mask a user
         # drew of them must not leave with the candidates.
@@ -52,16 +54,16 @@ class Memory:
         """Readout (1, O, C_v, h, w) for a frame; counts how much each token was used."""
         store = self.store
         rows = store.filled()
-        key, shrinkage = store.key[rows], store.shrinkage[rows]
         query_key, selection = _tokens(query.key), _tokens(query.selection)
         # Buckets that cover every token share one affinity; the others choose among their own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
-        chunk = max(1, MAX_SCORES // rows.numel())
+        chunk = min(query_key.shape[0], max(1, MAX_SCORES // rows.numel()))
+        buffer = self._score_buffer(chunk * rows.numel())
         shared: list[Affinity] = []
         own: list[list[Affinity]] = [[] for _ in columns]
         for start in range(0, query_key.shape[0], chunk):
             part = slice(start, start + chunk)
-            scores = similarity(key, shrinkage, query_key[part], selection[part])
+            scores = store.scores(query_key[part], selection[part], buffer)
             shared.append(top_k_affinity(scores, self.config.top_k))
             for parts, column in zip(own, columns, strict=True):
                 if column.numel() < rows.numel():
@@ -82,11 +84,11 @@ class Memory:
         store = self.store
         late = self.objects > 0 and value.shape[1] > self.objects
         if value.shape[1] > self.objects:
-            store.add_bucket(value.shape[1] - self.objects)
+            store.add_bucket(value.shape[1] - self.objects, value.dtype)
         self._make_room()
         rows = store.append(store.working, _tokens(frame.key), _tokens(frame.shrinkage)[:, 0], _tokens(frame.selection))
         self._pinned.append(not self._pinned or (late and self.config.late_objects is LateObjects.aligned))
-        values = value[0].flatten(2).transpose(1, 2).to(store.key.dtype)
+        values = value[0].flatten(2).transpose(1, 2)
         for bucket, part in zip(store.buckets, values.split([b.objects for b in store.buckets]), strict=True):
             store.write(bucket, rows, part)
         self._forget_pins()
@@ -102,6 +104,12 @@ class Memory:
     def detach(self) -> None:
         """Cut the autograd graph that stored values carry from frame to frame."""
         self.store.detach()
+
+    def _score_buffer(self, numbers: int) -> Tensor:
+        """Room for similarities, kept from frame to frame: fresh memory of this size costs more than the product."""
+        if self._scores.numel() < numbers:
+            self._scores = self.store.key.new_empty(numbers)
+        return self._scores
 
     def _locate(self, slot: int) -> tuple[int, int]:
         for index, bucket in enumerate(self.store.buckets):

@@ -7,7 +7,7 @@ whichever those are. The paper's YouTube-VOS figures contain this fault, so it c
 import torch
 from torch import Tensor
 
-from .consolidation import choose_prototypes, potentiate, potentiation_scores
+from .consolidation import potentiate, prototypes
 from .store import Bucket, Region, TokenStore
 
 
@@ -19,9 +19,7 @@ def consolidate_as_published(
     A late bucket consolidates only if its working values cover more than min_frames + 1 frames, and never
     its first frame. At exactly min_frames + 1 frames its second frame is dropped without being consolidated.
     """
-    chosen = choose_prototypes(store, candidates, num_prototypes)
-    scores = potentiation_scores(store, candidates, chosen)
-    shrinkage = potentiate(scores, store.shrinkage[candidates, None])[:, 0]
+    chosen, scores, shrinkage = prototypes(store, candidates, num_prototypes)
     key = store.key[candidates[chosen]]
     recent = (min_frames - 1) * frame_tokens
     lists = []
@@ -33,7 +31,7 @@ def consolidate_as_published(
             own = working[:, frame_tokens : size - recent]
             first = candidates.numel() - own.shape[1]  # its values belong to the last candidates
             valid = chosen >= first
-            long_term = torch.cat([long_term, potentiate(scores[valid][:, first:], own)], 1)
+            long_term = torch.cat([long_term, potentiate(scores[valid][:, first:], own).to(own.dtype)], 1)
         if size >= (min_frames + 1) * frame_tokens:
             working = torch.cat([working[:, :frame_tokens], working[:, size - recent :]], 1)
         lists.append((bucket, long_term, working))

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..ops.affinity import full_precision, memory_columns, query_columns
+
 
 @dataclass
 class Region:
@@ -36,10 +38,14 @@ class Bucket:
         return self.value.shape[0]
 
 
+PER_TOKEN = ("key", "selection", "shrinkage", "columns", "use", "life")
+
+
 class TokenStore:
     """Keys with their statistics, and the values of each bucket, over a long-term and a working region.
 
-    Columns per row: key (C_k), shrinkage, selection (C_k, working memory only), use, life.
+    Per row: key (C_k), shrinkage, selection (C_k, working memory only), columns (2 C_k + 1: key and shrinkage
+    as reading wants them, see `memory_columns`), use, life, all in `like`'s dtype; values in their own.
     """
 
     def __init__(self, key_dim: int, value_dim: int, long_term: int, working: int, like: Tensor):
@@ -50,6 +56,7 @@ class TokenStore:
         self.key = like.new_empty(rows, key_dim)
         self.selection = like.new_empty(rows, key_dim)
         self.shrinkage = like.new_empty(rows)
+        self.columns = like.new_empty(rows, 2 * key_dim + 1)
         self.use = like.new_zeros(rows)
         self.life = like.new_zeros(rows)
         self.buckets: list[Bucket] = []
@@ -59,10 +66,27 @@ class TokenStore:
         regions = (self.long_term, self.working)
         return torch.cat([torch.arange(r.start, r.stop, device=self.key.device) for r in regions])
 
-    def add_bucket(self, objects: int) -> None:
+    def scores(self, query_key: Tensor, selection: Tensor, out: Tensor) -> Tensor:
+        """Similarity (Q, tokens) of queries (Q, C_k) with the tokens in use, in the order of `filled`.
+
+        Written into `out`, a flat buffer of at least that many numbers, unless gradients are recorded: autograd
+        cannot look into a buffer.
+        """
+        regions = [r for r in (self.long_term, self.working) if r.size]
+        with full_precision(query_key):
+            queries = query_columns(query_key, selection)
+            tokens = [self.columns[r.start : r.stop] for r in regions]
+            if queries.requires_grad or self.columns.requires_grad:
+                return torch.cat([queries @ part.T for part in tokens], 1)
+            scores = out[: queries.shape[0] * sum(r.size for r in regions)].view(queries.shape[0], -1)
+            for part, target in zip(tokens, scores.split([r.size for r in regions], 1), strict=True):
+                torch.mm(queries, part.T, out=target)
+        return scores
+
+    def add_bucket(self, objects: int, dtype: torch.dtype) -> None:
         """Room for the values of `objects` more objects, covering no token yet."""
         rows = self.key.shape[0]
-        value = self.key.new_empty(objects, rows, self.value_dim)
+        value = self.key.new_empty(objects, rows, self.value_dim, dtype=dtype)
         self.buckets.append(Bucket(value, torch.zeros(rows, dtype=torch.bool, device=self.key.device)))
 
     def append(self, region: Region, key: Tensor, shrinkage: Tensor, selection: Tensor | None = None) -> slice:
@@ -74,6 +98,7 @@ class TokenStore:
         if region.size + key.shape[0] > region.capacity:
             raise IndexError(f"memory region of {region.capacity} tokens cannot take {key.shape[0]} more")
         self.key[rows], self.shrinkage[rows] = key, shrinkage
+        self.columns[rows] = memory_columns(key, shrinkage)
         if selection is not None:
             self.selection[rows] = selection
         self.use[rows], self.life[rows] = 0, 1e-7
@@ -84,15 +109,15 @@ class TokenStore:
 
     def write(self, bucket: Bucket, rows: slice | Tensor, value: Tensor) -> None:
         """Set a bucket's values (O, n, C_v) for rows that hold tokens."""
-        bucket.value[:, rows] = value
+        bucket.value[:, rows] = value.to(bucket.value.dtype)
         bucket.covers[rows] = True
 
     def keep(self, region: Region, kept: Tensor) -> None:
         """Reduce a region to the tokens `kept` (indices within it, ascending), moved to its front."""
         source = kept + region.start
         target = slice(region.start, region.start + kept.numel())
-        for column in (self.key, self.selection, self.shrinkage, self.use, self.life):
-            column[target] = column[source]
+        for name in PER_TOKEN:
+            getattr(self, name)[target] = getattr(self, name)[source]
         for bucket in self.buckets:
             bucket.value[:, target] = bucket.value[:, source]
             bucket.covers[target] = bucket.covers[source]
@@ -101,7 +126,7 @@ class TokenStore:
     def grow_working(self, capacity: int) -> None:
         """Move to larger buffers, so that working memory holds `capacity` tokens."""
         extra = capacity - self.working.capacity
-        for name in ("key", "selection", "shrinkage", "use", "life"):
+        for name in PER_TOKEN:
             setattr(self, name, _longer(getattr(self, name), extra, dim=0))
         for bucket in self.buckets:
             bucket.value = _longer(bucket.value, extra, dim=1)
@@ -123,8 +148,8 @@ class TokenStore:
         In place: a value is written into the very tensor that the frame has read before, so the graph and
         the tensor hold each other, and a detached copy would leave that ring in memory for ever.
         """
-        for column in (self.key, self.selection, self.shrinkage, self.use, self.life):
-            column.detach_()
+        for name in PER_TOKEN:
+            getattr(self, name).detach_()
         for bucket in self.buckets:
             bucket.value.detach_()
 

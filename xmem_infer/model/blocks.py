@@ -1,5 +1,7 @@
 """The pieces that encoders and decoder are made of."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,13 +10,31 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 from .sizes import TrunkSizes
 
 
-class Trunk(nn.Module):
-    """ResNet stem and stages 1-3 out of torchvision's blocks, for any number of input channels."""
+class JointConv2d(nn.Conv2d):
+    """A convolution over image features, the same for all objects, followed by the features of each object."""
 
-    def __init__(self, sizes: TrunkSizes, in_channels: int):
+    def __init__(self, shared: int, own: int, out_channels: int, kernel_size: int, **options: Any):
+        super().__init__(shared + own, out_channels, kernel_size, **options)
+        self.shared_channels = shared
+
+    def forward(self, shared: Tensor, own: Tensor) -> Tensor:  # type: ignore[override]  # its input has two parts
+        """shared (B, C, H, W), own (B * O, C', H, W) -> (B * O, out_channels, ...)."""
+        return super().forward(joined(shared, own))
+
+
+def _conv(shared: int, own: int, out_channels: int, kernel_size: int, **options: Any) -> nn.Conv2d:
+    if own:
+        return JointConv2d(shared, own, out_channels, kernel_size, **options)
+    return nn.Conv2d(shared, out_channels, kernel_size, **options)
+
+
+class Trunk(nn.Module):
+    """ResNet stem and stages 1-3 out of torchvision's blocks; `own_channels` more inputs that each object has."""
+
+    def __init__(self, sizes: TrunkSizes, in_channels: int, own_channels: int = 0):
         super().__init__()
         width = sizes.widths[0]
-        self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
+        self.conv1 = _conv(in_channels, own_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         stages = []
         for number, (planes, blocks) in enumerate(zip(sizes.widths, sizes.blocks, strict=True)):
@@ -22,9 +42,9 @@ class Trunk(nn.Module):
             width = sizes.channels[number]
         self.layer1, self.layer2, self.layer3 = stages
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, in_channels, H, W) -> features at strides 4, 8, 16."""
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
+    def forward(self, *image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, in_channels, H, W), and (B * O, own_channels, H, W) if any -> features at strides 4, 8, 16."""
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(*image))), 3, stride=2, padding=1)
         x4 = self.layer1(x)
         x8 = self.layer2(x4)
         return x4, x8, self.layer3(x8)
@@ -43,17 +63,18 @@ def _stage(bottleneck: bool, channels: int, planes: int, blocks: int, stride: in
 class ResBlock(nn.Module):
     """Pre-activation residual block without batch norm; the skip sees the input before the relu."""
 
-    def __init__(self, in_channels: int, out_channels: int, skip_kernel: int = 3):
+    def __init__(self, in_channels: int, out_channels: int, skip_kernel: int = 3, own_channels: int = 0):
+        """own_channels: of each object, beside `in_channels` that all objects share."""
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = _conv(in_channels, own_channels, out_channels, 3, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.downsample: nn.Conv2d | None = None
-        if in_channels != out_channels:
-            self.downsample = nn.Conv2d(in_channels, out_channels, skip_kernel, padding=skip_kernel // 2)
+        self.downsample: nn.Module | None = None
+        if in_channels + own_channels != out_channels:
+            self.downsample = _conv(in_channels, own_channels, out_channels, skip_kernel, padding=skip_kernel // 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.conv2(F.relu(self.conv1(F.relu(x))))
-        return out + (x if self.downsample is None else self.downsample(x))
+    def forward(self, *x: Tensor) -> Tensor:
+        out = self.conv2(F.relu(self.conv1(*map(F.relu, x))))
+        return out + (joined(*x) if self.downsample is None else self.downsample(*x))
 
 
 class ChannelGate(nn.Module):
@@ -89,14 +110,14 @@ class FeatureFusion(nn.Module):
 
     def __init__(self, shared: int, own: int, out_channels: int, skip_kernel: int = 3):
         super().__init__()
-        self.res1 = ResBlock(shared + own, out_channels, skip_kernel)
+        self.res1 = ResBlock(shared, out_channels, skip_kernel, own)
         self.channel_gate = ChannelGate(out_channels)
         self.spatial_gate = SpatialGate()
         self.res2 = ResBlock(out_channels, out_channels)
 
     def forward(self, shared: Tensor, own: Tensor) -> Tensor:
         """shared (B, C, h, w), own (B, O, C', h, w) -> (B * O, out_channels, h, w)."""
-        x = self.res1(torch.cat([per_object(shared, own.shape[1]), own.flatten(0, 1)], 1))
+        x = self.res1(shared, own.flatten(0, 1))
         return self.res2(x + self.spatial_gate(self.channel_gate(x)))
 
 
@@ -113,6 +134,11 @@ class RecurrentCell(nn.Module):
         forget, update, new = gates.chunk(3, 1)
         update = update.sigmoid()
         return forget.sigmoid() * sensory * (1 - update) + update * new.tanh()
+
+
+def joined(shared: Tensor, own: Tensor | None = None) -> Tensor:
+    """Shared channels (B, C, ...) repeated for each object, then its own (B * O, C', ...): (B * O, C + C', ...)."""
+    return shared if own is None else torch.cat([per_object(shared, own.shape[0] // shared.shape[0]), own], 1)
 
 
 def per_object(shared: Tensor, objects: int) -> Tensor:

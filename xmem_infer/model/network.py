@@ -44,7 +44,7 @@ class ValueEncoder(nn.Module):
 
     def __init__(self, sizes: NetworkSizes):
         super().__init__()
-        self.trunk = Trunk(sizes.value_trunk, in_channels=5)
+        self.trunk = Trunk(sizes.value_trunk, in_channels=3, own_channels=2)
         shared, own = sizes.key_trunk.channels[2], sizes.value_trunk.channels[2]
         self.fusion = FeatureFusion(shared, own, sizes.value_dim, sizes.skip_kernel)
         self.deep_update = RecurrentCell(sizes.value_dim, sizes.hidden_dim) if sizes.hidden_dim else None
@@ -52,10 +52,9 @@ class ValueEncoder(nn.Module):
     def forward(
         self, image: Tensor, f16: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, Tensor]:
+        """masks (B, O, 2, H, W): of each object, its own and the sum of the others'."""
         objects = masks.shape[1]
-        others = masks.sum(1, keepdim=True) - masks
-        own = torch.stack([masks, others], 2).flatten(0, 1)
-        _, _, g16 = self.trunk(torch.cat([per_object(image, objects), own], 1))
+        _, _, g16 = self.trunk(image, masks.flatten(0, 1))
         value = self.fusion(f16, g16.unflatten(0, (-1, objects)))
         if deep_update and self.deep_update is not None:
             sensory = self.deep_update(value, sensory.flatten(0, 1)).unflatten(0, (-1, objects))
@@ -144,7 +143,8 @@ class XMem(nn.Module):
         masks (B, O, H, W) are probabilities in [0, 1] without background; sensory (B, O, C_h, h, w) comes
         back unchanged unless `deep_update`.
         """
-        return self.value_encoder(image, f16, sensory, masks, deep_update)
+        others = masks.sum(1, keepdim=True) - masks
+        return self.value_encoder(image, f16, sensory, torch.stack([masks, others], 2), deep_update)
 
     def segment(
         self, features: KeyFeatures, readout: Tensor, sensory: Tensor, update_sensory: bool

@@ -7,9 +7,8 @@ import torch
 
 from ..config import Precision
 from ..errors import UsageError
-from ..model.prepared import Prepared
 
-_AUTOCAST = {Precision.fp16: torch.float16, Precision.bf16: torch.bfloat16}
+HALF = {Precision.fp16: torch.float16, Precision.bf16: torch.bfloat16}
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
@@ -35,24 +34,13 @@ def candidates(device: torch.device) -> list[Precision]:
     return [Precision.fp32]
 
 
-def choose_precision(wanted: Precision, network: Prepared) -> tuple[Precision, str]:
-    """The precision to run in and, in words, why. `auto` probes its candidates for finite output."""
-    if wanted is not Precision.auto:
-        check_precision(wanted, network.device)
-        return wanted, "as asked for"
-    refused: list[str] = []
-    for precision in candidates(network.device):
-        if _probe(network, precision):
-            reason = f"auto on {network.device.type}"
-            return precision, reason + (f"; {', '.join(refused)} gave non-finite numbers" if refused else "")
-        refused.append(precision.value)
-    raise UsageError(f"the network gives non-finite numbers on a test frame in {', '.join(refused)}: check the weights")
-
-
 @contextmanager
-def precision_context(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Apply a precision to a block: autocast for fp16 and bf16, matrix-product flags for fp32 and tf32."""
-    dtype = _AUTOCAST.get(precision)
+def precision_context(precision: Precision, device: torch.device, autocast: bool = True) -> Iterator[None]:
+    """Apply a precision to a block: autocast for fp16 and bf16, matrix-product flags for fp32 and tf32.
+
+    autocast=False: weights are in that precision already, and an autocast around the block is put out.
+    """
+    dtype = HALF.get(precision) if autocast else None
     if device.type != "cuda":
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             yield
@@ -69,17 +57,3 @@ def precision_context(precision: Precision, device: torch.device) -> Iterator[No
 def _cpu_has(kind: str) -> bool:
     check = getattr(torch.ops.mkldnn, f"_is_mkldnn_{kind}_supported", None)
     return bool(check()) if torch.backends.mkldnn.is_available() and check is not None else False
-
-
-def _probe(network: Prepared, precision: Precision) -> bool:
-    """Whether a frame of noise passes through all three parts with finite results."""
-    sizes, device = network.sizes, network.device
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, 64, 64, generator=generator).to(device)
-    masks = torch.rand(1, 1, 64, 64, generator=generator).to(device)
-    sensory = torch.zeros(1, 1, sizes.hidden_dim, 4, 4, device=device)
-    with torch.no_grad(), precision_context(precision, device):
-        features = network.encode_key(image)
-        value, sensory = network.encode_value(image, features.f16, sensory, masks, True)
-        sensory, _, prob = network.segment(features, value.float(), sensory, True)
-    return all(bool(x.isfinite().all()) for x in (features.key, value, sensory, prob))

@@ -80,6 +80,7 @@ def _setup(video_run: VideoRun, weights: Path, threads: int) -> Setup:
         video_run.config.runtime,
         device=Device(video_run.segmenter.prepared.device.type),
         precision=video_run.segmenter.precision,
+        variant=video_run.segmenter.prepared.variant,
         threads=video_run.config.runtime.threads or threads,
     )
     config = dataclasses.replace(video_run.config, runtime=settled)

@@ -1,0 +1,117 @@
+"""Every variant against the network as it is written, and each technique against what it replaces."""
+
+import copy
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from xmem_infer.config import MemoryConfig, Precision, Variant, configs_dir
+from xmem_infer.engine.engine import Engine
+from xmem_infer.errors import UsageError
+from xmem_infer.model.blocks import JointConv2d
+from xmem_infer.model.network import XMem
+from xmem_infer.runtime.folding import fold_batch_norm
+from xmem_infer.runtime.prepare import MAKERS, prepare
+from xmem_infer.runtime.sharing import SharedConv2d
+
+CPU = torch.device("cpu")
+# Probabilities over a video, against eager fp32. fp32: sums in another order. bf16 keeps 8 bits of every activation.
+TOLERANCE = {Precision.fp32: 2e-5, Precision.bf16: 5e-2}
+
+
+def settled(network):
+    """A copy whose batch norms have seen data, so that folding one away is not folding nothing."""
+    network = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for statistic in (module.running_mean, module.bias.data):
+                statistic.copy_(0.1 * torch.randn(statistic.shape, generator=generator))
+            for factor in (module.running_var, module.weight.data):
+                factor.copy_(0.5 + torch.rand(factor.shape, generator=generator))
+    return network.eval()
+
+
+def probabilities(prepared, make_clip, objects=3, frames=6):
+    """Of every frame of a clip: (frames, objects + 1, H, W)."""
+    images, masks = make_clip(frames, 64, 96, objects, 1)
+    engine = Engine(prepared, MemoryConfig(memory_every=2))
+    state = engine.start()
+    found = []
+    for t, image in enumerate(images):
+        x = torch.from_numpy(image).permute(2, 0, 1).float() / 255 - 0.5
+        with torch.no_grad(), prepared.context():
+            found.append(engine.step(state, x, torch.from_numpy(masks[t]) if t == 0 else None))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("variant", MAKERS)
+def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make_clip):
+    if variant is Variant.compiled and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    network = settled(tiny_network)
+    expected = probabilities(prepare(network, CPU), make_clip)
+    found = probabilities(prepare(network, CPU, precision, variant), make_clip)
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < TOLERANCE[precision]
+
+
+def test_every_variant_has_a_config():
+    names = {path.stem for path in (configs_dir() / "runtime").glob("*.yaml")}
+    assert names == {"default", *(variant.value for variant in MAKERS)}
+    assert set(MAKERS) == set(Variant) - {Variant.auto}
+
+
+@pytest.mark.parametrize("variant", MAKERS)
+def test_preparing_leaves_the_numbers_of_the_network_alone(variant, tiny_network):
+    network = copy.deepcopy(tiny_network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    prepared = prepare(network, CPU, Precision.bf16, variant)
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert prepared.active
+
+
+@pytest.mark.parametrize("variant", [Variant.eager, Variant.fast])
+@pytest.mark.parametrize("hidden", [True, False])
+def test_objects_in_turns_are_objects_at_once(variant, hidden, tiny_network, make_clip):
+    network = tiny_network
+    if not hidden:
+        torch.manual_seed(0)
+        sizes = copy.deepcopy(network.sizes)
+        object.__setattr__(sizes, "hidden_dim", 0)
+        network = XMem(sizes).eval()
+    at_once, in_turns = (
+        probabilities(prepare(network, CPU, Precision.fp32, variant, count), make_clip, objects=5) for count in (8, 2)
+    )
+    torch.testing.assert_close(in_turns, at_once, atol=1e-5, rtol=0)
+
+
+def test_folding_leaves_no_batch_norm_and_the_same_features(tiny_network):
+    network = settled(tiny_network)
+    folded = copy.deepcopy(network)
+    fold_batch_norm(folded)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        for found, expected in zip(folded.encode_key(image), network.encode_key(image), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("videos", "objects"), [(1, 1), (1, 3), (2, 3)])
+def test_a_shared_convolution_is_the_joint_one(bias, videos, objects):
+    torch.manual_seed(0)
+    joint = JointConv2d(6, 4, 5, 3, stride=2, padding=1, bias=bias).double()
+    shared, own = torch.randn(videos, 6, 9, 11).double(), torch.randn(videos * objects, 4, 9, 11).double()
+    torch.testing.assert_close(SharedConv2d(joint)(shared, own), joint(shared, own))
+
+
+def test_compiling_without_a_compiler_is_refused(tiny_network, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match=r"C\+\+ compiler"):
+        prepare(tiny_network, CPU, Precision.fp32, Variant.compiled)
