@@ -13,8 +13,9 @@ from xmem_infer.errors import UsageError
 from xmem_infer.model.blocks import JointConv2d
 from xmem_infer.model.network import XMem
 from xmem_infer.runtime.folding import fold_batch_norm
+from xmem_infer.runtime.fusing import fuse_blocks, fuses
 from xmem_infer.runtime.prepare import MAKERS, prepare
-from xmem_infer.runtime.sharing import SharedConv2d
+from xmem_infer.runtime.sharing import SharedConv2d, share_image_features
 
 CPU = torch.device("cpu")
 # Probabilities over a video, against eager fp32. fp32: sums in another order. bf16 keeps 8 bits of every activation.
@@ -115,3 +116,26 @@ def test_compiling_without_a_compiler_is_refused(tiny_network, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match=r"C\+\+ compiler"):
         prepare(tiny_network, CPU, Precision.fp32, Variant.compiled)
+
+
+@pytest.mark.skipif(not fuses(torch.float32), reason="this torch has no fused convolutions")
+@pytest.mark.parametrize("objects", [1, 3])
+def test_fused_blocks_are_the_plain_ones(objects, tiny_network):
+    plain = settled(tiny_network)
+    fold_batch_norm(plain)
+    share_image_features(plain)
+    plain = plain.requires_grad_(False).to(memory_format=torch.channels_last)
+    fused = copy.deepcopy(plain)
+    assert fuse_blocks(fused)
+    kinds = {type(module).__name__ for module in fused.modules()}
+    assert {"FusedResidual", "FusedResBlock", "FusedSharedConv2d"} <= kinds
+    assert not kinds & {"BasicBlock", "ResBlock"}
+    image, masks = torch.randn(1, 3, 64, 96), torch.rand(1, objects, 64, 96)
+    found = []
+    for network in (plain, fused):
+        features = network.encode_key(image)
+        sensory = torch.zeros(1, objects, 8, 4, 6)
+        value, sensory = network.encode_value(image, features.f16, sensory, masks, True)
+        found.append((*features, value, *network.segment(features, value, sensory, True)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)

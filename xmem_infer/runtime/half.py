@@ -6,6 +6,7 @@ squared distances, and the logits, whose digits near zero decide a pixel. Simila
 recurrent state are float32 anyway (`ops`, `model.network.wide`, `RecurrentCell`).
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,9 +26,8 @@ def hold_in(network: XMem, dtype: torch.dtype) -> None:
         if cell is not None:
             doors.append(cell.transform)  # its sum of gates is computed in the state's float32
     for door in doors:
-        door.register_forward_pre_hook(_cast_to_weights)
+        door.register_forward_pre_hook(partial(_cast, next(door.parameters()).dtype))
 
 
-def _cast_to_weights(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    dtype = next(module.parameters()).dtype
-    return tuple(x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+def _cast(dtype: torch.dtype, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(x.to(dtype) if isinstance(x, Tensor) else x for x in inputs)

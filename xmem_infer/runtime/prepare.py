@@ -13,6 +13,7 @@ from ..model.prepared import Prepared
 from ..types import KeyFeatures
 from .compiling import compile_parts
 from .folding import fold_batch_norm
+from .fusing import fuse_blocks
 from .half import hold_in
 from .precision import HALF, check_precision, precision_context
 from .sharing import share_image_features
@@ -54,6 +55,8 @@ def eager(network: XMem, device: torch.device, precision: Precision, objects_at_
 def fast(network: XMem, device: torch.device, precision: Precision, objects_at_once: int) -> Prepared:
     """Folded, shared between objects, weights in the precision itself. For gradients off: nothing is recorded."""
     network, active = _reworked(network, precision)
+    if device.type == "cpu" and fuse_blocks(network):
+        active += ("oneDNN convolutions with fused sums and relus, weights laid out once",)
     take_turns(network, objects_at_once)
     return _without_autocast(network, device, precision, Variant.fast, active)
 
