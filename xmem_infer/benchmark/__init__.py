@@ -1,1 +1,1 @@
-"""Times of this project's formulation against the published one, in one run."""
+"""Time, arithmetic and memory of this project's variants against the published formulation, in one run."""
