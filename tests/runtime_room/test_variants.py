@@ -14,6 +14,7 @@ from xmem_infer.model.blocks import JointConv2d
 from xmem_infer.model.network import XMem
 from xmem_infer.runtime.folding import fold_batch_norm
 from xmem_infer.runtime.fusing import fuse_blocks, fuses
+from xmem_infer.runtime.joining import join_projections
 from xmem_infer.runtime.prepare import MAKERS, prepare
 from xmem_infer.runtime.sharing import SharedConv2d, share_image_features
 
@@ -118,23 +119,38 @@ def test_compiling_without_a_compiler_is_refused(tiny_network, monkeypatch):
         prepare(tiny_network, CPU, Precision.fp32, Variant.compiled)
 
 
+def test_joined_projections_are_the_three(tiny_network):
+    joined = copy.deepcopy(tiny_network).double()
+    plain = joined.key_projection
+    join_projections(joined)
+    f16 = torch.randn(1, 32, 4, 6).double()
+    for found, expected in zip(joined.key_projection(f16), plain(f16), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.skipif(not fuses(torch.float32), reason="this torch has no fused convolutions")
 @pytest.mark.parametrize("objects", [1, 3])
 def test_fused_blocks_are_the_plain_ones(objects, tiny_network):
     plain = settled(tiny_network)
     fold_batch_norm(plain)
     share_image_features(plain)
+    join_projections(plain)
     plain = plain.requires_grad_(False).to(memory_format=torch.channels_last)
     fused = copy.deepcopy(plain)
     assert fuse_blocks(fused)
     kinds = {type(module).__name__ for module in fused.modules()}
     assert {"FusedResidual", "FusedResBlock", "FusedSharedConv2d"} <= kinds
     assert not kinds & {"BasicBlock", "ResBlock"}
-    image, masks = torch.randn(1, 3, 64, 96), torch.rand(1, objects, 64, 96)
+    for size in ((64, 96), (32, 48), (64, 96)):  # weights are laid out anew for each
+        _compare(plain, fused, objects, *size)
+
+
+def _compare(plain, fused, objects, height, width):
+    image, masks = torch.randn(1, 3, height, width), torch.rand(1, objects, height, width)
     found = []
     for network in (plain, fused):
         features = network.encode_key(image)
-        sensory = torch.zeros(1, objects, 8, 4, 6)
+        sensory = torch.zeros(1, objects, 8, height // 16, width // 16)
         value, sensory = network.encode_value(image, features.f16, sensory, masks, True)
         found.append((*features, value, *network.segment(features, value, sensory, True)))
     for one, other in zip(*found, strict=True):

@@ -15,6 +15,7 @@ from .compiling import compile_parts
 from .folding import fold_batch_norm
 from .fusing import fuse_blocks
 from .half import hold_in
+from .joining import join_projections
 from .precision import HALF, check_precision, precision_context
 from .sharing import share_image_features
 from .turns import take_turns
@@ -55,7 +56,8 @@ def eager(network: XMem, device: torch.device, precision: Precision, objects_at_
 def fast(network: XMem, device: torch.device, precision: Precision, objects_at_once: int) -> Prepared:
     """Folded, shared between objects, weights in the precision itself. For gradients off: nothing is recorded."""
     network, active = _reworked(network, precision)
-    if device.type == "cpu" and fuse_blocks(network):
+    # In float32 arithmetic hides the passes over memory that this saves.
+    if device.type == "cpu" and precision in HALF and fuse_blocks(network):
         active += ("oneDNN convolutions with fused sums and relus, weights laid out once",)
     take_turns(network, objects_at_once)
     return _without_autocast(network, device, precision, Variant.fast, active)
@@ -80,7 +82,13 @@ def _reworked(network: XMem, precision: Precision) -> tuple[XMem, tuple[str, ...
     network = copy.deepcopy(network).requires_grad_(False)
     fold_batch_norm(network)
     share_image_features(network)
-    active: tuple[str, ...] = (CHANNELS_LAST, "batch norm folded", "image features convolved once for all objects")
+    join_projections(network)
+    active: tuple[str, ...] = (
+        CHANNELS_LAST,
+        "batch norm folded",
+        "image features convolved once for all objects",
+        "key, shrinkage and selection from one convolution",
+    )
     if precision in HALF:
         hold_in(network, HALF[precision])
         active += (f"weights held in {precision.value}, keys and logits in fp32",)
