@@ -127,10 +127,10 @@ class CatMemory:
 def similarity_in_columns(key: Tensor, shrinkage: Tensor, query_key: Tensor, selection: Tensor) -> Tensor:
     """Anisotropic L2 similarity (N, Q) in the keys' dtype: the square multiplied out (paper eq. 2).
 
-    key (C_k, N), shrinkage (N,), query_key and selection (C_k, Q).
+    key (C_k, N), shrinkage (N,), query_key and selection (C_k, Q). The published code leaves these products to
+    autocast where it is on; so does this.
     """
-    with torch.autocast(key.device.type, enabled=False):
-        squares = key.square().T @ selection
-        products = key.T @ (query_key * selection)
-        own = (selection * query_key.square()).sum(0)
-        return shrinkage[:, None] * (2 * products - squares - own) / math.sqrt(key.shape[0])
+    squares = key.square().T @ selection
+    products = key.T @ (query_key * selection)
+    own = (selection * query_key.square()).sum(0)
+    return (shrinkage[:, None] * (2 * products - squares - own) / math.sqrt(key.shape[0])).to(key.dtype)
