@@ -57,8 +57,8 @@ class Memory:
         query_key, selection = _tokens(query.key), _tokens(query.selection)
         # Buckets that cover every token share one affinity; the others choose among their own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
-        chunk = min(query_key.shape[0], max(1, MAX_SCORES // rows.numel()))
-        buffer = self._score_buffer(chunk * rows.numel())
+        buffer = self._score_buffer(query_key.shape[0])
+        chunk = buffer.numel() // rows.numel()
         shared: list[Affinity] = []
         own: list[list[Affinity]] = [[] for _ in columns]
         for start in range(0, query_key.shape[0], chunk):
@@ -105,8 +105,13 @@ class Memory:
         """Cut the autograd graph that stored values carry from frame to frame."""
         self.store.detach()
 
-    def _score_buffer(self, numbers: int) -> Tensor:
-        """Room for similarities, kept from frame to frame: fresh memory of this size costs more than the product."""
+    def _score_buffer(self, queries: int) -> Tensor:
+        """Room for similarities, kept from frame to frame: fresh memory of this size costs more than the product.
+
+        As large as a full memory asks for, so that it does not grow with what is filled.
+        """
+        capacity = self.store.key.shape[0]
+        numbers = min(queries * capacity, max(MAX_SCORES, capacity))
         if self._scores.numel() < numbers:
             self._scores = self.store.key.new_empty(numbers)
         return self._scores
