@@ -7,54 +7,61 @@ annotations: a folder of video folders (DAVIS: .../Annotations/480p); without it
 Predictions are the annotations, moved and thinned a little.
 """
 
+import signal
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from xmem_infer.config import require
+from xmem_infer.errors import EnvironmentFault, UsageError
 
 HEIGHT, WIDTH, FRAMES = 480, 854, 60  # of drawn clips
 
 
 @dataclass
-class BenchmarkConfig:
+class ScoringBenchmark:
     annotations: str | None = None
     clips: int = 8
     workers: int = 2
     rounds: int = 5
 
+    def __post_init__(self) -> None:
+        for key in ("clips", "workers", "rounds"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+
 
 def main() -> int:
-    """0: measured; 1: the figures differ; 2: wrong request."""
+    """0: measured; 1: the figures differ; 2: wrong request; 3: vos-benchmark is missing; 130, 143: signals."""
     # Imported here, since every scoring process imports this file anew
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from xmem_infer.app import run_app
 
-    from xmem_infer.errors import XMemInferError
+    return run_app("benchmark_scoring", ScoringBenchmark, benchmark)
 
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(BenchmarkConfig), OmegaConf.from_cli())
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+def benchmark(config: ScoringBenchmark) -> int:
     with tempfile.TemporaryDirectory() as scratch:
-        try:
-            return measure(config, Path(scratch))
-        except XMemInferError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return error.exit_code
+        return measure(config, Path(scratch))
 
 
-def measure(config: BenchmarkConfig, scratch: Path) -> int:
+def measure(config: ScoringBenchmark, scratch: Path) -> int:
     """Print the time of every round and the ratio of the medians."""
-    from vos_benchmark.benchmark import benchmark
+    try:
+        from vos_benchmark.benchmark import benchmark as their_benchmark
+    except ImportError as error:
+        raise EnvironmentFault("what is compared with is missing: pip install vos-benchmark") from error
 
+    from xmem_infer.data.listing import list_folders
     from xmem_infer.evaluation.scoring import score_folders
 
-    annotations = Path(config.annotations) if config.annotations else draw_clips(scratch, config.clips)
-    videos = sorted(folder.name for folder in annotations.iterdir() if folder.is_dir())[: config.clips]
+    annotations = Path(config.annotations).expanduser() if config.annotations else draw_clips(scratch, config.clips)
+    videos = [folder.name for folder in list_folders(annotations)][: config.clips]
+    if not videos:
+        raise UsageError(f"annotations={annotations} holds no folder per video: give .../Annotations/480p of a DAVIS")
     predictions = scratch / "predictions"
     frames = sum(disturb(annotations / video, predictions / video) for video in videos)
 
@@ -64,9 +71,10 @@ def measure(config: BenchmarkConfig, scratch: Path) -> int:
         return [100 * figures.j, 100 * figures.f] if figures else []
 
     def theirs() -> list[float]:
-        _, j, f, _ = benchmark(
-            [str(annotations)], [str(predictions)], strict=False, num_processes=config.workers, verbose=False
-        )
+        with usual_signals():
+            _, j, f, _ = their_benchmark(
+                [str(annotations)], [str(predictions)], strict=False, num_processes=config.workers, verbose=False
+            )
         return [float(j[0]), float(f[0])]
 
     print(f"{len(videos)} clips, {frames} frames, {config.workers} processes each, {config.rounds} rounds in turns")
@@ -88,6 +96,18 @@ def measure(config: BenchmarkConfig, scratch: Path) -> int:
     print(f"median{medians[0]:8.2f}s {medians[1]:14.2f}s {medians[1] / medians[0]:8.2f}")
     print(f"J {figures[ours][0]:.6f}, F {figures[ours][1]:.6f} percent, the same in both")
     return 0
+
+
+@contextmanager
+def usual_signals() -> Iterator[None]:
+    """Without `run_app`'s handlers, which forked workers inherit: their pool ends them by SIGTERM, and waits."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def draw_clips(scratch: Path, clips: int) -> Path:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .claims import Claim, Verdict, refused, verdict
+from .claims_case import Found, case, weight
 
 
 def switching_claims() -> Iterator[Claim]:
@@ -22,89 +23,101 @@ def switching_claims() -> Iterator[Claim]:
     yield restored()
 
 
-def _seen_in_thread() -> bool:
-    seen: list[bool] = []
-    thread = threading.Thread(target=lambda: seen.append(torch.is_grad_enabled()))
-    thread.start()
-    thread.join()
-    return seen[0]
-
-
-def whole_program() -> Claim:
+@case(
+    1,
+    "set_grad_enabled(False) switches gradients off for the whole program, no_grad for a region",
+    "The call stays in force until it is undone, but only in the thread that made it. A program with threads of its "
+    "own has to make it in each of them; this package makes it in the one that computes, and undoes it.",
+)
+def whole_program() -> Found:
     before = torch.is_grad_enabled()
     torch.set_grad_enabled(False)
     here, elsewhere = torch.is_grad_enabled(), _seen_in_thread()
     torch.set_grad_enabled(before)
-    return Claim(
-        1, "set_grad_enabled(False) switches gradients off for the whole program, no_grad for a region",
-        verdict(not here, not elsewhere),
-        f"after the call: gradients {_on(here)} in the calling thread, {_on(elsewhere)} in a new thread",
-        "The call stays in force until it is undone, but only in the thread that made it. A program with threads of "
-        "its own has to make it in each of them; this package makes it in the one that computes, and undoes it.",
-    )  # fmt: skip
+    return verdict(not here, not elsewhere), (
+        f"after the call: gradients {_on(here)} in the calling thread, {_on(elsewhere)} in a new thread"
+    )
 
 
-def switched_on_again() -> Claim:
-    weight = torch.ones(3, requires_grad=True)
+@case(
+    3,
+    "Gradients can be switched on again inside no_grad, not inside inference_mode",
+    "Inference mode takes autograd out of the path of each operation, which enable_grad does not put back although "
+    "is_grad_enabled() then says True. The way out is inference_mode(False), which the document does not mention.",
+)
+def switched_on_again() -> Found:
+    w = weight()
     with torch.no_grad(), torch.enable_grad():
-        again = (weight * 2).requires_grad
+        again = (w * 2).requires_grad
     with torch.inference_mode(), torch.enable_grad():
-        says, records = torch.is_grad_enabled(), (weight * 2).requires_grad
+        says, records = torch.is_grad_enabled(), (w * 2).requires_grad
     with torch.inference_mode(), torch.inference_mode(False):
-        left = (weight * 2).requires_grad
-    return Claim(
-        3, "Gradients can be switched on again inside no_grad, not inside inference_mode", verdict(again, not records),
+        left = (w * 2).requires_grad
+    return verdict(again, not records), (
         f"enable_grad inside no_grad records: {again}; inside inference_mode: {records} (while is_grad_enabled() says "
-        f"{says}); inference_mode(False) inside it: {left}",
-        "Inference mode takes autograd out of the path of each operation, which enable_grad does not put back although "
-        "is_grad_enabled() then says True. The way out is inference_mode(False), which the document does not mention.",
-    )  # fmt: skip
+        f"{says}); inference_mode(False) inside it: {left}"
+    )
 
 
-def nested_enable_grad() -> Claim:
-    weight = torch.ones(3, requires_grad=True)
+@case(
+    4,
+    "enable_grad nested inside no_grad turns tracking on again",
+    "The innermost block decides, and each restores what it found. So a function that needs gradients can ask for them "
+    "wherever it is called, except in inference mode.",
+)
+def nested_enable_grad() -> Found:
+    w = weight()
     with torch.no_grad():
         with torch.enable_grad():
-            (weight * 2).sum().backward()
+            (w * 2).sum().backward()
         off_again = not torch.is_grad_enabled()
-    done = weight.grad is not None
-    return Claim(
-        4, "enable_grad nested inside no_grad turns tracking on again", verdict(done, off_again),
+    done = w.grad is not None
+    return verdict(done, off_again), (
         f"backward through the nested block: {'works' if done else 'fails'}; after it gradients are "
-        f"{_on(not off_again)}",
-        "The innermost block decides, and each restores what it found. So a function that needs gradients can ask for "
-        "them wherever it is called, except in inference mode.",
-    )  # fmt: skip
+        f"{_on(not off_again)}"
+    )
 
 
-def by_condition() -> Claim:
-    weight = torch.ones(3, requires_grad=True)
+@case(
+    4,
+    "set_grad_enabled(bool) switches by a condition",
+    "It takes the condition as its argument, so training and validation share one block. Used as a context it restores "
+    "the mode; as a plain call it stays.",
+)
+def by_condition() -> Found:
     seen = {}
     for training in (True, False):
         with torch.set_grad_enabled(training):
-            seen[training] = (weight * 2).requires_grad
-    return Claim(
-        4, "set_grad_enabled(bool) switches by a condition", verdict(seen[True], not seen[False]),
-        f"set_grad_enabled(True): recorded={seen[True]}; (False): recorded={seen[False]}",
-        "It takes the condition as its argument, so training and validation share one block. Used as a context it "
-        "restores the mode; as a plain call it stays.",
-    )  # fmt: skip
+            seen[training] = (weight() * 2).requires_grad
+    return verdict(seen[True], not seen[False]), (
+        f"set_grad_enabled(True): recorded={seen[True]}; (False): recorded={seen[False]}"
+    )
 
 
-def telling() -> Claim:
+@case(
+    4,
+    "is_grad_enabled() tells the mode",
+    "It tells whether operations are recorded in this thread. It does not tell no_grad from inference_mode; "
+    "is_inference_mode_enabled() does.",
+)
+def telling() -> Found:
+    usual = torch.is_grad_enabled()
     with torch.no_grad():
         under_no_grad = torch.is_grad_enabled()
     with torch.inference_mode():
         under_inference = torch.is_grad_enabled()
-    return Claim(
-        4, "is_grad_enabled() tells the mode", verdict(torch.is_grad_enabled(), not under_no_grad, not under_inference),
-        f"default {torch.is_grad_enabled()}, no_grad {under_no_grad}, inference_mode {under_inference}",
-        "It tells whether operations are recorded in this thread. It does not tell no_grad from inference_mode; "
-        "is_inference_mode_enabled() does.",
-    )  # fmt: skip
+    return verdict(usual, not under_no_grad, not under_inference), (
+        f"default {usual}, no_grad {under_no_grad}, inference_mode {under_inference}"
+    )
 
 
-def optimiser_step() -> Claim:
+@case(
+    4,
+    "Optimiser steps need gradients on",
+    "What needs gradients on is the forward pass that backward() goes through. The step itself only reads .grad, and "
+    "torch runs it under no_grad of its own accord.",
+)
+def optimiser_step() -> Found:
     layer = nn.Linear(3, 1)
     optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
     with torch.no_grad():
@@ -114,40 +127,47 @@ def optimiser_step() -> Claim:
     with torch.no_grad():
         optimiser.step()
     moved = not torch.equal(before, layer.weight)
-    return Claim(
-        4, "Optimiser steps need gradients on", Verdict.holds_in_part if moved and message else verdict(not moved),
-        f"forward and backward under no_grad: {message!r}; step() alone under no_grad changes the weights: {moved}",
-        "What needs gradients on is the forward pass that backward() goes through. The step itself only reads .grad, "
-        "and torch runs it under no_grad of its own accord.",
-    )  # fmt: skip
+    return Verdict.holds_in_part if moved and message else verdict(not moved), (
+        f"forward and backward under no_grad: {message!r}; step() alone under no_grad changes the weights: {moved}"
+    )
 
 
-def decorator() -> Claim:
+@case(
+    5,
+    "no_grad works as a decorator",
+    "Each call of the function runs inside a block of its own. For a generator torch enters the block around each "
+    "resumption, so that the mode does not leak to the caller between two results.",
+)
+def decorator() -> Found:
     @torch.no_grad()
     def double(x: torch.Tensor) -> torch.Tensor:
         return x * 2
 
-    y = double(torch.ones(3, requires_grad=True))
-    return Claim(
-        5, "no_grad works as a decorator", verdict(not y.requires_grad, torch.is_grad_enabled()),
-        f"result of the decorated function: requires_grad={y.requires_grad}; gradients afterwards {_on(True)}",
-        "Each call of the function runs inside a block of its own. For a generator torch enters the block around each "
-        "resumption, so that the mode does not leak to the caller between two results.",
-    )  # fmt: skip
+    recorded, afterwards = double(weight()).requires_grad, torch.is_grad_enabled()
+    return verdict(not recorded, afterwards), (
+        f"result of the decorated function: requires_grad={recorded}; gradients afterwards {_on(afterwards)}"
+    )
 
 
-def thread_local() -> Claim:
+@case(
+    5,
+    "no_grad is thread-local",
+    "The mode belongs to the thread, and a new one starts with gradients on. Work handed to a pool is recorded unless "
+    "the pool's function switches gradients off itself.",
+)
+def thread_local() -> Found:
     with torch.no_grad():
         elsewhere = _seen_in_thread()
-    return Claim(
-        5, "no_grad is thread-local", verdict(elsewhere),
-        f"in a thread started inside the block gradients are {_on(elsewhere)}",
-        "The mode belongs to the thread, and a new one starts with gradients on. Work handed to a pool is recorded "
-        "unless the pool's function switches gradients off itself.",
-    )  # fmt: skip
+    return verdict(elsewhere), f"in a thread started inside the block gradients are {_on(elsewhere)}"
 
 
-def restored() -> Claim:
+@case(
+    5,
+    "no_grad restores the previous mode on exit",
+    "Context managers run their exit also when the block fails. The plain call set_grad_enabled(False) has no exit; "
+    "this package wraps it so that it has.",
+)
+def restored() -> Found:
     after = []
     for before in (True, False):
         with torch.set_grad_enabled(before):
@@ -156,12 +176,15 @@ def restored() -> Claim:
                     raise KeyError
             except KeyError:
                 after.append(torch.is_grad_enabled() is before)
-    return Claim(
-        5, "no_grad restores the previous mode on exit", verdict(*after),
-        f"after an error inside the block: mode restored to on: {after[0]}, to off: {after[1]}",
-        "Context managers run their exit also when the block fails. The plain call set_grad_enabled(False) has no "
-        "exit; this package wraps it so that it has.",
-    )  # fmt: skip
+    return verdict(*after), f"after an error inside the block: mode restored to on: {after[0]}, to off: {after[1]}"
+
+
+def _seen_in_thread() -> bool:
+    seen: list[bool] = []
+    thread = threading.Thread(target=lambda: seen.append(torch.is_grad_enabled()))
+    thread.start()
+    thread.join()
+    return seen[0]
 
 
 def _on(enabled: bool) -> str:

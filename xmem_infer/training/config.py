@@ -86,7 +86,6 @@ class TrainConfig:
     device: Device = Device.auto
     bf16: bool = True
     threads: int | None = None
-    replicas: int = 1  # processes that share a batch (CPU); 2 on 2 cores, with threads=1
     workers: int = 1  # processes that make samples
     top_k: int = 30  # tokens read per query
     checkpoint_minutes: float = 2.0

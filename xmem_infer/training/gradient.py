@@ -13,8 +13,8 @@ from .losses import total_loss
 from .unroll import unroll
 
 
-def add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int, of: int) -> dict[str, float]:
-    """Add a part's gradient, weighted by its share of the `of` samples of the whole batch; its share of the cost."""
+def add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int) -> dict[str, float]:
+    """Add the gradient of a batch to the parameters'; the parts of what it cost. seen: samples, by the run so far."""
     device = next(network.parameters()).device
     images, labels = to_inputs(batch, device)
     masks = torch.stack([(labels == value).float() for value in range(1, batch.objects + 1)], 2)
@@ -23,9 +23,8 @@ def add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int, of
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bf16):
         result = unroll(network, images, masks[:, 0], coarse[:, 0], plan, config.top_k)
         loss, parts = total_loss(result, labels, masks, coarse, config.loss, seen)
-    share = images.shape[0] / of
-    (loss * share).backward()
-    return {name: value * share for name, value in parts.items()}
+    loss.backward()
+    return parts
 
 
 def to_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:

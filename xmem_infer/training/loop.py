@@ -49,15 +49,12 @@ def _train(config: TrainConfig, run: Path, pack: Path, clips: list[Clip], device
     records = Records(run, state.seen)
     slice_ = _Slice(config, run, state, records, clips)
     stream = batches(pack, config.stages, config.seed, state.seen, config.workers)
-    try:
-        with _until_signal() as stopped:
-            while state.seen < config.optim.total_samples and not stopped():
-                if config.max_steps is not None and slice_.steps >= config.max_steps:
-                    break
-                slice_.after_step(train_step(state, next(stream), config))
-            slice_.finish(stopped())
-    finally:
-        state.replicas.close()
+    with _until_signal() as stopped:
+        while state.seen < config.optim.total_samples and not stopped():
+            if config.max_steps is not None and slice_.steps >= config.max_steps:
+                break
+            slice_.after_step(train_step(state, next(stream), config))
+        slice_.finish(stopped())
     return state
 
 

@@ -11,7 +11,7 @@ from ..model.blocks import ResBlock
 from ..model.network import XMem
 from .batches import Batch
 from .config import OptimConfig, TrainConfig
-from .replicas import Replicas
+from .gradient import add_gradient
 
 
 @dataclass
@@ -21,7 +21,6 @@ class TrainState:
     network: XMem
     average: XMem
     optimizer: torch.optim.AdamW
-    replicas: Replicas
     seen: int = 0
     steps: int = 0
 
@@ -47,7 +46,7 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
         [{"params": decayed, "weight_decay": config.optim.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=config.optim.lr,
     )
-    return TrainState(network, average, optimizer, Replicas(network, config))
+    return TrainState(network, average, optimizer)
 
 
 def learning_rate(config: OptimConfig, seen: int) -> float:
@@ -65,13 +64,12 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)
-    count = batch.images.shape[0]
-    parts = state.replicas.backward(batch, state.seen)
+    parts = add_gradient(state.network, batch, config, state.seen)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.optim.clip)
     if not torch.isfinite(norm):
         raise FloatingPointError(f"gradient norm {norm.item()} at sample {state.seen}: resume with a lower optim.lr")
     state.optimizer.step()
-    state.seen += count
+    state.seen += batch.images.shape[0]
     state.steps += 1
     _follow(state.average, state.network, min(config.optim.ema, (1 + state.steps) / (10 + state.steps)))
     return {**parts, "lr": rate, "gradient": float(norm)}

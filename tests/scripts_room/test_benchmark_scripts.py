@@ -1,0 +1,100 @@
+"""The benchmarks of workers and of scoring as they are run: what they print, and what they refuse before any work."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+def run(script, *overrides, cwd):
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / script), *overrides], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def videos(tmp_path, make_clip):
+    """Two videos of three frames, with masks of the first."""
+    for seed, name in enumerate(("a", "b")):
+        images, masks = make_clip(3, 48, 64, 2, seed=seed)
+        for t, image in enumerate(images):
+            save(tmp_path / "set" / "JPEGImages" / name / f"{t}.png", image)
+        save(tmp_path / "set" / "Annotations" / name / "0.png", masks[0])
+    return tmp_path / "set"
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def test_workers_are_measured_against_one_process(videos, tmp_path, tiny_weights):
+    done = run("benchmark_workers.py", f"video_dir={videos}", f"weights={tiny_weights}", "size=48", "rounds=1",
+               cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 workers against one process" in done.stdout
+    assert "6 frames" in done.stdout
+    assert "throughput of the command x " in done.stdout
+    assert "masks are the same" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize(
+    ("script", "override", "words"),
+    [
+        ("benchmark_workers.py", "video_dri=x", ["Did you mean video_dir"]),
+        ("benchmark_workers.py", "workers=1", ["workers=1", "at least 2"]),
+        ("benchmark_workers.py", "rounds=0", ["rounds=0"]),
+        ("benchmark_workers.py", "size=many", ["many"]),
+        ("benchmark_workers.py", "video_dir=nowhere", ["nowhere", "does not exist"]),
+        ("benchmark_workers.py", "video_dir=set/JPEGImages/a", ["1 video", "workers=2"]),
+        ("benchmark_scoring.py", "rounds=0", ["rounds=0"]),
+        ("benchmark_scoring.py", "clips=many", ["many"]),
+        ("benchmark_scoring.py", "annotations=nowhere", ["nowhere"]),
+        ("benchmark_scoring.py", "annotations=set/Annotations/a", ["folder per video"]),
+    ],
+)
+def test_wrong_requests_are_refused(videos, tmp_path, script, override, words):
+    if script == "benchmark_scoring.py":
+        pytest.importorskip("vos_benchmark", reason="vos-benchmark (extra dev) is not installed")
+    done = run(script, override, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_failing_run_passes_its_exit_code_on(videos, tmp_path):
+    done = run("benchmark_workers.py", f"video_dir={videos}", "weights=nowhere.pth", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "nowhere.pth" in done.stderr
+
+
+def test_masks_are_compared_pixel_by_pixel(tmp_path):
+    spec = importlib.util.spec_from_file_location("benchmark_workers", SCRIPTS / "benchmark_workers.py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[spec.name]
+    for out in ("one", "other"):
+        for t in range(2):
+            save(tmp_path / out / "masks" / "a" / f"{t}.png", np.zeros((4, 5), np.uint8))
+    assert module.differing_share(tmp_path / "one", tmp_path / "other") == 0
+    changed = np.zeros((4, 5), np.uint8)
+    changed[0, :2] = 3
+    save(tmp_path / "other" / "masks" / "a" / "1.png", changed)
+    assert module.differing_share(tmp_path / "one", tmp_path / "other") == pytest.approx(2 / 40)
+    (tmp_path / "other" / "masks" / "a" / "0.png").unlink()
+    assert module.differing_share(tmp_path / "one", tmp_path / "other") == 1
