@@ -63,7 +63,8 @@ def run_app(config_name: str, schema: type, job: Job) -> int:
 def give_own_folder(composed: DictConfig) -> str:
     """In a multirun, set `output_dir` to a folder named after what varies; returns that name, else "".
 
-    Below the output_dir given, or output/multirun. A sweep over output_dir itself is taken at its word.
+    Below the output_dir given, or output/multirun. A sweep over output_dir itself is taken at its word, and a program
+    that writes nothing has no such setting.
     """
     hydra_config = HydraConfig.get()
     if hydra_config.mode is not RunMode.MULTIRUN:
@@ -76,7 +77,7 @@ def give_own_folder(composed: DictConfig) -> str:
     ]
     jobs = [text for text in hydra_config.overrides.task if text.partition("=")[0] in varied]
     name = ",".join(jobs)
-    if "output_dir" not in varied:
+    if "output_dir" in composed and "output_dir" not in varied:
         base = composed.output_dir or "output/multirun"
         composed.output_dir = str(Path(base) / folder_name(name)) if name else base
     return name or "the only combination"
