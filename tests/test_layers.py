@@ -68,13 +68,5 @@ def test_network_and_memory_name_no_device_and_no_grad_mode():
     for room in ("ops", "model", "memory", "engine"):
         for path in (PACKAGE / room).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
-            for word in (
-                ".cuda(",
-                '"cuda"',
-                "no_grad",
-                "inference_mode",
-                "set_grad_enabled",
-                "torch.compile",
-                "print(",
-            ):
+            for word in FOREIGN_WORDS:
                 assert word not in text, f"{path.relative_to(PACKAGE)} contains {word}"

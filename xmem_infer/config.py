@@ -41,6 +41,11 @@ class GradMode(Enum):
     enable_grad = "enable_grad"
     enable_grad_detached = "enable_grad_detached"
 
+    @property
+    def records(self) -> bool:
+        """Whether autograd builds a graph in this mode."""
+        return self in (GradMode.enable_grad, GradMode.enable_grad_detached)
+
 
 class Layout(Enum):
     davis = "davis"  # {JPEGImages,Annotations}/480p/<video>, videos named in a list

@@ -15,7 +15,7 @@ from .config import MatrixConfig
 
 T = TypeVar("T")
 
-GRADIENTS_OFF = (GradMode.set_grad_enabled, GradMode.no_grad, GradMode.inference_mode)
+GRADIENTS_OFF = tuple(mode for mode in GradMode if not mode.records)
 
 
 @dataclass(frozen=True)

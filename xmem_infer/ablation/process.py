@@ -22,6 +22,12 @@ KILLED = -9  # SIGKILL, which Windows does not know
 COMMAND = (sys.executable, "-m", f"{__package__}.child")
 
 
+def child_environment() -> dict[str, str]:
+    """This process's environment, in which a child finds this very package, installed or not."""
+    root = str(Path(__file__).resolve().parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+
+
 @dataclass
 class Outcome:
     """What a child told before it ended. status: ok | oom | failed; reason: why, where it is not ok."""
@@ -86,13 +92,12 @@ class Nursery:
         if self._server is not None and self._server.poll() is None and sys.platform == "linux":
             return self._server
         self._end()
-        path = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]))
         self._server = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": path},
+            env=child_environment(),
             start_new_session=True,  # the terminal's Ctrl-C is for the parent; in a child SIGINT marks the ceiling
         )
         return self._server

@@ -4,9 +4,7 @@ import torch
 
 from ..model.network import XMem
 from ..weights.build import load_network
-from ..weights.manifest import resolve_weights
-
-EMBEDDED = "xmem-tiny"
+from ..weights.manifest import embedded_model, resolve_weights
 
 
 def network_for(tiny: bool, weights: str | None) -> XMem:
@@ -15,7 +13,7 @@ def network_for(tiny: bool, weights: str | None) -> XMem:
     Time does not depend on what the numbers are. Raises WeightsError.
     """
     if tiny or weights is not None:
-        return load_network(resolve_weights(EMBEDDED if tiny or weights is None else weights)).network
+        return load_network(embedded_model() if weights is None or tiny else resolve_weights(weights)).network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return XMem().eval()

@@ -1,12 +1,12 @@
 """Peak memory of a contender before a workload: the largest resident size of a fresh process."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from ..ablation.process import child_environment
 
 KILLED = -9  # SIGKILL: what the system does when memory is short
 
@@ -51,8 +51,6 @@ class PeakMemory:
 def measure_peak(workload: str, variant: str, weights: str | None, threads: int | None) -> PeakMemory:
     """Run an ordinary and a memory frame with memory filled, in a fresh process. What fails is a row."""
     package = __package__.partition(".")[0]
-    root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     done = subprocess.run(
         [
             sys.executable,
@@ -65,7 +63,7 @@ def measure_peak(workload: str, variant: str, weights: str | None, threads: int 
         ],
         capture_output=True,
         text=True,
-        env=environment,
+        env=child_environment(),
         check=False,
     )
     if done.returncode == KILLED:

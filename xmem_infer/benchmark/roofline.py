@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Precision
+from ..runtime.precision import HALF
 
-DTYPES = {Precision.fp32: torch.float32, Precision.bf16: torch.bfloat16}
 # 3x3 convolutions as in the network at 480p, channels last: channels, height, width; and a square matrix product.
 CONVOLUTIONS = ((128, 60, 107), (256, 30, 54), (512, 30, 54))
 PRODUCTS = (1024,)
@@ -18,7 +18,7 @@ REPEATS = 3
 
 def probe(precision: Precision) -> float:
     """Operations per second of the fastest kernel, each at its best of three runs on this machine's CPU."""
-    dtype = DTYPES[precision]
+    dtype = HALF.get(precision, torch.float32)
     found = [_rate(*_convolution(*sizes, dtype)) for sizes in CONVOLUTIONS]
     found += [_rate(*_product(size, dtype)) for size in PRODUCTS]
     return max(found)

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..config import GradMode, Precision, RuntimeConfig, Variant
+from ..config import Precision, RuntimeConfig, Variant
 from ..errors import UsageError
 from ..model.network import XMem
 from ..model.prepared import Prepared
@@ -21,7 +21,7 @@ def choose_variant(runtime: RuntimeConfig) -> Variant:
 
     Raises UsageError where that was asked of another variant.
     """
-    recording = runtime.grad_mode in (GradMode.enable_grad, GradMode.enable_grad_detached)
+    recording = runtime.grad_mode.records
     if runtime.variant is Variant.auto:
         return Variant.eager if recording else Variant.fast
     if recording and runtime.variant is not Variant.eager:

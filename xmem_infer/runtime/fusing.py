@@ -101,10 +101,8 @@ def fuse_blocks(network: nn.Module) -> bool:
                 setattr(module, name, FusedResidual(child))
             elif isinstance(child, ResBlock) and not _keeps_joint_input(child):
                 setattr(module, name, FusedResBlock(child))
-            elif isinstance(child, SharedConv2d):
-                setattr(module, name, FusedSharedConv2d(child))
-            elif isinstance(child, nn.Conv2d):
-                setattr(module, name, FusedConv2d(child))
+            elif isinstance(child, SharedConv2d | nn.Conv2d):
+                setattr(module, name, _fused(child))
     return True
 
 
