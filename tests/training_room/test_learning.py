@@ -106,6 +106,17 @@ def test_one_sample_is_learnt_and_every_parameter_moves(pack):
     assert still == []
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_norms_keep_their_statistics_and_still_learn(pack, frozen):
+    config = settings(bf16=False, stages=[Stage(100, 64, 3, 2, 0.5, frozen_norms=frozen)])
+    state = new_state(config, CPU)
+    norm = next(module for module in state.network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    train_step(state, make_batch(pack, config.stages, 0, 0), config)
+    assert (norm.num_batches_tracked.item() == 0) == frozen
+    assert torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean)) == frozen
+    assert not torch.equal(norm.weight, torch.ones_like(norm.weight))
+
+
 def test_unrolling_is_the_engine(pack, tmp_path):
     """Two frames after the given one, each remembered: the same probabilities as inference gives."""
     from xmem_infer.config import MemoryConfig

@@ -16,6 +16,7 @@ class Stage:
     batch: int  # samples
     real: float  # share of samples from real clips, the others are pseudo-videos
     two_objects: float = 0.3  # share of batches with two objects
+    frozen_norms: bool = False  # batch norm as at inference: small batches of long clips are a poor measure of means
 
     def __post_init__(self) -> None:
         require(self.size % 16 == 0 and self.size >= 64, "stage.size", self.size, "a multiple of 16, at least 64")

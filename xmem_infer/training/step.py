@@ -9,7 +9,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ..model.blocks import ResBlock
 from ..model.network import XMem
-from .batches import Batch
+from .batches import Batch, stage_at
 from .config import OptimConfig, TrainConfig
 from .gradient import add_gradient
 
@@ -64,6 +64,7 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)
+    _set_mode(state.network, stage_at(config.stages, state.seen).frozen_norms)
     parts = add_gradient(state.network, batch, config, state.seen)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.optim.clip)
     if not torch.isfinite(norm):
@@ -73,6 +74,14 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
     state.steps += 1
     _follow(state.average, state.network, min(config.optim.ema, (1 + state.steps) / (10 + state.steps)))
     return {**parts, "lr": rate, "gradient": float(norm)}
+
+
+def _set_mode(network: XMem, frozen_norms: bool) -> None:
+    network.train()
+    if frozen_norms:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
 
 @torch.no_grad()
