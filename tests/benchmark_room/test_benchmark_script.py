@@ -2,8 +2,10 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ["published_fp32", "plain_bf16", "fast_fp32"]
 SMALL = (
-    "workloads=[64p_2,tiny_64p_1]", f"variants=[{','.join(VARIANTS)}]", "rounds=2", "warmup_rounds=0",
+    "workloads=[64p_2,tiny_64p_1]", f"variants=[{','.join(VARIANTS)}]", "rounds=2",
     "peak_memory=[64p_2]", "curve.base=64p_2", "curve.objects=[2]", "curve.heights=[48,64]", "curve.memory_frames=[9]",
     "curve.variants=[fast_fp32]", "end_to_end.workloads=[64p_2]", "end_to_end.frames=6",
     "end_to_end.variant=fast_fp32", "runtime.threads=1",
@@ -56,7 +58,7 @@ def test_the_results_say_what_was_measured_where(finished):
     folder, done = finished
     content = json.loads((folder / "results.json").read_text())
     assert content["machine"]["cpu_threads"] == 1 and content["machine"]["cpu"]
-    assert content["config"]["rounds"] == 2
+    assert content["config"]["rounds"] == 2 and content["missing"] == []
     assert all(len(row["rounds"]) == 2 for row in content["rows"])
     assert set(content["active"]) == set(VARIANTS)
     assert [peak["status"] for peak in content["peak_memory"]] == ["ok"] * len(VARIANTS)
@@ -66,6 +68,27 @@ def test_the_results_say_what_was_measured_where(finished):
         assert words in report
     for words in ("torch ", "cpu_threads: 1", "64p_2: 114x64, 2 objects, full memory", "| fast_fp32 |"):
         assert words in done.stdout
+
+
+def test_a_stopped_benchmark_keeps_what_it_measured(tmp_path, tiny_weights):
+    settings = [
+        "workloads=[64p_1,720p_5]", "variants=[fast_fp32]", "rounds=20", "peak_memory=[64p_1]", "curves=false",
+        "end_to_end.workloads=[]", "runtime.threads=1", f"weights={tiny_weights}",
+    ]  # fmt: skip
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "output_dir=out", *settings]
+    report = tmp_path / "out" / "report.md"
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(3000):
+            if report.exists():
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    text, content = report.read_text(), json.loads((tmp_path / "out" / "results.json").read_text())
+    assert content["missing"] and "**Not finished.**" in text
+    assert "64p_1" not in content["missing"] and "peak memory of 64p_1" in content["missing"]
+    assert content["rows"][0]["workload"] == "64p_1"
 
 
 @pytest.mark.parametrize(

@@ -117,10 +117,10 @@ def test_operations_of_a_fused_convolution():
 def test_rounds_are_interleaved_and_counted(tiny_network):
     contenders = [make_contender(name, tiny_network, CPU) for name in ("published_fp32", "eager_fp32", "fast_bf16")]
     said = []
-    lines = measure(SMALL, contenders, rounds=2, warmup_rounds=1, step=said.append)
+    lines = measure(SMALL, contenders, rounds=2, step=said.append)
     assert [line.variant for line in lines] == [contender.name for contender in contenders]
     assert all(len(line.rounds) == 2 for line in lines)
-    assert len(said) == steps_of(3, rounds=2, warmup_rounds=1)
+    assert len(said) == steps_of(3, rounds=2)
     there, back = said[-6:-3], said[-3:]
     assert there == back[::-1]
     fast = lines[-1]

@@ -69,7 +69,6 @@ class BenchmarkConfig:
     )  # fmt: skip
     variants: list[str] = field(default_factory=lambda: [name for name in VARIANTS if name not in ON_REQUEST])
     rounds: int = 3
-    warmup_rounds: int = 1  # not counted
     peak_memory: list[str] = field(default_factory=lambda: ["480p_2", "480p_2_long_term"])  # none: not measured
     curves: bool = True
     curve: CurvesConfig = field(default_factory=CurvesConfig)
@@ -82,7 +81,6 @@ class BenchmarkConfig:
         for name in (*self.workloads, *self.peak_memory):
             parse_workload(name)
         require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
-        require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "0 or more")
 
 
 def check_names(variants: list[str], key: str) -> None:

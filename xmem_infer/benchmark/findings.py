@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .config import BASELINES, BenchmarkConfig
+from .curves import workloads_of
 from .end_to_end import EndToEnd
 from .peak_memory import PeakMemory
 from .rounds import Line
@@ -13,14 +14,18 @@ from .workloads import Workload
 
 @dataclass(frozen=True)
 class Findings:
-    """context: machine, versions, subject. active: by variant, what it does. lines: of the curves, too."""
+    """context: machine, versions, subject. active: by variant, what it does. lines: of the curves, too.
+
+    missing: what was asked for and is not measured yet, or was not when the run was stopped.
+    """
 
     config: BenchmarkConfig
     context: Mapping[str, Any]
     active: Mapping[str, Sequence[str]]
-    lines: Sequence[Line]
-    peaks: Sequence[PeakMemory]
-    end_to_end: Sequence[EndToEnd]
+    lines: list[Line]
+    peaks: list[PeakMemory]
+    end_to_end: list[EndToEnd]
+    missing: Sequence[str] = ()
 
     def of(self, workload: Workload) -> list[Line]:
         """The lines of a workload, in the order of the variants."""
@@ -29,7 +34,12 @@ class Findings:
     def asked_for(self) -> list[Workload]:
         """The workloads of the tables, in the order of the settings; the others lie on curves only."""
         found = {line.workload.name: line.workload for line in self.lines}
-        return [found[name] for name in dict.fromkeys(self.config.workloads)]
+        return [found[name] for name in dict.fromkeys(self.config.workloads) if name in found]
+
+    def has_curves(self) -> bool:
+        """Whether every workload of the curves was measured."""
+        measured = {line.workload for line in self.lines}
+        return self.config.curves and measured.issuperset(workloads_of(self.config.curve))
 
     def ratio(self, line: Line, baseline: str) -> float | None:
         """How many times as long the baseline takes for the same; None where it was not measured."""

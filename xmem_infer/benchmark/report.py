@@ -24,10 +24,11 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # head and rows
 HOW = (
     f"Times are milliseconds per frame with memory as the workload says: the mean over {MEMORY_EVERY} frames, four "
     "ordinary ones and a memory frame, plus a 25th of what a consolidation adds to a memory write; median over rounds. "
-    "Each round runs every variant once on the same two frames and the same state, every other round backwards, after "
-    "a round for warming up. *Rest* is what the engine does between the stages. *Yardstick*: the fastest of a few 3x3 "
-    "convolutions and matrix products in that precision, run between the rounds; the share is the arithmetic of a "
-    "variant (convolutions and products, its own count) over what the yardstick would do in the same time. Compare "
+    "Each round runs every variant once on the same two frames and the same state, every other round backwards; before "
+    "them it warms up on these frames, while operations are counted. *Rest* is what the engine does between stages. "
+    "*Yardstick*: the fastest of a few 3x3 convolutions and matrix products in that precision, run between the rounds; "
+    "the share is the arithmetic of a variant (convolutions and products, its own count) over what the yardstick would "
+    "do in the same time. Compare "
     "within this run only."
 )
 
@@ -47,6 +48,7 @@ def write_results(findings: Findings, folder: Path) -> None:
     content = {
         **findings.context,
         "config": asdict(findings.config),
+        "missing": list(findings.missing),
         "active": findings.active,
         "rows": rows,
         "peak_memory": [{**peak.flat(), "sizes": peak.sizes and asdict(peak.sizes)} for peak in findings.peaks],
@@ -65,6 +67,8 @@ def write_report(findings: Findings, folder: Path) -> None:
 
 def _parts(findings: Findings) -> Iterator[str]:
     yield "# Speed against the published formulation"
+    if findings.missing:
+        yield f"**Not finished.** Still to be measured: {', '.join(findings.missing)}."
     yield setting(findings.context)
     yield HOW
     yield table_of(("variant", "what is active"), [(name, "; ".join(words)) for name, words in findings.active.items()])
@@ -87,7 +91,7 @@ def _parts(findings: Findings) -> Iterator[str]:
         yield _end_to_end_text(findings)
         yield table_of(*end_to_end_table(findings))
         yield table_of(*_pipeline_table(findings))
-    if findings.config.curves:
+    if findings.has_curves():
         yield "## Curves"
         yield "![Time against objects, resolution and memory](curves.png)"
         yield _curve_table(findings)

@@ -79,31 +79,30 @@ def memory_tokens(workload: Workload) -> int:
     return workload.memory_frames * frame + 10_000 * workload.long_term
 
 
-def steps_of(contenders: int, rounds: int, warmup_rounds: int) -> int:
+def steps_of(contenders: int, rounds: int) -> int:
     """How many pieces of work `measure` tells of."""
-    return contenders * (1 + warmup_rounds + rounds)
+    return contenders * (1 + rounds)
 
 
-def measure(
-    workload: Workload, contenders: Sequence[Contender], rounds: int, warmup_rounds: int, step: Step
-) -> list[Line]:
-    """Fill every contender's memory, then go round; every other round backwards, warm-up not counted."""
+def measure(workload: Workload, contenders: Sequence[Contender], rounds: int, step: Step) -> list[Line]:
+    """Fill every contender's memory and warm it up on a round that counts operations; then go round, every other
+    time backwards."""
     stands, flops = [], {}
     for contender in contenders:
         _announce(step, f"{workload.name}: filling the memory of {contender.name}")
         stands.append(Stand(contender, workload))
-        if contender.prepared.variant is not Variant.compiled:  # compiled code hides its operations
+        if contender.prepared.variant is Variant.compiled:  # compiled code hides its operations
+            stands[-1].round()
+        else:
             flops[contender.name] = stands[-1].flops()
     times: dict[str, list[RoundTimes]] = {contender.name: [] for contender in contenders}
     precisions = {contender.precision for contender in contenders}
     peaks = dict.fromkeys(precisions, 0.0)
-    for number in range(-warmup_rounds, rounds):
+    for number in range(rounds):
         peaks = {precision: max(peaks[precision], probe(precision)) for precision in precisions}
         for stand in stands if number % 2 == 0 else reversed(stands):
             _announce(step, f"{workload.name}: {stand.contender.name}")
-            spent = stand.round()
-            if number >= 0:
-                times[stand.contender.name].append(spent)
+            times[stand.contender.name].append(stand.round())
     return [
         Line(
             workload, contender.name, contender.precision, times[contender.name],

@@ -4,6 +4,8 @@ import platform
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,13 @@ from ..runtime.limits import thread_count
 from .config import BenchmarkConfig
 from .contenders import Contender, make_contender
 from .curves import workloads_of
-from .end_to_end import WAYS, EndToEnd, measure_end_to_end
+from .end_to_end import WAYS, measure_end_to_end
 from .findings import Findings
 from .networks import network_for
-from .peak_memory import PeakMemory, measure_peak
+from .peak_memory import measure_peak
 from .plots import draw_curves, draw_times
 from .report import end_to_end_table, times_table, write_report, write_results
-from .rounds import Line, Step, measure, steps_of
+from .rounds import Step, measure, steps_of
 from .workloads import Workload, parse_workload
 
 Say = Callable[[str], None]
@@ -49,23 +51,25 @@ def benchmark(config: BenchmarkConfig, say: Say = lambda line: None) -> int:
             bar.set_postfix_str(words)
             bar.update()
 
-        lines: list[Line] = []
-        for workload, variants in plan.items():
-            contenders = [networks.contender(name, workload.tiny) for name in variants]
-            lines += measure(workload, contenders, config.rounds, config.warmup_rounds, step)
-        findings = Findings(
-            config, _context(config), networks.active(), lines,
-            _peaks(config, step), _end_to_end(config, networks, step),
-        )  # fmt: skip
-    write_results(findings, folder)
-    draw_times(findings, folder)
-    if config.curves:
-        draw_curves(findings, folder)
-    write_report(findings, folder)
+        findings = Findings(config, _context(config), networks.active, [], [], [])
+        pieces = _pieces(config, plan, networks, findings, step)
+        for number, measure_piece in enumerate(pieces.values(), 1):
+            measure_piece()
+            findings = replace(findings, missing=list(pieces)[number:])
+            publish(findings, folder)
     for text in console_summary(findings):
         say(text)
     say(f"report in {folder / 'report.md'}")
     return 0 if all(peak.status == "ok" for peak in findings.peaks) else 1
+
+
+def publish(findings: Findings, folder: Path) -> None:
+    """The report of what was measured so far: hours of it must not be lost with the last minute."""
+    write_results(findings, folder)
+    draw_times(findings, folder)
+    if findings.has_curves():
+        draw_curves(findings, folder)
+    write_report(findings, folder)
 
 
 class Networks:
@@ -74,16 +78,14 @@ class Networks:
     def __init__(self, weights: str | None, kinds: set[bool]):
         self.networks: dict[bool, XMem] = {tiny: network_for(tiny, weights) for tiny in sorted(kinds)}
         self._contenders: dict[tuple[str, bool], Contender] = {}
+        self.active: dict[str, Sequence[str]] = {}  # what each contender does, in words: the same for every network
 
     def contender(self, name: str, tiny: bool) -> Contender:
         """Prepared when first asked for."""
         if (name, tiny) not in self._contenders:
             self._contenders[name, tiny] = make_contender(name, self.networks[tiny], CPU)
+            self.active[name] = self._contenders[name, tiny].active
         return self._contenders[name, tiny]
-
-    def active(self) -> dict[str, Sequence[str]]:
-        """What each contender does, in words; the network it runs makes no difference."""
-        return {name: contender.active for (name, _), contender in self._contenders.items()}
 
 
 def workload_plan(config: BenchmarkConfig) -> dict[Workload, list[str]]:
@@ -132,27 +134,38 @@ def _context(config: BenchmarkConfig) -> dict[str, Any]:
         "versions": versions(),
         "subject": {
             "weights": config.weights or "published sizes, random numbers (seed 0)",
-            "rounds": f"{config.rounds}, after {config.warmup_rounds} for warming up",
+            "rounds": config.rounds,
         },
     }
 
 
-def _peaks(config: BenchmarkConfig, step: Step) -> list[PeakMemory]:
-    found = []
-    for name in config.peak_memory:
+def _pieces(
+    config: BenchmarkConfig, plan: dict[Workload, list[str]], networks: "Networks", findings: Findings, step: Step
+) -> dict[str, Callable[[], None]]:
+    """What there is to measure, in order, by name; each adds to `findings`."""
+
+    def times(workload: Workload, variants: list[str]) -> None:
+        contenders = [networks.contender(name, workload.tiny) for name in variants]
+        findings.lines.extend(measure(workload, contenders, config.rounds, step))
+
+    def peaks(workload: str) -> None:
         for variant in dict.fromkeys(config.variants):
             check()
-            step(f"{name}: peak memory of {variant}")
-            found.append(measure_peak(name, variant, config.weights, config.runtime.threads))
-    return found
+            step(f"{workload}: peak memory of {variant}")
+            findings.peaks.append(measure_peak(workload, variant, config.weights, config.runtime.threads))
 
+    def end_to_end(name: str) -> None:
+        workload, settings = parse_workload(name), config.end_to_end
+        network = networks.networks[workload.tiny]
+        findings.end_to_end.append(
+            measure_end_to_end(network, workload, settings.variant, settings.frames, config.rounds, step)
+        )
 
-def _end_to_end(config: BenchmarkConfig, networks: Networks, step: Step) -> list[EndToEnd]:
-    settings = config.end_to_end
-    return [
-        measure_end_to_end(networks.networks[w.tiny], w, settings.variant, settings.frames, config.rounds, step)
-        for w in map(parse_workload, settings.workloads)
-    ]
+    return {
+        **{workload.name: partial(times, workload, variants) for workload, variants in plan.items()},
+        **{f"peak memory of {name}": partial(peaks, name) for name in dict.fromkeys(config.peak_memory)},
+        **{f"{name} end to end": partial(end_to_end, name) for name in dict.fromkeys(config.end_to_end.workloads)},
+    }
 
 
 def _tiny_end_to_end(config: BenchmarkConfig) -> set[bool]:
@@ -160,6 +173,6 @@ def _tiny_end_to_end(config: BenchmarkConfig) -> set[bool]:
 
 
 def _total(config: BenchmarkConfig, plan: dict[Workload, list[str]]) -> int:
-    rounds = sum(steps_of(len(variants), config.rounds, config.warmup_rounds) for variants in plan.values())
-    ways = len(config.end_to_end.workloads) * len(WAYS) * (config.rounds + 1)
-    return rounds + len(config.peak_memory) * len(set(config.variants)) + ways
+    rounds = sum(steps_of(len(variants), config.rounds) for variants in plan.values())
+    ways = len(set(config.end_to_end.workloads)) * len(WAYS) * (config.rounds + 1)
+    return rounds + len(set(config.peak_memory)) * len(set(config.variants)) + ways
