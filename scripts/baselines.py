@@ -7,9 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from xmem_infer.app import guarded, leave
 from xmem_infer.config import Precision
-from xmem_infer.errors import XMemInferError
-from xmem_infer.training.comparison import below_baselines, compare, fill_card, markdown, methods
+from xmem_infer.interrupts import noted_signals
+from xmem_infer.training.comparison import below_baselines, check_card, compare, fill_card, markdown, methods
 from xmem_infer.training.validation import find_clips
 
 
@@ -23,25 +24,26 @@ def main() -> int:
     parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
     parser.add_argument("--card", type=Path, help="model card whose table of scores is replaced")
     args = parser.parse_args()
-    try:
-        tracks = methods(args.weights, args.sizes, [Precision(name) for name in args.precisions])
-        parts = []
-        for folder in args.folders:
-            rows = compare(find_clips(folder, frames=args.frames), tracks, lambda line: print(line, file=sys.stderr))
-            lost = [
-                f"{name} is below both baselines on: {', '.join(on)}."
-                for name, on in below_baselines(rows).items()
-                if on
-            ]
-            parts.append("\n\n".join([markdown(folder.name, rows), *lost]))
-            print(parts[-1], flush=True)
-        if args.card:
-            fill_card(args.card, "\n\n".join(parts))
-    except XMemInferError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    with noted_signals():
+        return guarded(lambda: _print_tables(args))
+
+
+def _print_tables(args: argparse.Namespace) -> int:
+    if args.card:
+        check_card(args.card)
+    tracks = methods(args.weights, args.sizes, [Precision(name) for name in args.precisions])
+    sets = [(folder.name, find_clips(folder, frames=args.frames)) for folder in args.folders]
+    parts = []
+    for name, clips in sets:
+        rows = compare(clips, tracks, lambda line: print(line, file=sys.stderr))
+        worse = below_baselines(rows).items()
+        lost = [f"{method} is below both baselines on: {', '.join(on)}." for method, on in worse if on]
+        parts.append("\n\n".join([markdown(name, rows), *lost]))
+        print(parts[-1], flush=True)
+    if args.card:
+        fill_card(args.card, "\n\n".join(parts))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

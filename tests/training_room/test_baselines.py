@@ -6,7 +6,16 @@ from PIL import Image
 
 from xmem_infer.errors import UsageError
 from xmem_infer.training.baselines import carry_by_flow, copy_first
-from xmem_infer.training.comparison import END, START, below_baselines, compare, fill_card, markdown, methods
+from xmem_infer.training.comparison import (
+    END,
+    START,
+    below_baselines,
+    check_card,
+    compare,
+    fill_card,
+    markdown,
+    methods,
+)
 from xmem_infer.training.validation import find_clips
 
 
@@ -65,5 +74,7 @@ def test_the_card_keeps_everything_but_its_scores(tmp_path):
     fill_card(card, "newer")
     assert card.read_text() == f"before\n{START}\n\nnewer\n\n{END}\nafter\n"
     card.write_text("no marks")
-    with pytest.raises(ValueError, match="no lines"):
-        fill_card(card, "new")
+    with pytest.raises(UsageError, match="no lines"):
+        check_card(card)
+    with pytest.raises(UsageError, match="no model card"):
+        check_card(tmp_path / "other.md")

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ..config import DataConfig, Precision, RuntimeConfig
+from ..errors import UsageError
+from ..evaluation.score_report import write_whole
 from ..evaluation.score_types import Measures, VideoScore, mean_measures
+from ..interrupts import check
 from ..pipeline import Segmenter
 from ..weights.build import load_network
 from .baselines import carry_by_flow, copy_first
@@ -45,7 +48,11 @@ def compare(clips: list[Clip], tracks: dict[str, Track], say: Callable[[str], No
     """Score every method on every clip; `say` gets a line after each method."""
     rows = []
     for name, track in tracks.items():
-        row = Row(name, tuple(score(clip, track) for clip in clips))
+        scored = []
+        for clip in clips:
+            check()
+            scored.append(score(clip, track))
+        row = Row(name, tuple(scored))
         say(f"{name}: J&F {row.measures.jf:.3f}")
         rows.append(row)
     return rows
@@ -78,10 +85,23 @@ def below_baselines(rows: list[Row]) -> dict[str, list[str]]:
     }
 
 
+def check_card(card: Path) -> None:
+    """UsageError for a model card that scores cannot be put into."""
+    _split(card)
+
+
 def fill_card(card: Path, text: str) -> None:
-    """Put the tables between the two marks of the model card. ValueError where it has none."""
-    before, start, rest = card.read_text().partition(START)
+    """Put the tables between the two marks of the model card, atomically. UsageError where it has none."""
+    before, after = _split(card)
+    write_whole(card, lambda to: to.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8"))
+
+
+def _split(card: Path) -> tuple[str, str]:
+    """What stands before the marks and after them."""
+    if not card.is_file():
+        raise UsageError(f"there is no model card {card}")
+    before, start, rest = card.read_text(encoding="utf-8").partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ValueError(f"{card} has no lines {START!r} and {END!r} to put the scores between")
-    card.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}")
+        raise UsageError(f"{card} has no lines {START!r} and {END!r} to put the scores between")
+    return before, after

@@ -1,6 +1,5 @@
 """A slice of a run: resume, train, save, validate, export; stops at any moment."""
 
-import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -8,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from ..config import MemoryConfig, Precision, RuntimeConfig, require
+from ..interrupts import Interrupted
 from ..runtime.device import choose_device
 from ..runtime.limits import thread_count
 from .batches import batches
@@ -21,48 +22,63 @@ from .records import Records, plot_curves
 from .step import TrainState, new_state, train_step
 from .validation import Clip, find_clips, score_network
 
-log = logging.getLogger(__name__)
+Say = Callable[[str], None]
 
 
-def train(config: TrainConfig) -> TrainState:
-    """Train until optim.total_samples, max_steps of this slice or a signal; the run goes on where it was saved."""
+def train(config: TrainConfig, say: Say = lambda line: None) -> TrainState:
+    """Train until optim.total_samples, max_steps of this slice or a signal; the run goes on where it was saved.
+
+    `say` is told where it resumes and every validation. SIGINT and SIGTERM: the step is finished, everything saved,
+    and Interrupted raised. UsageError for a missing path or one that holds no data.
+    """
     run = Path(_given(config.run_dir, "run_dir"))
-    pack = decoded_pack(
-        Path(_given(config.data_pack, "data_pack")), Path(config.cache_dir) if config.cache_dir else run / "pack"
-    )
+    tar = Path(_given(config.data_pack, "data_pack"))
+    device = choose_device(config.device)
     clips = (
         find_clips(Path(config.validation), config.validation_clips, config.validation_frames)
         if config.validation
         else []
     )
-    device = choose_device(config.device)
+    pack = decoded_pack(tar, Path(config.cache_dir) if config.cache_dir else run / "pack")
     with thread_count(config.threads):
-        return _train(config, run, pack, clips, device)
+        return _train(config, run, pack, clips, device, say)
 
 
-def _train(config: TrainConfig, run: Path, pack: Path, clips: list[Clip], device: torch.device) -> TrainState:
+def _train(config: TrainConfig, run: Path, pack: Path, clips: list[Clip], device: torch.device, say: Say) -> TrainState:
     state = new_state(config, device)
     saved = latest_checkpoint(run / "checkpoints")
     if saved:
         load_checkpoint(state, saved)
-        log.info("resumed at %d samples", state.seen)
+        say(f"resumed at {state.seen} samples")
     records = Records(run, state.seen)
-    slice_ = _Slice(config, run, state, records, clips)
+    slice_ = _Slice(config, run, state, records, clips, say)
     stream = batches(pack, config.stages, config.seed, state.seen, config.workers)
-    with _until_signal() as stopped:
-        while state.seen < config.optim.total_samples and not stopped():
+    total = config.optim.total_samples
+    with (
+        _until_signal() as asked,
+        tqdm(total=total, initial=state.seen, desc="training", unit="sample", disable=None) as bar,
+    ):
+        while state.seen < total and not asked:
             if config.max_steps is not None and slice_.steps >= config.max_steps:
                 break
-            slice_.after_step(train_step(state, next(stream), config))
-        slice_.finish(stopped())
+            parts = train_step(state, next(stream), config)
+            bar.set_postfix(loss=f"{parts['loss']:.3f}", refresh=False)
+            bar.update(state.seen - bar.n)
+            slice_.after_step(parts)
+        slice_.finish(bool(asked))
+    if asked:
+        raise Interrupted(asked[0])
     return state
 
 
 class _Slice:
     """What happens between steps, by the clock: files and pictures only, never what is learnt."""
 
-    def __init__(self, config: TrainConfig, run: Path, state: TrainState, records: Records, clips: list[Clip]):
-        self.config, self.run, self.state, self.records, self.clips = config, run, state, records, clips
+    def __init__(
+        self, config: TrainConfig, run: Path, state: TrainState, records: Records, clips: list[Clip], say: Say
+    ):
+        self.config, self.run, self.state, self.records = config, run, state, records
+        self.clips, self.say = clips, say
         self.steps = 0
         self._saved = self._validated = time.monotonic()
 
@@ -94,7 +110,8 @@ class _Slice:
             memory = MemoryConfig(top_k=config.top_k)
             scores = score_network(self.state.average, self.clips, config.validation_size, runtime, memory)
             best = self.records.validation(self.state.seen, scores)
-            log.info("validation at %d samples: %s", self.state.seen, scores)
+            each = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+            self.say(f"{self.state.seen} samples: J&F {sum(scores.values()) / len(scores):.3f} ({each})")
             if best and self.config.export:
                 export_weights(self.state, self.config, scores, Path(self.config.export))
         self.records.flush()
@@ -103,14 +120,14 @@ class _Slice:
 
 
 @contextmanager
-def _until_signal() -> Iterator[Callable[[], bool]]:
-    """SIGINT and SIGTERM ask the loop to stop after its step; handlers are put back."""
-    asked = []
+def _until_signal() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM ask the loop to stop after its step, as numbers in the list; handlers are put back."""
+    asked: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, lambda *_: asked.append(True))
+        signal.signal(number, lambda number, _: asked.append(number))
     try:
-        yield lambda: bool(asked)
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

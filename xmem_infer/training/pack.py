@@ -79,7 +79,7 @@ def decoded_pack(tar: Path, cache: Path) -> Path:
 def _decode(tar: Path, folder: Path) -> None:
     pictures: list[Picture] = []
     pixels, labels, start = [], [], 0
-    with tarfile.open(tar) as archive:
+    with _opened(tar) as archive:
         names = {member.name: member for member in archive.getmembers() if member.isfile()}
         for name in sorted(names):
             stem, extension = os.path.splitext(name)
@@ -119,6 +119,13 @@ def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
         borders = (box[0] == 0) + (box[1] == 0) + (box[2] == height) + (box[3] == width)
         found.append(Region(int(label), area, box, borders))
     return tuple(found)
+
+
+def _opened(tar: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(tar)
+    except tarfile.ReadError as error:
+        raise UsageError(f"data_pack={tar} is no tar file ({error}): give train_240p.tar itself") from error
 
 
 def _read(file: IO[bytes] | None, mode: str | None) -> np.ndarray:
