@@ -61,9 +61,9 @@ def run_app(config_name: str, schema: type, job: Job) -> int:
 
 
 def give_own_folder(composed: DictConfig) -> str:
-    """In a multirun, set `output_dir` to a folder named after what varies; returns that name, else "".
+    """In a multirun, set `output_dir` (or `run_dir`) to a folder named after what varies; returns that name, else "".
 
-    Below the output_dir given, or output/multirun. A sweep over output_dir itself is taken at its word, and a program
+    Below the one given, or output/multirun. A sweep over the folder itself is taken at its word, and a program
     that writes nothing has no such setting.
     """
     hydra_config = HydraConfig.get()
@@ -77,9 +77,10 @@ def give_own_folder(composed: DictConfig) -> str:
     ]
     jobs = [text for text in hydra_config.overrides.task if text.partition("=")[0] in varied]
     name = ",".join(jobs)
-    if "output_dir" in composed and "output_dir" not in varied:
-        base = composed.output_dir or "output/multirun"
-        composed.output_dir = str(Path(base) / folder_name(name)) if name else base
+    for key in ("output_dir", "run_dir"):  # the programs have one or the other, or neither
+        if key in composed and key not in varied:
+            base = composed[key] or "output/multirun"
+            composed[key] = str(Path(base) / folder_name(name)) if name else base
     return name or "the only combination"
 
 

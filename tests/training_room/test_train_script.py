@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from training_room.small_pack import write_pack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,18 +55,39 @@ def test_a_stopped_run_is_saved_and_goes_on(tmp_path, tar):
     assert f"{seen + 4} samples seen" in done.stdout
 
 
+def test_what_changed_since_the_run_began_is_said(tmp_path, tar):
+    short = (f"data_pack={tar}", "optim.total_samples=2", "optim.cooldown_from=2")
+    assert "changed" not in run(tmp_path, *short).stdout
+    done = run(tmp_path, *short[:1], "optim.total_samples=4", "optim.cooldown_from=2", "seed=1")
+    assert "settings that changed since the run began: seed, optim" in done.stdout
+    assert "4 samples seen" in done.stdout
+
+
+def test_a_second_process_on_a_run_is_refused(tmp_path, tar):
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        done = run(tmp_path, f"data_pack={tar}")
+    assert done.returncode == 3, done.stderr
+    assert "another process trains" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (["optim.warm_up=1"], "Did you mean optim.warmup"),
         ([], "data_pack"),
         (["data_pack=nowhere.tar"], "nowhere.tar is no file"),
-        ([f"data_pack={ROOT / 'README.md'}"], "is no tar file"),
+        ([f"data_pack={ROOT / 'README.md'}"], "is no whole tar file"),
         (["data_pack=TAR", "validation=nowhere"], "nowhere"),
+        (["data_pack=TAR", "export=file.safetensors"], "null without validation"),
+        (["data_pack=TAR", "stages=[]"], "at least one entry"),
+        (["data_pack=CUT"], "is no whole tar file"),
     ],
 )
 def test_wrong_requests_are_refused(tmp_path, tar, overrides, words):
-    done = run(tmp_path, *(text.replace("TAR", str(tar)) for text in overrides))
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(tar.read_bytes()[:100_000])
+    done = run(tmp_path, *(text.replace("TAR", str(tar)).replace("CUT", str(cut)) for text in overrides))
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr

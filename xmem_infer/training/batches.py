@@ -1,5 +1,6 @@
 """The stream of batches: a function of seed and sample index alone, so that a resumed run goes on with it."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +55,10 @@ class BatchStream(IterableDataset):
         pack = Pack(self.pack_folder)
         worker = torch.utils.data.get_worker_info()
         turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            # Ctrl-C goes to every process of a terminal: the one that trains still wants its batch, then ends this one.
+            for asked in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(asked, signal.SIG_IGN)
         start, number = self.start, 0
         while True:
             # The loader asks its workers in turn: each makes every n-th batch, and the order is kept.

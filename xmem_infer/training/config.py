@@ -1,6 +1,8 @@
 """Settings of a training run; `configs/train.yaml` is merged on these."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ..config import Device, require
 from ..model.sizes import NetworkSizes, TrunkSizes
@@ -51,13 +53,13 @@ class WidthConfig:
         )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OptimConfig:
+    cooldown_from: int  # samples; the rate is constant before, then falls to zero at total_samples
+    total_samples: int
     lr: float = 1e-3
     weight_decay: float = 0.03
     warmup: int = 2_000  # samples
-    cooldown_from: int = 36_500  # samples; constant before, linear to zero at total_samples
-    total_samples: int = 42_000
     clip: float = 3.0  # norm of the gradient
     ema: float = 0.997  # per step
 
@@ -76,7 +78,7 @@ class LossConfig:
     hard_after: int = 20_000  # samples until that share is reached, from all pixels
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainConfig:
     data_pack: str | None = None  # train_240p.tar
     cache_dir: str | None = None  # decoded pack, 0.7 GB; null = beside the run
@@ -96,15 +98,25 @@ class TrainConfig:
     validation_clips: list[str] | None = None  # null = all
     max_steps: int | None = None  # stop after so many steps of this slice
     network: WidthConfig = field(default_factory=WidthConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    stages: list[Stage] = field(
-        default_factory=lambda: [
-            Stage(32_000, 128, 3, 16, 0.25),
-            Stage(35_900, 160, 4, 12, 0.4),
-            Stage(42_000, 192, 5, 8, 0.5),
-        ]
-    )
+    optim: OptimConfig  # how long, and in which stages: configs/train.yaml
+    stages: list[Stage]
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.threads is None or self.threads >= 1, "threads", self.threads, "null or at least 1")
+        require(self.workers >= 0, "workers", self.workers, "0 or more")
+        require(len(self.stages) > 0, "stages", [], "a list with at least one entry")
+        require(
+            self.export is None or self.validation is not None,
+            "export", self.export, "null without validation=<clips>: the weights that score best are exported",
+        )  # fmt: skip
+
+
+def learning_settings(config: TrainConfig) -> dict[str, Any]:
+    """What decides what is learnt, as JSON has it: no paths, nothing that goes by the clock."""
+    settings = {name: asdict(config)[name] for name in ("seed", "bf16", "top_k", "network", "loss", "optim", "stages")}
+    return json.loads(json.dumps(settings))
 
 
 def _three(values: tuple[int, int, int] | list[int]) -> tuple[int, int, int]:

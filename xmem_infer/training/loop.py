@@ -7,20 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..config import MemoryConfig, Precision, RuntimeConfig, require
+from ..data.staging import disk_fault
+from ..errors import EnvironmentFault
 from ..interrupts import Interrupted
 from ..runtime.device import choose_device
 from ..runtime.limits import thread_count
 from .batches import batches
 from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from .config import TrainConfig
+from .config import TrainConfig, learning_settings
 from .export import export_weights
 from .pack import decoded_pack
 from .records import Records, plot_curves
 from .step import TrainState, new_state, train_step
-from .validation import Clip, find_clips, score_network
+from .validation import Clip, find_clips, score, tracker
 
 Say = Callable[[str], None]
 
@@ -31,17 +34,20 @@ def train(config: TrainConfig, say: Say = lambda line: None) -> TrainState:
     `say` is told where it resumes and every validation. SIGINT and SIGTERM: the step is finished, everything saved,
     and Interrupted raised. UsageError for a missing path or one that holds no data.
     """
-    run = Path(_given(config.run_dir, "run_dir"))
-    tar = Path(_given(config.data_pack, "data_pack"))
+    run, tar = Path(_given(config.run_dir, "run_dir")), Path(_given(config.data_pack, "data_pack"))
     device = choose_device(config.device)
     clips = (
         find_clips(Path(config.validation), config.validation_clips, config.validation_frames)
         if config.validation
         else []
     )
-    pack = decoded_pack(tar, Path(config.cache_dir) if config.cache_dir else run / "pack")
-    with thread_count(config.threads):
-        return _train(config, run, pack, clips, device, say)
+    try:
+        with _claimed(run), thread_count(config.threads):
+            plot_curves(run, run)  # what is missing for it is said now, not after an hour
+            pack = decoded_pack(tar, Path(config.cache_dir) if config.cache_dir else run / "pack")
+            return _train(config, run, pack, clips, device, say)
+    except OSError as error:
+        raise disk_fault(error, run) from error
 
 
 def _train(config: TrainConfig, run: Path, pack: Path, clips: list[Clip], device: torch.device, say: Say) -> TrainState:
@@ -51,21 +57,26 @@ def _train(config: TrainConfig, run: Path, pack: Path, clips: list[Clip], device
         load_checkpoint(state, saved)
         say(f"resumed at {state.seen} samples")
     records = Records(run, state.seen)
-    slice_ = _Slice(config, run, state, records, clips, say)
+    if changed := records.settings(state.seen, learning_settings(config)):
+        say(f"settings that changed since the run began: {', '.join(changed)}")
     stream = batches(pack, config.stages, config.seed, state.seen, config.workers)
     total = config.optim.total_samples
     with (
         _until_signal() as asked,
         tqdm(total=total, initial=state.seen, desc="training", unit="sample", disable=None) as bar,
     ):
-        while state.seen < total and not asked:
-            if config.max_steps is not None and slice_.steps >= config.max_steps:
-                break
-            parts = train_step(state, next(stream), config)
-            bar.set_postfix(loss=f"{parts['loss']:.3f}", refresh=False)
-            bar.update(state.seen - bar.n)
-            slice_.after_step(parts)
-        slice_.finish(bool(asked))
+        slice_ = _Slice(config, run, state, records, clips, say, asked)
+        try:
+            while state.seen < total and not asked:
+                if config.max_steps is not None and slice_.steps >= config.max_steps:
+                    break
+                parts = train_step(state, next(stream), config)
+                bar.set_postfix(loss=f"{parts['loss']:.3f}", refresh=False)
+                bar.update(state.seen - bar.n)
+                slice_.after_step(parts)
+            slice_.validate()
+        finally:
+            slice_.save()
     if asked:
         raise Interrupted(asked[0])
     return state
@@ -75,10 +86,17 @@ class _Slice:
     """What happens between steps, by the clock: files and pictures only, never what is learnt."""
 
     def __init__(
-        self, config: TrainConfig, run: Path, state: TrainState, records: Records, clips: list[Clip], say: Say
+        self,
+        config: TrainConfig,
+        run: Path,
+        state: TrainState,
+        records: Records,
+        clips: list[Clip],
+        say: Say,
+        asked: list[int],
     ):
         self.config, self.run, self.state, self.records = config, run, state, records
-        self.clips, self.say = clips, say
+        self.clips, self.say, self.asked = clips, say, asked
         self.steps = 0
         self._saved = self._validated = time.monotonic()
 
@@ -87,36 +105,53 @@ class _Slice:
         self.records.step(self.state.seen, parts)
         now = time.monotonic()
         if now - self._saved > 60 * self.config.checkpoint_minutes:
-            self._save()
+            self.save()
         if now - self._validated > 60 * self.config.validate_minutes:
-            self._validate()
+            self.validate()
 
-    def finish(self, interrupted: bool) -> None:
-        """Save; validate too, unless somebody waits for us to stop."""
-        self._save()
-        if not interrupted:
-            self._validate()
-
-    def _save(self) -> None:
+    def save(self) -> None:
         self.records.flush()
         save_checkpoint(self.state, self.run / "checkpoints")
         self._saved = time.monotonic()
 
-    def _validate(self) -> None:
-        if self.clips:
-            config = self.config
-            precision = Precision.bf16 if config.bf16 else Precision.fp32
-            runtime = RuntimeConfig(device=config.device, precision=precision, threads=config.threads)
-            memory = MemoryConfig(top_k=config.top_k)
-            scores = score_network(self.state.average, self.clips, config.validation_size, runtime, memory)
-            best = self.records.validation(self.state.seen, scores)
+    def validate(self) -> None:
+        """Score, and export what is best; not where somebody waits for us to stop."""
+        scores = self._scores()
+        if scores:
             each = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
             self.say(f"{self.state.seen} samples: J&F {sum(scores.values()) / len(scores):.3f} ({each})")
-            if best and self.config.export:
-                export_weights(self.state, self.config, scores, Path(self.config.export))
+            best = self.records.validation(self.state.seen, scores)
+            export = Path(self.config.export) if self.config.export else None
+            if export and (best or not export.exists()):
+                export_weights(self.state, self.config, scores, export)
         self.records.flush()
         plot_curves(self.run, self.run)
         self._validated = time.monotonic()
+
+    def _scores(self) -> dict[str, float]:
+        """By clip; none without clips, or where a signal came before the last one."""
+        config, scores = self.config, {}
+        if not self.clips:
+            return {}
+        precision = Precision.bf16 if config.bf16 else Precision.fp32
+        runtime = RuntimeConfig(device=config.device, precision=precision, threads=config.threads)
+        track = tracker(self.state.average, config.validation_size, runtime, MemoryConfig(top_k=config.top_k))
+        for clip in self.clips:
+            if self.asked:
+                return {}
+            scores[clip.name] = score(clip, track).measures.jf
+        return scores
+
+
+@contextmanager
+def _claimed(run: Path) -> Iterator[None]:
+    """Make a run's folder and hold it: a second process would delete this one's checkpoints."""
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise EnvironmentFault(f"another process trains in {run}: wait for it, or give another run_dir") from None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ops.affinity import full_precision
 from .config import LossConfig
 from .unroll import Unrolled
 
@@ -31,7 +32,9 @@ def soft_dice(prob: Tensor, masks: Tensor) -> Tensor:
 
 def first_read_loss(carried: Tensor, coarse: Tensor) -> Tensor:
     """Cross entropy of the first masks carried over by the keys, against the frame's own; both (B, O, h, w)."""
-    return F.binary_cross_entropy(carried.clamp(1e-4, 1 - 1e-4), coarse)
+    # In half precision the clamp would end at 1, where there is no gradient; on CUDA autocast refuses the loss itself.
+    with full_precision(carried):
+        return F.binary_cross_entropy(carried.float().clamp(1e-4, 1 - 1e-4), coarse)
 
 
 def total_loss(

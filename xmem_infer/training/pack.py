@@ -4,13 +4,17 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
+from filelock import FileLock
+from PIL import Image, UnidentifiedImageError
 
+from ..data.staging import Staged
 from ..errors import UsageError
 
 PERSON_SET = "ccp"  # clothing labels: anything above 0 is the person
@@ -71,15 +75,17 @@ def decoded_pack(tar: Path, cache: Path) -> Path:
         raise UsageError(f"data_pack={tar} is no file: give the path of train_240p.tar")
     size = tar.stat().st_size
     folder = cache / f"{tar.stem}-{size}"
-    if not folder.is_dir():
-        _decode(tar, folder)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f".{folder.name}.lock"):  # two runs may share a cache
+        if not folder.is_dir():
+            _decode(tar, folder)
     return folder
 
 
 def _decode(tar: Path, folder: Path) -> None:
     pictures: list[Picture] = []
     pixels, labels, start = [], [], 0
-    with _opened(tar) as archive:
+    with _opened(tar) as archive, _whole(tar):
         names = {member.name: member for member in archive.getmembers() if member.isfile()}
         for name in sorted(names):
             stem, extension = os.path.splitext(name)
@@ -91,18 +97,24 @@ def _decode(tar: Path, folder: Path) -> None:
             if source == PERSON_SET or source.startswith(CLIPS):
                 mask = (mask > 0).astype(np.uint8)
             height, width = mask.shape
+            if image.shape[:2] != mask.shape:
+                raise UsageError(f"{tar}: {name} has {image.shape[1]}x{image.shape[0]} px, its mask {width}x{height}")
             pictures.append(Picture(source, Path(stem).name, height, width, start, find_regions(mask)))
             pixels.append(image.reshape(-1, 3))
             labels.append(mask.reshape(-1))
             start += height * width
     if not pictures:
         raise UsageError(f"data_pack={tar} holds no picture with a mask (<name>.jpg beside <name>.png)")
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    partial.mkdir(parents=True)
-    np.save(partial / "pixels.npy", np.concatenate(pixels))
-    np.save(partial / "labels.npy", np.concatenate(labels))
-    (partial / "index.json").write_text(json.dumps([asdict(picture) for picture in pictures]))
-    partial.rename(folder)
+    staged = Staged(folder)
+    try:
+        staged.prepare()
+        staged.partial.mkdir(parents=True)
+        np.save(staged.partial / "pixels.npy", np.concatenate(pixels))
+        np.save(staged.partial / "labels.npy", np.concatenate(labels))
+        (staged.partial / "index.json").write_text(json.dumps([asdict(picture) for picture in pictures]))
+        staged.publish()
+    finally:
+        staged.discard()
 
 
 def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
@@ -122,10 +134,16 @@ def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
 
 
 def _opened(tar: Path) -> tarfile.TarFile:
-    try:
+    with _whole(tar):
         return tarfile.open(tar)
-    except tarfile.ReadError as error:
-        raise UsageError(f"data_pack={tar} is no tar file ({error}): give train_240p.tar itself") from error
+
+
+@contextmanager
+def _whole(tar: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.ReadError, UnidentifiedImageError) as error:
+        raise UsageError(f"data_pack={tar} is no whole tar file ({error}): give train_240p.tar itself") from error
 
 
 def _read(file: IO[bytes] | None, mode: str | None) -> np.ndarray:

@@ -1,13 +1,21 @@
 """What a run leaves to look at: loss and validation by samples, as JSON lines and as pictures."""
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..errors import EnvironmentFault
+from ..evaluation.score_report import write_whole
+
 
 class Records:
-    """loss.jsonl (means of 20 steps) and validation.jsonl in the run's folder; resuming drops what lies ahead."""
+    """loss.jsonl (means of up to 20 steps), validation.jsonl and settings.jsonl in the run's folder.
+
+    Resuming drops what lies ahead.
+    """
 
     every = 20
 
@@ -15,10 +23,18 @@ class Records:
         run.mkdir(parents=True, exist_ok=True)
         self.run = run
         self._steps: list[dict[str, float]] = []
-        for name in ("loss", "validation"):
-            kept = [row for row in read_rows(run, name) if row["samples"] <= seen]
-            _file(run, name).write_text("".join(json.dumps(row) + "\n" for row in kept))
+        for name in ("loss", "validation", "settings"):
+            kept = "".join(json.dumps(row) + "\n" for row in read_rows(run, name) if row["samples"] <= seen)
+            write_whole(_file(run, name), partial(Path.write_text, data=kept))
         self.best = max((row["mean"] for row in read_rows(run, "validation")), default=-1.0)
+
+    def settings(self, seen: int, settings: dict[str, Any]) -> list[str]:
+        """Note the settings from this sample on; the names of those that are not as the run began."""
+        rows = read_rows(self.run, "settings")
+        if not rows or rows[-1]["settings"] != settings:
+            _append(self.run, "settings", {"samples": seen, "settings": settings})
+        began = rows[0]["settings"] if rows else settings
+        return [name for name in settings if settings[name] != began.get(name)]
 
     def step(self, seen: int, parts: dict[str, float]) -> None:
         self._steps.append({"samples": seen, **parts})
@@ -41,25 +57,27 @@ class Records:
 
 
 def read_rows(run: Path, name: str) -> list[dict]:
-    """Rows of <run>/<name>.jsonl; none where it does not exist."""
+    """Rows of <run>/<name>.jsonl; none where it does not exist. A last line cut short by a kill is left out."""
     path = _file(run, name)
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def plot_curves(run: Path, out: Path) -> None:
-    """Draw out/training.png and .svg: loss and its parts, learning rate, J&F by clip."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    """Draw out/training.png and .svg: loss and its parts, J&F by clip. EnvironmentFault without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EnvironmentFault("the curves need matplotlib: `pip install matplotlib`, or the extra `plot`") from error
     loss, validation = read_rows(run, "loss"), read_rows(run, "validation")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     samples = [row["samples"] for row in loss]
     for key in ("loss", "cross_entropy", "dice", "key"):
         left.plot(samples, [row[key] for row in loss], label=key.replace("_", " "), linewidth=1)
-    left.set(xlabel="samples", ylabel="training loss (means of 20 steps)", ylim=(0, None))
-    left.legend()
+    left.set(xlabel="samples", ylabel="training loss (means of up to 20 steps)", ylim=(0, None))
+    if loss:
+        left.legend()
     names = sorted({name for row in validation for name in row["clips"]})
     for name in names:
         rows = [row for row in validation if name in row["clips"]]
@@ -69,11 +87,8 @@ def plot_curves(run: Path, out: Path) -> None:
         right.plot(where, means, "k-o", markersize=3, label="mean")
         right.legend(fontsize=7)
     right.set(xlabel="samples", ylabel="validation J&F", ylim=(0, 1))
-    figure.tight_layout()
-    out.mkdir(parents=True, exist_ok=True)
-    for suffix in ("png", "svg"):
-        figure.savefig(out / f"training.{suffix}", dpi=110)
-    plt.close(figure)
+    for kind in ("png", "svg"):
+        write_whole(out / f"training.{kind}", partial(figure.savefig, format=kind, dpi=110))
 
 
 def _file(run: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from ..errors import EnvironmentFault
 from ..model.blocks import ResBlock
 from ..model.network import XMem
 from .batches import Batch, stage_at
@@ -59,7 +60,7 @@ def learning_rate(config: OptimConfig, seen: int) -> float:
 
 
 def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str, float]:
-    """Learn from a batch; what it cost. FloatingPointError where the gradient is not finite."""
+    """Learn from a batch; what it cost. EnvironmentFault, and nothing learnt, where the gradient is not finite."""
     rate = learning_rate(config.optim, state.seen)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
@@ -68,7 +69,7 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
     parts = add_gradient(state.network, batch, config, state.seen)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.optim.clip)
     if not torch.isfinite(norm):
-        raise FloatingPointError(f"gradient norm {norm.item()} at sample {state.seen}: resume with a lower optim.lr")
+        raise EnvironmentFault(f"gradient norm {norm.item()} at sample {state.seen}: go on with a lower optim.lr")
     state.optimizer.step()
     state.seen += batch.images.shape[0]
     state.steps += 1

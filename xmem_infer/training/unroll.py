@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..model.network import XMem
-from ..ops.affinity import readout, similarity, top_k_affinity
+from ..ops.affinity import full_precision, readout, similarity, top_k_affinity
 from ..types import KeyFeatures
 
 
@@ -78,7 +78,8 @@ def _read(memory: _Memory, query: KeyFeatures, given: Tensor, top_k: int) -> tup
     for key, shrinkage, value, query_key, selection, masks in zip(*(x.unbind() for x in videos), strict=True):
         scores = similarity(key, shrinkage, query_key, selection)
         reads.append(readout(value, top_k_affinity(scores, top_k)))
-        carried.append(scores[:, :tokens].softmax(1) @ masks)
+        with full_precision(scores):
+            carried.append(scores[:, :tokens].softmax(1) @ masks)
     height_width = query.key.shape[-2:]
     read = torch.stack(reads).transpose(2, 3).unflatten(3, height_width)
     return read, torch.stack(carried).transpose(1, 2).unflatten(2, height_width)

@@ -51,12 +51,9 @@ def find_clips(root: Path, names: list[str] | None = None, frames: int | None = 
     return clips
 
 
-def score_network(
-    network: XMem, clips: list[Clip], size: int, runtime: RuntimeConfig, memory: MemoryConfig
-) -> dict[str, float]:
-    """J&F by clip; inside the network the short side has `size` px. The network itself is left as it is."""
-    segmenter = Segmenter(copy.deepcopy(network), memory, runtime, DataConfig(size=size))
-    return {clip.name: score(clip, tracked_by(segmenter)).measures.jf for clip in clips}
+def tracker(network: XMem, size: int, runtime: RuntimeConfig, memory: MemoryConfig) -> Track:
+    """`tracked_by` a copy of the network; inside it the short side has `size` px."""
+    return tracked_by(Segmenter(copy.deepcopy(network), memory, runtime, DataConfig(size=size)))
 
 
 def tracked_by(segmenter: Segmenter) -> Track:
