@@ -14,7 +14,7 @@ def test_masked_out_is_left_out(births, top_k):
     like = torch.empty(0, dtype=torch.float64)
     config = small(top_k=top_k)
     growing, fixed = (kind(config, C_K, C_V, TOKENS, like) for kind in (Memory, FixedMemory))
-    fixed.store.columns.fill_(torch.nan)  # what lies in unused rows must not matter
+    fixed.store.key.fill_(torch.nan)  # what lies in unused rows must not matter
     scene, objects = Scene(0), 0
     for frame in range(24):
         features = scene.features()

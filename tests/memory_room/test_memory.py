@@ -3,6 +3,7 @@ import torch
 from reference import ReferenceMemory
 
 from xmem_infer.config import LateObjects, MemoryConfig
+from xmem_infer.memory import manager
 from xmem_infer.memory.manager import Memory
 from xmem_infer.types import KeyFeatures
 
@@ -88,6 +89,24 @@ def test_memory_is_its_slow_twin(seed, births, changes):
         assert memory.long_term_tokens == len(twin.long_term)
         assert memory.working_tokens == TOKENS * len(twin.working)
     assert memory.long_term_tokens <= config.max_long_term_tokens
+
+
+def test_reading_in_parts_is_reading_at_once(monkeypatch):
+    def reads():
+        memory, _ = memory_and_twin(small())
+        scene, found = Scene(4), []
+        for frame in range(24):
+            features = scene.features()
+            if frame:
+                found.append(memory.read(features))
+            memory.add(features, scene.value(1 + (frame > 3)))
+        return found, memory.store.use
+
+    at_once, use = reads()
+    monkeypatch.setattr(manager, "MAX_SCORES", 50)  # one or two queries
+    parts, use_of_parts = reads()
+    torch.testing.assert_close(parts, at_once)
+    torch.testing.assert_close(use_of_parts, use)
 
 
 def run(memory, scene, frames, objects=1):

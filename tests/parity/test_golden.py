@@ -82,7 +82,7 @@ class AsPublished(Memory):
     """Reads as the published code does where autocast reaches it: the similarity's products in half precision."""
 
     def read(self, query):
-        def scores(query_key, selection, out):
+        def scores(query_key, selection):
             rows = self.store.filled()
             key, shrinkage = self.store.key[rows], self.store.shrinkage[rows]
             own = (selection * query_key.square()).sum(1, keepdim=True)

@@ -17,7 +17,7 @@ class FlopMeter:
     """
 
     def __init__(self) -> None:
-        self._counter = FlopCounterMode(display=False, custom_mapping=_fused_convolutions())
+        self._counter = FlopCounterMode(display=False, custom_mapping=_primitives())
         self.stages: dict[str, int] = {}
 
     def __enter__(self) -> "FlopMeter":
@@ -36,13 +36,13 @@ class FlopMeter:
         self.stages[stage] = self.stages.get(stage, 0) + self._counter.get_total_flops() - before
 
 
-def _fused_convolutions() -> dict[Any, Callable[..., int]]:
-    """oneDNN's convolutions with a fused activation or sum, where torch has them: its own table leaves them out."""
-    names = ("_convolution_pointwise", "_convolution_pointwise_")
+def _primitives() -> dict[Any, Callable[..., int]]:
+    """oneDNN's own convolutions and products, where torch has them: its table of operations leaves them out."""
+    names = ("_convolution_pointwise", "_convolution_pointwise_", "_linear_pointwise")
     return {getattr(torch.ops.mkldnn, name): _fused_flops for name in names if hasattr(torch.ops.mkldnn, name)}
 
 
 def _fused_flops(first: Any, second: Any, third: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
     """Shapes (input, weight, bias, ...) or, with a sum fused in, (input, summand, weight, ...)."""
-    weight = third if third is not None and len(third) == 4 else second
+    weight = third if third is not None and len(third) == len(first) else second
     return 2 * prod(out_shape) * prod(weight[1:])

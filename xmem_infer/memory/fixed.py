@@ -7,7 +7,7 @@ A captured graph replays addresses and shapes, so it can neither gather the fill
 import torch
 from torch import Tensor
 
-from ..ops.affinity import Affinity, full_precision, query_columns, readout, token_usage, top_k_affinity
+from ..ops.affinity import Affinity, full_precision, memory_columns, query_columns, readout, token_usage, top_k_affinity
 from ..types import KeyFeatures
 from .manager import Memory
 
@@ -19,9 +19,9 @@ class FixedMemory(Memory):
         """As `Memory.read`; the cost is that of a full memory."""
         store = self.store
         filled = torch.zeros_like(store.use, dtype=torch.bool).index_fill(0, store.filled(), True)
-        with full_precision(store.columns):
+        with full_precision(store.key):
             queries = query_columns(query.key[0].flatten(1).T, query.selection[0].flatten(1).T)
-            scores = queries @ store.columns.nan_to_num().T
+            scores = queries @ memory_columns(store.key, store.shrinkage).nan_to_num().T
         used = self._among(filled, scores)
         store.use += token_usage(used, filled.numel())
         store.life += filled.to(store.life.dtype)

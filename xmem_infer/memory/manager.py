@@ -10,8 +10,8 @@ from .consolidation import consolidate, evict_least_used
 from .published import consolidate_as_published
 from .store import TokenStore
 
-# Similarities held at once (32 MB in float32): fewer stay in the processor's cache, and a video in 4K with full
-# memory would need gigabytes otherwise.
+# Similarities held at once (32 MB in float32). A block of more than 32 MiB is asked from the system anew for every
+# product (glibc), which takes longer than the product; smaller ones share less work between queries.
 MAX_SCORES = 8_000_000
 
 
@@ -28,7 +28,6 @@ class Memory:
         long_term = config.max_long_term_tokens if config.long_term else 0
         working = config.max_working_frames * frame_tokens
         self.store = TokenStore(key_dim, value_dim, long_term, working, like)
-        self._scores = like.new_empty(0)
         # One entry per working frame: whether it stays for good. The first frame does; so does, unless the
         # published pairing is asked for, the frame on which late objects were given: the only mask a user
         # drew of them must not leave with the candidates.
@@ -57,18 +56,18 @@ class Memory:
         query_key, selection = _tokens(query.key), _tokens(query.selection)
         # Buckets that cover every token share one affinity; the others choose among their own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
-        buffer = self._score_buffer(query_key.shape[0])
-        chunk = buffer.numel() // rows.numel()
+        chunk = max(1, MAX_SCORES // rows.numel())
         shared: list[Affinity] = []
         own: list[list[Affinity]] = [[] for _ in columns]
         for start in range(0, query_key.shape[0], chunk):
             part = slice(start, start + chunk)
-            scores = store.scores(query_key[part], selection[part], buffer)
+            scores = store.scores(query_key[part], selection[part])
             shared.append(top_k_affinity(scores, self.config.top_k))
             for parts, column in zip(own, columns, strict=True):
                 if column.numel() < rows.numel():
-                    affinity = top_k_affinity(scores[:, column], self.config.top_k)
+                    affinity = top_k_affinity(scores.index_select(1, column), self.config.top_k)
                     parts.append(Affinity(column[affinity.token], affinity.weight))
+            del scores  # so that the next ones find its place free: fresh memory costs as much as the product
         all_tokens = _join(shared)
         store.use[rows] += token_usage(all_tokens, rows.numel())
         store.life[rows] += 1
@@ -104,17 +103,6 @@ class Memory:
     def detach(self) -> None:
         """Cut the autograd graph that stored values carry from frame to frame."""
         self.store.detach()
-
-    def _score_buffer(self, queries: int) -> Tensor:
-        """Room for similarities, kept from frame to frame: fresh memory of this size costs more than the product.
-
-        As large as a full memory asks for, so that it does not grow with what is filled.
-        """
-        capacity = self.store.key.shape[0]
-        numbers = min(queries * capacity, max(MAX_SCORES, capacity))
-        if self._scores.numel() < numbers:
-            self._scores = self.store.key.new_empty(numbers)
-        return self._scores
 
     def _locate(self, slot: int) -> tuple[int, int]:
         for index, bucket in enumerate(self.store.buckets):

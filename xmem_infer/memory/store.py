@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..ops.affinity import full_precision, memory_columns, query_columns
+from ..ops.affinity import full_precision, inner_products, memory_columns, query_columns
 
 
 @dataclass
@@ -38,14 +38,14 @@ class Bucket:
         return self.value.shape[0]
 
 
-PER_TOKEN = ("key", "selection", "shrinkage", "columns", "use", "life")
+PER_TOKEN = ("key", "selection", "shrinkage", "use", "life")
 
 
 class TokenStore:
     """Keys with their statistics, and the values of each bucket, over a long-term and a working region.
 
-    Per row: key (C_k), shrinkage, selection (C_k, working memory only), columns (2 C_k + 1: key and shrinkage
-    as reading wants them, see `memory_columns`), use, life, all in `like`'s dtype; values in their own.
+    Per row: key (C_k), shrinkage, selection (C_k, working memory only), use, life, all in `like`'s dtype; values
+    in their own. What reading multiplies queries with (`memory_columns`) is kept apart, without the unused rows.
     """
 
     def __init__(self, key_dim: int, value_dim: int, long_term: int, working: int, like: Tensor):
@@ -56,32 +56,29 @@ class TokenStore:
         self.key = like.new_empty(rows, key_dim)
         self.selection = like.new_empty(rows, key_dim)
         self.shrinkage = like.new_empty(rows)
-        self.columns = like.new_empty(rows, 2 * key_dim + 1)
         self.use = like.new_zeros(rows)
         self.life = like.new_zeros(rows)
         self.buckets: list[Bucket] = []
+        self._columns = like.new_empty(rows, 2 * key_dim + 1)
+        self._columns_hold = False  # whether the first rows of it are the tokens of `filled`
 
     def filled(self) -> Tensor:
         """Rows in use, long-term memory first: (tokens,) int64."""
         regions = (self.long_term, self.working)
         return torch.cat([torch.arange(r.start, r.stop, device=self.key.device) for r in regions])
 
-    def scores(self, query_key: Tensor, selection: Tensor, out: Tensor) -> Tensor:
-        """Similarity (Q, tokens) of queries (Q, C_k) with the tokens in use, in the order of `filled`.
-
-        Written into `out`, a flat buffer of at least that many numbers, unless gradients are recorded: autograd
-        cannot look into a buffer.
-        """
-        regions = [r for r in (self.long_term, self.working) if r.size]
+    def scores(self, query_key: Tensor, selection: Tensor) -> Tensor:
+        """Similarity (Q, tokens) of queries (Q, C_k) with the tokens in use, in the order of `filled`."""
         with full_precision(query_key):
-            queries = query_columns(query_key, selection)
-            tokens = [self.columns[r.start : r.stop] for r in regions]
-            if queries.requires_grad or self.columns.requires_grad:
-                return torch.cat([queries @ part.T for part in tokens], 1)
-            scores = out[: queries.shape[0] * sum(r.size for r in regions)].view(queries.shape[0], -1)
-            for part, target in zip(tokens, scores.split([r.size for r in regions], 1), strict=True):
-                torch.mm(queries, part.T, out=target)
-        return scores
+            return inner_products(query_columns(query_key, selection), self._filled_columns())
+
+    def _filled_columns(self) -> Tensor:
+        tokens = self.long_term.size + self.working.size
+        if not self._columns_hold:
+            rows = self.filled()
+            self._columns[:tokens] = memory_columns(self.key[rows], self.shrinkage[rows])
+            self._columns_hold = True
+        return self._columns[:tokens]
 
     def add_bucket(self, objects: int, dtype: torch.dtype) -> None:
         """Room for the values of `objects` more objects, covering no token yet."""
@@ -98,13 +95,17 @@ class TokenStore:
         if region.size + key.shape[0] > region.capacity:
             raise IndexError(f"memory region of {region.capacity} tokens cannot take {key.shape[0]} more")
         self.key[rows], self.shrinkage[rows] = key, shrinkage
-        self.columns[rows] = memory_columns(key, shrinkage)
         if selection is not None:
             self.selection[rows] = selection
         self.use[rows], self.life[rows] = 0, 1e-7
         for bucket in self.buckets:
             bucket.covers[rows] = False
         region.size += key.shape[0]
+        if self._columns_hold and region is self.working:
+            tokens = self.long_term.size + self.working.size
+            self._columns[tokens - key.shape[0] : tokens] = memory_columns(key, shrinkage)
+        else:
+            self._columns_hold = False
         return rows
 
     def write(self, bucket: Bucket, rows: slice | Tensor, value: Tensor) -> None:
@@ -114,6 +115,7 @@ class TokenStore:
 
     def keep(self, region: Region, kept: Tensor) -> None:
         """Reduce a region to the tokens `kept` (indices within it, ascending), moved to its front."""
+        self._columns_hold = False
         source = kept + region.start
         target = slice(region.start, region.start + kept.numel())
         for name in PER_TOKEN:
@@ -128,6 +130,7 @@ class TokenStore:
         extra = capacity - self.working.capacity
         for name in PER_TOKEN:
             setattr(self, name, _longer(getattr(self, name), extra, dim=0))
+        self._columns = _longer(self._columns, extra, dim=0)
         for bucket in self.buckets:
             bucket.value = _longer(bucket.value, extra, dim=1)
             bucket.covers = _longer(bucket.covers, extra, dim=0)
@@ -150,6 +153,7 @@ class TokenStore:
         """
         for name in PER_TOKEN:
             getattr(self, name).detach_()
+        self._columns.detach_()
         for bucket in self.buckets:
             bucket.value.detach_()
 
