@@ -67,15 +67,18 @@ class CatMemory:
         """Readout (1, O, C_v, h, w) for a frame; counts how much each token was used."""
         assert self.working is not None, "the first frame is remembered before any is read"
         stores = [tokens for tokens in (self.long_term, self.working) if tokens is not None]
-        tokens = self.working if self.long_term is None else self.long_term.followed_by(self.working)
+        key, shrinkage, value = (
+            parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+            for parts in ([getattr(store, name) for store in stores] for name in ("key", "shrinkage", "value"))
+        )
         query_key, selection = query.key[0].flatten(1), query.selection[0].flatten(1)
-        scores = similarity_in_columns(tokens.key, tokens.shrinkage, query_key, selection)
-        best = scores.topk(min(self.config.top_k, len(tokens)), dim=0)
-        affinity = torch.zeros_like(scores).scatter_(0, best.indices, best.values.softmax(0))
+        scores = similarity_in_columns(key, shrinkage, query_key, selection)
+        best = scores.topk(min(self.config.top_k, len(scores)), dim=0)
+        affinity = scores.zero_().scatter_(0, best.indices, best.values.softmax(0))
         for store, used in zip(stores, affinity.sum(1).split([len(store) for store in stores]), strict=True):
             store.use += used
             store.life += 1
-        read = tokens.value @ affinity.to(tokens.value.dtype)
+        read = value @ affinity.to(value.dtype)
         return read.unflatten(2, query.key.shape[-2:])[None]
 
     def add(self, frame: KeyFeatures, value: Tensor) -> None:

@@ -78,8 +78,9 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         check_names(self.variants, "variants")
         require(len(self.workloads) > 0, "workloads", [], "a list with at least one entry")
-        for name in (*self.workloads, *self.peak_memory):
-            parse_workload(name)
+        # One name for one workload: 480p_2_9frames is 480p_2.
+        self.workloads = [parse_workload(name).name for name in self.workloads]
+        self.peak_memory = [parse_workload(name).name for name in self.peak_memory]
         require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
 
 

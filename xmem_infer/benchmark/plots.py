@@ -24,12 +24,14 @@ def draw_times(findings: Findings, folder: Path) -> None:
     figure = new_figure(max(7.0, 1.5 + 0.22 * len(workloads) * (len(variants) + 1)), 7.0)
     above, below = figure.subplots(2, 1, sharex=True)
     for offset, variant in enumerate(variants):
+        label: str | None = variant
         for x, workload in enumerate(workloads):
             line = next((line for line in findings.of(workload) if line.variant == variant), None)
             if line is None:
                 continue
             at = x + (offset - (len(variants) - 1) / 2) * 0.86 / len(variants)
-            _bar(above, at, line.frame_ms, variant, len(variants), label=variant if x == 0 else None)
+            _bar(above, at, line.frame_ms, variant, len(variants), label=label)
+            label = None
             ratio = findings.ratio(line, PUBLISHED_FP32)
             if ratio is not None:
                 _bar(below, at, ratio, variant, len(variants))

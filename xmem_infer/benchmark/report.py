@@ -23,13 +23,12 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # head and rows
 
 HOW = (
     f"Times are milliseconds per frame with memory as the workload says: the mean over {MEMORY_EVERY} frames, four "
-    "ordinary ones and a memory frame, plus a 25th of what a consolidation adds to a memory write; median over rounds. "
-    "Each round runs every variant once on the same two frames and the same state, every other round backwards; before "
-    "them it warms up on these frames, while operations are counted. *Rest* is what the engine does between stages. "
-    "*Yardstick*: the fastest of a few 3x3 convolutions and matrix products in that precision, run between the rounds; "
-    "the share is the arithmetic of a variant (convolutions and products, its own count) over what the yardstick would "
-    "do in the same time. Compare "
-    "within this run only."
+    "ordinary ones and a memory frame, plus a 25th of what a consolidation adds to a memory write; p50 and p95 are of "
+    "these means, over rounds. Each round runs every variant once on the same two frames and the same state, every "
+    "other round backwards; before them it warms up on these frames, while operations are counted. *Rest* is what the "
+    "engine does between stages. *Yardstick*: the fastest of a few 3x3 convolutions and matrix products in that "
+    "precision, run between the rounds; the share is the arithmetic of a variant (convolutions and products, its own "
+    "count) over what the yardstick would do in the same time. Compare within this run only."
 )
 
 

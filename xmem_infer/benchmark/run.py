@@ -67,6 +67,8 @@ def publish(findings: Findings, folder: Path) -> None:
     """The report of what was measured so far: hours of it must not be lost with the last minute."""
     write_results(findings, folder)
     draw_times(findings, folder)
+    for old in folder.glob("curves.*"):  # of an earlier run
+        old.unlink()
     if findings.has_curves():
         draw_curves(findings, folder)
     write_report(findings, folder)
