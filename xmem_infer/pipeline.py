@@ -1,7 +1,8 @@
 """The front door: frames and masks in, a generator of label masks out.
 
-Owns grad mode (outer) and precision (inner). Both are entered around each frame's work and left before the
-result is yielded, so that the caller's own torch code between two results runs as if nothing were there.
+Owns the number of threads, grad mode (outer) and precision (inner). They are entered around each frame's work
+and left before the result is yielded, so that the caller's own torch code between two results runs as if
+nothing were there.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -95,7 +96,7 @@ class Segmenter:
 
     def _run(self, source: FrameSource, first: LabelMask, later: Mapping[str, MaskLike]) -> Iterator[FrameResult]:
         state = self.engine.start()
-        with thread_count(self.runtime.threads), ReadAhead(source) as frames:
+        with ReadAhead(source) as frames:
             try:
                 started = perf_counter()
                 for frame, last in frames:
@@ -104,7 +105,11 @@ class Segmenter:
                     if given is None and frame.name in later:
                         given = self._mask(later[frame.name])
                         check_mask(given, source.size)
-                    with explain_out_of_memory(frame.name), grad_mode(self.runtime.grad_mode):
+                    with (
+                        thread_count(self.runtime.threads),
+                        explain_out_of_memory(frame.name),
+                        grad_mode(self.runtime.grad_mode),
+                    ):
                         result = self._step(state, frame, given, last, {"read": waited_ms})
                     yield result
                     started = perf_counter()

@@ -61,6 +61,13 @@ def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make
     assert (found - expected).abs().max() < TOLERANCE[precision]
 
 
+@pytest.mark.skipif(not fuses(torch.bfloat16), reason="this torch has no fused convolutions")
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_bf16_runs_fused(precision, tiny_network):
+    active = prepare(tiny_network, CPU, precision, Variant.fast).active
+    assert any("oneDNN" in words for words in active) == (precision is Precision.bf16)
+
+
 def test_every_variant_has_a_config():
     names = {path.stem for path in (configs_dir() / "runtime").glob("*.yaml")}
     assert names == {"default", *(variant.value for variant in MAKERS)}

@@ -84,8 +84,9 @@ class SensoryUpdate(nn.Module):
         self.cell = RecurrentCell(sensory_dim, hidden_dim)
 
     def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, logits: Tensor, sensory: Tensor) -> Tensor:
-        g4 = torch.cat([g4, logits.to(g4.dtype)], 1)
-        g = self.g16(g16) + self.g8(F.avg_pool2d(g8, 2)) + self.g4(F.avg_pool2d(g4, 4))
+        # Pooled before they are joined: the same numbers, a sixteenth of them to copy.
+        g4 = torch.cat([F.avg_pool2d(g4, 4), F.avg_pool2d(logits.to(g4.dtype), 4)], 1)
+        g = self.g16(g16) + self.g8(F.avg_pool2d(g8, 2)) + self.g4(g4)
         return self.cell(g, sensory)
 
 

@@ -17,8 +17,11 @@ def aggregate_logits(logits: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
     The background's probability is prod(1 - p). Computed in log space: the published order (probability,
     clamp, log-odds) keeps no digits near saturation in float32.
     """
-    log_background = F.logsigmoid(-logits).sum(dim, keepdim=True)
-    background = log_background - torch.log(-torch.expm1(log_background.clamp(max=-1e-7)))
+    if logits.shape[dim] == 1:
+        background = -logits  # 1 - p
+    else:
+        log_background = F.logsigmoid(-logits).sum(dim, keepdim=True)
+        background = log_background - torch.log(-torch.expm1(log_background.clamp(max=-1e-7)))
     odds = torch.cat([background, logits], dim).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
     return odds, odds.softmax(dim)
 

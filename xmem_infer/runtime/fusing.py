@@ -109,7 +109,7 @@ def fuse_blocks(network: nn.Module) -> bool:
 def fuses(dtype: torch.dtype) -> bool:
     """Whether this machine's torch has the fused operations in a precision, and they compute what they should."""
     generator = torch.Generator().manual_seed(0)
-    conv = nn.Conv2d(16, 16, 3, padding=1).requires_grad_(False)
+    conv = nn.Conv2d(16, 16, 3, padding=1, device="meta").to_empty(device="cpu").requires_grad_(False)
     for parameter in conv.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator) / 12)
     x, added = (torch.randn(1, 16, 8, 8, generator=generator) for _ in range(2))

@@ -14,7 +14,8 @@ class JoinedProjection(nn.Module):
         parts = (plain.key, plain.shrinkage, plain.selection)
         self.channels = [part.out_channels for part in parts]
         first = plain.key
-        self.conv = nn.Conv2d(first.in_channels, sum(self.channels), 3, padding=1, device=first.weight.device)
+        # meta: drawing weights would move the caller's random numbers on
+        self.conv = nn.Conv2d(first.in_channels, sum(self.channels), 3, padding=1, device="meta")
         self.conv.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]), requires_grad=False)
         self.conv.bias = nn.Parameter(torch.cat([_bias(part) for part in parts]), requires_grad=False)
 

@@ -12,13 +12,14 @@ from ..errors import EnvironmentFault
 def thread_count(threads: int | None) -> Iterator[None]:
     """Run a block with that many CPU threads of torch (None: as they are) and restore the number."""
     before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if threads is None or threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
-        if threads is not None:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -39,5 +40,5 @@ def _out_of_memory(frame: str, error: BaseException) -> EnvironmentFault:
     return EnvironmentFault(
         f"out of memory at frame {frame}: {reason}. What lowers the need: data.size (smaller), "
         "memory.max_working_frames and memory.max_long_term_tokens (smaller), memory.long_term=true, "
-        "runtime.grad_mode=set_grad_enabled, runtime.precision=bf16, fewer objects"
+        "runtime.grad_mode=set_grad_enabled, runtime.precision=bf16, runtime.objects_at_once (smaller), fewer objects"
     )

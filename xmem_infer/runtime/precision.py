@@ -1,13 +1,15 @@
 """Precisions: what a device can do, what `auto` chooses, and the context that applies it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from ..config import Precision
 from ..errors import UsageError
 
+BF16_ON_X86 = ("avx512_bf16", "amx_bf16")  # as torch.cpu.get_capabilities calls them
 HALF = {Precision.fp16: torch.float16, Precision.bf16: torch.bfloat16}
 
 
@@ -56,4 +58,10 @@ def precision_context(precision: Precision, device: torch.device, autocast: bool
 
 def _cpu_has(kind: str) -> bool:
     check = getattr(torch.ops.mkldnn, f"_is_mkldnn_{kind}_supported", None)
-    return bool(check()) if torch.backends.mkldnn.is_available() and check is not None else False
+    if check is None or not torch.backends.mkldnn.is_available() or not check():
+        return False
+    # oneDNN takes bf16 on every AVX-512 processor, also where it has to be widened for each multiplication.
+    ask: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    found = ask() if kind == "bf16" else {}
+    known = [found[name] for name in BF16_ON_X86 if name in found]
+    return any(known) if known else True

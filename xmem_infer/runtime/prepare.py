@@ -3,11 +3,13 @@
 import copy
 from collections.abc import Callable
 from functools import partial
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from ..config import Precision, Variant
+from ..errors import UsageError
 from ..model.network import XMem
 from ..model.prepared import Prepared
 from ..types import KeyFeatures
@@ -33,7 +35,7 @@ def prepare(
     """Make the network ready to run on a device, in a precision and a variant (neither of them `auto`).
 
     The network given is moved to the device and to channels last, in evaluation mode; its numbers stay. Raises
-    UsageError where the device lacks the precision or this machine cannot compile.
+    UsageError where the device lacks the precision, this machine cannot compile, or a weight is not finite.
     """
     check_precision(precision, device)
     # oneDNN is up to twice as fast channels last, and tensor cores want it.
@@ -56,8 +58,9 @@ def eager(network: XMem, device: torch.device, precision: Precision, objects_at_
 def fast(network: XMem, device: torch.device, precision: Precision, objects_at_once: int) -> Prepared:
     """Folded, shared between objects, weights in the precision itself. For gradients off: nothing is recorded."""
     network, active = _reworked(network, precision)
-    # In float32 arithmetic hides the passes over memory that this saves.
-    if device.type == "cpu" and precision in HALF and fuse_blocks(network):
+    # In float32 arithmetic hides the passes over memory that this saves. A fused relu makes 0 of NaN: in float16, which
+    # overflows, a fault would go unseen.
+    if device.type == "cpu" and precision is Precision.bf16 and fuse_blocks(network):
         active += ("oneDNN convolutions with fused sums and relus, weights laid out once",)
     take_turns(network, objects_at_once)
     return _without_autocast(network, device, precision, Variant.fast, active)
@@ -79,6 +82,9 @@ MAKERS: dict[Variant, Callable[[XMem, torch.device, Precision, int], Prepared]] 
 
 
 def _reworked(network: XMem, precision: Precision) -> tuple[XMem, tuple[str, ...]]:
+    for name, parameter in network.named_parameters():
+        if not isfinite(parameter.detach().sum(dtype=torch.float64).item()):
+            raise UsageError(f"the network's {name} holds NaN or infinity: no mask is better than a wrong one")
     network = copy.deepcopy(network).requires_grad_(False)
     fold_batch_norm(network)
     share_image_features(network)
