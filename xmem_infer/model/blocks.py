@@ -44,7 +44,8 @@ class Trunk(nn.Module):
 
     def forward(self, *image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, in_channels, H, W), and (B * O, own_channels, H, W) if any -> features at strides 4, 8, 16."""
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(*image))), 3, stride=2, padding=1)
+        # Largest first, then at least 0: the same numbers, a quarter of them to rectify.
+        x = F.relu(F.max_pool2d(self.bn1(self.conv1(*image)), 3, stride=2, padding=1))
         x4 = self.layer1(x)
         x8 = self.layer2(x4)
         return x4, x8, self.layer3(x8)
