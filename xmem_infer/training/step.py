@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import nn
@@ -60,7 +61,7 @@ def learning_rate(config: OptimConfig, seen: int) -> float:
 
 
 def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str, float]:
-    """Learn from a batch; what it cost. EnvironmentFault, and nothing learnt, where the gradient is not finite."""
+    """Learn from a batch; what it cost. EnvironmentFault, and nothing learnt, where it or the gradient is not finite."""
     rate = learning_rate(config.optim, state.seen)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
@@ -68,8 +69,11 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
     _set_mode(state.network, stage_at(config.stages, state.seen).frozen_norms)
     parts = add_gradient(state.network, batch, config, state.seen)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.optim.clip)
-    if not torch.isfinite(norm):
-        raise EnvironmentFault(f"gradient norm {norm.item()} at sample {state.seen}: go on with a lower optim.lr")
+    loss = parts["loss"]
+    if not (isfinite(loss) and torch.isfinite(norm)):  # a loss that is not finite can have a gradient that is
+        raise EnvironmentFault(
+            f"loss {loss}, gradient norm {norm.item()} at sample {state.seen}: go on with a lower optim.lr"
+        )
     state.optimizer.step()
     state.seen += batch.images.shape[0]
     state.steps += 1
