@@ -61,7 +61,7 @@ def learning_rate(config: OptimConfig, seen: int) -> float:
 
 
 def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str, float]:
-    """Learn from a batch; what it cost. EnvironmentFault, and nothing learnt, where it or the gradient is not finite."""
+    """Learn from a batch; what it cost. EnvironmentFault, and nothing learnt, if that or the gradient is not finite."""
     rate = learning_rate(config.optim, state.seen)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
