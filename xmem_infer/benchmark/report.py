@@ -46,7 +46,7 @@ def write_results(findings: Findings, folder: Path) -> None:
     ]
     content = {
         **findings.context,
-        "config": asdict(findings.config),
+        "config": {key: value for key, value in asdict(findings.config).items() if key != "output_dir"},
         "missing": list(findings.missing),
         "active": findings.active,
         "rows": rows,
