@@ -11,13 +11,13 @@ import torch
 from ..config import Device, configs_dir
 from ..data.staging import disk_fault
 from ..errors import UsageError
+from ..evaluation.chart_style import new_figure
 from ..evaluation.provenance import machine
 from ..evaluation.versions import versions
 from ..runtime.device import choose_device
 from ..runtime.limits import thread_count
 from ..weights.files import read_checkpoint, verify_hash
 from ..weights.manifest import resolve_weights
-from .chart_style import new_figure
 from .clip import Clip, open_clip
 from .config import AblateConfig, Suite
 from .documents import check_documents

@@ -44,6 +44,7 @@ class EndToEndConfig:
     def __post_init__(self) -> None:
         require(self.variant in PROJECT, "end_to_end.variant", self.variant, f"one of {', '.join(PROJECT)}")
         require(self.frames >= 6, "end_to_end.frames", self.frames, "at least 6: the sixth is a memory frame")
+        self.workloads = unique_names(self.workloads)
         for name in self.workloads:
             even = parse_workload(name).height % 2 == 0
             require(even, "end_to_end.workloads", name, "of even height, as video files are")
@@ -79,9 +80,13 @@ class BenchmarkConfig:
         check_names(self.variants, "variants")
         require(len(self.workloads) > 0, "workloads", [], "a list with at least one entry")
         # One name for one workload: 480p_2_9frames is 480p_2.
-        self.workloads = [parse_workload(name).name for name in self.workloads]
-        self.peak_memory = [parse_workload(name).name for name in self.peak_memory]
+        self.workloads, self.peak_memory = unique_names(self.workloads), unique_names(self.peak_memory)
         require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
+
+
+def unique_names(workloads: list[str]) -> list[str]:
+    """Each workload once, by the one name it has. Raises UsageError for one that is not possible."""
+    return list(dict.fromkeys(parse_workload(name).name for name in workloads))
 
 
 def check_names(variants: list[str], key: str) -> None:

@@ -34,7 +34,7 @@ class Findings:
     def asked_for(self) -> list[Workload]:
         """The workloads of the tables, in the order of the settings; the others lie on curves only."""
         found = {line.workload.name: line.workload for line in self.lines}
-        return [found[name] for name in dict.fromkeys(self.config.workloads) if name in found]
+        return [found[name] for name in self.config.workloads if name in found]
 
     def has_curves(self) -> bool:
         """Whether every workload of the curves was measured."""

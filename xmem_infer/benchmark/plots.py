@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ..ablation.chart_style import legend, new_figure, plain, save
+from ..evaluation.chart_style import legend, new_figure, plain, save
 from .config import PUBLISHED_FP32, VARIANTS
 from .curves import axes_of, points
 from .findings import Findings

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..ablation.chart_style import new_figure
 from ..ablation.report import table_of
 from ..data.staging import disk_fault
+from ..evaluation.chart_style import new_figure
 from ..evaluation.provenance import machine
 from ..evaluation.versions import versions
 from ..interrupts import check
@@ -165,8 +165,8 @@ def _pieces(
 
     return {
         **{workload.name: partial(times, workload, variants) for workload, variants in plan.items()},
-        **{f"peak memory of {name}": partial(peaks, name) for name in dict.fromkeys(config.peak_memory)},
-        **{f"{name} end to end": partial(end_to_end, name) for name in dict.fromkeys(config.end_to_end.workloads)},
+        **{f"peak memory of {name}": partial(peaks, name) for name in config.peak_memory},
+        **{f"{name} end to end": partial(end_to_end, name) for name in config.end_to_end.workloads},
     }
 
 
@@ -176,5 +176,5 @@ def _tiny_end_to_end(config: BenchmarkConfig) -> set[bool]:
 
 def _total(config: BenchmarkConfig, plan: dict[Workload, list[str]]) -> int:
     rounds = sum(steps_of(len(variants), config.rounds) for variants in plan.values())
-    ways = len(set(config.end_to_end.workloads)) * len(WAYS) * (config.rounds + 1)
-    return rounds + len(set(config.peak_memory)) * len(set(config.variants)) + ways
+    ways = len(config.end_to_end.workloads) * len(WAYS) * (config.rounds + 1)
+    return rounds + len(config.peak_memory) * len(set(config.variants)) + ways

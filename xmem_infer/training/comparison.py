@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import DataConfig, Precision, RuntimeConfig
+from ..config import MemoryConfig, Precision, RuntimeConfig
 from ..errors import UsageError
 from ..evaluation.score_report import write_whole
 from ..evaluation.score_types import Measures, VideoScore, mean_measures
 from ..interrupts import check
-from ..pipeline import Segmenter
 from ..weights.build import load_network
 from .baselines import carry_by_flow, copy_first
-from .validation import Clip, Track, score, tracked_by
+from .validation import Clip, Track, score, tracker
 
 START, END = "<!-- scores: written by scripts/baselines.py -->", "<!-- end of scores -->"
 
@@ -39,8 +38,8 @@ def methods(weights: Path | None, sizes: Iterable[int], precisions: Iterable[Pre
         network = load_network(weights).network
         for size in sizes:
             for precision in precisions:
-                segmenter = Segmenter(network, None, RuntimeConfig(precision=precision), DataConfig(size=size))
-                found[f"{weights.stem} {size}p {precision.value}"] = tracked_by(segmenter)
+                track = tracker(network, size, RuntimeConfig(precision=precision), MemoryConfig())
+                found[f"{weights.stem} {size}p {precision.value}"] = track
     return found
 
 

@@ -85,7 +85,7 @@ def decoded_pack(tar: Path, cache: Path) -> Path:
 def _decode(tar: Path, folder: Path) -> None:
     pictures: list[Picture] = []
     pixels, labels, start = [], [], 0
-    with _opened(tar) as archive, _whole(tar):
+    with _whole(tar), tarfile.open(tar) as archive:
         names = {member.name: member for member in archive.getmembers() if member.isfile()}
         for name in sorted(names):
             stem, extension = os.path.splitext(name)
@@ -131,11 +131,6 @@ def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
         borders = (box[0] == 0) + (box[1] == 0) + (box[2] == height) + (box[3] == width)
         found.append(Region(int(label), area, box, borders))
     return tuple(found)
-
-
-def _opened(tar: Path) -> tarfile.TarFile:
-    with _whole(tar):
-        return tarfile.open(tar)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EnvironmentFault
+from ..evaluation.chart_style import new_figure, save
 from ..evaluation.score_report import write_whole
 
 
@@ -65,12 +65,8 @@ def read_rows(run: Path, name: str) -> list[dict]:
 
 def plot_curves(run: Path, out: Path) -> None:
     """Draw out/training.png and .svg: loss and its parts, J&F by clip. EnvironmentFault without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise EnvironmentFault("the curves need matplotlib: `pip install matplotlib`, or the extra `plot`") from error
     loss, validation = read_rows(run, "loss"), read_rows(run, "validation")
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = new_figure(11, 4)
     left, right = figure.subplots(1, 2)
     samples = [row["samples"] for row in loss]
     for key in ("loss", "cross_entropy", "dice", "key"):
@@ -87,8 +83,7 @@ def plot_curves(run: Path, out: Path) -> None:
         right.plot(where, means, "k-o", markersize=3, label="mean")
         right.legend(fontsize=7)
     right.set(xlabel="samples", ylabel="validation J&F", ylim=(0, 1))
-    for kind in ("png", "svg"):
-        write_whole(out / f"training.{kind}", partial(figure.savefig, format=kind, dpi=110))
+    save(figure, out, "training")
 
 
 def _file(run: Path, name: str) -> Path:

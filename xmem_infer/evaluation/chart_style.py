@@ -1,11 +1,11 @@
-"""How this room's pictures look: sizes, frames, legends, files that repeat to the byte."""
+"""How the reports' pictures look: sizes, frames, legends, files that repeat to the byte."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import EnvironmentFault
-from ..evaluation.score_report import write_whole
+from .score_report import write_whole
 
 
 def new_figure(width: float, height: float) -> Any:
