@@ -15,6 +15,7 @@ from xmem_infer.model.network import XMem
 from xmem_infer.runtime.folding import fold_batch_norm
 from xmem_infer.runtime.fusing import fuse_blocks, fuses
 from xmem_infer.runtime.joining import join_projections
+from xmem_infer.runtime.predicting import SingleChannelConv2d
 from xmem_infer.runtime.prepare import MAKERS, prepare
 from xmem_infer.runtime.sharing import SharedConv2d, share_image_features
 
@@ -133,6 +134,18 @@ def test_joined_projections_are_the_three(tiny_network):
     f16 = torch.randn(1, 32, 4, 6).double()
     for found, expected in zip(joined.key_projection(f16), plain(f16), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 5, 7, 9), (3, 400, 40, 30), (2, 4, 1, 1)])  # the second in two pieces
+def test_a_convolution_to_one_channel_by_inner_products(shape, bias):
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(shape[1], 1, 3, padding=1, bias=bias).double(), torch.randn(shape).double()
+    by_products = SingleChannelConv2d(conv)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        torch.testing.assert_close(by_products(x.contiguous(memory_format=memory_format)), conv(x))
+    half = x.bfloat16()
+    torch.testing.assert_close(by_products(half), conv(half.double()))  # cast, then multiplied in full
 
 
 @pytest.mark.skipif(not fuses(torch.float32), reason="this torch has no fused convolutions")

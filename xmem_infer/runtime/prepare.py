@@ -19,6 +19,7 @@ from .fusing import fuse_blocks
 from .half import hold_in
 from .joining import join_projections
 from .precision import HALF, check_precision, precision_context
+from .predicting import predict_by_products
 from .sharing import share_image_features
 from .turns import take_turns
 
@@ -58,6 +59,9 @@ def eager(network: XMem, device: torch.device, precision: Precision, objects_at_
 def fast(network: XMem, device: torch.device, precision: Precision, objects_at_once: int) -> Prepared:
     """Folded, shared between objects, weights in the precision itself. For gradients off: nothing is recorded."""
     network, active = _reworked(network, precision)
+    if device.type == "cpu":
+        predict_by_products(network)
+        active += ("logits from inner products",)
     # In float32 arithmetic hides the passes over memory that this saves. A fused relu makes 0 of NaN: in float16, which
     # overflows, a fault would go unseen.
     if device.type == "cpu" and precision is Precision.bf16 and fuse_blocks(network):
