@@ -5,6 +5,8 @@ from reference import ReferenceMemory
 from xmem_infer.config import LateObjects, MemoryConfig
 from xmem_infer.memory import manager
 from xmem_infer.memory.manager import Memory
+from xmem_infer.memory.store import TokenStore
+from xmem_infer.ops.affinity import similarity
 from xmem_infer.types import KeyFeatures
 
 C_K, C_V, HEIGHT, WIDTH = 6, 4, 2, 3
@@ -193,3 +195,17 @@ def test_slots_outside_memory_are_refused():
     memory, _ = memory_and_twin(small())
     with pytest.raises(IndexError, match="slot"):
         memory.remove(0)
+
+
+def test_keys_far_from_zero_lose_no_digits():
+    generator = torch.Generator().manual_seed(0)
+    key, query_key = (100 + torch.randn(n, 16, generator=generator) for n in (60, 20))
+    shrinkage, selection = 1 + torch.rand(60, generator=generator), torch.rand(20, 16, generator=generator)
+    store = TokenStore(16, 1, 0, 60, key)
+    for part in (slice(0, 40), slice(40, 60)):  # appended before and after the first reading
+        store.append(store.working, key[part], shrinkage[part])
+        found = store.scores(query_key, selection)
+    expected = similarity(key.double(), shrinkage.double(), query_key.double(), selection.double())
+    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
+    plain = similarity(key, shrinkage, query_key, selection)
+    assert (plain - expected).abs().max() > 1e-3  # what multiplying out far from zero costs

@@ -2,8 +2,7 @@ import pytest
 import torch
 from reference import similarity_by_definition, softmax_of_best
 
-from xmem_infer.ops import affinity as affinity_module
-from xmem_infer.ops.affinity import best_of, inner_products, readout, similarity, token_usage, top_k_affinity
+from xmem_infer.ops.affinity import best_of, readout, similarity, token_usage, top_k_affinity
 
 
 def draw(tokens=40, queries=9, channels=16, objects=3, values=5, seed=0):
@@ -29,20 +28,6 @@ def test_similarity_without_selection_leaves_the_query_square_out():
     full = similarity_by_definition(memory_key, shrinkage, query_key, torch.ones_like(query_key))
     own = query_key.square().sum(1, keepdim=True) * shrinkage / 4  # sqrt(16)
     torch.testing.assert_close(found, full + own)
-
-
-@pytest.mark.parametrize("channels", [16, 65])
-@pytest.mark.parametrize("direct", [True, False])
-def test_inner_products_are_the_matrix_product(channels, direct, monkeypatch):
-    if direct and affinity_module._direct_product() is None:
-        pytest.skip("this torch has no other product than its own")
-    if not direct:
-        monkeypatch.setattr(affinity_module, "_direct_product", lambda: None)
-    queries, tokens = torch.randn(70, channels), torch.randn(900, channels)
-    torch.testing.assert_close(inner_products(queries, tokens), queries @ tokens.T)
-    torch.testing.assert_close(inner_products(queries.double(), tokens.double()), queries.double() @ tokens.double().T)
-    recorded = inner_products(queries.requires_grad_(), tokens)
-    assert recorded.grad_fn is not None
 
 
 @pytest.mark.parametrize("top_k", [1, 7, 40, 100])

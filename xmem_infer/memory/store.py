@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..ops.affinity import full_precision, inner_products, memory_columns, query_columns
+from ..ops.affinity import full_precision, memory_columns, query_columns
+from ..ops.products import FixedTokens
 
 
 @dataclass
@@ -59,8 +60,11 @@ class TokenStore:
         self.use = like.new_zeros(rows)
         self.life = like.new_zeros(rows)
         self.buckets: list[Bucket] = []
+        # Taken off keys and queries: distances stay, and the products of smaller numbers cancel with smaller errors.
+        self._centre = like.new_zeros(key_dim)
         self._columns = like.new_empty(rows, 2 * key_dim + 1)
         self._columns_hold = False  # whether the first rows of it are the tokens of `filled`
+        self._read_columns: FixedTokens | None = None  # those rows, as the last frames read them
 
     def filled(self) -> Tensor:
         """Rows in use, long-term memory first: (tokens,) int64."""
@@ -70,15 +74,20 @@ class TokenStore:
     def scores(self, query_key: Tensor, selection: Tensor) -> Tensor:
         """Similarity (Q, tokens) of queries (Q, C_k) with the tokens in use, in the order of `filled`."""
         with full_precision(query_key):
-            return inner_products(query_columns(query_key, selection), self._filled_columns())
+            columns = self._filled_columns()
+            return columns.products(query_columns(query_key - self._centre, selection))
 
-    def _filled_columns(self) -> Tensor:
+    def _filled_columns(self) -> FixedTokens:
         tokens = self.long_term.size + self.working.size
         if not self._columns_hold:
             rows = self.filled()
-            self._columns[:tokens] = memory_columns(self.key[rows], self.shrinkage[rows])
+            keys = self.key[rows]
+            self._centre = keys.detach().mean(0)
+            self._columns[:tokens] = memory_columns(keys - self._centre, self.shrinkage[rows])
             self._columns_hold = True
-        return self._columns[:tokens]
+        if self._read_columns is None:
+            self._read_columns = FixedTokens(self._columns[:tokens])
+        return self._read_columns
 
     def add_bucket(self, objects: int, dtype: torch.dtype) -> None:
         """Room for the values of `objects` more objects, covering no token yet."""
@@ -101,9 +110,10 @@ class TokenStore:
         for bucket in self.buckets:
             bucket.covers[rows] = False
         region.size += key.shape[0]
+        self._read_columns = None
         if self._columns_hold and region is self.working:
             tokens = self.long_term.size + self.working.size
-            self._columns[tokens - key.shape[0] : tokens] = memory_columns(key, shrinkage)
+            self._columns[tokens - key.shape[0] : tokens] = memory_columns(key - self._centre, shrinkage)
         else:
             self._columns_hold = False
         return rows
@@ -115,7 +125,7 @@ class TokenStore:
 
     def keep(self, region: Region, kept: Tensor) -> None:
         """Reduce a region to the tokens `kept` (indices within it, ascending), moved to its front."""
-        self._columns_hold = False
+        self._columns_hold, self._read_columns = False, None
         source = kept + region.start
         target = slice(region.start, region.start + kept.numel())
         for name in PER_TOKEN:
@@ -130,7 +140,7 @@ class TokenStore:
         extra = capacity - self.working.capacity
         for name in PER_TOKEN:
             setattr(self, name, _longer(getattr(self, name), extra, dim=0))
-        self._columns = _longer(self._columns, extra, dim=0)
+        self._columns, self._read_columns = _longer(self._columns, extra, dim=0), None
         for bucket in self.buckets:
             bucket.value = _longer(bucket.value, extra, dim=1)
             bucket.covers = _longer(bucket.covers, extra, dim=0)
@@ -154,6 +164,7 @@ class TokenStore:
         for name in PER_TOKEN:
             getattr(self, name).detach_()
         self._columns.detach_()
+        self._read_columns = None  # a view, which would keep the graph
         for bucket in self.buckets:
             bucket.value.detach_()
 

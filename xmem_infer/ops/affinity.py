@@ -6,8 +6,6 @@ between squared distances that the softmax lives on.
 """
 
 import math
-from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -52,29 +50,6 @@ def query_columns(query_key: Tensor, selection: Tensor | None) -> Tensor:
         return torch.cat([2 * query_key, -torch.ones_like(query_key), torch.zeros_like(query_key[:, :1])], 1)
     weighted = query_key * selection
     return torch.cat([2 * weighted, -selection, -(weighted * query_key).sum(1, keepdim=True)], 1)
-
-
-def inner_products(queries: Tensor, tokens: Tensor) -> Tensor:
-    """queries (Q, C) @ tokens (N, C).T, for many more tokens than channels.
-
-    On the CPU by oneDNN where torch lets us, which takes two thirds of the time of its matrix product; under
-    a name that is no promise, so it is tried first. Not where gradients are recorded: it has none.
-    """
-    plain = queries.device.type == "cpu" and queries.dtype is torch.float32
-    direct = _direct_product() if plain and not (queries.requires_grad or tokens.requires_grad) else None
-    return queries @ tokens.T if direct is None else direct(queries, tokens)
-
-
-@cache
-def _direct_product() -> Callable[[Tensor, Tensor], Tensor] | None:
-    def product(a: Tensor, b: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
-
-    a, b = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)
-    try:
-        return product if torch.equal(product(a, b), a @ b.T) else None
-    except (AttributeError, RuntimeError, TypeError):
-        return None
 
 
 def top_k_affinity(scores: Tensor, top_k: int) -> Affinity:
