@@ -3,7 +3,11 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ..errors import EnvironmentFault
 
@@ -25,6 +29,26 @@ def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
     return EnvironmentFault(
         f"cannot write {path}: {reason}; {advice}. Finished videos are intact; run the same command again to go on"
     )
+
+
+@contextmanager
+def held(folder: Path, what: str, setting: str) -> Iterator[None]:
+    """Make a folder and hold it for this process alone; the lock, a file in it, dies with the process.
+
+    Raises EnvironmentFault where `what`, another process's work, has it: give another `setting`.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise EnvironmentFault(f"{what}: wait for it, or give another {setting}") from None
+    except OSError as error:
+        raise disk_fault(error, folder) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Staged:

@@ -8,10 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from ..data.staging import Staged, disk_fault
-from ..errors import EnvironmentFault, UsageError
+from ..data.staging import Staged, disk_fault, held
+from ..errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -70,27 +68,18 @@ class Records:
 
 @contextmanager
 def claim(output_dir: Path) -> Iterator[None]:
-    """Make the output folder and hold it: a second run on it is refused. The lock dies with the process."""
+    """Make the output folder and hold it: a second run on it is refused, and so are masks of another origin."""
+    records, masks = output_dir / "records", output_dir / "masks"
     try:
-        known = (output_dir / "records").is_dir()
-        if not known and (output_dir / "masks").is_dir() and any((output_dir / "masks").iterdir()):
-            raise UsageError(
-                f"{output_dir}/masks holds files that no run of this program recorded; they would be replaced. "
-                "Give another output_dir"
-            )
-        (output_dir / "records").mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output_dir / "records" / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise EnvironmentFault(
-            f"another run is writing to {output_dir}: wait for it, or give another output_dir"
-        ) from None
+        foreign = not records.is_dir() and masks.is_dir() and any(masks.iterdir())
     except OSError as error:
         raise disk_fault(error, output_dir) from error
-    try:
+    if foreign:
+        raise UsageError(
+            f"{masks} holds files that no run of this program recorded; they would be replaced. Give another output_dir"
+        )
+    with held(records, f"another run is writing to {output_dir}", "output_dir"):
         yield
-    finally:
-        lock.release()
 
 
 def write_json(path: Path, content: Any) -> None:

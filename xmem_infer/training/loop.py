@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..config import MemoryConfig, Precision, RuntimeConfig, require
-from ..data.staging import disk_fault
-from ..errors import EnvironmentFault
+from ..data.staging import disk_fault, held
 from ..interrupts import Interrupted
 from ..runtime.device import choose_device
 from ..runtime.limits import thread_count
@@ -42,7 +40,8 @@ def train(config: TrainConfig, say: Say = lambda line: None) -> TrainState:
         else []
     )
     try:
-        with _claimed(run), thread_count(config.threads):
+        # A second process would delete this one's checkpoints.
+        with held(run, f"another process trains in {run}", "run_dir"), thread_count(config.threads):
             plot_curves(run, run)  # what is missing for it is said now, not after an hour
             pack = decoded_pack(tar, Path(config.cache_dir) if config.cache_dir else run / "pack")
             return _train(config, run, pack, clips, device, say)
@@ -141,17 +140,6 @@ class _Slice:
                 return {}
             scores[clip.name] = score(clip, track).measures.jf
         return scores
-
-
-@contextmanager
-def _claimed(run: Path) -> Iterator[None]:
-    """Make a run's folder and hold it: a second process would delete this one's checkpoints."""
-    run.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(run / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise EnvironmentFault(f"another process trains in {run}: wait for it, or give another run_dir") from None
 
 
 @contextmanager
