@@ -204,7 +204,7 @@ def test_keys_far_from_zero_lose_no_digits():
     store = TokenStore(16, 1, 0, 60, key)
     for part in (slice(0, 40), slice(40, 60)):  # appended before and after the first reading
         store.append(store.working, key[part], shrinkage[part])
-        found = store.scores(query_key, selection)
+        found = store.scorer()(query_key, selection)
     expected = similarity(key.double(), shrinkage.double(), query_key.double(), selection.double())
     torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
     plain = similarity(key, shrinkage, query_key, selection)

@@ -1,7 +1,5 @@
 """oneDNN's product against torch's own."""
 
-import copy
-
 import pytest
 import torch
 
@@ -23,8 +21,8 @@ def way(request, monkeypatch):
 def test_products_are_the_matrix_product(way, dtype, queries, channels):
     queries, tokens = torch.randn(queries, channels).to(dtype), torch.randn(900, channels).to(dtype)
     fixed = FixedTokens(tokens)
-    for held in (fixed, copy.deepcopy(fixed)):
-        torch.testing.assert_close(held.products(queries), queries @ tokens.T)
+    for part in queries.split(512):
+        torch.testing.assert_close(fixed.products(part), part @ tokens.T)
 
 
 @pytest.mark.parametrize("recorded", ["queries", "tokens"])

@@ -89,7 +89,7 @@ class AsPublished(Memory):
             products = 2 * ((query_key * selection) @ key.T) - selection @ key.square().T - own
             return (products * shrinkage / math.sqrt(key.shape[1])).float()
 
-        self.store.scores = scores
+        self.store.scorer = lambda: scores
         return super().read(query)
 
 

@@ -137,7 +137,7 @@ def test_joined_projections_are_the_three(tiny_network):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1, 5, 7, 9), (3, 400, 40, 30), (2, 4, 1, 1)])  # the second in two pieces
+@pytest.mark.parametrize("shape", [(1, 5, 7, 9), (3, 400, 40, 30), (2, 4, 1, 1), (0, 4, 3, 3)])  # 400: in two pieces
 def test_a_convolution_to_one_channel_by_inner_products(shape, bias):
     torch.manual_seed(0)
     conv, x = nn.Conv2d(shape[1], 1, 3, padding=1, bias=bias).double(), torch.randn(shape).double()

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all: they grow under a hidden name and are renamed when finished."""
+"""Outputs appear whole or not at all: they grow under a hidden name and are renamed, by one process at a time."""
 
 import errno
 import os

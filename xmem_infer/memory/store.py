@@ -4,6 +4,7 @@ A row is a token. Long-term memory fills the rows from 0, working memory those f
 between is unused. A value stands in the row of its own key, so late objects cannot meet another's key.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,30 +65,35 @@ class TokenStore:
         self._centre = like.new_zeros(key_dim)
         self._columns = like.new_empty(rows, 2 * key_dim + 1)
         self._columns_hold = False  # whether the first rows of it are the tokens of `filled`
-        self._read_columns: FixedTokens | None = None  # those rows, as the last frames read them
 
     def filled(self) -> Tensor:
         """Rows in use, long-term memory first: (tokens,) int64."""
         regions = (self.long_term, self.working)
         return torch.cat([torch.arange(r.start, r.stop, device=self.key.device) for r in regions])
 
-    def scores(self, query_key: Tensor, selection: Tensor) -> Tensor:
-        """Similarity (Q, tokens) of queries (Q, C_k) with the tokens in use, in the order of `filled`."""
-        with full_precision(query_key):
-            columns = self._filled_columns()
-            return columns.products(query_columns(query_key - self._centre, selection))
+    def scorer(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """For one reading: queries (Q, C_k) and their selection -> similarity (Q, tokens) with the tokens in use.
 
-    def _filled_columns(self) -> FixedTokens:
+        Tokens stand in the order of `filled`.
+        """
+        tokens = FixedTokens(self._filled_columns())
+
+        def scores(query_key: Tensor, selection: Tensor) -> Tensor:
+            with full_precision(query_key):
+                return tokens.products(query_columns(query_key - self._centre, selection))
+
+        return scores
+
+    def _filled_columns(self) -> Tensor:
         tokens = self.long_term.size + self.working.size
         if not self._columns_hold:
             rows = self.filled()
             keys = self.key[rows]
-            self._centre = keys.detach().mean(0)
-            self._columns[:tokens] = memory_columns(keys - self._centre, self.shrinkage[rows])
+            with full_precision(keys):
+                self._centre = keys.detach().mean(0)
+                self._columns[:tokens] = memory_columns(keys - self._centre, self.shrinkage[rows])
             self._columns_hold = True
-        if self._read_columns is None:
-            self._read_columns = FixedTokens(self._columns[:tokens])
-        return self._read_columns
+        return self._columns[:tokens]
 
     def add_bucket(self, objects: int, dtype: torch.dtype) -> None:
         """Room for the values of `objects` more objects, covering no token yet."""
@@ -110,7 +116,6 @@ class TokenStore:
         for bucket in self.buckets:
             bucket.covers[rows] = False
         region.size += key.shape[0]
-        self._read_columns = None
         if self._columns_hold and region is self.working:
             tokens = self.long_term.size + self.working.size
             self._columns[tokens - key.shape[0] : tokens] = memory_columns(key - self._centre, shrinkage)
@@ -125,7 +130,7 @@ class TokenStore:
 
     def keep(self, region: Region, kept: Tensor) -> None:
         """Reduce a region to the tokens `kept` (indices within it, ascending), moved to its front."""
-        self._columns_hold, self._read_columns = False, None
+        self._columns_hold = False
         source = kept + region.start
         target = slice(region.start, region.start + kept.numel())
         for name in PER_TOKEN:
@@ -140,7 +145,7 @@ class TokenStore:
         extra = capacity - self.working.capacity
         for name in PER_TOKEN:
             setattr(self, name, _longer(getattr(self, name), extra, dim=0))
-        self._columns, self._read_columns = _longer(self._columns, extra, dim=0), None
+        self._columns = _longer(self._columns, extra, dim=0)
         for bucket in self.buckets:
             bucket.value = _longer(bucket.value, extra, dim=1)
             bucket.covers = _longer(bucket.covers, extra, dim=0)
@@ -164,7 +169,6 @@ class TokenStore:
         for name in PER_TOKEN:
             getattr(self, name).detach_()
         self._columns.detach_()
-        self._read_columns = None  # a view, which would keep the graph
         for bucket in self.buckets:
             bucket.value.detach_()
 

@@ -1,8 +1,6 @@
-"""Inner products of queries with many tokens that stay the same for several frames."""
+"""Inner products of queries with many tokens."""
 
-import copy
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +9,7 @@ _QUERIES = 512  # of one product, about: what the layout is chosen for
 
 
 class FixedTokens:
-    """Tokens (N, C) to multiply queries with, again and again.
+    """Tokens (N, C) to multiply with one lot of queries after another; while it is used, they stay as they are.
 
     On the CPU oneDNN lays them out once and multiplies, where torch lets us, in two thirds of the time of torch's own
     product. The names are no promise, so they are tried first; they record no gradient, so torch's own product does.
@@ -19,17 +17,16 @@ class FixedTokens:
 
     def __init__(self, tokens: Tensor):
         self.tokens = tokens
-        plain = tokens.device.type == "cpu" and tokens.dtype is torch.float32 and not tokens.requires_grad
-        self._laid_out = _lay_out(tokens) if plain and _has_onednn_product() else None
+        self._laid_out: Tensor | None = None
 
     def products(self, queries: Tensor) -> Tensor:
         """queries (Q, C) -> (Q, N)."""
-        if self._laid_out is None or queries.requires_grad:
+        plain = queries.device.type == "cpu" and queries.dtype is torch.float32
+        if not plain or queries.requires_grad or self.tokens.requires_grad or not _has_onednn_product():
             return queries @ self.tokens.T
+        if self._laid_out is None:
+            self._laid_out = _lay_out(self.tokens)
         return _multiply(queries, self._laid_out)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "FixedTokens":
-        return FixedTokens(copy.deepcopy(self.tokens, memo))  # torch cannot copy a layout that only oneDNN knows
 
 
 def _lay_out(tokens: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class SingleChannelConv2d(nn.Module):
         batch, channels, height, width = x.shape
         pixels = x.permute(0, 2, 3, 1).reshape(-1, channels).split(max(1, _PIECE // channels))
         products = torch.cat([self.taps @ piece.to(self.taps.dtype).T for piece in pixels], 1)
-        columns = products.view(-1, batch, height * width).transpose(0, 1)
+        columns = products.view(len(self.taps), batch, height * width).transpose(0, 1)
         found = F.fold(columns, (height, width), self.kernel_size, padding=self.padding)
         return found if self.bias is None else found + self.bias[:, None, None]
 
