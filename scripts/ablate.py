@@ -2,8 +2,8 @@
 
 import sys
 
-from xmem_infer.ablation.config import AblateConfig
 from xmem_infer.app import leave, run_app
+from xmem_infer.lab.ablation.config import AblateConfig
 
 
 def main() -> None:
@@ -11,7 +11,7 @@ def main() -> None:
 
 
 def _ablate(config: AblateConfig) -> int:
-    from xmem_infer.ablation.run import ablate  # torch takes seconds; a typo should not wait for it
+    from xmem_infer.lab.ablation.run import ablate  # torch takes seconds; a typo should not wait for it
 
     return ablate(config, say=lambda line: print(line, file=sys.stderr))
 

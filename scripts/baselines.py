@@ -10,8 +10,8 @@ from pathlib import Path
 from xmem_infer.app import guarded, leave
 from xmem_infer.config import Precision
 from xmem_infer.interrupts import noted_signals
-from xmem_infer.training.comparison import below_baselines, check_card, compare, fill_card, markdown, methods
-from xmem_infer.training.validation import find_clips
+from xmem_infer.lab.training.comparison import below_baselines, check_card, compare, fill_card, markdown, methods
+from xmem_infer.lab.training.validation import find_clips
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Variants of this project against the published formulation, interleaved in one run. See configs/benchmark.yaml."""
 
 from xmem_infer.app import leave, run_app
-from xmem_infer.benchmark.config import BenchmarkConfig
+from xmem_infer.lab.benchmark.config import BenchmarkConfig
 
 
 def main() -> None:
@@ -9,7 +9,7 @@ def main() -> None:
 
 
 def _benchmark(config: BenchmarkConfig) -> int:
-    from xmem_infer.benchmark.run import benchmark  # torch takes seconds; a typo should not wait for it
+    from xmem_infer.lab.benchmark.run import benchmark  # torch takes seconds; a typo should not wait for it
 
     return benchmark(config, say=print)
 

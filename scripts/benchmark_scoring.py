@@ -55,8 +55,8 @@ def measure(config: ScoringBenchmark, scratch: Path) -> int:
     except ImportError as error:
         raise EnvironmentFault("what is compared with is missing: pip install vos-benchmark") from error
 
-    from xmem_infer.data.listing import list_folders
-    from xmem_infer.evaluation.scoring import score_folders
+    from xmem_infer.io.listing import list_folders
+    from xmem_infer.scoring.folders import score_folders
 
     annotations = Path(config.annotations).expanduser() if config.annotations else draw_clips(scratch, config.clips)
     videos = [folder.name for folder in list_folders(annotations)][: config.clips]

@@ -22,10 +22,10 @@ from PIL import Image
 
 from xmem_infer.app import leave, run_app
 from xmem_infer.config import DataConfig, require
-from xmem_infer.data.layout import find_videos
+from xmem_infer.datasets.discovery import find_videos
 from xmem_infer.errors import UsageError
-from xmem_infer.evaluation.parallel import usable_cores
 from xmem_infer.interrupts import check
+from xmem_infer.scoring.parallel import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_DIFFERING = 1e-3  # share of pixels: torch adds up in another order with another number of threads

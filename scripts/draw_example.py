@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from xmem_infer.data.palette import davis_palette
+from xmem_infer.io.palette import davis_palette
 
 WIDTH, HEIGHT, FRAMES = 432, 240, 48
 SMOOTH = 2  # pictures are drawn this many times larger and averaged down

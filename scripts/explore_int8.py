@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xmem_infer.benchmark.int8 import CONVOLUTIONS, conv_ms, quantised
 from xmem_infer.config import DataConfig, Precision, RuntimeConfig, Variant
-from xmem_infer.data.frames import open_frames
-from xmem_infer.data.masks import read_mask
-from xmem_infer.pipeline import Segmenter
+from xmem_infer.io.frames import open_frames
+from xmem_infer.io.masks import read_mask
+from xmem_infer.lab.benchmark.int8 import CONVOLUTIONS, conv_ms, quantised
+from xmem_infer.predictor import Segmenter
 from xmem_infer.weights.build import load_network
 from xmem_infer.weights.manifest import resolve_weights
 

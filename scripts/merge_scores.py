@@ -3,7 +3,7 @@
 import sys
 
 from xmem_infer.app import leave, run_app
-from xmem_infer.evaluation.score_merging import MergeConfig, merge_runs
+from xmem_infer.evaluate.score_merging import MergeConfig, merge_runs
 
 if __name__ == "__main__":
     leave(

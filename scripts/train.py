@@ -6,7 +6,7 @@ The same command again resumes. Ctrl-C saves and stops. Curves: <run_dir>/traini
 from tqdm import tqdm
 
 from xmem_infer.app import leave, run_app
-from xmem_infer.training.config import TrainConfig
+from xmem_infer.lab.training.config import TrainConfig
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
 
 
 def _train(config: TrainConfig) -> int:
-    from xmem_infer.training.loop import train  # torch takes seconds; a typo should not wait for it
+    from xmem_infer.lab.training.loop import train  # torch takes seconds; a typo should not wait for it
 
     state = train(config, say=tqdm.write)
     tqdm.write(f"{state.seen} samples seen, saved below {config.run_dir}")

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from xmem_infer.config import DatasetConfig, EvalConfig, configs_dir
-from xmem_infer.data.palette import davis_palette
+from xmem_infer.io.palette import davis_palette
 
 FRAMES, SIZE = 6, (48, 64)
 

@@ -14,14 +14,16 @@ LEVELS = (
     {"ops"},
     {"model"},
     {"memory"},
-    {"engine", "runtime", "data", "weights"},
+    {"io"},
+    {"engine", "runtime", "weights"},
     {"results"},
-    {"pipeline"},
-    {"evaluation"},
-    {"ablation", "training"},
-    {"benchmark"},
+    {"predictor"},
+    {"outputs", "datasets"},
+    {"scoring"},
+    {"evaluate"},
     {"app"},
     {"cli"},
+    {"lab"},
 )
 
 

@@ -13,10 +13,10 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Segmenter": "pipeline",
+    "Segmenter": "predictor",
     "FrameResult": "results",
     "Engine": "engine.engine",
-    "prepare": "runtime.prepare",
+    "prepare": "runtime.backends.prepare",
     "load_network": "weights.build",
     **dict.fromkeys(("DataConfig", "EvalConfig", "MemoryConfig", "OutputConfig", "RuntimeConfig"), "config"),
     **dict.fromkeys(("Frame", "LabelMask", "ObjectConfidence"), "types"),

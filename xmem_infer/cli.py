@@ -12,6 +12,6 @@ def eval_main() -> None:
 
 
 def _evaluate(config: EvalConfig) -> int:
-    from .evaluation.runner import evaluate  # torch takes seconds; a typo should not wait for it
+    from .evaluate.run import evaluate  # torch takes seconds; a typo should not wait for it
 
     return evaluate(config, say=lambda line: print(line, file=sys.stderr), show=print)

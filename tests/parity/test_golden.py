@@ -12,8 +12,8 @@ from xmem_infer.engine.engine import Engine
 from xmem_infer.memory.manager import Memory
 from xmem_infer.ops.affinity import readout, similarity, token_usage, top_k_affinity
 from xmem_infer.ops.images import normalise
+from xmem_infer.runtime.backends.prepare import prepare
 from xmem_infer.runtime.grad_mode import GradMode, grad_mode
-from xmem_infer.runtime.prepare import prepare
 from xmem_infer.weights.build import build_network
 
 # float32 against float64; the published network in float32 stays within 1e-5 and 2e-4.

@@ -6,8 +6,8 @@ from ..config import Precision, RuntimeConfig, Variant
 from ..errors import UsageError
 from ..model.network import XMem
 from ..model.prepared import Prepared
+from .backends.prepare import prepare
 from .precision import candidates, check_precision
-from .prepare import prepare
 
 
 def check_runtime(runtime: RuntimeConfig, device: torch.device) -> None:

@@ -1,0 +1,147 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmem_infer.config import MemoryConfig
+from xmem_infer.engine.engine import Engine
+from xmem_infer.engine.objects import labels_to_take, take_mask
+from xmem_infer.errors import UsageError
+from xmem_infer.runtime.backends.prepare import prepare
+
+HEIGHT, WIDTH = 40, 52
+
+
+@pytest.fixture
+def engine(tiny_network):
+    with torch.no_grad():
+        yield Engine(prepare(tiny_network, torch.device("cpu")), MemoryConfig(memory_every=2))
+
+
+def picture(seed):
+    return torch.randn(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def mask_of(**boxes):
+    """mask_of(l7=(top, bottom)): label image with a horizontal band per label."""
+    mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.uint8)
+    for name, (top, bottom) in boxes.items():
+        mask[top:bottom] = int(name[1:])
+    return mask
+
+
+def test_probabilities_of_every_frame_sum_to_one(engine):
+    state = engine.start()
+    for t in range(6):
+        prob = engine.step(state, picture(t), mask_of(l3=(5, 20), l255=(25, 30)) if t == 0 else None, end=t == 5)
+        assert prob.shape == (3, HEIGHT, WIDTH)
+        torch.testing.assert_close(prob.sum(0), torch.ones(HEIGHT, WIDTH))
+    assert state.labels == [3, 255]
+
+
+def test_before_the_first_object_everything_is_background(engine):
+    state = engine.start()
+    assert engine.step(state, picture(0)).tolist() == torch.ones(1, HEIGHT, WIDTH).tolist()
+    assert engine.step(state, picture(1), mask_of()).shape == (1, HEIGHT, WIDTH)
+    prob = engine.step(state, picture(2), mask_of(l9=(0, 10)))
+    assert torch.equal(prob.argmax(0), (mask_of(l9=(0, 10)) == 9).long())
+    assert state.clock.t == 1
+
+
+def test_a_late_object_joins_and_the_others_keep_their_prediction(engine):
+    state = engine.start()
+    engine.step(state, picture(0), mask_of(l1=(0, 12)))
+    alone = engine.step(state, picture(1))
+    assert alone.shape[0] == 2
+    state = engine.start()
+    engine.step(state, picture(0), mask_of(l1=(0, 12)))
+    joined = engine.step(state, picture(1), mask_of(l4=(20, 30)))
+    assert state.labels == [1, 4]
+    assert (joined.argmax(0)[20:30] == 2).all()
+    assert (joined.argmax(0)[:20] != 2).all()
+    assert torch.equal(joined.argmax(0)[30:], alone.argmax(0)[30:])
+    assert engine.step(state, picture(2)).shape[0] == 3
+
+
+def test_a_correction_speaks_for_every_object(engine):
+    state = engine.start()
+    engine.step(state, picture(0), mask_of(l1=(0, 12), l2=(20, 30)))
+    engine.step(state, picture(1))
+    prob = engine.step(state, picture(2), mask_of(l2=(0, 5)))
+    assert torch.equal(prob.argmax(0), 2 * (mask_of(l2=(0, 5)) == 2).long())
+    assert state.memory.working_tokens == 2 * 3 * 4
+
+
+def test_labels_can_be_named(engine):
+    """As in YouTube-VOS: in a later mask only the new label counts."""
+    state = engine.start()
+    engine.step(state, picture(0), mask_of(l1=(0, 12)))
+    prob = engine.step(state, picture(1), mask_of(l1=(30, 40), l2=(12, 20)), labels=[2])
+    assert state.labels == [1, 2]
+    assert (prob.argmax(0)[12:20] == 2).all()
+    assert not (prob.argmax(0)[30:40] == 1).all()
+
+
+def test_an_object_too_small_for_the_working_size_is_known_all_the_same(engine):
+    state = engine.start()
+    assert engine.step(state, picture(0), mask_of(), labels=[8]).shape[0] == 2
+    assert state.labels == [8]
+
+
+def test_removing(engine):
+    state = engine.start()
+    engine.step(state, picture(0), mask_of(l1=(0, 12), l2=(20, 30)))
+    engine.step(state, picture(1), mask_of(l5=(12, 20)))
+    engine.remove(state, 1)
+    assert engine.step(state, picture(2)).shape[0] == 3
+    assert state.labels == [2, 5]
+    engine.remove(state, 5)
+    engine.remove(state, 2)
+    assert engine.step(state, picture(3)).shape[0] == 1
+    engine.step(state, picture(4), mask_of(l1=(0, 9)))
+    assert engine.step(state, picture(5)).shape[0] == 2
+    with pytest.raises(UsageError, match="no object 5"):
+        engine.remove(state, 5)
+
+
+def test_sizes_are_checked_at_the_door(engine):
+    state = engine.start()
+    with pytest.raises(UsageError, match="mask of"):
+        engine.step(state, picture(0), torch.zeros(4, 4, dtype=torch.uint8))
+    engine.step(state, picture(0), mask_of(l1=(0, 12)))
+    with pytest.raises(UsageError, match="one size"):
+        engine.step(state, torch.zeros(3, 16, 16))
+
+
+def test_two_videos_interleaved_are_two_videos_apart(engine):
+    def play(states, order):
+        last = {}
+        for name, t in order:
+            seed = t + 100 * name
+            last[name] = engine.step(states[name], picture(seed), mask_of(l1=(0, 12)) if t == 0 else None)
+        return last
+
+    apart = play([engine.start(), engine.start()], [(0, t) for t in range(5)] + [(1, t) for t in range(5)])
+    mixed = play([engine.start(), engine.start()], [(v, t) for t in range(5) for v in (0, 1)])
+    assert all(torch.equal(apart[v], mixed[v]) for v in (0, 1))
+
+
+labels = st.lists(st.integers(1, 255), max_size=6, unique=True)
+
+
+@given(labels, labels)
+@settings(max_examples=60)
+def test_which_labels_a_mask_speaks_for(known, present):
+    taken = labels_to_take(known, [0, *present])
+    if set(known) & set(present):
+        assert set(taken) == set(known) | set(present)
+    else:
+        assert taken == present
+    mask = torch.tensor([[0, *present]], dtype=torch.uint8)
+    after, mask_given = take_mask(known, mask, None)
+    assert after[: len(known)] == known
+    assert set(after) == set(known) | set(present)
+    if mask_given is not None:
+        assert [label for label, was in zip(after, mask_given.taken, strict=True) if was] == [
+            label for label in after if label in taken
+        ]

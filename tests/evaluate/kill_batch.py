@@ -1,0 +1,176 @@
+"""Stop batches at random moments, by SIGINT, SIGTERM and SIGKILL, and let them go on, until they are done.
+
+    python kill_batch.py VIDEOS WEIGHTS FOLDER WORKERS KILLS
+
+Runs are forks of this process, which never starts a thread, so that none of them has to import torch first.
+Prints what was wrong, then the number of kills as the last line. test_batch_kills.py reads that.
+"""
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from batch_trees import leftovers, report, tree
+
+from xmem_infer.app import guarded
+from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
+from xmem_infer.evaluate.run import evaluate
+from xmem_infer.interrupts import noted_signals
+
+SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+MARK = "XMEM_INFER_KILL_TEST"  # an environment variable, by which to know the processes of a run
+STOP_S = 5.0
+PATIENCE_S = 60.0  # for a fork server that is still importing torch, and sees only then that nobody needs it
+
+
+def complain(words):
+    print(words, flush=True)
+
+
+class Batch:
+    """A set, and the command line that segments it."""
+
+    def __init__(self, videos, weights, workers):
+        self.videos, self.weights, self.workers = videos, weights, workers
+
+    def begin(self, output_dir):
+        """A process that does the batch; ready for signals when this returns."""
+        ready, told = os.pipe()
+        os.environ[MARK] = str(output_dir)
+        child = os.fork()
+        if child:
+            os.close(told)
+            os.read(ready, 1)
+            os.close(ready)
+            return child
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        torch.set_num_threads(1)
+        config = EvalConfig(
+            video_dir=self.videos,
+            output_dir=str(output_dir),
+            weights=self.weights,
+            workers=self.workers,
+            data=DataConfig(size=-1),
+            runtime=RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1),
+            output=OutputConfig(overlay=False),
+        )
+        code = 99
+        try:
+            with noted_signals():
+                os.write(told, b".")
+                code = guarded(lambda: evaluate(config))
+        finally:
+            import multiprocessing.util
+
+            multiprocessing.util._exit_function()  # what a normal end does, and a fork's does not
+            os._exit(code)
+
+
+def ended(child):
+    """The exit code, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def wait_for_work(child, output_dir):
+    """Until workers have begun a video, other than those of a run before, or the run is over."""
+    folder = output_dir / "records" / "attempts"
+    old = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    while not any(path.stat().st_mtime_ns != old.get(path) for path in folder.glob("*.json") if path.exists()):
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.005)
+
+
+def descendants(output_dir):
+    """Processes that a run started, wherever they hang now; the run's own fork is not among them."""
+    wanted = f"{MARK}={output_dir}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def check_stopped(number, code, seconds, output_dir, whole, before):
+    """What must hold after a run was stopped: its code, its time, nothing left, nothing partial.
+
+    before: what a killed run had left already; a run that is stopped before it comes to that video leaves it.
+    """
+    where = f"{number.name} -> {code} after {seconds:.1f} s"
+    if code != (-number if number is signal.SIGKILL else 128 + number):
+        complain(f"{where}: wrong exit code")
+    if number is not signal.SIGKILL:
+        if seconds > STOP_S:
+            complain(f"{where}: too slow")
+        if left := set(leftovers(output_dir)) - before:
+            complain(f"{where}: left {left}")
+    deadline = time.monotonic() + PATIENCE_S
+    while orphans := descendants(output_dir):
+        if time.monotonic() > deadline:
+            complain(f"{where}: processes {orphans} go on")
+            break
+        time.sleep(0.02)
+    visible = {path: content for path, content in tree(output_dir).items() if "/." not in path}
+    visible = {path: content for path, content in visible.items() if not path.startswith("records/attempts")}
+    for path, content in visible.items():
+        if whole.get(path) != content:
+            complain(f"{where}: {path} is not as it should be")
+    for video in (output_dir / "masks").glob("[!.]*"):
+        if len(list(video.iterdir())) != sum(path.startswith(f"masks/{video.name}/") for path in whole):
+            complain(f"{where}: {video} is not whole")
+
+
+def main():
+    videos, weights, folder, workers, kills = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
+    folder = Path(folder)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    chance = random.Random(1)
+    undisturbed = folder / "whole"
+    if code := ended(Batch(videos, weights, 1).begin(undisturbed)):
+        complain(f"the undisturbed run ended with {code}")
+    whole = tree(undisturbed)
+    batch, made, turn, span = Batch(videos, weights, workers), 0, 0, None
+    while made < kills:
+        output_dir = folder / f"run{turn}"
+        turn += 1
+        while True:
+            before = set(leftovers(output_dir))
+            child = batch.begin(output_dir)
+            if workers > 1 and made % 5 != 4:  # most kills in the work, some while workers start
+                wait_for_work(child, output_dir)
+            started = time.monotonic()
+            if span is not None and made < kills:
+                time.sleep(chance.uniform(0, span))
+                number = SIGNALS[made % len(SIGNALS)]
+                os.kill(child, number)
+                sent = time.monotonic()
+                code = ended(child)
+                if code == 0:
+                    break  # done before it heard of it
+                made += 1
+                check_stopped(number, code, time.monotonic() - sent, output_dir, whole, before)
+                continue
+            if code := ended(child):
+                complain(f"turn {turn}: the last run ended with {code}")
+            span = span or time.monotonic() - started
+            break
+        if tree(output_dir) != whole:
+            complain(f"turn {turn}: the tree differs from that of the undisturbed run")
+        if left := leftovers(output_dir):
+            complain(f"turn {turn}: left {left}")
+        if sorted(report(output_dir)["videos"]) != sorted(report(undisturbed)["videos"]):
+            complain(f"turn {turn}: run.json tells of other videos")
+        shutil.rmtree(output_dir)
+    complain(f"kills={made}")
+
+
+if __name__ == "__main__":
+    main()

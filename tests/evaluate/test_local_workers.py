@@ -1,0 +1,141 @@
+"""engine=local: the same results as in one process, and what happens when workers die."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from batch_trees import leftovers, report, start, tree, wait_for_attempt, write_set
+
+from xmem_infer.config import DataConfig, Device, EvalConfig, Precision, RuntimeConfig
+from xmem_infer.errors import EnvironmentFault
+from xmem_infer.evaluate.run import evaluate
+
+RUNTIME = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1)
+
+
+@pytest.fixture
+def here(tmp_path, tiny_weights):
+    """here(videos, name) -> the folder that a run in this process wrote."""
+
+    def run(videos, name="whole", workers=1, say=lambda line: None):
+        out = tmp_path / name
+        config = EvalConfig(
+            video_dir=str(videos),
+            output_dir=str(out),
+            weights=str(tiny_weights),
+            workers=workers,
+            data=DataConfig(size=-1),
+            runtime=RUNTIME,
+        )
+        return evaluate(config, say), out
+
+    return run
+
+
+def test_a_failed_video_its_words_and_the_rest_are_as_in_one_process(here, tmp_path, make_clip):
+    videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 9, "c": 5, "d": 4})
+    damaged = videos / "JPEGImages" / "c" / "2.png"
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    (videos / "Annotations" / "d" / "0.png").unlink()
+    said = {"whole": [], "two": []}
+    code, whole = here(videos, say=said["whole"].append)
+    code_two, two = here(videos, "two", workers=2, say=said["two"].append)
+    assert (code, code_two) == (1, 1)
+    assert tree(two) == tree(whole)
+    assert leftovers(two) == []
+    entries, entries_two = report(whole)["videos"], report(two)["videos"]
+    assert list(entries) == list(entries_two) == ["a", "b", "d", "c"]  # in the set's order, the failed ones last
+    for name in ("c", "d"):
+        assert entries_two[name] == entries[name]
+        assert entries[name]["status"] == "failed"
+    failures = {name: [line for line in lines if line.startswith("failed")] for name, lines in said.items()}
+    assert failures["two"] == failures["whole"]
+    assert len(failures["two"]) == 2
+    assert here(videos, "two", workers=2, say=said["two"].append)[0] == 1
+    assert sum("already done" in line for line in said["two"]) == 2
+
+
+def test_faults_of_the_machine_stop_the_batch(here, tmp_path, make_clip):
+    videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "confidence").write_text("in the way")
+    with pytest.raises(EnvironmentFault, match="confidence"):
+        here(videos, "out", workers=2)
+    assert report(tmp_path / "out")["stopped"].startswith("EnvironmentFault")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_path, make_clip, tiny_weights):
+    videos = write_set(tmp_path / "set", make_clip, {"short": 4, "once": 100, "deadly": 140})
+    out = tmp_path / "out"
+    process = start(videos, tiny_weights, out, "workers=2", "output.overlay=false", "output.preview=false")
+    os.kill(wait_for_attempt(process, out, "once"), signal.SIGKILL)
+    for number in (1, 2, 3):
+        os.kill(wait_for_attempt(process, out, "deadly", number), signal.SIGKILL)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 1, said
+    assert "once: its worker died (killed by SIGKILL" in said
+    videos_done = report(out)["videos"]
+    assert (videos_done["short"]["status"], videos_done["once"]["status"]) == ("done", "done")
+    assert videos_done["once"]["attempts"] == 2
+    assert videos_done["deadly"]["status"] == "quarantined"
+    assert "died 3 times" in videos_done["deadly"]["error"]
+    assert leftovers(out) == []
+    assert not (out / "masks" / "deadly").exists()
+
+    again = start(videos, tiny_weights, out, "output.overlay=false", "output.preview=false")
+    said = again.communicate(timeout=120)[1]
+    assert (again.returncode, said.count("already done")) == (0, 2)
+    _, whole = here(videos)
+    kept = {path: content for path, content in tree(whole).items() if path.startswith(("masks", "confidence"))}
+    assert {path: content for path, content in tree(out).items() if not path.startswith("records")} == kept
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkeypatch):
+    """As where memory is too small to load the network: three deaths, then words, and not for ever."""
+    from xmem_infer.evaluate.executors import local
+
+    videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
+    monkeypatch.setattr(local, "serve", doomed)
+    with pytest.raises(EnvironmentFault, match=r"3 workers in a row died.*exit code 9.*fewer than workers=2"):
+        here(videos, "out", workers=2)
+    assert leftovers(tmp_path / "out") == []
+
+
+def doomed(*_):
+    os._exit(9)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_a_killed_run_leaves_no_worker_behind(tmp_path, make_clip, tiny_weights):
+    videos = write_set(tmp_path / "set", make_clip, {"a": 120, "b": 119})
+    out = tmp_path / "out"
+    process = start(videos, tiny_weights, out, "workers=2")
+    workers = [wait_for_attempt(process, out, video) for video in ("a", "b")]
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 10
+    while [worker for worker in workers if alive(worker)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_attempts_of_a_killed_run_do_not_count(here, tmp_path, make_clip):
+    videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
+    folder = tmp_path / "out" / "records" / "attempts"
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_text(json.dumps(["process 1 on a, then"] * 3))
+    code, out = here(videos, "out", workers=2)
+    assert code == 0
+    assert "attempts" not in report(out)["videos"]["a"]

@@ -1,0 +1,110 @@
+"""`scripts/benchmark.py` as its users run it: a process, its exit code, its words, its files."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+VARIANTS = ["published_fp32", "plain_bf16", "fast_fp32"]
+SMALL = (
+    "workloads=[64p_2,tiny_64p_1]", f"variants=[{','.join(VARIANTS)}]", "rounds=2",
+    "peak_memory=[64p_2]", "curve.base=64p_2", "curve.objects=[2]", "curve.heights=[48,64]", "curve.memory_frames=[9]",
+    "curve.variants=[fast_fp32]", "end_to_end.workloads=[64p_2]", "end_to_end.frames=6",
+    "end_to_end.variant=fast_fp32", "runtime.threads=1",
+)  # fmt: skip
+
+
+def run(folder, *overrides):
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "output_dir=out", *overrides]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_weights):
+    folder = tmp_path_factory.mktemp("benchmark")
+    return folder / "out", run(folder, *SMALL, f"weights={tiny_weights}")
+
+
+def test_a_benchmark_leaves_tables_and_pictures(finished):
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    pictures = {f"{stem}.{kind}" for stem in ("times", "curves") for kind in ("png", "svg")}
+    assert {path.name for path in folder.iterdir()} == {"report.md", "results.csv", "results.json", *pictures}
+    assert "Traceback" not in done.stderr
+
+
+def test_every_workload_has_a_row_per_variant_and_ratios(finished):
+    folder, _ = finished
+    rows = {(row["workload"], row["variant"]): row for row in csv.DictReader((folder / "results.csv").open())}
+    for workload in ("64p_2", "tiny_64p_1"):
+        times = {name: float(rows[workload, name]["p50_ms"]) for name in VARIANTS}
+        for name in VARIANTS:
+            for baseline in ("published_fp32", "plain_bf16"):
+                ratio = float(rows[workload, name][f"times_{baseline}"])
+                assert ratio == pytest.approx(times[baseline] / times[name])
+            assert rows[workload, name]["times_published_bf16"] == ""  # was not asked for
+    assert {key[0] for key in rows} == {"64p_2", "tiny_64p_1", "48p_2", "64p_2_long_term"}
+    assert [variant for name, variant in rows if name == "48p_2"] == ["fast_fp32"]
+    assert float(rows["64p_2", "fast_fp32"]["peak_bytes"]) > 0
+
+
+def test_the_results_say_what_was_measured_where(finished):
+    folder, done = finished
+    content = json.loads((folder / "results.json").read_text())
+    assert content["machine"]["cpu_threads"] == 1 and content["machine"]["cpu"]
+    assert content["config"]["rounds"] == 2 and content["missing"] == []
+    assert all(len(row["rounds"]) == 2 for row in content["rows"])
+    assert set(content["active"]) == set(VARIANTS)
+    assert [peak["status"] for peak in content["peak_memory"]] == ["ok"] * len(VARIANTS)
+    assert len(content["end_to_end"][0]["stage_ms"]["write"]) == 12
+    report = (folder / "report.md").read_text()
+    for words in ("x published_fp32", "batch norm folded", "memory read: p50 / p95 ms", "Peak memory", "curves.png"):
+        assert words in report
+    for words in ("torch ", "cpu_threads: 1", "64p_2: 114x64, 2 objects, full memory", "| fast_fp32 |"):
+        assert words in done.stdout
+
+
+def test_a_stopped_benchmark_keeps_what_it_measured(tmp_path, tiny_weights):
+    settings = [
+        "workloads=[64p_1,720p_5]", "variants=[fast_fp32]", "rounds=20", "peak_memory=[64p_1]", "curves=false",
+        "end_to_end.workloads=[]", "runtime.threads=1", f"weights={tiny_weights}",
+    ]  # fmt: skip
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "output_dir=out", *settings]
+    report = tmp_path / "out" / "report.md"
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(3000):
+            if report.exists():
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    text, content = report.read_text(), json.loads((tmp_path / "out" / "results.json").read_text())
+    assert content["missing"] and "**Not finished.**" in text
+    assert "64p_1" not in content["missing"] and "peak memory of 64p_1" in content["missing"]
+    assert content["rows"][0]["workload"] == "64p_1"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("workloads=[480]", "480p_2"),
+        ("variants=[fast]", "fast_bf16"),
+        ("rounds=0", "rounds=0"),
+        ("round=3", "rounds"),
+        ("curve.memory_frames=[0]", "curve.memory_frames=0"),
+        ("weights=nowhere.pth", "nowhere.pth"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_work(tmp_path, override, words):
+    done = run(tmp_path, "workloads=[64p_1]", override)
+    assert done.returncode in (2, 3), done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "report.md").exists()

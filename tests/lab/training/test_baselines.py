@@ -1,0 +1,80 @@
+"""The comparison: baselines on a clip whose answer is known, the table, the model card."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xmem_infer.errors import UsageError
+from xmem_infer.lab.training.baselines import carry_by_flow, copy_first
+from xmem_infer.lab.training.comparison import (
+    END,
+    START,
+    below_baselines,
+    check_card,
+    compare,
+    fill_card,
+    markdown,
+    methods,
+)
+from xmem_infer.lab.training.validation import find_clips
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A textured square with label 3 moves 3 px a frame to the right over a still textured background."""
+    rng = np.random.default_rng(0)
+    texture = np.array(Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize((160, 120)))
+    square = np.array(Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8)).resize((40, 40)))
+    for kind in ("JPEGImages", "Annotations"):
+        (tmp_path / kind / "square").mkdir(parents=True)
+    for t in range(6):
+        image, labels = texture.copy(), np.zeros((120, 160), np.uint8)
+        place = np.s_[40:80, 30 + 3 * t : 70 + 3 * t]
+        image[place], labels[place] = square, 3
+        Image.fromarray(image).save(tmp_path / "JPEGImages" / "square" / f"{t:05d}.jpg", quality=95)
+        Image.fromarray(labels).save(tmp_path / "Annotations" / "square" / f"{t:05d}.png")
+    return tmp_path
+
+
+def test_the_first_mask_stays_or_moves(root):
+    clip = find_clips(root)[0]
+    assert all(np.array_equal(mask, clip.labels()[0]) for mask in copy_first(clip))
+    carried = carry_by_flow(clip)
+    assert len(carried) == 6
+    assert set(np.unique(carried[-1])) == {0, 3}
+    both = (carried[-1] == 3) & (clip.labels()[-1] == 3)
+    either = (carried[-1] == 3) | (clip.labels()[-1] == 3)
+    assert both.sum() / either.sum() > 0.75
+
+
+def test_the_table_has_every_method_and_clip(root):
+    lines = []
+    rows = compare(find_clips(root), methods(None, [], []), lines.append)
+    copied, carried = rows
+    assert copied.measures.jf < carried.measures.jf
+    assert [line.split(":")[0] for line in lines] == [copied.method, carried.method]
+    text = markdown("made up", rows)
+    assert "1 clips, 1 objects" in text
+    assert f"| {copied.method} | {100 * copied.measures.jf:.1f} |" in text
+    assert below_baselines([carried, carried, copied]) == {copied.method: ["square"]}
+    assert below_baselines([*rows, copied]) == {copied.method: []}
+
+
+def test_few_frames_or_named_clips_can_be_asked_for(root):
+    assert len(find_clips(root, ["square"], 4)[0].masks) == 4
+    with pytest.raises(UsageError, match="no clips"):
+        find_clips(root, ["circle"])
+
+
+def test_the_card_keeps_everything_but_its_scores(tmp_path):
+    card = tmp_path / "card.md"
+    card.write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    fill_card(card, "new")
+    assert card.read_text() == f"before\n{START}\n\nnew\n\n{END}\nafter\n"
+    fill_card(card, "newer")
+    assert card.read_text() == f"before\n{START}\n\nnewer\n\n{END}\nafter\n"
+    card.write_text("no marks")
+    with pytest.raises(UsageError, match="no lines"):
+        check_card(card)
+    with pytest.raises(UsageError, match="no model card"):
+        check_card(tmp_path / "other.md")

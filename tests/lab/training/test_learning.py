@@ -1,0 +1,206 @@
+"""Loss, step, checkpoints and export: what is learnt, and that a stopped run goes on as if it had not stopped."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lab.training.small_pack import write_pack
+
+from xmem_infer.config import Device, MemoryConfig, UsageError
+from xmem_infer.engine.engine import Engine
+from xmem_infer.errors import EnvironmentFault
+from xmem_infer.lab.training.batches import Batch, make_batch
+from xmem_infer.lab.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from xmem_infer.lab.training.config import LossConfig, OptimConfig, Stage, TrainConfig, WidthConfig
+from xmem_infer.lab.training.export import export_weights
+from xmem_infer.lab.training.loop import train
+from xmem_infer.lab.training.losses import bootstrapped_cross_entropy, first_read_loss, hard_share, soft_dice
+from xmem_infer.lab.training.pack import Pack, decoded_pack
+from xmem_infer.lab.training.records import Records, read_rows
+from xmem_infer.lab.training.step import learning_rate, new_state, train_step
+from xmem_infer.lab.training.unroll import unroll
+from xmem_infer.runtime.backends.prepare import prepare
+from xmem_infer.weights.build import load_network
+
+SMALL = WidthConfig((1, 1, 1), (8, 16, 32), (1, 1, 1), (8, 16, 32), 16, 32, 8, (32, 16, 16), 16)
+CPU = torch.device("cpu")
+
+
+def settings(**changes):
+    values = {
+        "device": Device.cpu,
+        "workers": 0,
+        "network": SMALL,
+        "optim": OptimConfig(warmup=4, cooldown_from=50, total_samples=100),
+        "stages": [Stage(100, 64, 3, 2, 0.5)],
+    }
+    return TrainConfig(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def tar(tmp_path_factory):
+    return write_pack(tmp_path_factory.mktemp("pack") / "train.tar")
+
+
+@pytest.fixture(scope="module")
+def pack(tar):
+    return Pack(decoded_pack(tar, tar.parent))
+
+
+def state_dicts_equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tar, tmp_path):
+    def run(name, steps):
+        return train(settings(data_pack=str(tar), run_dir=str(tmp_path / name), max_steps=steps))
+
+    whole = run("whole", 5)
+    run("parts", 3)  # of which two left out the decoder's sensory update: its optimizer counts steps of its own
+    resumed = run("parts", 2)
+    assert whole.seen == resumed.seen == 10
+    counts = {float(held["step"]) for held in resumed.optimizer.state.values()}
+    assert len(counts) == 2 and max(counts) == 5
+    assert state_dicts_equal(whole.network, resumed.network)
+    assert state_dicts_equal(whole.average, resumed.average)
+    files = list((tmp_path / "parts" / "checkpoints").rglob("*.safetensors"))
+    assert len(files) == 5
+    assert [row["samples"] for row in read_rows(tmp_path / "parts", "loss")] == [6, 10]
+    assert (tmp_path / "parts" / "training.png").stat().st_size > 1000
+
+
+def test_a_run_ends_at_its_last_sample(tar, tmp_path):
+    config = settings(data_pack=str(tar), run_dir=str(tmp_path), optim=OptimConfig(cooldown_from=2, total_samples=4))
+    assert train(config).seen == 4
+    assert train(config).seen == 4
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(UsageError, match="run_dir"):
+        train(settings())
+
+
+def test_a_checkpoint_of_other_widths_is_refused(tmp_path):
+    save_checkpoint(new_state(settings(), CPU), tmp_path)
+    other = new_state(settings(network=WidthConfig((1, 1, 1), (8, 16, 32), (1, 1, 1), (8, 16, 32), 16)), CPU)
+    with pytest.raises(EnvironmentFault, match="other network widths"):
+        load_checkpoint(other, latest_checkpoint(tmp_path))
+
+
+def test_only_whole_checkpoints_are_found(tmp_path):
+    (tmp_path / ".samples-00000009.1.part").mkdir()
+    assert latest_checkpoint(tmp_path) is None
+    state = new_state(settings(), CPU)
+    for seen in (2, 4):
+        state.seen = seen
+        save_checkpoint(state, tmp_path)
+    assert [path.name for path in tmp_path.glob("samples*")] == ["samples-00000004"]
+
+
+def test_one_sample_is_learnt_and_every_parameter_moves(pack):
+    config = settings(bf16=False, optim=OptimConfig(lr=3e-3, warmup=1, cooldown_from=10**6, total_samples=10**6))
+    state = new_state(config, CPU)
+    batch = make_batch(pack, [Stage(100, 64, 4, 2, 1.0, two_objects=1.0)], 0, 12)
+    assert batch.objects == 2
+    before = {name: value.clone() for name, value in state.network.named_parameters()}
+    losses = [train_step(state, batch, config)["loss"] for _ in range(30)]
+    assert losses[-1] < 0.6 * losses[0]
+    still = [name for name, value in state.network.named_parameters() if torch.equal(value, before[name])]
+    assert still == []
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_norms_keep_their_statistics_and_still_learn(pack, frozen):
+    config = settings(bf16=False, stages=[Stage(100, 64, 3, 2, 0.5, frozen_norms=frozen)])
+    state = new_state(config, CPU)
+    norm = next(module for module in state.network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    train_step(state, make_batch(pack, config.stages, 0, 0), config)
+    assert (norm.num_batches_tracked.item() == 0) == frozen
+    assert torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean)) == frozen
+    assert not torch.equal(norm.weight, torch.ones_like(norm.weight))
+
+
+@pytest.mark.parametrize("memory_every", [1, 2])
+def test_unrolling_is_the_engine(memory_every):
+    """Four frames after the given one: the same probabilities as inference gives, remembered or not."""
+    config = settings(bf16=False)
+    network = new_state(config, CPU).network.eval()
+    torch.manual_seed(0)
+    for parameter in network.decoder.parameters():  # at the start its residual branches are zero
+        torch.nn.init.normal_(parameter, std=0.1)
+    images = torch.randn(1, 5, 3, 128, 128)
+    labels = torch.zeros(128, 128, dtype=torch.uint8)
+    labels[20:80, 40:100] = 1
+    masks = (labels == 1).float()[None, None]
+    plan = [t % memory_every == 0 for t in range(5)]
+    with torch.no_grad():
+        result = unroll(network, images, masks, F.avg_pool2d(masks, 16), plan, 30)
+        engine = Engine(prepare(network, CPU), MemoryConfig(memory_every=memory_every))
+        state = engine.start()
+        engine.step(state, images[0, 0], labels, [1])
+        for t in range(1, 5):
+            prob = engine.step(state, images[0, t], end=t == 4)
+            torch.testing.assert_close(prob, result.prob[t - 1][0], rtol=1e-4, atol=1e-5)
+    assert prob[1].std() > 0.01
+
+
+def test_bootstrapping_averages_the_worst_pixels():
+    odds = torch.zeros(1, 2, 2, 2)
+    odds[0, 1, 0, 0] = 3.0  # wrong: everything is background
+    labels = torch.zeros(1, 2, 2, dtype=torch.int64)
+    each = F.cross_entropy(odds, labels, reduction="none").flatten()
+    assert bootstrapped_cross_entropy(odds, labels, 1.0) == each.mean()
+    assert bootstrapped_cross_entropy(odds, labels, 0.25) == each.max()
+    config = LossConfig(hard_share=0.2, hard_after=10)
+    assert [round(hard_share(config, seen), 3) for seen in (0, 5, 10, 99)] == [1.0, 0.6, 0.2, 0.2]
+
+
+def test_dice_and_key_term_know_right_from_wrong():
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    assert soft_dice(mask, mask) == 0
+    assert soft_dice(1 - mask, mask) > 0.9
+    assert first_read_loss(mask, mask) < 1e-3 < first_read_loss(1 - mask, mask)
+
+
+def test_learning_rate_warms_up_holds_and_cools_down():
+    config = OptimConfig(lr=1.0, warmup=10, cooldown_from=60, total_samples=100)
+    assert [learning_rate(config, seen) for seen in (0, 9, 30, 60, 80, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
+
+
+def test_what_is_not_finite_stops_the_run():
+    config = settings(bf16=False)
+    state = new_state(config, CPU)
+    with torch.no_grad():
+        state.network.decoder.prediction.bias.fill_(float("nan"))
+    images = torch.zeros(1, 2, 64, 64, 3, dtype=torch.uint8)
+    with pytest.raises(EnvironmentFault, match="sample 0"):
+        train_step(state, Batch(0, images, images[..., 0], 1), config)
+
+
+def test_exported_weights_load_and_say_where_they_come_from(pack, tmp_path):
+    config = settings(data_pack="/somewhere/private/pack.tar", run_dir="/somewhere/private/run")
+    state = new_state(config, CPU)
+    train_step(state, make_batch(pack, config.stages, 0, 0), config)
+    export_weights(state, config, {"clip": 0.5}, tmp_path / "tiny.safetensors")
+    loaded = load_network(tmp_path / "tiny.safetensors")
+    assert loaded.network.sizes == config.network.sizes()
+    assert loaded.metadata["samples"] == "2"
+    assert "non-commercial" in loaded.metadata["licence"]
+    assert "private" not in json.dumps(loaded.metadata)
+    for name, value in state.average.state_dict().items():
+        torch.testing.assert_close(loaded.network.state_dict()[name].to(value.dtype), value, rtol=1e-3, atol=1e-6)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+def test_records_drop_what_a_resumed_run_will_do_again(tmp_path):
+    records = Records(tmp_path, 0)
+    for seen in (2, 4):
+        records.step(seen, {"loss": 1.0})
+        records.flush()
+    assert records.validation(2, {"a": 0.25, "b": 0.75})
+    assert not records.validation(4, {"a": 0.5, "b": 0.25})
+    again = Records(tmp_path, 3)
+    assert [row["samples"] for row in read_rows(tmp_path, "loss")] == [2]
+    assert again.best == 0.5

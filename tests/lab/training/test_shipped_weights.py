@@ -1,0 +1,44 @@
+"""The file that comes with the project: it tracks the example clip, on CPU, in seconds."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from xmem_infer.config import DataConfig, Precision, RuntimeConfig, configs_dir
+from xmem_infer.lab.training.config import TrainConfig, learning_settings
+from xmem_infer.lab.training.validation import find_clips, score, tracked_by
+from xmem_infer.predictor import Segmenter
+from xmem_infer.weights.build import load_network
+
+ROOT = Path(__file__).resolve().parents[3]
+WEIGHTS = ROOT / "weights" / "xmem-tiny.safetensors"
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load_network(WEIGHTS)
+
+
+def test_the_file_is_small_and_says_where_it_comes_from(loaded):
+    assert WEIGHTS.stat().st_size <= 16 * 2**20
+    assert "non-commercial" in loaded.metadata["licence"]
+    assert int(loaded.metadata["samples"]) > 30_000
+    assert {"settings", "seed", "network", "scores"} <= loaded.metadata.keys()
+
+
+def test_it_is_what_the_settings_train(loaded):
+    """One command makes it again: scripts/train.py with configs/train.yaml as it is."""
+    keys = [field.name for field in dataclasses.fields(TrainConfig)]
+    given = OmegaConf.masked_copy(OmegaConf.load(configs_dir() / "train.yaml"), keys)
+    settings = learning_settings(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), given)))
+    assert json.loads(loaded.metadata["settings"]) == settings
+    assert int(loaded.metadata["samples"]) == settings["optim"]["total_samples"]
+
+
+def test_it_follows_the_example_clip(loaded):
+    (clip,) = find_clips(ROOT / "examples" / "clip")
+    segmenter = Segmenter(loaded.network, None, RuntimeConfig(precision=Precision.fp32), DataConfig(size=240))
+    assert score(clip, tracked_by(segmenter)).measures.jf > 0.75

@@ -1,0 +1,93 @@
+"""`scripts/train.py` as its users run it: refusals, stopping, going on, exit codes."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from lab.training.small_pack import write_pack
+
+ROOT = Path(__file__).resolve().parents[3]
+SMALL = (
+    "device=cpu", "threads=1", "workers=0", "network.key_blocks=[1,1,1]", "network.key_widths=[8,16,32]",
+    "network.value_blocks=[1,1,1]", "network.value_widths=[8,16,32]", "network.decoder=[32,16,16]",
+    "network.key_dim=16", "network.value_dim=32", "network.hidden_dim=8", "network.sensory_dim=16",
+    "stages=[{until:100,size:64,frames:3,batch:2,real:0.5}]", "run_dir=run",
+)  # fmt: skip
+
+
+def command(*overrides):
+    return [sys.executable, str(ROOT / "scripts" / "train.py"), *SMALL, *overrides]
+
+
+def run(folder, *overrides):
+    return subprocess.run(command(*overrides), cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def tar(tmp_path_factory):
+    return write_pack(tmp_path_factory.mktemp("pack") / "train.tar")
+
+
+def test_a_stopped_run_is_saved_and_goes_on(tmp_path, tar):
+    endless = command(f"data_pack={tar}", "optim.total_samples=1000000", "optim.cooldown_from=1000000")
+    decoded = tmp_path / "run" / "loss.jsonl"
+    with subprocess.Popen(endless, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(3000):
+            if decoded.exists() and decoded.read_text():
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 143, said
+    assert "Traceback" not in said
+    (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
+    seen = json.loads((saved / "counters.json").read_text())["seen"]
+    assert seen >= 40  # twenty steps make a line
+    total = f"optim.total_samples={seen + 4}"
+    done = run(tmp_path, f"data_pack={tar}", total, "optim.cooldown_from=20")
+    assert done.returncode == 0, done.stderr
+    assert f"resumed at {seen} samples" in done.stdout
+    assert f"{seen + 4} samples seen" in done.stdout
+
+
+def test_what_changed_since_the_run_began_is_said(tmp_path, tar):
+    short = (f"data_pack={tar}", "optim.total_samples=2", "optim.cooldown_from=2")
+    assert "changed" not in run(tmp_path, *short).stdout
+    done = run(tmp_path, *short[:1], "optim.total_samples=4", "optim.cooldown_from=2", "seed=1")
+    assert "settings that changed since the run began: seed, optim" in done.stdout
+    assert "4 samples seen" in done.stdout
+
+
+def test_a_second_process_on_a_run_is_refused(tmp_path, tar):
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        done = run(tmp_path, f"data_pack={tar}")
+    assert done.returncode == 3, done.stderr
+    assert "another process trains" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["optim.warm_up=1"], "Did you mean optim.warmup"),
+        ([], "data_pack"),
+        (["data_pack=nowhere.tar"], "nowhere.tar is no file"),
+        ([f"data_pack={ROOT / 'README.md'}"], "is no whole tar file"),
+        (["data_pack=TAR", "validation=nowhere"], "nowhere"),
+        (["data_pack=TAR", "export=file.safetensors"], "null without validation"),
+        (["data_pack=TAR", "stages=[]"], "at least one entry"),
+        (["data_pack=CUT"], "is no whole tar file"),
+    ],
+)
+def test_wrong_requests_are_refused(tmp_path, tar, overrides, words):
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(tar.read_bytes()[:100_000])
+    done = run(tmp_path, *(text.replace("TAR", str(tar)).replace("CUT", str(cut)) for text in overrides))
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

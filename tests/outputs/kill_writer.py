@@ -1,0 +1,170 @@
+"""Helper of test_writer_kills.py, run as a process: writes a video again and again and is killed doing so.
+
+Usage: kill_writer.py OUTPUT_DIR random N | steps. Prints what it found wrong, one line each, and how often
+it killed. Generation g of the video has label g on all frames, so files of two generations can be told apart.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from xmem_infer.config import OutputConfig
+from xmem_infer.outputs.writer import VideoWriter
+from xmem_infer.types import Frame, ObjectConfidence
+
+FRAMES, SIZE, VIDEO = 2, (24, 32), "clip one"
+ORDER = ("overlay", "preview", "confidence", "scores", "masks")  # of publication
+
+
+def report(line: str) -> None:
+    print(line, flush=True)  # before the next fork copies the buffer
+
+
+def write(output_dir: Path, generation: int) -> None:
+    labels = np.full(SIZE, generation, np.uint8)
+    scores = np.full((2, *SIZE), generation, np.uint8)
+    confidence = {generation: ObjectConfidence(generation, 1.0, False)}
+    with VideoWriter(output_dir, VIDEO, SIZE, None, OutputConfig(scores=True), 25) as writer:
+        for index in range(FRAMES):
+            image = np.full((*SIZE, 3), 60, np.uint8)
+            writer.put(Frame(index, str(index), image), labels, confidence, scores)
+
+
+def generations(output_dir: Path) -> dict[str, set[int]]:
+    """For each output under its final name: the generations found in it; raises where it is not whole."""
+    found: dict[str, set[int]] = {}
+    masks, scores = output_dir / "masks" / VIDEO, output_dir / "scores" / VIDEO
+    names = [str(index) for index in range(FRAMES)]
+    if masks.exists():
+        assert sorted(path.name for path in masks.iterdir()) == [f"{name}.png" for name in names], "masks missing"
+        found["masks"] = {int(label) for path in masks.iterdir() for label in np.unique(np.asarray(Image.open(path)))}
+    if scores.exists():
+        assert sorted(path.name for path in scores.iterdir()) == [f"{name}.npz" for name in names], "scores missing"
+        found["scores"] = {int(v) for path in scores.iterdir() for v in np.unique(np.load(path)["probabilities"])}
+    table = output_dir / "confidence" / f"{VIDEO}.csv"
+    if table.exists():
+        rows = table.read_text().splitlines()
+        assert len(rows) == FRAMES + 1, "confidence cut short"
+        found["confidence"] = {int(row.split(",")[1]) for row in rows[1:]}
+    overlay = output_dir / "overlay" / f"{VIDEO}.mp4"
+    if overlay.exists():
+        with av.open(str(overlay)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == FRAMES, "overlay cut short"
+        found["overlay"] = set()
+    preview = output_dir / "preview" / f"{VIDEO}.png"
+    if preview.exists():
+        Image.open(preview).load()
+        found["preview"] = set()
+    return found
+
+
+def check(output_dir: Path, generation: int, where: str) -> None:
+    """After a kill while `generation` replaced the one before."""
+    try:
+        found = generations(output_dir)
+    except Exception as error:
+        report(f"{where}: a partial result under a final name: {error!r}")
+        return
+    ages = [found[kind] for kind in ORDER if found.get(kind)]
+    if any(len(age) != 1 or not age <= {generation - 1, generation} for age in ages):
+        report(f"{where}: generations {ages} mixed within one output")
+    elif [min(age) for age in ages] != sorted((min(age) for age in ages), reverse=True):
+        report(f"{where}: published in another order than {ORDER}: {ages}")
+    for kind in ORDER:
+        aside = list((output_dir / kind).glob(f".{VIDEO}*.old"))
+        if kind not in found and not aside:
+            report(f"{where}: the finished {kind} of before is gone")
+
+
+def mended(output_dir: Path, generation: int, where: str) -> None:
+    """A run after the kill brings everything to `generation` and leaves nothing else."""
+    write(output_dir, generation)
+    found = generations(output_dir)
+    if set(found) != set(ORDER) or any(age - {generation} for age in found.values()):
+        report(f"{where}: the next run left {found}")
+    if hidden := [path for path in output_dir.rglob("*") if path.name.startswith(".")]:
+        report(f"{where}: the next run left {hidden}")
+
+
+def killed(output_dir: Path, generation: int, delay_s: float | None = None, step: int | None = None) -> bool:
+    """Write in a child killed from outside after `delay_s`, or from inside before its `step`-th rename or
+    removal. False if it was done before that."""
+    child = os.fork()
+    if child == 0:
+        if step is not None:
+            trap(step)
+        write(output_dir, generation)
+        os._exit(0)
+    if delay_s is not None:
+        time.sleep(delay_s)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        report(f"generation {generation}: the child failed by itself")
+    return os.WIFSIGNALED(status)
+
+
+def trap(step: int) -> None:
+    """From now on, SIGKILL this process instead of its `step`-th rename or removal."""
+    left, within = [step], [False]
+
+    def guarded(real):
+        def call(*args, **options):
+            if within[0]:  # Path.unlink on its way to os.unlink is one step
+                return real(*args, **options)
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            within[0] = True
+            try:
+                return real(*args, **options)
+            finally:
+                within[0] = False
+
+        return call
+
+    for owner, name in product((os, Path), ("rename", "replace", "unlink", "rmdir")):
+        setattr(owner, name, guarded(getattr(owner, name)))
+
+
+def main() -> None:
+    output_dir, mode = Path(sys.argv[1]), sys.argv[2]
+    turns = int(sys.argv[3]) if mode == "random" else 200
+    chance = random.Random(5)
+    mended_in_child(output_dir, 1, "first run")
+    kills = 0
+    for turn in range(turns):
+        generation, where = 2 + turn, f"{mode} kill {turn}"
+        if mode == "steps":
+            hit = killed(output_dir, generation, step=turn)
+        else:
+            hit = killed(output_dir, generation, delay_s=chance.uniform(0, 0.12))
+        check(output_dir, generation, where)
+        mended_in_child(output_dir, generation, where)
+        kills += hit
+        if mode == "steps" and not hit:
+            break  # the run has no more steps than that: all were tried
+    report(f"kills={kills}")
+
+
+def mended_in_child(output_dir: Path, generation: int, where: str) -> None:
+    """`mended` in a fork of its own, so that this process never starts a thread and stays safe to fork."""
+    child = os.fork()
+    if child == 0:
+        mended(output_dir, generation, where)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        report(f"{where}: the next run failed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Which videos there are, with which masks, and what of them is saved."""

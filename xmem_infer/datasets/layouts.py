@@ -1,0 +1,146 @@
+"""The layouts of the benchmarks: which videos there are, with which masks, and which frames are saved."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..config import DataConfig, DatasetConfig, GivenMasks, Layout, MaskPolicy, SavedFrames
+from ..errors import UsageError
+from ..io.listing import list_images, name_some, numbering_warnings
+from .discovery import FRAMES, VideoItem
+from .mask_files import ANNOTATIONS
+from .tree import Tree, frames_and_masks, listed_videos, open_tree, require_videos, video_folders
+
+DAVIS_SIZE = 480  # px: what DAVIS is scored at, and the name of its folders at that size
+DAVIS_LARGE = ("Full-Resolution", "1080p")  # of the releases of 2017 and 2016
+
+
+@dataclass(frozen=True)
+class FoundSet:
+    """The videos of a data set in the order of its list; warnings: about the set as a whole."""
+
+    items: list[VideoItem]
+    warnings: list[str] = field(default_factory=list)
+
+
+def find_dataset(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
+    """The videos of the data set below `data_root`; sizes: the working sizes (short side, px) of this run.
+
+    Raises UsageError that tells which file or folder, of which data set, is missing and where it is expected.
+    """
+    find = {Layout.davis: _davis, Layout.ytvos: _ytvos, Layout.folders: _folders}[rules.layout]
+    return find(rules, data_root, data, sizes)
+
+
+def _davis(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
+    tree = open_tree(rules, data_root, FRAMES)
+    names = listed_videos(tree)
+    frames, masks = frames_and_masks(tree, f"{DAVIS_SIZE}p")
+    require_videos(tree, names, frames, masks)
+    large = None if set(sizes) == {DAVIS_SIZE} else _davis_large(tree, names)
+    items = [
+        _item(rules, data, frames / name, masks / name, large=large and (large[0] / name, large[1] / name))
+        for name in names
+    ]
+    return FoundSet(items, tree.warnings)
+
+
+def _davis_large(tree: Tree, names: list[str]) -> tuple[Path, Path] | None:
+    """Frames and masks at full resolution; where there are none 480p has to do, with a warning."""
+    for level in DAVIS_LARGE:
+        if (tree.root / FRAMES / level).is_dir():
+            frames, masks = frames_and_masks(tree, level)
+            require_videos(tree, names, frames, masks)
+            return frames, masks
+    tree.warnings.append(
+        f"{tree.rules.title}: sizes other than {DAVIS_SIZE} are published from full resolution, which is not at "
+        f"{tree.root / FRAMES / DAVIS_LARGE[0]}; frames of {DAVIS_SIZE}p are resized instead"
+    )
+    return None
+
+
+def _ytvos(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
+    tree = open_tree(rules, data_root, f"{rules.split}/{ANNOTATIONS}")
+    masks = tree.folder(rules.split, ANNOTATIONS)
+    whole = tree.root / "all_frames" / f"{rules.split}_all_frames" / FRAMES
+    frames = whole if whole.is_dir() else tree.root / rules.split / FRAMES
+    if not frames.is_dir():
+        raise tree.missing(f"the folder of frames {FRAMES}", whole)
+    names = video_folders(frames)
+    require_videos(tree, names, frames, masks)
+    saved = _listed_frames(tree, tree.root / rules.split / "meta.json", names)
+    sampled = [name for name in names if numbering_warnings([file.stem for file in list_images(frames / name)])]
+    if frames != whole or 2 * len(sampled) > len(names):
+        tree.warnings.append(
+            f"{rules.title}: the frames in {frames} look sampled (in {len(sampled)} of {len(names)} videos the "
+            f"numbers leave frames out). Results are up to 10 points better with all frames, expected at {whole}"
+        )
+    return FoundSet([_item(rules, data, frames / name, masks / name, saved[name]) for name in names], tree.warnings)
+
+
+def _listed_frames(tree: Tree, meta: Path, names: list[str]) -> dict[str, frozenset[str]]:
+    """By video, the frames in which meta.json lists any object."""
+    if not meta.is_file():
+        raise tree.missing("the list of frames to save", meta)
+    try:
+        videos = json.loads(meta.read_text(encoding="utf-8"))["videos"]
+        listed = {
+            name: frozenset(frame for entry in videos[name]["objects"].values() for frame in entry["frames"])
+            for name in names
+            if name in videos
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{tree.rules.title}: {meta} is not what it should be ({type(error).__name__}: {error}): "
+            'expected {"videos": {<video>: {"objects": {<object>: {"frames": [...]}}}}}'
+        ) from error
+    lacking = [name for name in names if not listed.get(name)]
+    if lacking:
+        raise UsageError(
+            f"{tree.rules.title}: {meta} lists no frames for {len(lacking)} of {len(names)} videos "
+            f"({name_some(lacking)}); is it the file of this split?"
+        )
+    return listed
+
+
+def _folders(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
+    tree = open_tree(rules, data_root, FRAMES)
+    frames, masks = frames_and_masks(tree)
+    names = video_folders(frames)
+    require_videos(tree, names, frames, masks)
+    annotated = rules.saved is SavedFrames.annotated
+    return FoundSet(
+        [
+            _item(
+                rules, data, frames / name, masks / name,
+                frozenset(file.stem for file in list_images(masks / name)) if annotated else None,
+            )
+            for name in names
+        ],
+        tree.warnings,
+    )  # fmt: skip
+
+
+def _item(
+    rules: DatasetConfig,
+    data: DataConfig,
+    frames: Path,
+    masks: Path,
+    saved: frozenset[str] | None = None,
+    large: tuple[Path, Path] | None = None,
+) -> VideoItem:
+    given = rules.given
+    if data.masks is not MaskPolicy.auto:
+        given = GivenMasks.first if data.masks is MaskPolicy.first else GivenMasks.all
+    return VideoItem(
+        frames.name,
+        frames,
+        masks,
+        all_masks=given is not GivenMasks.first,
+        new_objects_only=given is GivenMasks.new_objects,
+        may_start_late=True,
+        one_object=rules.rules == "davis16",
+        saved=saved,
+        large=large,
+        truth=masks if rules.scored and given is GivenMasks.first else None,
+    )

@@ -1,0 +1,103 @@
+"""Finding the parts of a data set on disk, and words for what is missing: which file, of which set, where."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import DatasetConfig
+from ..errors import UsageError
+from ..io.listing import describe_contents, list_folders, list_images, name_some
+from .discovery import FRAMES
+from .mask_files import ANNOTATIONS
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A data set as it lies on disk: its rules, the folder it begins in, what to tell the user about it."""
+
+    rules: DatasetConfig
+    root: Path
+    warnings: list[str]
+
+    def folder(self, *parts: str) -> Path:
+        """A folder below the root; UsageError where it is missing."""
+        folder = self.root.joinpath(*parts)
+        if not folder.is_dir():
+            parent = next(parent for parent in folder.parents if parent.is_dir())
+            raise UsageError(
+                f"{self.rules.title}: the folder {folder.name} is missing, expected at {folder}; "
+                f"{parent} holds {describe_contents(parent)}"
+            )
+        return folder
+
+    def missing(self, what: str, expected: Path) -> UsageError:
+        """The error for a file or folder of this data set that is not there."""
+        return UsageError(f"{self.rules.title}: {what} is missing, expected at {expected}")
+
+
+def open_tree(rules: DatasetConfig, data_root: str | None, mark: str) -> Tree:
+    """The tree below `data_root`, at the first of its levels that holds the folder `mark`. Raises UsageError."""
+    if not data_root:
+        raise UsageError(
+            f"data_root is not set: dataset={rules.name} needs data_root=PATH, the folder that holds "
+            f"{' or '.join(_below(level, mark) for level in rules.levels)}"
+        )
+    root = Path(data_root).expanduser()
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        from_where = "" if root.is_absolute() else f" (seen from {Path.cwd()})"
+        raise UsageError(f"data_root={data_root} {what}{from_where}; give the folder of {rules.title}")
+    candidates = [root / level for level in rules.levels]
+    for candidate in candidates:
+        if (candidate / mark).is_dir():
+            return Tree(rules, candidate, [])
+    raise UsageError(
+        f"{rules.title}: the folder {mark} is missing, expected at "
+        f"{' or '.join(str(candidate / mark) for candidate in candidates)}; {root} holds {describe_contents(root)}"
+    )
+
+
+def listed_videos(tree: Tree) -> list[str]:
+    """Names of videos from the first of the set's list files that is there.
+
+    A line is a name, or, in DAVIS-2016's own lists, the paths of a frame and of its mask.
+    """
+    files = [tree.root / name for name in tree.rules.video_lists]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise tree.missing("the list of videos", Path(" or ".join(map(str, files))))
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{tree.rules.title}: the list of videos {file} cannot be read: {error}") from error
+    entries = [line.split()[0] for line in lines if line.strip()]
+    names = dict.fromkeys(Path(entry).parent.name if "/" in entry else entry for entry in entries)
+    if not names:
+        raise UsageError(f"{tree.rules.title}: the list of videos {file} is empty")
+    return list(names)
+
+
+def require_videos(tree: Tree, names: list[str], frames: Path, masks: Path) -> None:
+    """Raise UsageError unless every video has its folder of frames and of masks, neither of them empty."""
+    if not names:
+        raise UsageError(f"{tree.rules.title}: {frames} holds no folder per video")
+    for root, what in ((frames, "frames"), (masks, "masks")):
+        lacking = [name for name in names if not (root / name).is_dir() or not list_images(root / name)]
+        if lacking:
+            raise UsageError(
+                f"{tree.rules.title}: {what} of {len(lacking)} of {len(names)} videos are missing "
+                f"({name_some(lacking)}), expected in {root / lacking[0]}"
+            )
+
+
+def video_folders(root: Path) -> list[str]:
+    """Names of the folders in `root`, in natural order."""
+    return [folder.name for folder in list_folders(root)]
+
+
+def frames_and_masks(tree: Tree, *level: str) -> tuple[Path, Path]:
+    """JPEGImages and Annotations of a tree, at a level below them (480p)."""
+    return tree.folder(FRAMES, *level), tree.folder(ANNOTATIONS, *level)
+
+
+def _below(level: str, mark: str) -> str:
+    return mark if level == "." else f"{level}/{mark}"

@@ -1,0 +1,1 @@
+"""A batch of videos: run, records, test-time augmentation, executors, server zips."""

@@ -1,0 +1,81 @@
+"""What is finished in an output folder, so that a re-run skips exactly that, and who works in it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..io.atomic import Staged, disk_fault, held, write_json
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished video: hash of its input files, of the weights, and the settings its masks depend on."""
+
+    inputs: str
+    weights: str
+    settings: dict[str, Any]
+    frames: int = 0
+
+
+class Records:
+    """The records below `output_dir/records`."""
+
+    def __init__(self, output_dir: Path):
+        self.folder = output_dir / "records"
+
+    def read(self, video: str) -> Record | None:
+        """The record of a video; None where there is none or it cannot be read, so that it is done again."""
+        try:
+            return Record(**json.loads((self.folder / f"{video}.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, video: str, record: Record) -> None:
+        """Call a video finished; its outputs must have their final names by now."""
+        write_json(self.folder / f"{video}.json", asdict(record))
+
+    def drop(self, video: str) -> None:
+        """Call a video unfinished, before its outputs are replaced."""
+        (self.folder / f"{video}.json").unlink(missing_ok=True)
+
+    def tidy(self, video: str) -> None:
+        """Remove what a process left that was killed while it wrote a record."""
+        Staged(self.folder / f"{video}.json").discard()
+
+    def check_settings(self, video: str, wanted: Record) -> None:
+        """Refuse to mix results of other settings or weights into this folder."""
+        found = self.read(video)
+        if found is None:
+            return
+        differing = [
+            f"{key}: {found.settings.get(key)} there, {value} now"
+            for key, value in wanted.settings.items()
+            if found.settings.get(key) != value
+        ]
+        if found.weights != wanted.weights:
+            differing.append(f"weights: {found.weights[:12]} there, {wanted.weights[:12]} now (sha256)")
+        if differing:
+            raise UsageError(
+                f"{self.folder.parent} holds results of another run ({'; '.join(differing)}). "
+                "Give another output_dir, or overwrite=true to replace them"
+            )
+
+
+@contextmanager
+def claim(output_dir: Path) -> Iterator[None]:
+    """Make the output folder and hold it: a second run on it is refused, and so are masks of another origin."""
+    records, masks = output_dir / "records", output_dir / "masks"
+    try:
+        foreign = not records.is_dir() and masks.is_dir() and any(masks.iterdir())
+    except OSError as error:
+        raise disk_fault(error, output_dir) from error
+    if foreign:
+        raise UsageError(
+            f"{masks} holds files that no run of this program recorded; they would be replaced. Give another output_dir"
+        )
+    with held(records, f"another run is writing to {output_dir}", "output_dir"):
+        yield

@@ -1,0 +1,144 @@
+"""Masks from the saved scores of several runs: the mean of their probabilities decides."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..config import require
+from ..errors import UsageError, VideoError
+from ..interrupts import check
+from ..io.atomic import disk_fault
+from ..io.listing import list_folders, name_some, natural_key
+from ..io.masks import read_mask
+from ..outputs.sinks import Item, MaskFolder
+from ..types import Frame
+from .records import claim
+
+Say = Callable[[str], object]
+MAX_PIXELS = 100_000_000  # px of a mask whose palette is read
+NO_PICTURE = np.empty((0, 0, 3), np.uint8)  # masks are written without their frames
+
+
+@dataclass
+class MergeConfig:
+    runs: list[str] = field(default_factory=list)  # output folders of eval.py with output.scores=true
+    output_dir: str = "output/merged"
+
+    def __post_init__(self) -> None:
+        require(len(set(self.runs)) == len(self.runs), "runs", self.runs, "different folders")
+
+
+@dataclass(frozen=True)
+class SavedScores:
+    """One frame of one run: labels in order of the channels behind the background; (O + 1, H, W) uint8."""
+
+    labels: list[int]
+    values: np.ndarray
+
+
+def merge_runs(config: MergeConfig, say: Say) -> int:
+    """Write output_dir/masks/<video> from the scores of all runs; returns 0, or 1 where videos failed.
+
+    Raises UsageError where the runs do not fit together, EnvironmentFault where the disk refuses.
+    """
+    folders = [_scores_folder(run) for run in config.runs]
+    output_dir = Path(config.output_dir).expanduser()
+    if len(folders) < 2:
+        raise UsageError(f"runs={config.runs} is not enough: give two output folders of eval.py or more, runs=[a,b]")
+    if any((output_dir / "records").glob("*.json")) or output_dir.resolve() in [f.parent.resolve() for f in folders]:
+        raise UsageError(f"output_dir={output_dir} holds results of a run of eval.py; give another one")
+    videos = _common_videos(folders)
+    failures: dict[str, VideoError] = {}
+    with claim(output_dir):
+        for video in tqdm(videos, desc="merging", unit="video", disable=None):
+            try:
+                _merge_video(folders, video, output_dir)
+            except VideoError as error:
+                failures[video] = error
+    for video, failure in failures.items():
+        say(f"failed: {video}: {failure}")
+    say(f"{len(videos) - len(failures)} of {len(videos)} videos merged from {len(folders)} runs, in {output_dir}/masks")
+    return 1 if failures else 0
+
+
+def merge_frame(scores: list[SavedScores]) -> np.ndarray:
+    """(H, W) uint8: the label of the highest sum of scores; a run that does not know a label gives it none."""
+    labels = list(dict.fromkeys(label for one in scores for label in one.labels))
+    total = np.zeros((len(labels) + 1, *scores[0].values.shape[1:]), np.uint32)
+    for one in scores:
+        total[[0, *(1 + labels.index(label) for label in one.labels)]] += one.values
+    return np.array([0, *labels], np.uint8)[total.argmax(0)]
+
+
+def read_scores(path: Path) -> SavedScores:
+    """Scores as `eval.py` saved them. Raises VideoError."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            labels, values = content["labels"].tolist(), content["probabilities"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise VideoError(f"{path} cannot be read ({error}): damaged, or not saved by eval.py") from error
+    if values.ndim != 3 or values.dtype != np.uint8 or len(values) != len(labels) + 1:
+        raise VideoError(
+            f"{path} holds {values.dtype} of shape {values.shape} for {len(labels)} labels: not saved here"
+        )
+    return SavedScores(labels, values)
+
+
+def _merge_video(folders: list[Path], video: str, output_dir: Path) -> None:
+    """Write the masks of one video, whole or not at all."""
+    sink = MaskFolder(output_dir / "masks" / video, _palette(folders, video))
+    try:
+        sink.staged.prepare()
+        for index, (name, scores) in enumerate(_frames(folders, video)):
+            check()  # whether to stop
+            sink.write(Item(Frame(index, name, NO_PICTURE), merge_frame(scores), {}, None))
+        sink.finish()
+        sink.staged.publish()
+    except OSError as error:
+        raise disk_fault(error, sink.staged.final) from error
+    finally:
+        sink.discard()
+
+
+def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedScores]]]:
+    """Every frame's name and its scores in each run, one frame in memory at a time."""
+    names = [{path.stem for path in (folder / video).glob("*.npz")} for folder in folders]
+    differing = sorted(names[0].union(*names) - names[0].intersection(*names))
+    if differing or not names[0]:
+        what = f"not all have {name_some(differing)}" if differing else "there are none"
+        raise VideoError(f"frames with scores differ between the runs: {what}")
+    for name in sorted(names[0], key=natural_key):
+        scores = [read_scores(folder / video / f"{name}.npz") for folder in folders]
+        sizes = {one.values.shape[1:] for one in scores}
+        if len(sizes) > 1:
+            raise VideoError(f"frame {name}: scores differ in size (height, width): {sorted(sizes)}")
+        yield name, scores
+
+
+def _scores_folder(run: str) -> Path:
+    folder = Path(run).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"runs: {run} {'is not a folder' if folder.exists() else 'does not exist'}")
+    if not (folder / "scores").is_dir():
+        raise UsageError(f"{folder} has no scores/: run eval.py with output.scores=true to save them")
+    return folder / "scores"
+
+
+def _common_videos(folders: list[Path]) -> list[str]:
+    names = [{path.name for path in list_folders(folder)} for folder in folders]
+    differing = sorted(names[0].union(*names) - names[0].intersection(*names))
+    if differing:
+        raise UsageError(f"the runs differ in their videos: not all have scores of {name_some(differing)}")
+    if not names[0]:
+        raise UsageError(f"{folders[0]} holds no scores")
+    return sorted(names[0], key=natural_key)
+
+
+def _palette(folders: list[Path], video: str) -> bytes | None:
+    """The palette of the first run's masks, None where it saved none."""
+    mask = next(iter(sorted((folders[0].parent / "masks" / video).glob("*.png"))), None)
+    return None if mask is None else read_mask(mask, MAX_PIXELS).palette

@@ -1,0 +1,125 @@
+"""The zip that a benchmark's server takes: checked first, written whole or not at all."""
+
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..config import DatasetConfig
+from ..errors import VideoError
+from ..io.atomic import disk_fault, remove, write_whole
+from ..io.listing import name_some, natural_key
+from ..scoring.pairing import mask_files, read_labels
+from ..scoring.parallel import in_parallel
+from ..scoring.published import all_published, is_whole
+from .jobs import Plan, Say, VideoJob
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that equal masks make equal files
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the server will look for in one video: the masks' names, their size (H, W) px, possible labels."""
+
+    video: str
+    frames: frozenset[str]
+    size: tuple[int, int]
+    labels: frozenset[int]
+
+
+def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, say: Say, workers: int = 1) -> int:
+    """Check the masks of a run and zip them into output_dir/<data set>.zip; returns 0, or 1 where they do not fit.
+
+    workers: processes that check. A file of an older run is removed first, lest it be uploaded by mistake.
+    Raises EnvironmentFault.
+    """
+    path = plan.output_dir / f"{dataset.name}.zip"
+    try:
+        remove(path)
+    except OSError as error:
+        raise disk_fault(error, path) from error
+    if plan.failures:
+        say(f"no file for the server: {len(plan.failures)} videos failed ({name_some(list(plan.failures))})")
+        return 1
+    videos = len(plan.jobs)
+    if not is_whole(dataset, videos):
+        wanted = " or ".join(map(str, dataset.videos))
+        say(f"no file for the server: {videos} videos here, {dataset.title} has {wanted}, and it takes all")
+        return 0
+    problems = check_masks(plan.output_dir / "masks", [expected(job) for job in plan.jobs], workers)
+    for problem in problems:
+        say(f"not fit for the server: {problem}")
+    if problems:
+        return 1
+    entries = zip_entries(plan.output_dir / "masks", [job.name for job in plan.jobs], dataset.zip_root or "")
+    write_whole(path, partial(write_zip, entries=entries))
+    say(f"checked and packed: {len(entries)} masks of {videos} videos in {path}")
+    say(f"upload it to {dataset.server}")
+    if dataset.published:
+        say(f"published for {dataset.title}: {all_published(dataset)}; the weights here are {weights.stem}")
+    return 0
+
+
+def expected(job: VideoJob) -> Expected:
+    """What a video's masks have to be."""
+    frames = job.item.saved if job.item.saved is not None else frozenset(job.source.stems or [])
+    return Expected(job.name, frames, job.source.size, job.footage.labels)
+
+
+def check_masks(masks: Path, videos: list[Expected], workers: int) -> list[str]:
+    """What is wrong with the masks below a folder, a line per video; every file is read."""
+    frames = sum(len(video.frames) for video in videos)
+    found: dict[str, str] = {}
+    with tqdm(total=frames, desc="checking", unit="mask", disable=None) as bar:
+        for video, problem in in_parallel(partial(check_video, masks), videos, workers):
+            bar.update(len(video.frames))
+            if problem is not None:
+                found[video.video] = problem
+    return [found[name] for name in sorted(found, key=natural_key)]
+
+
+def check_video(masks: Path, video: Expected) -> str | None:
+    """What is wrong with the masks of one video: completeness, size, labels; None for nothing."""
+    folder = masks / video.video
+    if not folder.is_dir():
+        return f"{video.video}: there is no folder {folder}"
+    try:
+        files = mask_files(folder)
+        missing, extra = sorted(video.frames - files.keys()), sorted(files.keys() - video.frames)
+        if missing:
+            return (
+                f"{video.video}: {len(missing)} of {len(video.frames)} masks missing in {folder}: {name_some(missing)}"
+            )
+        if extra:
+            return f"{video.video}: {len(extra)} masks too many in {folder}: {name_some(extra)}"
+        for path in files.values():
+            labels = read_labels(path)
+            if labels.shape != video.size:
+                width, height = labels.shape[::-1]
+                return f"{path} is {width}x{height}, the video is {video.size[1]}x{video.size[0]}"
+            foreign = set(np.unique(labels).tolist()) - video.labels - {0}
+            if foreign:
+                return f"{path} shows labels {sorted(foreign)}, the masks given have {sorted(video.labels)}"
+    except VideoError as error:
+        return f"{video.video}: {error}"
+    return None
+
+
+def zip_entries(masks: Path, videos: list[str], root: str) -> dict[str, Path]:
+    """Files by their name in the zip, below the folder `root` there ("" = top), in natural order."""
+    prefix = f"{root}/" if root else ""
+    return {
+        f"{prefix}{video}/{frame}.png": mask
+        for video in sorted(videos, key=natural_key)
+        for frame, mask in sorted(mask_files(masks / video).items())
+    }
+
+
+def write_zip(path: Path, entries: dict[str, Path]) -> None:
+    """Write a zip with these entries; PNG is compressed already, so they are stored."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, file in entries.items():
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), file.read_bytes())

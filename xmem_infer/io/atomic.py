@@ -1,0 +1,133 @@
+"""Outputs appear whole or not at all: they grow under a hidden name and are renamed, by one process at a time."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import EnvironmentFault
+
+ADVICE = {
+    errno.ENOSPC: "free some space there, or choose another output_dir",
+    errno.EDQUOT: "your quota there is used up: free some space, or choose another output_dir",
+    errno.EFBIG: "the file system or a limit of this shell (ulimit -f) allows no file of this size",
+    errno.EROFS: "choose an output_dir on a disk that can be written to",
+    errno.EACCES: "choose an output_dir you may write to, or change its permissions",
+    errno.EPERM: "choose an output_dir you may write to, or change its permissions",
+    errno.ENAMETOOLONG: "rename the video or its frames to something shorter",
+}
+
+
+def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
+    """The error to raise when writing the output `path` failed: which path, why, and what to do."""
+    advice = ADVICE.get(error.errno or 0, "check the disk")
+    reason = error.strerror or str(error)
+    return EnvironmentFault(
+        f"cannot write {path}: {reason}; {advice}. Finished videos are intact; run the same command again to go on"
+    )
+
+
+@contextmanager
+def held(folder: Path, what: str, setting: str) -> Iterator[None]:
+    """Make a folder and hold it for this process alone; the lock, a file in it, dies with the process.
+
+    Raises EnvironmentFault where `what`, another process's work, has it: give another `setting`.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise EnvironmentFault(f"{what}: wait for it, or give another {setting}") from None
+    except OSError as error:
+        raise disk_fault(error, folder) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Staged:
+    """A file or folder `final` that is built as `partial`, a hidden neighbour, until `publish` renames it.
+
+    A folder cannot be renamed onto another, so a replaced folder waits as `old` for the moment of the two
+    renames. Whenever the process is killed, `final` is absent, the old result or the new one, never a
+    mixture, and the next `prepare` brings an old result back that was left aside.
+    """
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.partial = final.with_name(f".{final.name}.partial")
+        self.old = final.with_name(f".{final.name}.old")
+
+    def prepare(self) -> None:
+        """Make the parent folder and clear what a killed run left. Raises OSError."""
+        self.final.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(self.old):
+            if os.path.lexists(self.final):
+                remove(self.old)
+            else:
+                self.old.rename(self.final)
+        remove(self.partial)
+
+    def publish(self) -> None:
+        """Give the finished partial its final name, in place of an older result. Raises OSError."""
+        if self.partial.is_dir() or self.final.is_dir():
+            if os.path.lexists(self.final):
+                self.final.rename(self.old)
+            self.partial.rename(self.final)
+            remove(self.old)
+        else:
+            self.partial.replace(self.final)
+
+    def discard(self) -> None:
+        """Drop the partial, quietly: this runs while another error is on its way out."""
+        if self.partial.is_dir():
+            shutil.rmtree(self.partial, ignore_errors=True)
+        else:
+            try:
+                self.partial.unlink(missing_ok=True)
+            except OSError:
+                return
+
+
+def remove(path: Path) -> None:
+    """Delete a file, link or folder; nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` make a file that appears under its name whole or not at all. Raises EnvironmentFault."""
+    staged = Staged(path)
+    try:
+        staged.prepare()
+        write(staged.partial)
+        staged.publish()
+    except OSError as error:
+        raise disk_fault(error, path) from error
+    finally:
+        staged.discard()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole or not at all. Raises EnvironmentFault."""
+    text = json.dumps(content, indent=2, default=_plain, ensure_ascii=False)
+    write_whole(path, lambda to: to.write_text(text + "\n", encoding="utf-8"))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} does not belong into JSON")

@@ -1,0 +1,191 @@
+"""Frames of a video file, decoded by PyAV in one pass, each coded frame once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from ..config import DataConfig, OnCorrupt
+from ..errors import UsageError, VideoError
+from ..types import Frame
+from .corrupt import CorruptPolicy
+from .images import size_words, too_large_words
+from .listing import numbered_name
+from .rotation import upright
+from .video_faults import Extent, Ledger, Pauses
+
+TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg plays text files as pictures of text
+
+
+class VideoFile:
+    """A video file as a stream of frames; its first frame is decoded at construction.
+
+    Rotation from the display matrix is applied. Variable frame rate: one frame per coded frame, `time_s` from
+    its presentation time. A frame that is damaged or lost stops the video, or is stood in for and reported
+    (data.on_corrupt); so does an end that is missing. What a decoder conceals without telling (damage that
+    spreads into later frames up to the next key frame) cannot be seen here.
+    Raises UsageError (no such file), VideoError (not a video, over data.max_pixels, size changes, corrupt).
+    """
+
+    def __init__(self, path: str | Path, data: DataConfig):
+        self._path = Path(path)
+        if not self._path.is_file():
+            raise UsageError(f"{path} {'is not a file' if self._path.exists() else 'does not exist'}")
+        self._data = data
+        self.name = self._path.stem
+        self.stems: list[str] | None = None
+        self.warnings: list[str] = []
+        self.incomplete = False
+        with self._open() as container:
+            stream = self._stream(container)
+            self.count: int | None = stream.frames or None
+            rate = stream.average_rate or stream.guessed_rate
+            self.fps: float | None = float(rate) if rate else None
+            self.size = self._first_size(container, stream)
+
+    def _open(self) -> InputContainer:
+        if self._path.stat().st_size == 0:
+            raise VideoError(f"{self._path} is empty (0 bytes)")
+        # "file:" and the whitelist: a name is a name, and a playlist inside reaches nothing but files.
+        # max_pixels holds for the frames that FFmpeg decodes already while opening; twice ours, because
+        # it counts the padding of coded frames.
+        options = {"protocol_whitelist": "file", "max_pixels": str(2 * self._data.max_pixels)}
+        try:
+            return av.open(f"file:{self._path}", options=options)
+        except av.FFmpegError as error:
+            if isinstance(error, OSError):  # no permission, a disk that fails
+                raise VideoError(f"{self._path} cannot be opened: {error.strerror}") from error
+            raise VideoError(
+                f"{self._path} is not a video, or one that was cut off before its index was written "
+                f"(a recording that was interrupted, a download that is not finished): {error.strerror}"
+            ) from error
+
+    def _stream(self, container: InputContainer) -> VideoStream:
+        """The first video stream that is more than cover art, set up for decoding."""
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            kinds = ", ".join(sorted(s.type for s in container.streams)) or "none at all"
+            raise VideoError(f"{self._path} has no video stream (its streams: {kinds})")
+        stream = streams[0]
+        context = stream.codec_context
+        if context is None:
+            raise VideoError(f"{self._path}: this build of FFmpeg has no decoder for its video stream")
+        if context.name in TEXT_CODECS:
+            raise VideoError(f"{self._path} is a text file, not a video")
+        size = (context.height, context.width)
+        if 0 in size:
+            raise VideoError(
+                f"{self._path} does not tell its frame size, or it is over data.max_pixels="
+                f"{self._data.max_pixels:,}; if the file is sound, raise data.max_pixels"
+            )
+        if size[0] * size[1] > self._data.max_pixels:
+            raise VideoError(f"{self._path} {too_large_words(size, self._data.max_pixels)}")
+        context.options = {"max_pixels": str(2 * self._data.max_pixels)}
+        stream.thread_type = "AUTO"
+        return stream
+
+    def _first_size(self, container: InputContainer, stream: VideoStream) -> tuple[int, int]:
+        policy = CorruptPolicy(self.name, OnCorrupt.fail, [])
+        for frame in self._frames(container, stream, policy):
+            return frame.image.shape[0], frame.image.shape[1]
+        raise VideoError(f"{self._path} has a video stream, but not one frame of it can be decoded; it may be cut off")
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.warnings.clear()
+        policy = CorruptPolicy(self.name, self._data.on_corrupt, self.warnings)
+        pauses = Pauses()
+        with self._open() as container:
+            for frame in self._frames(container, self._stream(container), policy):
+                if frame.image.shape[:2] != self.size:
+                    raise VideoError(
+                        f"{self.name}: from frame {frame.name} on the picture is "
+                        f"{size_words(frame.image.shape)}, before it was {size_words(self.size)}; "
+                        "a video needs one size"
+                    )
+                pauses.seen(frame.time_s)
+                yield frame
+        remark = pauses.remark()
+        if remark:
+            self.warnings.append(remark)
+
+    def _frames(self, container: InputContainer, stream: VideoStream, policy: CorruptPolicy) -> Iterator[Frame]:
+        ledger = Ledger(stream.codec_context, container.format.name)
+        extent = Extent(container, stream)
+        index = 0
+
+        def seconds(pts: int | None) -> float | None:
+            return None if pts is None or stream.time_base is None else float(pts * stream.time_base)
+
+        def lost(reason: str, pts: int | None) -> Frame:
+            nonlocal index
+            time_s, name = seconds(pts), numbered_name(index, self.count)
+            at = "" if time_s is None else f" ({time_s:.3f} s)"
+            frame = policy.corrupt(f"frame {name}{at}", index, name, reason, time_s)
+            index += 1
+            return frame
+
+        for decoded in _decode(container, stream, ledger, extent):
+            if isinstance(decoded, av.FFmpegError):
+                if not ledger.active:  # otherwise the ledger tells which frame it was
+                    yield lost(f"cannot be decoded ({decoded.strerror})", None)
+                continue
+            before, damaged = ledger.received(decoded.pts)
+            for pts in before:
+                yield lost("cannot be decoded", pts)
+            if damaged or decoded.is_corrupt:
+                yield lost("is damaged", decoded.pts)
+                continue
+            name = numbered_name(index, self.count)
+            yield policy.sound(Frame(index, name, upright(decoded), seconds(decoded.pts)))
+            index += 1
+        if ledger.skipped:
+            self.warnings.append(
+                f"{ledger.skipped} coded frames before the first key frame cannot be shown: the file was cut there; "
+                "the video begins at its key frame"
+            )
+        rest = ledger.rest()
+        missing = extent.missing(index)
+        if missing is None:
+            for pts in rest:
+                yield lost("cannot be decoded", pts)
+        elif index:
+            self._report_end(missing)
+
+    def _report_end(self, missing: str) -> None:
+        words = f"the file ends early: {missing}"
+        if self._data.on_corrupt is OnCorrupt.fail:
+            raise VideoError(f"{self.name}: {words}. To take what is there, set data.on_corrupt=warn")
+        self.warnings.append(words)
+        self.incomplete = True
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, ledger: Ledger, extent: Extent
+) -> Iterator[VideoFrame | av.FFmpegError]:
+    """Frames in presentation order, and in between the errors of decoding."""
+    try:
+        for packet in container.demux():
+            if packet.size == 0:  # the end of a stream
+                continue
+            extent.seen(packet)
+            if packet.stream_index != stream.index:
+                continue
+            ledger.sent(packet)
+            try:
+                yield from stream.decode(packet)
+            except av.FFmpegError as error:
+                yield error
+    except av.FFmpegError as error:
+        extent.reading_failed = error.strerror or "unknown error"
+    while True:
+        try:
+            frames = stream.decode(None)
+        except av.FFmpegError:  # the decoder is empty; what it lost, the ledger knows
+            return
+        if not frames:
+            return
+        yield from frames

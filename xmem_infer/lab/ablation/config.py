@@ -1,0 +1,82 @@
+"""Settings of an ablation; `configs/ablate.yaml` is merged on these."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ...config import DataConfig, Device, GradMode, MemoryConfig, Precision, require
+from ...errors import UsageError
+
+
+class Suite(Enum):
+    modes = "modes"
+    documents = "documents"
+
+
+@dataclass
+class MatrixConfig:
+    """What is combined with what, and how often each combination is measured."""
+
+    grad_modes: list[GradMode] = field(default_factory=lambda: list(GradMode))
+    precisions: list[Precision] | None = None  # None: all that the device computes in
+    sizes: list[int] = field(default_factory=lambda: [240, 480])  # px of the short side; -1 = original
+    objects: list[int] = field(default_factory=lambda: [1, 3])  # more than the mask has: large ones are cut in two
+    frames: list[int] = field(default_factory=lambda: [8])  # from the clip's start
+    repeats: int = 2
+    warmup_frames: int = 2  # at the start of each run, not counted in its times
+    max_memory_gb: float = 8.0  # 1e9 bytes; a run that needs more is stopped and reported as `oom`
+
+    def __post_init__(self) -> None:
+        for name in ("grad_modes", "precisions", "sizes", "objects", "frames"):
+            values = getattr(self, name)
+            require(values is None or len(values) > 0, f"ablate.{name}", values, "a list with at least one entry")
+        for size in self.sizes:
+            DataConfig(size=size)
+        for objects in self.objects:
+            require(1 <= objects <= 255, "ablate.objects", objects, "between 1 and 255")
+        for frames in self.frames:
+            require(
+                frames >= 3, "ablate.frames", frames, "at least 3: the first frame is given, the last writes no memory"
+            )
+        require(self.repeats >= 1, "ablate.repeats", self.repeats, "at least 1")
+        allowed = f"from 0 to less than the shortest clip ({min(self.frames)} frames)"
+        require(0 <= self.warmup_frames < min(self.frames), "ablate.warmup_frames", self.warmup_frames, allowed)
+        require(self.max_memory_gb >= 0.5, "ablate.max_memory_gb", self.max_memory_gb, "at least 0.5")
+        if self.precisions and Precision.auto in self.precisions:
+            raise UsageError(
+                "ablate.precisions=auto is a choice, not a precision: leave ablate.precisions at null for all "
+                "that this device computes in, or name them: fp32, tf32, fp16, bf16"
+            )
+
+
+@dataclass
+class DocumentsConfig:
+    """Sizes of the documents' own examples."""
+
+    features: int = 5_000  # Linear(features, hidden) - ReLU - Linear(hidden, features): 2 GB of weights
+    hidden: int = 50_000
+    rows: int = 1_000
+    forwards: int = 1_000  # of the small Linear
+
+    def __post_init__(self) -> None:
+        for name in ("features", "hidden", "rows", "forwards"):
+            require(getattr(self, name) >= 1, f"documents.{name}", getattr(self, name), "at least 1")
+
+
+@dataclass
+class AblationRuntime:
+    device: Device = Device.auto
+    threads: int | None = None  # CPU threads of torch in each run; None = torch's choice
+
+
+@dataclass
+class AblateConfig:
+    video_dir: str | None = None
+    mask: str | None = None
+    output_dir: str | None = None
+    weights: str = "auto"
+    suite: Suite = Suite.modes
+    ablate: MatrixConfig = field(default_factory=MatrixConfig)
+    documents: DocumentsConfig = field(default_factory=DocumentsConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    runtime: AblationRuntime = field(default_factory=AblationRuntime)

@@ -1,0 +1,96 @@
+"""Settings of the benchmark; `configs/benchmark.yaml` is merged on these."""
+
+from dataclasses import dataclass, field
+
+from ...config import require
+from .workloads import Workload, parse_workload
+
+PUBLISHED_FP32, PUBLISHED_BF16, PLAIN_BF16 = "published_fp32", "published_bf16", "plain_bf16"
+BASELINES = (PUBLISHED_FP32, PUBLISHED_BF16, PLAIN_BF16)
+PROJECT = ("eager_fp32", "eager_bf16", "fast_fp32", "fast_bf16", "compiled_fp32", "compiled_bf16")
+VARIANTS = (*BASELINES, *PROJECT)
+ON_REQUEST = ("compiled_fp32", "compiled_bf16")  # compiling takes minutes per workload
+
+
+@dataclass
+class CurvesConfig:
+    """What varies around `base` in the curves, one thing at a time."""
+
+    variants: list[str] = field(default_factory=lambda: [PUBLISHED_FP32, "fast_bf16"])
+    base: str = "480p_2"
+    objects: list[int] = field(default_factory=lambda: [1, 2, 5, 10])
+    heights: list[int] = field(default_factory=lambda: [240, 360, 480, 720])  # px
+    memory_frames: list[int] = field(default_factory=lambda: [1, 3, 6, 9])  # and full long-term memory
+
+    def __post_init__(self) -> None:
+        check_names(self.variants, "curve.variants")
+        for name in ("objects", "heights", "memory_frames"):
+            require(len(getattr(self, name)) > 0, f"curve.{name}", [], "a list with at least one entry")
+        for frames in self.memory_frames:
+            require(1 <= frames <= 9, "curve.memory_frames", frames, "between 1 and 9")
+        base = parse_workload(self.base)
+        plain = Workload(base.height, base.objects, tiny=base.tiny) == base
+        require(plain, "curve.base", self.base, "a workload with full memory, without long-term memory")
+
+
+@dataclass
+class EndToEndConfig:
+    """From a video file to masks on disk, against the engine alone."""
+
+    workloads: list[str] = field(default_factory=lambda: ["480p_2", "tiny_480p_1"])  # none: not measured
+    variant: str = "fast_bf16"
+    frames: int = 25
+
+    def __post_init__(self) -> None:
+        require(self.variant in PROJECT, "end_to_end.variant", self.variant, f"one of {', '.join(PROJECT)}")
+        require(self.frames >= 6, "end_to_end.frames", self.frames, "at least 6: the sixth is a memory frame")
+        self.workloads = unique_names(self.workloads)
+        for name in self.workloads:
+            even = parse_workload(name).height % 2 == 0
+            require(even, "end_to_end.workloads", name, "of even height, as video files are")
+
+
+@dataclass
+class BenchmarkRuntime:
+    threads: int | None = None  # CPU threads of torch; None = torch's choice
+
+    def __post_init__(self) -> None:
+        require(self.threads is None or self.threads >= 1, "runtime.threads", self.threads, "null or at least 1")
+
+
+@dataclass
+class BenchmarkConfig:
+    output_dir: str | None = None
+    weights: str | None = None  # None: the published network's sizes, random numbers by seed
+    workloads: list[str] = field(
+        default_factory=lambda: [
+            "480p_1", "480p_2", "480p_5", "480p_10", "480p_2_long_term", "720p_2",
+            "tiny_480p_1", "tiny_480p_2", "tiny_480p_5",
+        ]
+    )  # fmt: skip
+    variants: list[str] = field(default_factory=lambda: [name for name in VARIANTS if name not in ON_REQUEST])
+    rounds: int = 3
+    peak_memory: list[str] = field(default_factory=lambda: ["480p_2", "480p_2_long_term"])  # none: not measured
+    curves: bool = True
+    curve: CurvesConfig = field(default_factory=CurvesConfig)
+    end_to_end: EndToEndConfig = field(default_factory=EndToEndConfig)
+    runtime: BenchmarkRuntime = field(default_factory=BenchmarkRuntime)
+
+    def __post_init__(self) -> None:
+        check_names(self.variants, "variants")
+        require(len(self.workloads) > 0, "workloads", [], "a list with at least one entry")
+        # One name for one workload: 480p_2_9frames is 480p_2.
+        self.workloads, self.peak_memory = unique_names(self.workloads), unique_names(self.peak_memory)
+        require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
+
+
+def unique_names(workloads: list[str]) -> list[str]:
+    """Each workload once, by the one name it has. Raises UsageError for one that is not possible."""
+    return list(dict.fromkeys(parse_workload(name).name for name in workloads))
+
+
+def check_names(variants: list[str], key: str) -> None:
+    """Raise UsageError for an empty list or a variant that does not exist."""
+    require(len(variants) > 0, key, variants, "a list with at least one entry")
+    for name in variants:
+        require(name in VARIANTS, key, name, f"of {', '.join(VARIANTS)}")

@@ -1,0 +1,135 @@
+"""A contender before a workload: its memory filled once, measured again and again from the same state."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from ...config import GradMode, MemoryConfig
+from ...engine.state import VideoState
+from ...ops.images import normalise
+from ...runtime.grad_mode import grad_mode
+from ...runtime.stage_clock import StageClock
+from .contenders import Contender
+from .filling import fill
+from .flops import FlopMeter
+from .scene import block_mask, drifting_frames
+from .stages import FRAME_STAGES, MEMORY_WRITE, REST, Observer, Watch, unwatched, watched_engine
+from .workloads import FULL_MEMORY_FRAMES, Workload
+
+# One frame in five is a memory frame, and every fifth of those consolidates working memory, as published.
+MEMORY_EVERY, CONSOLIDATE_EVERY = 5, 25
+FRAME = "frame"
+
+
+@dataclass(frozen=True)
+class RoundTimes:
+    """One round of one contender, milliseconds: an ordinary frame and a memory frame by stage, and consolidation.
+
+    consolidation_ms: by how much a memory write that consolidates is longer than one that does not; 0 where the
+    workload's memory is not full.
+    """
+
+    ordinary: dict[str, float]
+    memory: dict[str, float]
+    consolidation_ms: float
+
+    def stage_ms(self, stage: str) -> float:
+        """What a stage (or `FRAME`, all of them) adds to a frame on average over 25 frames of a long video."""
+        mean = weighed(self.ordinary.get(stage, 0.0), self.memory.get(stage, 0.0))
+        return mean + (self.consolidation_ms / CONSOLIDATE_EVERY if stage in (FRAME, MEMORY_WRITE) else 0.0)
+
+
+def weighed(ordinary: float, memory: float) -> float:
+    """Mean over five frames, four of them ordinary and one a memory frame."""
+    return ((MEMORY_EVERY - 1) * ordinary + memory) / MEMORY_EVERY
+
+
+class Stand:
+    """Holds the state of a video with memory as the workload says; measuring never changes it.
+
+    Every measurement runs on a copy of that state, so that memory has the same size in every round. The state is that
+    after one ordinary frame, which has counted usage and left behind what a memory keeps from reading to reading. With
+    a memory frame every third frame, the copy's next frame is ordinary and the one after it a memory frame.
+    """
+
+    def __init__(self, contender: Contender, workload: Workload, max_working_frames: int = FULL_MEMORY_FRAMES + 2):
+        """max_working_frames: one more than memory holds when full, so that the memory frame does not consolidate."""
+        self.contender, self.workload = contender, workload
+        device = contender.prepared.device
+        images = [normalise(torch.from_numpy(pixels).to(device)) for pixels in drifting_frames(workload, 4)]
+        self.ordinary_image, self.memory_image = images[2:]
+        self.config = MemoryConfig(memory_every=3, max_working_frames=max_working_frames)
+        self.watch = Watch()
+        self.engine = watched_engine(contender, self.config, self.watch)
+        with self._running():
+            self.state = self.engine.start()
+            self.engine.step(self.state, images[0], torch.from_numpy(block_mask(workload)).to(device))
+            assert self.watch.added is not None, "the first frame is remembered"
+            fill(self.state, self.watch.added, workload)
+            self.engine.step(self.state, images[1])
+
+    def round(self) -> RoundTimes:
+        """Measure an ordinary frame, a memory frame and a consolidation."""
+        with self._running():
+            state = copy.deepcopy(self.state)
+            ordinary = self._timed_frame(state, self.ordinary_image)
+            memory = self._timed_frame(state, self.memory_image)
+            return RoundTimes(ordinary, memory, self._consolidation_ms(memory[MEMORY_WRITE]))
+
+    def flops(self) -> dict[str, float]:
+        """Floating point operations of convolutions and matrix products by stage, mean over frames as in a round."""
+        with self._running():
+            state = copy.deepcopy(self.state)
+            counted = []
+            for image in (self.ordinary_image, self.memory_image):
+                with FlopMeter() as meter, self._observed(meter):
+                    self.engine.step(state, image)
+                counted.append(meter.stages)
+        ordinary, memory = counted
+        return {stage: weighed(ordinary.get(stage, 0), memory.get(stage, 0)) for stage in FRAME_STAGES}
+
+    def run_once(self) -> None:
+        """An ordinary frame and a memory frame, on the state itself: this ends the stand's use."""
+        with self._running():
+            for image in (self.ordinary_image, self.memory_image):
+                self.engine.step(self.state, image)
+
+    def _timed_frame(self, state: VideoState, image: Tensor) -> dict[str, float]:
+        spent: dict[str, float] = {}
+        with self._observed(StageClock(self.contender.prepared.device, spent)):
+            started = perf_counter()
+            self.engine.step(state, image)
+            total = (perf_counter() - started) * 1000
+        return {**spent, REST: total - sum(spent.values()), FRAME: total}
+
+    def _consolidation_ms(self, plain_write_ms: float) -> float:
+        if self.workload.memory_frames < FULL_MEMORY_FRAMES or self.watch.added is None:
+            return 0.0
+        memory = copy.deepcopy(self.state.memory)
+        assert memory is not None
+        memory.config = replace(self.config, max_working_frames=FULL_MEMORY_FRAMES + 1)
+        frame, value = self.watch.added
+        started = perf_counter()
+        memory.add(frame, value)
+        spent = (perf_counter() - started) * 1000
+        if memory.working_tokens >= FULL_MEMORY_FRAMES * memory.frame_tokens:
+            raise RuntimeError(f"{self.contender.name}: the tenth memory frame did not consolidate working memory")
+        return max(0.0, spent - plain_write_ms)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        with grad_mode(GradMode.set_grad_enabled), self.contender.prepared.context():
+            yield
+
+    @contextmanager
+    def _observed(self, observer: Observer) -> Iterator[None]:
+        self.watch.observer = observer
+        try:
+            yield
+        finally:
+            self.watch.observer = unwatched

@@ -1,0 +1,67 @@
+"""What is measured, by name: `480p_2`, `480p_2_long_term`, `480p_2_3frames`, `tiny_480p_1`."""
+
+import re
+from dataclasses import dataclass
+
+from ...errors import UsageError
+
+FULL_MEMORY_FRAMES = 9  # one more, and working memory is consolidated
+_NAME = re.compile(
+    r"(?P<tiny>tiny_)?(?P<height>\d{1,4})p_(?P<objects>\d{1,3})(?:(?P<long_term>_long_term)|_(?P<frames>[1-9])frames)?"
+)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A video at one moment: its size, its objects, and what its memory holds.
+
+    height: px; memory_frames: in working memory; long_term: whether long-term memory is filled to its capacity
+    (else it is empty); tiny: segmented by the embedded model.
+    """
+
+    height: int
+    objects: int
+    memory_frames: int = FULL_MEMORY_FRAMES
+    long_term: bool = False
+    tiny: bool = False
+
+    @property
+    def name(self) -> str:
+        frames = f"_{self.memory_frames}frames" if self.memory_frames != FULL_MEMORY_FRAMES else ""
+        return f"{'tiny_' * self.tiny}{self.height}p_{self.objects}{'_long_term' * self.long_term}{frames}"
+
+    @property
+    def width(self) -> int:
+        """Pixels at 16:9, even: 854 for 480."""
+        return 2 * round(self.height * 8 / 9)
+
+    @property
+    def words(self) -> str:
+        network = "xmem-tiny, " if self.tiny else ""
+        objects = f"{self.objects} object{'s' if self.objects > 1 else ''}"
+        frames = "full memory" if self.memory_frames == FULL_MEMORY_FRAMES else f"{self.memory_frames} memory frames"
+        return f"{network}{self.width}x{self.height}, {objects}, {frames}{' and long-term memory' * self.long_term}"
+
+
+def parse_workload(name: str) -> Workload:
+    """The workload of a name. Raises UsageError for one that says something else."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise UsageError(
+            f"there is no workload {name!r}: a workload is called [tiny_]<height>p_<objects>, such as 480p_2 or "
+            "tiny_480p_1 (the embedded model), and ends in _long_term for a filled long-term memory or in "
+            "_<1-9>frames for fewer memory frames than 9"
+        )
+    workload = Workload(
+        int(found["height"]),
+        int(found["objects"]),
+        int(found["frames"] or FULL_MEMORY_FRAMES),
+        found["long_term"] is not None,
+        found["tiny"] is not None,
+    )
+    if workload.height < 32:
+        raise UsageError(f"workload {name}: {workload.height} px are too few to paint objects in: at least 32")
+    most = min(255, workload.width // 8)
+    if not 1 <= workload.objects <= most:
+        raise UsageError(f"workload {name}: {workload.objects} objects are not possible here: between 1 and {most}")
+    return workload

@@ -1,0 +1,152 @@
+"""The training pack: read once from its tar file into a memory-mapped cache of decoded pixels."""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image, UnidentifiedImageError
+
+from ...errors import UsageError
+from ...io.atomic import Staged
+
+PERSON_SET = "ccp"  # clothing labels: anything above 0 is the person
+CLIPS = "davis"
+
+
+@dataclass(frozen=True)
+class Region:
+    """A labelled region of a picture: box is (top, left, bottom, right), borders how many picture edges it touches."""
+
+    label: int
+    area: int
+    box: tuple[int, int, int, int]
+    borders: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Where a picture lies in the cache, and its usable regions."""
+
+    source: str  # bsds500, ccp, coco128seg, or davis/<clip>
+    name: str
+    height: int
+    width: int
+    start: int  # first pixel in the flat cache
+    regions: tuple[Region, ...]
+
+
+class Pack:
+    """Decoded pictures. image(i) (H, W, 3) uint8 RGB and labels(i) (H, W) uint8 are views of mapped files."""
+
+    def __init__(self, folder: Path):
+        entries = json.loads((folder / "index.json").read_text())
+        self.pictures = [_picture(entry) for entry in entries]
+        self._pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+        self._labels = np.load(folder / "labels.npy", mmap_mode="r")
+        self.photos = [i for i, p in enumerate(self.pictures) if not p.source.startswith(CLIPS)]
+        self.clips: dict[str, list[int]] = {}
+        for i, picture in enumerate(self.pictures):
+            if picture.source.startswith(CLIPS):
+                self.clips.setdefault(picture.source, []).append(i)
+
+    def image(self, index: int) -> np.ndarray:
+        return self._view(self._pixels, index)
+
+    def labels(self, index: int) -> np.ndarray:
+        return self._view(self._labels, index)
+
+    def _view(self, flat: np.ndarray, index: int) -> np.ndarray:
+        p = self.pictures[index]
+        part = flat[p.start : p.start + p.height * p.width]
+        return np.asarray(part).reshape(p.height, p.width, *flat.shape[1:])
+
+
+def decoded_pack(tar: Path, cache: Path) -> Path:
+    """The folder of the pack decoded from `tar`, made in `cache` unless it is there. UsageError: not a pack."""
+    if not tar.is_file():
+        raise UsageError(f"data_pack={tar} is no file: give the path of train_240p.tar")
+    size = tar.stat().st_size
+    folder = cache / f"{tar.stem}-{size}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f".{folder.name}.lock"):  # two runs may share a cache
+        if not folder.is_dir():
+            _decode(tar, folder)
+    return folder
+
+
+def _decode(tar: Path, folder: Path) -> None:
+    pictures: list[Picture] = []
+    pixels, labels, start = [], [], 0
+    with _whole(tar), tarfile.open(tar) as archive:
+        names = {member.name: member for member in archive.getmembers() if member.isfile()}
+        for name in sorted(names):
+            stem, extension = os.path.splitext(name)
+            if extension != ".jpg" or f"{stem}.png" not in names:
+                continue
+            image = _read(archive.extractfile(names[name]), "RGB")
+            mask = _read(archive.extractfile(names[f"{stem}.png"]), None)
+            source = str(Path(stem).parent).removeprefix("photos/")
+            if source == PERSON_SET or source.startswith(CLIPS):
+                mask = (mask > 0).astype(np.uint8)
+            height, width = mask.shape
+            if image.shape[:2] != mask.shape:
+                raise UsageError(f"{tar}: {name} has {image.shape[1]}x{image.shape[0]} px, its mask {width}x{height}")
+            pictures.append(Picture(source, Path(stem).name, height, width, start, find_regions(mask)))
+            pixels.append(image.reshape(-1, 3))
+            labels.append(mask.reshape(-1))
+            start += height * width
+    if not pictures:
+        raise UsageError(f"data_pack={tar} holds no picture with a mask (<name>.jpg beside <name>.png)")
+    staged = Staged(folder)
+    try:
+        staged.prepare()
+        staged.partial.mkdir(parents=True)
+        np.save(staged.partial / "pixels.npy", np.concatenate(pixels))
+        np.save(staged.partial / "labels.npy", np.concatenate(labels))
+        (staged.partial / "index.json").write_text(json.dumps([asdict(picture) for picture in pictures]))
+        staged.publish()
+    finally:
+        staged.discard()
+
+
+def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
+    """Regions of a label image that can serve as an object: 0.5% to 60% of the picture."""
+    height, width = labels.shape
+    found = []
+    for label in np.unique(labels):
+        inside = labels == label
+        area = int(inside.sum())
+        if label == 0 or not 0.005 * labels.size <= area <= 0.6 * labels.size:
+            continue
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        borders = (box[0] == 0) + (box[1] == 0) + (box[2] == height) + (box[3] == width)
+        found.append(Region(int(label), area, box, borders))
+    return tuple(found)
+
+
+@contextmanager
+def _whole(tar: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.ReadError, UnidentifiedImageError) as error:
+        raise UsageError(f"data_pack={tar} is no whole tar file ({error}): give train_240p.tar itself") from error
+
+
+def _read(file: IO[bytes] | None, mode: str | None) -> np.ndarray:
+    assert file is not None, "only plain files are asked for"
+    with Image.open(io.BytesIO(file.read())) as image:
+        return np.asarray(image.convert(mode) if mode else image)
+
+
+def _picture(entry: dict) -> Picture:
+    regions = tuple(Region(r["label"], r["area"], tuple(r["box"]), r["borders"]) for r in entry.pop("regions"))
+    return Picture(regions=regions, **entry)

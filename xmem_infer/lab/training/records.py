@@ -1,0 +1,95 @@
+"""What a run leaves to look at: loss and validation by samples, as JSON lines and as pictures."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...io.atomic import write_whole
+from ...outputs.chart_style import new_figure, save
+
+
+class Records:
+    """loss.jsonl (means of up to 20 steps), validation.jsonl and settings.jsonl in the run's folder.
+
+    Resuming drops what lies ahead.
+    """
+
+    every = 20
+
+    def __init__(self, run: Path, seen: int):
+        run.mkdir(parents=True, exist_ok=True)
+        self.run = run
+        self._steps: list[dict[str, float]] = []
+        for name in ("loss", "validation", "settings"):
+            kept = "".join(json.dumps(row) + "\n" for row in read_rows(run, name) if row["samples"] <= seen)
+            write_whole(_file(run, name), partial(Path.write_text, data=kept))
+        self.best = max((row["mean"] for row in read_rows(run, "validation")), default=-1.0)
+
+    def settings(self, seen: int, settings: dict[str, Any]) -> list[str]:
+        """Note the settings from this sample on; the names of those that are not as the run began."""
+        rows = read_rows(self.run, "settings")
+        if not rows or rows[-1]["settings"] != settings:
+            _append(self.run, "settings", {"samples": seen, "settings": settings})
+        began = rows[0]["settings"] if rows else settings
+        return [name for name in settings if settings[name] != began.get(name)]
+
+    def step(self, seen: int, parts: dict[str, float]) -> None:
+        self._steps.append({"samples": seen, **parts})
+        if len(self._steps) >= self.every:
+            self.flush()
+
+    def validation(self, seen: int, scores: dict[str, float]) -> bool:
+        """Note scores by clip; whether their mean is the best so far."""
+        mean = float(np.mean(list(scores.values())))
+        _append(self.run, "validation", {"samples": seen, "mean": mean, "clips": scores})
+        better = mean > self.best
+        self.best = max(self.best, mean)
+        return better
+
+    def flush(self) -> None:
+        if self._steps:
+            means = {key: float(np.mean([step[key] for step in self._steps])) for key in self._steps[0]}
+            _append(self.run, "loss", {**means, "samples": self._steps[-1]["samples"]})
+            self._steps = []
+
+
+def read_rows(run: Path, name: str) -> list[dict]:
+    """Rows of <run>/<name>.jsonl; none where it does not exist. A last line cut short by a kill is left out."""
+    path = _file(run, name)
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def plot_curves(run: Path, out: Path) -> None:
+    """Draw out/training.png and .svg: loss and its parts, J&F by clip. EnvironmentFault without matplotlib."""
+    loss, validation = read_rows(run, "loss"), read_rows(run, "validation")
+    figure = new_figure(11, 4)
+    left, right = figure.subplots(1, 2)
+    samples = [row["samples"] for row in loss]
+    for key in ("loss", "cross_entropy", "dice", "key"):
+        left.plot(samples, [row[key] for row in loss], label=key.replace("_", " "), linewidth=1)
+    left.set(xlabel="samples", ylabel="training loss (means of up to 20 steps)", ylim=(0, None))
+    if loss:
+        left.legend()
+    names = sorted({name for row in validation for name in row["clips"]})
+    for name in names:
+        rows = [row for row in validation if name in row["clips"]]
+        right.plot([r["samples"] for r in rows], [r["clips"][name] for r in rows], linewidth=0.7, label=name)
+    if validation:
+        where, means = [row["samples"] for row in validation], [row["mean"] for row in validation]
+        right.plot(where, means, "k-o", markersize=3, label="mean")
+        right.legend(fontsize=7)
+    right.set(xlabel="samples", ylabel="validation J&F", ylim=(0, 1))
+    save(figure, out, "training")
+
+
+def _file(run: Path, name: str) -> Path:
+    return run / f"{name}.jsonl"
+
+
+def _append(run: Path, name: str, row: dict) -> None:
+    with _file(run, name).open("a") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,0 +1,90 @@
+"""A sample through the network, frame after frame, with the verbs and memory reading of inference."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...model.network import XMem
+from ...ops.affinity import full_precision, readout, similarity, top_k_affinity
+from ...types import KeyFeatures
+
+
+@dataclass
+class Unrolled:
+    """Predictions of frames 1..T-1. odds, prob: (B, O + 1, H, W) each; first_read: the first frame's masks
+    as the keys alone carry them over, (B, O, h, w) each."""
+
+    odds: list[Tensor]
+    prob: list[Tensor]
+    first_read: list[Tensor]
+
+
+@dataclass
+class _Memory:
+    """Tokens of all memory frames so far, in rows: key (B, N, C_k), shrinkage (B, N), value (B, O, N, C_v)."""
+
+    key: Tensor
+    shrinkage: Tensor
+    value: Tensor
+
+    def grown(self, other: "_Memory") -> "_Memory":
+        return _Memory(
+            torch.cat([self.key, other.key], 1),
+            torch.cat([self.shrinkage, other.shrinkage], 1),
+            torch.cat([self.value, other.value], 2),
+        )
+
+
+def unroll(network: XMem, images: Tensor, masks: Tensor, coarse: Tensor, memory_at: list[bool], top_k: int) -> Unrolled:
+    """Segment frames 1..T-1 from the first frame's masks.
+
+    images (B, T, 3, H, W) normalised; masks (B, O, H, W) in {0, 1} and coarse (B, O, h, w), the same averaged
+    over strides; memory_at: for each frame, whether it is remembered (the first one always is).
+    """
+    frames = images.shape[1]
+    features = network.encode_key(images.flatten(0, 1))
+    # unbind, not indexing: the gradient of each index would be a zero tensor of full size.
+    per_frame = [KeyFeatures(*x) for x in zip(*(f.unflatten(0, (-1, frames)).unbind(1) for f in features), strict=True)]
+    first = per_frame[0]
+    sensory = first.key.new_zeros(*masks.shape[:2], network.sizes.hidden_dim, *first.key.shape[-2:])
+    value, sensory = network.encode_value(images[:, 0], first.f16, sensory, masks, True)
+    memory = _remember(first, value)
+    given = coarse.flatten(2).transpose(1, 2)  # (B, h*w, O)
+    result = Unrolled([], [], [])
+    for t in range(1, frames):
+        last = t == frames - 1
+        remember = memory_at[t] and not last
+        read, carried = _read(memory, per_frame[t], given, top_k)
+        sensory, odds, prob = network.segment(per_frame[t], read, sensory, not remember and not last)
+        result.odds.append(odds)
+        result.prob.append(prob)
+        result.first_read.append(carried)
+        if remember:
+            value, sensory = network.encode_value(images[:, t], per_frame[t].f16, sensory, prob[:, 1:], True)
+            memory = memory.grown(_remember(per_frame[t], value))
+    return result
+
+
+def _remember(frame: KeyFeatures, value: Tensor) -> _Memory:
+    return _Memory(_rows(frame.key), _rows(frame.shrinkage)[..., 0], value.float().flatten(3).transpose(2, 3))
+
+
+def _read(memory: _Memory, query: KeyFeatures, given: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """Readout (B, O, C_v, h, w), and the given masks read by all tokens of the first frame (B, O, h, w)."""
+    tokens = given.shape[1]
+    videos = (memory.key, memory.shrinkage, memory.value, _rows(query.key), _rows(query.selection), given)
+    reads, carried = [], []
+    for key, shrinkage, value, query_key, selection, masks in zip(*(x.unbind() for x in videos), strict=True):
+        scores = similarity(key, shrinkage, query_key, selection)
+        reads.append(readout(value, top_k_affinity(scores, top_k)))
+        with full_precision(scores):
+            carried.append(scores[:, :tokens].softmax(1) @ masks)
+    height_width = query.key.shape[-2:]
+    read = torch.stack(reads).transpose(2, 3).unflatten(3, height_width)
+    return read, torch.stack(carried).transpose(1, 2).unflatten(2, height_width)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h*w, C)."""
+    return x.flatten(2).transpose(1, 2)

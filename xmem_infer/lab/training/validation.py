@@ -1,0 +1,66 @@
+"""Scores of a network on clips with masks, through the front door of inference."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...config import DataConfig, MemoryConfig, RuntimeConfig
+from ...errors import UsageError
+from ...model.network import XMem
+from ...predictor import Segmenter
+from ...scoring.pairing import annotations_folder
+from ...scoring.score_types import VideoScore
+from ...scoring.video_scoring import score_video
+
+Track = Callable[["Clip"], Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Pictures and masks of a clip, one for one, in order."""
+
+    name: str
+    pictures: tuple[Path, ...]
+    masks: tuple[Path, ...]
+
+    def images(self) -> list[np.ndarray]:
+        """(H, W, 3) uint8 RGB each."""
+        return [np.array(Image.open(path).convert("RGB")) for path in self.pictures]
+
+    def labels(self) -> list[np.ndarray]:
+        """(H, W) uint8 each, 0 = background."""
+        return [np.array(Image.open(path)) for path in self.masks]
+
+
+def find_clips(root: Path, names: list[str] | None = None, frames: int | None = None) -> list[Clip]:
+    """Clips of a folder in a DAVIS layout, at most `frames` frames of each. UsageError where there are none."""
+    masks = annotations_folder(root)
+    pictures = Path(*("JPEGImages" if part == "Annotations" else part for part in masks.parts))
+    clips = []
+    for folder in sorted(path for path in masks.glob("*/") if names is None or path.name in names):
+        by_stem = {path.stem: path for path in (pictures / folder.name).glob("*.*")}
+        found = [path for path in sorted(folder.glob("*.png")) if path.stem in by_stem][:frames]
+        if len(found) >= 3:
+            clips.append(Clip(folder.name, tuple(by_stem[path.stem] for path in found), tuple(found)))
+    if not clips:
+        raise UsageError(f"{root} holds no clips {names or ''} with pictures in JPEGImages/ and masks in Annotations/")
+    return clips
+
+
+def tracker(network: XMem, size: int, runtime: RuntimeConfig, memory: MemoryConfig) -> Track:
+    """`tracked_by` a copy of the network; inside it the short side has `size` px."""
+    return tracked_by(Segmenter(copy.deepcopy(network), memory, runtime, DataConfig(size=size)))
+
+
+def tracked_by(segmenter: Segmenter) -> Track:
+    """Masks of every frame of a clip from its first one, by the network."""
+    return lambda clip: [result.labels for result in segmenter.segment(clip.images(), clip.labels()[0])]
+
+
+def score(clip: Clip, track: Track) -> VideoScore:
+    """The project's own scorer on a clip."""
+    return score_video(track(clip), clip.labels(), name=clip.name)

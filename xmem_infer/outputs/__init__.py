@@ -1,0 +1,1 @@
+"""Results to disk: masks, overlay, preview, confidence, scores, charts."""

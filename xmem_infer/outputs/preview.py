@@ -1,0 +1,102 @@
+"""The preview of a video: a dozen frames spread over it, with their masks, on one contact sheet."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..io.opencv import opencv
+from ..io.palette import visible_colours
+from .overlay import resized, tint
+from .sheet import ACCENT, Cell, contact_sheet, picture_scale
+from .sinks import Item, Sink
+
+FRAMES = 12  # pictures on a sheet
+SLOTS = 48  # thumbnails held while the video runs; more of them spread the chosen ones more evenly
+
+
+class Thumb(NamedTuple):
+    """A drawn frame; position counts the frames of the video from 0."""
+
+    position: int
+    cell: Cell
+
+
+class EvenSample:
+    """Thumbnails spread evenly over a stream of unknown length, never more than SLOTS.
+
+    Every `stride`-th frame is kept; when the slots are full every second one goes and the stride doubles.
+    count: the number of frames to come where known; only a hint that saves drawing thumbnails in vain.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        self.stride = max(1, -(-(count or 0) // SLOTS))
+        self.kept: list[Thumb] = []
+
+    def wants(self, position: int) -> bool:
+        return position % self.stride == 0
+
+    def add(self, thumb: Thumb) -> None:
+        self.kept.append(thumb)
+        if len(self.kept) > SLOTS:
+            self.kept = self.kept[::2]
+            self.stride *= 2
+
+    def chosen(self, last: Thumb) -> list[Thumb]:
+        """Up to FRAMES thumbs in order, the first frame and `last` among them."""
+        thumbs = [*(thumb for thumb in self.kept if thumb.position != last.position), last]
+        if len(thumbs) <= FRAMES:
+            return thumbs
+        at = np.array([thumb.position for thumb in thumbs])
+        nearest = {int(np.abs(at - wanted).argmin()) for wanted in np.linspace(0, last.position, FRAMES)}
+        return [thumbs[i] for i in sorted(nearest)]
+
+
+class PreviewSheet(Sink):
+    """PNG of about 12 frames over the whole video, tinted, with names, lost objects and a legend.
+
+    The first frame is marked as the given one. Memory does not grow with the video: thumbnails only, and
+    the frame seen last.
+    """
+
+    def __init__(self, final: Path, palette: bytes | None, count: int | None) -> None:
+        super().__init__(final)
+        self.colours = visible_colours(palette)
+        self.sample = EvenSample(count)
+        self.labels: set[int] = set()
+        self.frames = 0
+        self.last: Item | None = None
+        opencv("overlay and preview are drawn with")
+
+    def write(self, item: Item) -> None:
+        if self.sample.wants(self.frames):
+            self.sample.add(self.thumb(item, self.frames))
+        self.labels.update(item.confidence)
+        self.last = item._replace(scores=None)
+        self.frames += 1
+
+    def thumb(self, item: Item, position: int) -> Thumb:
+        height, width = item.labels.shape
+        picture = tint(*resized(item.frame.image, item.labels, picture_scale(width, height)), colours=self.colours)
+        if position == 0:
+            return Thumb(0, Cell(picture, item.frame.name, "given mask", ACCENT, framed=True))
+        lost = [str(label) for label, seen in sorted(item.confidence.items()) if seen.lost]
+        return Thumb(position, Cell(picture, item.frame.name, "lost: " + ", ".join(lost) if lost else ""))
+
+    def finish(self) -> None:
+        if self.last is None:
+            return
+        height, width = self.last.labels.shape
+        objects, frames = counted(len(self.labels), "object"), counted(self.frames, "frame")
+        sheet = contact_sheet(
+            [thumb.cell for thumb in self.sample.chosen(self.thumb(self.last, self.frames - 1))],
+            title=self.staged.final.stem,
+            subtitle=f"{width} x {height}  ·  {frames}  ·  {objects}",
+            legend={label: tuple(self.colours[label].tolist()) for label in sorted(self.labels)},
+        )
+        with open(self.staged.partial, "wb") as file:
+            sheet.save(file, "PNG", compress_level=6)
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,27 @@
+"""torch.compile in place, part by part: names of parameters stay, the engine's calls stay."""
+
+import inspect
+import shutil
+
+import torch
+
+from ...errors import UsageError
+from ...model.network import XMem
+
+SHAPES = 256  # sizes and numbers of objects that one process may meet
+
+
+def compile_parts(network: XMem) -> tuple[str, ...]:
+    """In place: encoders and decoder are compiled when they first meet a shape. Returns what is active.
+
+    Raises UsageError where no C++ compiler is at hand, before minutes are spent.
+    """
+    device = next(network.parameters()).device
+    if device.type == "cpu" and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        raise UsageError("runtime.variant=compiled needs a C++ compiler (g++ or clang++): install one, or use fast")
+    parts = {"key encoder": network.key_encoder, "value encoder": network.value_encoder, "decoder": network.decoder}
+    # Beyond torch's own limit of 8, which four sizes or numbers of objects reach, it would go on uncompiled, silently.
+    known = "recompile_limit" in inspect.signature(torch.compile).parameters
+    for part in parts.values():
+        part.compile(dynamic=False, **({"recompile_limit": SHAPES} if known else {}))
+    return (f"compiled by torch.compile {torch.__version__}: {', '.join(parts)}",)

@@ -1,0 +1,35 @@
+"""Key, shrinkage and selection out of one convolution: alone, shrinkage's single channel takes as long as 64."""
+
+import torch
+from torch import Tensor, nn
+
+from ...model.network import KeyProjection, XMem, wide
+
+
+class JoinedProjection(nn.Module):
+    """`KeyProjection` with its three convolutions side by side in one."""
+
+    def __init__(self, plain: KeyProjection):
+        super().__init__()
+        parts = (plain.key, plain.shrinkage, plain.selection)
+        self.channels = [part.out_channels for part in parts]
+        first = plain.key
+        # meta: drawing weights would move the caller's random numbers on
+        self.conv = nn.Conv2d(first.in_channels, sum(self.channels), 3, padding=1, device="meta")
+        self.conv.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]), requires_grad=False)
+        self.conv.bias = nn.Parameter(torch.cat([_bias(part) for part in parts]), requires_grad=False)
+
+    def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `KeyProjection.forward`."""
+        key, shrinkage, selection = wide(self.conv(f16)).split(self.channels, 1)
+        return key, shrinkage.square() + 1, selection.sigmoid()
+
+
+def join_projections(network: XMem) -> None:
+    """In place."""
+    network.key_projection = JoinedProjection(network.key_projection)  # type: ignore[assignment]
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias.detach()

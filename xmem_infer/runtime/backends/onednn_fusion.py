@@ -1,0 +1,131 @@
+"""Convolutions that add and rectify on their way out, with weights laid out once: oneDNN's fused primitives.
+
+torch offers them under the names that its compiler writes into the programs it makes; they are no promise, so
+`fuses` tries them on this machine first, and without them a network keeps its plain blocks.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from ...model.blocks import ResBlock, per_object
+from .share_image_features import SharedConv2d
+
+
+class FusedConv2d(nn.Module):
+    """relu(conv(x) + added) in one pass over memory; for inference on the CPU, channels last.
+
+    Weights are laid out for the size of the input, and again when that changes: a layout made for another size
+    costs up to five times the time.
+    """
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.weight, self.dtype = conv.weight.detach(), conv.weight.dtype
+        self.bias = None if conv.bias is None else conv.bias.detach()
+        self.geometry = list(conv.padding), list(conv.stride), [1, 1], 1  # padding, stride, dilation, groups
+        self.size: tuple[int, int] | None = None
+
+    def lay_out(self, x: Tensor) -> None:
+        """Order the weights as oneDNN wants them for an input like x."""
+        weight = self.weight if self.size is None else self.weight.to_dense()
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
+        self.size = (x.shape[2], x.shape[3])
+
+    def forward(self, x: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
+        """x (B, C, H, W) in any precision, added of the result's shape -> (B, C', H', W') in the weights' precision."""
+        x = x.to(self.dtype)
+        if self.size != x.shape[2:]:
+            self.lay_out(x)
+        convolve, kind = torch.ops.mkldnn._convolution_pointwise, "relu" if relu else "none"
+        if added is None:
+            return convolve(x, self.weight, self.bias, *self.geometry, kind, [], "")
+        return convolve.binary(
+            x, added, self.weight, self.bias, *self.geometry, "add", 1.0, "relu" if relu else None, [], ""
+        )
+
+
+class FusedSharedConv2d(nn.Module):
+    """`SharedConv2d` whose sum happens in the second convolution."""
+
+    def __init__(self, conv: SharedConv2d):
+        super().__init__()
+        self.shared, self.own = FusedConv2d(conv.shared), FusedConv2d(conv.own)
+
+    def forward(self, shared: Tensor, own: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
+        """shared (B, C, H, W), own (B * O, C', H, W) -> (B * O, out_channels, ...)."""
+        once = self.shared(shared)
+        each = per_object(once, own.shape[0] // shared.shape[0]).contiguous(memory_format=torch.channels_last)
+        return self.own(own, each if added is None else each + added, relu)
+
+
+class FusedResidual(nn.Module):
+    """A block of torchvision's, its batch norms folded away: relu(convolutions of x + skip of x)."""
+
+    def __init__(self, block: BasicBlock | Bottleneck):
+        super().__init__()
+        names = ("conv1", "conv2", "conv3")
+        self.convs = nn.ModuleList(FusedConv2d(getattr(block, name)) for name in names if hasattr(block, name))
+        self.downsample = None if block.downsample is None else FusedConv2d(block.downsample[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        y = x
+        for conv in self.convs[:-1]:
+            y = conv(y, relu=True)
+        return self.convs[-1](y, added=x if self.downsample is None else self.downsample(x), relu=True)
+
+
+class FusedResBlock(nn.Module):
+    """`ResBlock`: relu and convolution twice, plus the skip of the input."""
+
+    def __init__(self, block: ResBlock):
+        super().__init__()
+        self.conv1, self.conv2 = _fused(block.conv1), FusedConv2d(block.conv2)
+        self.downsample = None if block.downsample is None else _fused(block.downsample)
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """As `ResBlock.forward`."""
+        skip = x[0] if self.downsample is None else self.downsample(*x)
+        return self.conv2(self.conv1(*map(F.relu, x), relu=True), added=skip)
+
+
+def fuse_blocks(network: nn.Module) -> bool:
+    """In place: every convolution of a folded, shared network on the CPU; whether this machine's torch can."""
+    if not all(fuses(dtype) for dtype in {parameter.dtype for parameter in network.parameters()}):
+        return False
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, BasicBlock | Bottleneck):
+                setattr(module, name, FusedResidual(child))
+            elif isinstance(child, ResBlock) and not _keeps_joint_input(child):
+                setattr(module, name, FusedResBlock(child))
+            elif isinstance(child, SharedConv2d | nn.Conv2d):
+                setattr(module, name, _fused(child))
+    return True
+
+
+def fuses(dtype: torch.dtype) -> bool:
+    """Whether this machine's torch has the fused operations in a precision, and they compute what they should."""
+    generator = torch.Generator().manual_seed(0)
+    conv = nn.Conv2d(16, 16, 3, padding=1, device="meta").to_empty(device="cpu").requires_grad_(False)
+    for parameter in conv.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 12)
+    x, added = (torch.randn(1, 16, 8, 8, generator=generator) for _ in range(2))
+    expected = F.relu(conv(x) + added)
+    x, added = (part.to(dtype).to(memory_format=torch.channels_last) for part in (x, added))
+    try:
+        found = FusedConv2d(conv.to(dtype))(x, added, relu=True)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return bool((found.float() - expected).abs().max() < 0.05)
+
+
+def _fused(conv: nn.Module) -> nn.Module:
+    return FusedSharedConv2d(conv) if isinstance(conv, SharedConv2d) else FusedConv2d(conv)  # type: ignore[arg-type]
+
+
+def _keeps_joint_input(block: ResBlock) -> bool:
+    """An input in two parts that is handed on as it is: it is put together in `ResBlock` alone."""
+    return isinstance(block.conv1, SharedConv2d) and block.downsample is None

@@ -1,0 +1,66 @@
+"""Spreading small independent tasks over processes."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from ..errors import EnvironmentFault
+from ..io.opencv import opencv
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_parallel(task: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[tuple[Item, Result]]:
+    """Every item with its result, in order of completion; in this process where one worker is enough.
+
+    `task` and items travel to other processes, so both must pickle. Raises what `task` raises, and
+    EnvironmentFault where a process dies.
+    """
+    workers = min(workers, len(items))
+    if workers <= 1:
+        for item in items:
+            yield item, task(item)
+        return
+    opencv("scores need")  # its absence is told here; in a worker it would only look like a sudden death
+    # Never forked from here: the caller may hold threads or a GPU, and neither survives a fork. A fork server
+    # is a fresh process; it loads the modules once for all workers, and once for all calls.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context.set_forkserver_preload([f"{__package__}.scoring", "cv2"])
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    try:
+        pending: dict[Future[Result], Item] = {pool.submit(task, item): item for item in items}
+        for future in as_completed(pending):
+            yield pending[future], future.result()
+    except BrokenProcessPool as error:
+        raise EnvironmentFault(
+            "a scoring process died, probably for lack of memory: run again with fewer, e.g. workers=1"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def start_worker() -> None:
+    """One core per worker, no Ctrl-C (the parent sees to that), and no life after the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    opencv("scores need").setNumThreads(1)
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def leave_with_parent() -> None:
+    """Wait for the parent's end, then go too: a killed parent can no longer tell its workers to."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
