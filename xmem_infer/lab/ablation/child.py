@@ -17,10 +17,10 @@ from typing import Any, TextIO
 import torch
 
 from ...errors import XMemInferError
+from ..resident import CeilingReached
 from .creation import create
 from .linear import linear_forward
 from .requests import CreateRequest, LinearRequest, Request, SegmentRequest
-from .resident import CeilingReached
 from .segmenting import segment
 
 Tell = Callable[..., None]

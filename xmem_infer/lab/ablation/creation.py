@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ...model.network import XMem
 from ...weights.build import build_network
 from ...weights.files import read_checkpoint
+from ..resident import ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .requests import CreateRequest
-from .resident import ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .tensor_bytes import TensorBytes
 
 Tell = Callable[..., None]

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ...runtime.grad_mode import grad_mode
+from ..resident import ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .requests import LinearRequest
-from .resident import ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .tensor_bytes import TensorBytes, bytes_of
 
 Tell = Callable[..., None]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...config import GradMode, Precision
-from ...outputs.chart_style import legend, new_figure, plain, save
+from ..charts import legend, new_figure, plain, save
 from .plan import Scene
 from .summary import DOCUMENTED_SAVING, Agreement, Line, Saving, by_place
 

@@ -13,11 +13,11 @@ from ...errors import UsageError
 from ...evaluate.provenance import machine
 from ...io.atomic import disk_fault
 from ...io.versions import versions
-from ...outputs.chart_style import new_figure
 from ...runtime.device import choose_device
 from ...runtime.limits import thread_count
 from ...weights.files import read_checkpoint, verify_hash
 from ...weights.manifest import resolve_weights
+from ..charts import new_figure
 from .clip import Clip, open_clip
 from .config import AblateConfig, Suite
 from .documents import check_documents

@@ -16,9 +16,9 @@ from ...predictor import Segmenter
 from ...types import LabelMask
 from ...weights.build import build_network
 from ...weights.files import read_checkpoint, verify_hash
+from ..resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .clip import FirstFrames
 from .requests import SegmentRequest
-from .resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .tensor_bytes import TensorBytes, bytes_of
 
 Tell = Callable[..., None]
