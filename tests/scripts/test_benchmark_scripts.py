@@ -56,15 +56,9 @@ def test_workers_are_measured_against_one_process(videos, tmp_path, tiny_weights
         ("benchmark_workers.py", "size=many", ["many"]),
         ("benchmark_workers.py", "video_dir=nowhere", ["nowhere", "does not exist"]),
         ("benchmark_workers.py", "video_dir=set/JPEGImages/a", ["1 video", "workers=2"]),
-        ("benchmark_scoring.py", "rounds=0", ["rounds=0"]),
-        ("benchmark_scoring.py", "clips=many", ["many"]),
-        ("benchmark_scoring.py", "annotations=nowhere", ["nowhere"]),
-        ("benchmark_scoring.py", "annotations=set/Annotations/a", ["folder per video"]),
     ],
 )
 def test_wrong_requests_are_refused(videos, tmp_path, script, override, words):
-    if script == "benchmark_scoring.py":
-        pytest.importorskip("vos_benchmark", reason="vos-benchmark (extra dev) is not installed")
     done = run(script, override, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     for word in words:
