@@ -3,12 +3,11 @@ import torch
 import torch.nn.functional as F
 
 from xmem_infer.config import MemoryConfig, Precision
-from xmem_infer.lab.benchmark.contenders import make_contender
 from xmem_infer.lab.benchmark.end_to_end import PIPELINE_STAGES, WAYS, measure_end_to_end
 from xmem_infer.lab.benchmark.flops import FlopMeter
+from xmem_infer.lab.benchmark.interleaved import measure, memory_tokens, steps_of
 from xmem_infer.lab.benchmark.peak_memory import measure_peak
 from xmem_infer.lab.benchmark.roofline import probe
-from xmem_infer.lab.benchmark.rounds import measure, memory_tokens, steps_of
 from xmem_infer.lab.benchmark.stages import (
     DECODER,
     FRAME_STAGES,
@@ -18,7 +17,8 @@ from xmem_infer.lab.benchmark.stages import (
     REST,
     VALUE_ENCODER,
 )  # fmt: skip
-from xmem_infer.lab.benchmark.stand import FRAME, RoundTimes, Stand
+from xmem_infer.lab.benchmark.variants import make_contender
+from xmem_infer.lab.benchmark.workload_runner import FRAME, RoundTimes, Stand
 from xmem_infer.lab.benchmark.workloads import Workload
 
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ import torch
 from xmem_infer.config import MemoryConfig, Precision, Variant
 from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import UsageError
-from xmem_infer.lab.benchmark.cat_memory import CatMemory
+from xmem_infer.lab.benchmark.concatenated_memory import CatMemory
 from xmem_infer.lab.benchmark.config import VARIANTS
-from xmem_infer.lab.benchmark.contenders import PublishedEngine, make_contender, prepare_published
 from xmem_infer.lab.benchmark.scene import block_mask, drifting_frames
+from xmem_infer.lab.benchmark.variants import PublishedEngine, make_contender, prepare_published
 from xmem_infer.lab.benchmark.workloads import Workload
 from xmem_infer.memory.manager import Memory
 from xmem_infer.ops.images import normalise

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from .config import CurvesConfig
-from .rounds import Line, memory_tokens
+from .interleaved import Line, memory_tokens
 from .workloads import Workload, parse_workload
 
 

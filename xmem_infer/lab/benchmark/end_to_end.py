@@ -20,7 +20,7 @@ from ...outputs.writer import VideoWriter
 from ...predictor import Segmenter
 from ...runtime.grad_mode import grad_mode
 from ...types import LabelMask
-from .rounds import Step
+from .interleaved import Step
 from .scene import block_mask, drifting_frames, write_clip
 from .workloads import Workload
 

@@ -12,10 +12,10 @@ import torch
 
 from ...config import MemoryConfig
 from ..resident import peak_resident_bytes, resident_bytes, restart_peak
-from .contenders import make_contender
 from .networks import network_for
 from .peak_memory import Sizes
-from .stand import Stand
+from .variants import make_contender
+from .workload_runner import Stand
 from .workloads import parse_workload
 
 

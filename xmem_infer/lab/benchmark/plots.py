@@ -6,7 +6,7 @@ from typing import Any
 from ..charts import legend, new_figure, plain, save
 from .config import PUBLISHED_FP32, VARIANTS
 from .curves import axes_of, points
-from .findings import Findings
+from .results import Findings
 
 COLOURS = dict(
     zip(

@@ -13,9 +13,9 @@ from ..report import setting, table
 from .config import BASELINES
 from .curves import axes_of, points
 from .end_to_end import MASKS, PIPELINE_STAGES, WAYS
-from .findings import Findings
+from .results import Findings
 from .stages import FRAME_STAGES
-from .stand import MEMORY_EVERY
+from .workload_runner import MEMORY_EVERY
 from .workloads import Workload
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # head and rows

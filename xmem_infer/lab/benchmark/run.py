@@ -21,15 +21,15 @@ from ...runtime.limits import thread_count
 from ..charts import new_figure
 from ..report import table
 from .config import BenchmarkConfig
-from .contenders import Contender, make_contender
 from .curves import workloads_of
 from .end_to_end import WAYS, measure_end_to_end
-from .findings import Findings
+from .interleaved import Step, measure, steps_of
 from .networks import network_for
 from .peak_memory import measure_peak
 from .plots import draw_curves, draw_times
 from .report import end_to_end_table, times_table, write_report, write_results
-from .rounds import Step, measure, steps_of
+from .results import Findings
+from .variants import Contender, make_contender
 from .workloads import Workload, parse_workload
 
 Say = Callable[[str], None]

@@ -12,7 +12,7 @@ from ...engine.engine import Engine
 from ...memory.manager import Memory
 from ...model.prepared import Prepared
 from ...types import KeyFeatures
-from .contenders import Contender
+from .variants import Contender
 
 KEY_ENCODER, MEMORY_READ, DECODER = "key encoder", "memory read", "decoder"
 VALUE_ENCODER, MEMORY_WRITE = "value encoder", "memory write"

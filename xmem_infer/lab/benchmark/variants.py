@@ -14,7 +14,7 @@ from ...model.prepared import Prepared
 from ...runtime.backends.prepare import prepare
 from ...runtime.precision import precision_context
 from ...types import KeyFeatures
-from .cat_memory import CatMemory
+from .concatenated_memory import CatMemory
 from .config import BASELINES, PLAIN_BF16
 
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from ...config import Precision, Variant
 from ...interrupts import check
-from .contenders import Contender
 from .roofline import probe
 from .stages import FRAME_STAGES
-from .stand import FRAME, RoundTimes, Stand
+from .variants import Contender
+from .workload_runner import FRAME, RoundTimes, Stand
 from .workloads import Workload
 
 Step = Callable[[str], object]  # told before each piece of work, which may stop here

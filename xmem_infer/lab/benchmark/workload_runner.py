@@ -14,11 +14,11 @@ from ...engine.state import VideoState
 from ...ops.images import normalise
 from ...runtime.grad_mode import grad_mode
 from ...runtime.stage_clock import StageClock
-from .contenders import Contender
-from .filling import fill
 from .flops import FlopMeter
+from .memory_fill import fill
 from .scene import block_mask, drifting_frames
 from .stages import FRAME_STAGES, MEMORY_WRITE, REST, Observer, Watch, unwatched, watched_engine
+from .variants import Contender
 from .workloads import FULL_MEMORY_FRAMES, Workload
 
 # One frame in five is a memory frame, and every fifth of those consolidates working memory, as published.

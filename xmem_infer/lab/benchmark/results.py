@@ -7,8 +7,8 @@ from typing import Any
 from .config import BASELINES, BenchmarkConfig
 from .curves import workloads_of
 from .end_to_end import EndToEnd
+from .interleaved import Line
 from .peak_memory import PeakMemory
-from .rounds import Line
 from .workloads import Workload
 
 
