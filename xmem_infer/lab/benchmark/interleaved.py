@@ -1,4 +1,4 @@
-"""Interleaved rounds: each one runs every contender once on the same frames, and the yardstick beside them."""
+"""Interleaved rounds: each one runs every variant once on the same frames, and the yardstick beside them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,22 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from ...config import Precision, Variant
-from ...interrupts import check
+from ...config import Precision
 from .roofline import probe
 from .stages import FRAME_STAGES
-from .variants import Contender
-from .workload_runner import FRAME, RoundTimes, Stand
+from .variants import Variant
+from .workload_runner import FRAME, RoundTimes, WorkloadRunner
 from .workloads import Workload
 
-Step = Callable[[str], object]  # told before each piece of work, which may stop here
+Step = Callable[[str], object]  # called before each piece of work, with its description; may raise to stop
 
 
 @dataclass(frozen=True)
-class Line:
-    """What a contender needed for a workload. flops: per frame by stage, None where they cannot be counted.
+class Measurement:
+    """What a variant needed for a workload.
 
-    peak: operations per second of the yardstick in this precision, the best of the same rounds.
+    Attributes:
+        workload: What was segmented.
+        variant: Its name.
+        precision: What it computes in.
+        rounds: One after the other.
+        flops: Floating point operations per frame by stage; None where they cannot be counted.
+        yardstick: Operations per second of the yardstick in this precision, the best of the same rounds.
     """
 
     workload: Workload
@@ -29,7 +34,7 @@ class Line:
     precision: Precision
     rounds: Sequence[RoundTimes]
     flops: dict[str, float] | None
-    peak: float
+    yardstick: float
 
     @property
     def frame_ms(self) -> float:
@@ -41,78 +46,59 @@ class Line:
         """Per frame, all stages."""
         return None if self.flops is None else sum(self.flops.values())
 
-    @property
-    def share(self) -> float | None:
-        """Part of the yardstick's operations per second that a frame reaches."""
-        return None if self.total_flops is None else self.total_flops / (self.frame_ms / 1000 * self.peak)
-
     def percentile_ms(self, percent: float, stage: str = FRAME) -> float:
         """Of the rounds' means per frame."""
         return float(np.percentile([times.stage_ms(stage) for times in self.rounds], percent))
 
-    def stage_share(self, stage: str) -> float | None:
-        """As `share`, of a stage; None where it has nothing to count."""
+    def yardstick_share(self, stage: str = FRAME) -> float | None:
+        """Part of the yardstick's operations per second that a stage reaches; None where it has nothing to count."""
         spent = self.percentile_ms(50, stage)
-        flops = 0.0 if self.flops is None else self.flops[stage]
-        return flops / (spent / 1000 * self.peak) if flops and spent else None
+        flops = self.total_flops if stage == FRAME else (self.flops or {}).get(stage)
+        return flops / (spent / 1000 * self.yardstick) if flops and spent else None
 
-    def flat(self) -> dict[str, Any]:
-        """The line for a table: single values only."""
+    def row(self) -> dict[str, Any]:
+        """A row of results.csv."""
         stages = {
             f"{stage.replace(' ', '_')}_p{percent}_ms": self.percentile_ms(percent, stage)
             for stage in FRAME_STAGES
             for percent in (50, 95)
         }
+        workload, flops = self.workload, self.total_flops
         return {
-            "workload": self.workload.name, "variant": self.variant, "precision": self.precision.name,
-            "height": self.workload.height, "width": self.workload.width, "objects": self.workload.objects,
-            "memory_tokens": memory_tokens(self.workload), "rounds": len(self.rounds),
+            "workload": workload.name, "variant": self.variant, "precision": self.precision.name,
+            "height": workload.height, "width": workload.width, "objects": workload.objects,
+            "memory_tokens": workload.memory_tokens, "rounds": len(self.rounds),
             "p50_ms": self.frame_ms, "p95_ms": self.percentile_ms(95), "fps": 1000 / self.frame_ms,
-            "gflop": None if self.total_flops is None else self.total_flops / 1e9,
-            "yardstick_gflops": self.peak / 1e9, "share_of_yardstick": self.share, **stages,
+            "gflop": None if flops is None else flops / 1e9,
+            "yardstick_gflops": self.yardstick / 1e9, "share_of_yardstick": self.yardstick_share(), **stages,
         }  # fmt: skip
 
 
-def memory_tokens(workload: Workload) -> int:
-    """What an ordinary frame reads from, long-term memory taken at its capacity."""
-    frame = -(-workload.height // 16) * -(-workload.width // 16)
-    return workload.memory_frames * frame + 10_000 * workload.long_term
+def measure(workload: Workload, variants: Sequence[Variant], rounds: int, step: Step) -> list[Measurement]:
+    """Measure variants in turns, every other round backwards.
 
-
-def steps_of(contenders: int, rounds: int) -> int:
-    """How many pieces of work `measure` tells of."""
-    return contenders * (1 + rounds)
-
-
-def measure(workload: Workload, contenders: Sequence[Contender], rounds: int, step: Step) -> list[Line]:
-    """Fill every contender's memory and warm it up on a round that counts operations; then go round, every other
-    time backwards."""
-    stands, flops = [], {}
-    for contender in contenders:
-        _announce(step, f"{workload.name}: filling the memory of {contender.name}")
-        stands.append(Stand(contender, workload))
-        if contender.prepared.variant is Variant.compiled:  # compiled code hides its operations
-            stands[-1].round()
+    Before the first round every variant's memory is filled, and it is warmed up while its operations are counted.
+    """
+    runners, flops = [], {}
+    for variant in variants:
+        step(f"{workload.name}: filling the memory of {variant.name}")
+        runners.append(WorkloadRunner(variant, workload))
+        if variant.prepared.backend == "compiled":  # compiled code hides its operations
+            runners[-1].run_round()
         else:
-            flops[contender.name] = stands[-1].flops()
-    times: dict[str, list[RoundTimes]] = {contender.name: [] for contender in contenders}
-    precisions = {contender.precision for contender in contenders}
-    peaks = dict.fromkeys(precisions, 0.0)
+            flops[variant.name] = runners[-1].flops()
+    times: dict[str, list[RoundTimes]] = {variant.name: [] for variant in variants}
+    yardsticks = {variant.prepared.precision: 0.0 for variant in variants}
     for number in range(rounds):
-        peaks = {precision: max(peaks[precision], probe(precision)) for precision in precisions}
-        for stand in stands if number % 2 == 0 else reversed(stands):
-            _announce(step, f"{workload.name}: {stand.contender.name}")
-            times[stand.contender.name].append(stand.round())
+        yardsticks = {precision: max(best, probe(precision)) for precision, best in yardsticks.items()}
+        for runner in runners if number % 2 == 0 else reversed(runners):
+            step(f"{workload.name}: {runner.variant.name}")
+            times[runner.variant.name].append(runner.run_round())
     return [
-        Line(
-            workload, contender.name, contender.precision, times[contender.name],
+        Measurement(
+            workload, variant.name, variant.prepared.precision, times[variant.name],
             # compiled code computes what its uncompiled twin does
-            flops.get(contender.name.replace("compiled", "fast")), peaks[contender.precision],
+            flops.get(variant.name.replace("compiled", "fast")), yardsticks[variant.prepared.precision],
         )
-        for contender in contenders
+        for variant in variants
     ]  # fmt: skip
-
-
-def _announce(step: Step, words: str) -> None:
-    check()
-    step(words)

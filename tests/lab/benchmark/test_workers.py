@@ -1,6 +1,5 @@
-"""The benchmarks of workers and of scoring as they are run: what they print, and what they refuse before any work."""
+"""The benchmark of workers as it is run: what it prints, and what it refuses before any work."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,12 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from xmem_infer.lab.benchmark.workers import differing_share
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "benchmark_workers.py"
 
 
-def run(script, *overrides, cwd):
+def run(*overrides, cwd):
     return subprocess.run(
-        [sys.executable, str(SCRIPTS / script), *overrides], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, str(SCRIPT), *overrides], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
@@ -36,8 +37,9 @@ def save(path, pixels):
     Image.fromarray(pixels).save(path)
 
 
+@pytest.mark.slow
 def test_workers_are_measured_against_one_process(videos, tmp_path, tiny_weights):
-    done = run("benchmark_workers.py", f"video_dir={videos}", f"weights={tiny_weights}", "size=48", "rounds=1",
+    done = run(f"video_dir={videos}", f"weights={tiny_weights}", "size=48", "rounds=1",
                cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 workers against one process" in done.stdout
@@ -48,18 +50,18 @@ def test_workers_are_measured_against_one_process(videos, tmp_path, tiny_weights
 
 
 @pytest.mark.parametrize(
-    ("script", "override", "words"),
+    ("override", "words"),
     [
-        ("benchmark_workers.py", "video_dri=x", ["Did you mean video_dir"]),
-        ("benchmark_workers.py", "workers=1", ["workers=1", "at least 2"]),
-        ("benchmark_workers.py", "rounds=0", ["rounds=0"]),
-        ("benchmark_workers.py", "size=many", ["many"]),
-        ("benchmark_workers.py", "video_dir=nowhere", ["nowhere", "does not exist"]),
-        ("benchmark_workers.py", "video_dir=set/JPEGImages/a", ["1 video", "workers=2"]),
+        ("video_dri=x", ["Did you mean video_dir"]),
+        ("workers=1", ["workers=1", "at least 2"]),
+        ("rounds=0", ["rounds=0"]),
+        ("size=many", ["many"]),
+        ("video_dir=nowhere", ["nowhere", "does not exist"]),
+        ("video_dir=set/JPEGImages/a", ["1 video", "workers=2"]),
     ],
 )
-def test_wrong_requests_are_refused(videos, tmp_path, script, override, words):
-    done = run(script, override, cwd=tmp_path)
+def test_wrong_requests_are_refused(videos, tmp_path, override, words):
+    done = run(override, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     for word in words:
         assert word in done.stderr
@@ -68,27 +70,19 @@ def test_wrong_requests_are_refused(videos, tmp_path, script, override, words):
 
 
 def test_a_failing_run_passes_its_exit_code_on(videos, tmp_path):
-    done = run("benchmark_workers.py", f"video_dir={videos}", "weights=nowhere.pth", cwd=tmp_path)
+    done = run(f"video_dir={videos}", "weights=nowhere.pth", cwd=tmp_path)
     assert done.returncode == 3
     assert "nowhere.pth" in done.stderr
 
 
 def test_masks_are_compared_pixel_by_pixel(tmp_path):
-    spec = importlib.util.spec_from_file_location("benchmark_workers", SCRIPTS / "benchmark_workers.py")
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up by name.
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[spec.name]
     for out in ("one", "other"):
         for t in range(2):
             save(tmp_path / out / "masks" / "a" / f"{t}.png", np.zeros((4, 5), np.uint8))
-    assert module.differing_share(tmp_path / "one", tmp_path / "other") == 0
+    assert differing_share(tmp_path / "one", tmp_path / "other") == 0
     changed = np.zeros((4, 5), np.uint8)
     changed[0, :2] = 3
     save(tmp_path / "other" / "masks" / "a" / "1.png", changed)
-    assert module.differing_share(tmp_path / "one", tmp_path / "other") == pytest.approx(2 / 40)
+    assert differing_share(tmp_path / "one", tmp_path / "other") == pytest.approx(2 / 40)
     (tmp_path / "other" / "masks" / "a" / "0.png").unlink()
-    assert module.differing_share(tmp_path / "one", tmp_path / "other") == 1
+    assert differing_share(tmp_path / "one", tmp_path / "other") == 1
