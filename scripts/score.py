@@ -9,11 +9,7 @@ def main() -> int:
     from xmem_infer.app import run_app
     from xmem_infer.scoring.score_run import ScoreConfig, score
 
-    return run_app("score", ScoreConfig, lambda config: score(config, print, say))
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr)
+    return run_app("score", ScoreConfig, score)
 
 
 if __name__ == "__main__":

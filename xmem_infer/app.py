@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ from .errors import UsageError, XMemInferError
 from .interrupts import Interrupted, noted_signals
 
 Job = Callable[[Any], int]
+RENAMED = {"engine": "executor"}  # settings that had another name
 MAX_NAME = 120  # letters in the name of a combination's folder
 
 
@@ -47,6 +49,7 @@ def run_app(config_name: str, schema: type, job: Job) -> int:
         if codes[-1] >= 128:  # a signal ends the whole sweep
             raise SystemExit(codes[-1])
 
+    log_to_streams()
     try:
         check_overrides(sys.argv[1:], schema)
         with noted_signals():
@@ -58,6 +61,16 @@ def run_app(config_name: str, schema: type, job: Job) -> int:
         # Hydra leaves with 1 when it cannot compose: a fault of the request.
         return max(codes) if codes else (2 if stop.code else 0)
     return max(codes, default=0)
+
+
+def log_to_streams() -> None:
+    """Write what the package logs as plain lines: tables to standard output, everything else to standard error."""
+    for name, stream in (("xmem_infer", sys.stderr), ("xmem_infer.tables", sys.stdout)):
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
 
 
 def give_own_folder(composed: DictConfig) -> str:
@@ -129,6 +142,7 @@ def _check_key(key: str, schema: type) -> None:
         names = [field.name for field in dataclasses.fields(here)] if dataclasses.is_dataclass(here) else []
         if part not in names:
             near = difflib.get_close_matches(part, names, n=1)
+            near = [RENAMED[key]] if key in RENAMED else near
             hint = f" Did you mean {parent}{near[0]}?" if near else ""
             where = f"under {parent[:-1]}" if parent else "at the top"
             choices = ", ".join(names) or "none, it is a single value"

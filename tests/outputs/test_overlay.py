@@ -110,7 +110,7 @@ def test_colours_survive_the_encoding(tmp_path):
     """Matrix and range agree with the tags: red stays red, grey stays grey."""
     path = record(tmp_path / "clip.mp4", (64, 64), [None] * 3)
     picture = read(path)[2][0].to_ndarray(format="rgb24").astype(int)
-    expected = tint(item(0, (64, 64)).frame.image, item(0, (64, 64)).labels, COLOURS).astype(int)
+    expected = tint(item(0, (64, 64)).frame.image, item(0, (64, 64)).mask, COLOURS).astype(int)
     for y in (10, 54):
         assert np.abs(picture[y, 32] - expected[y, 32]).max() <= 6
 

@@ -210,7 +210,7 @@ def test_wrong_arrays_are_refused_at_the_door(tmp_path):
     with VideoWriter(tmp_path, "clip", (8, 9), None, EVERYTHING) as writer:
         good = frame(0, (8, 9))
         for bad in (labels.T, labels.astype(np.int64), labels[None]):
-            with pytest.raises(ValueError, match=r"labels must be uint8 \(8, 9\)"):
+            with pytest.raises(ValueError, match=r"mask must be uint8 \(8, 9\)"):
                 writer.put(good, bad, {}, labels[None])
         with pytest.raises(ValueError, match="image of frame 00000 must be uint8"):
             writer.put(frame(0, (9, 9)), labels, {}, labels[None])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from logs import logged
 from PIL import Image
 
 from xmem_infer.errors import EnvironmentFault
@@ -56,11 +57,11 @@ def run(*arguments, cwd, script="score.py"):
 
 def in_process(tree, **settings):
     """(exit code, what was shown, what was said)."""
-    shown, said = [], []
     config = ScoreConfig(
         **{"predictions": str(tree / "run"), "annotations": str(tree / "set"), "workers": 1, **settings}
     )
-    return score(config, shown.append, said.append), "\n".join(shown), "\n".join(said)
+    with logged("xmem_infer.tables") as shown, logged("xmem_infer.scoring") as said:
+        return score(config), "\n".join(shown), "\n".join(said)
 
 
 def test_the_command_scores_and_writes_everything(tree):

@@ -1,5 +1,6 @@
 """Masks from the saved scores of several runs: the mean of their probabilities decides."""
 
+import logging
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from ..io.masks import read_mask
 from ..outputs.sinks import Item, MaskFolder
 from ..types import Frame
 from .records import claim
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], object]
 MAX_PIXELS = 100_000_000  # px of a mask whose palette is read
@@ -40,7 +43,7 @@ class SavedScores:
     values: np.ndarray
 
 
-def merge_runs(config: MergeConfig, say: Say) -> int:
+def merge_runs(config: MergeConfig) -> int:
     """Write output_dir/masks/<video> from the scores of all runs; returns 0, or 1 where videos failed.
 
     Raises UsageError where the runs do not fit together, EnvironmentFault where the disk refuses.
@@ -60,8 +63,10 @@ def merge_runs(config: MergeConfig, say: Say) -> int:
             except VideoError as error:
                 failures[video] = error
     for video, failure in failures.items():
-        say(f"failed: {video}: {failure}")
-    say(f"{len(videos) - len(failures)} of {len(videos)} videos merged from {len(folders)} runs, in {output_dir}/masks")
+        log.info(f"failed: {video}: {failure}")
+    log.info(
+        f"{len(videos) - len(failures)} of {len(videos)} videos merged from {len(folders)} runs, in {output_dir}/masks"
+    )
     return 1 if failures else 0
 
 

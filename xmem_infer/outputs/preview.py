@@ -63,7 +63,7 @@ class PreviewSheet(Sink):
         super().__init__(final)
         self.colours = visible_colours(palette)
         self.sample = EvenSample(count)
-        self.labels: set[int] = set()
+        self.object_ids: set[int] = set()
         self.frames = 0
         self.last: Item | None = None
         opencv("overlay and preview are drawn with")
@@ -71,13 +71,13 @@ class PreviewSheet(Sink):
     def write(self, item: Item) -> None:
         if self.sample.wants(self.frames):
             self.sample.add(self.thumb(item, self.frames))
-        self.labels.update(item.confidence)
+        self.object_ids.update(item.confidence)
         self.last = item._replace(scores=None)
         self.frames += 1
 
     def thumb(self, item: Item, position: int) -> Thumb:
-        height, width = item.labels.shape
-        picture = tint(*resized(item.frame.image, item.labels, picture_scale(width, height)), colours=self.colours)
+        height, width = item.mask.shape
+        picture = tint(*resized(item.frame.image, item.mask, picture_scale(width, height)), colours=self.colours)
         if position == 0:
             return Thumb(0, Cell(picture, item.frame.name, "given mask", ACCENT, framed=True))
         lost = [str(label) for label, seen in sorted(item.confidence.items()) if seen.lost]
@@ -86,13 +86,13 @@ class PreviewSheet(Sink):
     def finish(self) -> None:
         if self.last is None:
             return
-        height, width = self.last.labels.shape
-        objects, frames = counted(len(self.labels), "object"), counted(self.frames, "frame")
+        height, width = self.last.mask.shape
+        objects, frames = counted(len(self.object_ids), "object"), counted(self.frames, "frame")
         sheet = contact_sheet(
             [thumb.cell for thumb in self.sample.chosen(self.thumb(self.last, self.frames - 1))],
             title=self.staged.final.stem,
             subtitle=f"{width} x {height}  ·  {frames}  ·  {objects}",
-            legend={label: tuple(self.colours[label].tolist()) for label in sorted(self.labels)},
+            legend={label: tuple(self.colours[label].tolist()) for label in sorted(self.object_ids)},
         )
         with open(self.staged.partial, "wb") as file:
             sheet.save(file, "PNG", compress_level=6)

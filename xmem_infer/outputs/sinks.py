@@ -17,10 +17,10 @@ from ..types import Frame, ObjectConfidence
 
 
 class Item(NamedTuple):
-    """One frame's result: labels (H, W) uint8; confidence by label; scores (O + 1, H, W) uint8 or None."""
+    """One frame's result: mask (H, W) uint8; confidence by object id; scores (O + 1, H, W) uint8 or None."""
 
     frame: Frame
-    labels: np.ndarray
+    mask: np.ndarray
     confidence: Mapping[int, ObjectConfidence]
     scores: np.ndarray | None
 
@@ -82,8 +82,8 @@ class MaskFolder(FrameFolder):
         self.palette = full_palette(palette)
 
     def encode(self, item: Item) -> bytes:
-        height, width = item.labels.shape
-        image = Image.frombytes("P", (width, height), np.ascontiguousarray(item.labels).tobytes())
+        height, width = item.mask.shape
+        image = Image.frombytes("P", (width, height), np.ascontiguousarray(item.mask).tobytes())
         image.putpalette(self.palette)
         png = io.BytesIO()
         image.save(png, "PNG", compress_level=3)
@@ -101,8 +101,8 @@ class ScoreFolder(FrameFolder):
     def encode(self, item: Item) -> bytes:
         assert item.scores is not None  # the writer checked at the door
         npz = io.BytesIO()
-        labels = np.array(list(item.confidence), np.uint8)
-        np.savez_compressed(npz, probabilities=item.scores, labels=labels)
+        object_ids = np.array(list(item.confidence), np.uint8)
+        np.savez_compressed(npz, probabilities=item.scores, labels=object_ids)
         return npz.getvalue()
 
 

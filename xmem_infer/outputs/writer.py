@@ -71,36 +71,36 @@ class VideoWriter:
     def put(
         self,
         frame: Frame,
-        labels: np.ndarray,
+        mask: np.ndarray,
         confidence: dict[int, ObjectConfidence],
         scores: np.ndarray | None = None,
     ) -> None:
         """Hand over one frame's result; waits while the queue is full.
 
-        labels: (H, W) uint8. confidence: by label. scores: (O + 1, H, W), background first, then the labels
+        mask: (H, W) uint8. confidence: by label. scores: (O + 1, H, W), background first, then the mask
         in the order of `confidence`; uint8, or float in [0, 1]. Arrays are kept by reference until written.
         Raises ValueError on other shapes, or what went wrong in the background.
         """
         if self.error is not None:
             raise self.error
-        self.check(frame, labels, confidence, scores)
+        self.check(frame, mask, confidence, scores)
         if scores is not None and scores.dtype != np.uint8:
             scores = np.rint(np.asarray(scores, np.float32) * 255).astype(np.uint8)
-        self.items.put(Item(frame, labels, dict(confidence), scores if self.wants_scores else None))
+        self.items.put(Item(frame, mask, dict(confidence), scores if self.wants_scores else None))
         self.frames += 1
 
     def check(
         self,
         frame: Frame,
-        labels: np.ndarray,
+        mask: np.ndarray,
         confidence: dict[int, ObjectConfidence],
         scores: np.ndarray | None,
     ) -> None:
         """Refuse in the caller's thread, with the caller's line in the traceback, what no file could hold."""
         if self.closed:
             raise RuntimeError(f"the writer of {self.video} is closed")
-        if labels.shape != self.size or labels.dtype != np.uint8:
-            raise ValueError(f"labels must be uint8 {self.size}, got {labels.dtype} {labels.shape}")
+        if mask.shape != self.size or mask.dtype != np.uint8:
+            raise ValueError(f"mask must be uint8 {self.size}, got {mask.dtype} {mask.shape}")
         if frame.image.shape != (*self.size, 3) or frame.image.dtype != np.uint8:
             raise ValueError(
                 f"the image of frame {frame.name} must be uint8 {(*self.size, 3)}, "

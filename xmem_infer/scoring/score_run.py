@@ -1,6 +1,7 @@
 """What `scripts/score.py` does: score two folders, show the table, write the report."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from .score_report import notes, table, write_csv, write_scores
 from .score_sheets import draw_sheet, sheet_jobs
 from .score_types import Rules, SetScores
 
-Say = Callable[[str], object]
+log = logging.getLogger(__name__)
+tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
 
 
 @dataclass
@@ -36,11 +38,14 @@ class ScoreConfig:
         require(self.worst_frames >= 0, "worst_frames", self.worst_frames, "0 (no sheets) or more")
 
 
-def score(config: ScoreConfig, show: Say, say: Say) -> int:
+def score(config: ScoreConfig) -> int:
     """Score, write and show; returns 0, or 1 where some videos could not be scored.
 
-    show: takes the table; say: takes what went wrong and where the files are. Raises UsageError for a wrong
-    request, EnvironmentFault where the output cannot be written.
+    The table is logged to `xmem_infer.tables`, what went wrong and where the files are to this module's logger.
+
+    Raises:
+        UsageError: A wrong request.
+        EnvironmentFault: The output cannot be written.
     """
     predictions, annotations = folder(config.predictions, "predictions"), folder(config.annotations, "annotations")
     images = None if config.images is None else folder(config.images, "images")
@@ -50,14 +55,14 @@ def score(config: ScoreConfig, show: Say, say: Say) -> int:
     scores = score_pairing(pairing, config.rules, workers, progress=True)
     remarks = write_report(scores, output_dir, images, config.worst_frames, workers)
     if scores.videos:
-        show(table(scores))
+        tables.info(table(scores))
     for name, problem in scores.problems.items():
-        say(f"not scored: {name}: {problem}")
+        log.info(f"not scored: {name}: {problem}")
     for remark in remarks:
-        say(f"note: {remark}")
+        log.info(f"note: {remark}")
     if scores.problems and config.videos is None:
-        say("note: to score some videos only, name them in a text file: videos=ImageSets/2017/val.txt")
-    say(f"written to {output_dir}: scores.csv, scores.json and pictures")
+        log.info("note: to score some videos only, name them in a text file: videos=ImageSets/2017/val.txt")
+    log.info(f"written to {output_dir}: scores.csv, scores.json and pictures")
     return 1 if scores.problems else 0
 
 

@@ -1,6 +1,7 @@
 """What follows a run: scores where annotations are there, the zip where a server scores."""
 
 import json
+import logging
 from pathlib import Path
 
 from ..config import DatasetConfig, EvalConfig
@@ -12,49 +13,52 @@ from ..scoring.published import compare, words
 from ..scoring.score_report import table
 from ..scoring.score_run import write_report
 from ..scoring.score_types import Rules, SetScores
-from .jobs import Plan, Say
+from .jobs import Plan
 from .server_zip import write_server_file
+
+log = logging.getLogger(__name__)
+tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
 
 WORTH_PROCESSES = 300  # frames; fewer are done before other processes have started
 
 
-def conclude(config: EvalConfig, plan: Plan, weights: Path, show: Say, say: Say) -> int:
+def score_or_package(config: EvalConfig, plan: Plan, weights: Path) -> int:
     """Score the masks of a run, or pack them for the server; returns 0, or 1 where something did not fit.
 
     show: takes the table. Raises EnvironmentFault where the disk refuses.
     """
     if not config.output.masks:
         return 0  # there is nothing to look at
-    frames = sum(job.saved_count or 0 for job in plan.jobs)
+    frames = sum(video.saved_count or 0 for video in plan.videos)
     workers = usable_cores() if frames >= WORTH_PROCESSES else 1
-    code = _score(config, plan, weights, show, say, workers) if config.score else 0
+    code = _score(config, plan, weights, workers) if config.score else 0
     if config.dataset is not None and config.dataset.zip_root is not None:
-        code = max(code, write_server_file(config.dataset, plan, weights, say, workers))
+        code = max(code, write_server_file(config.dataset, plan, weights, workers))
     return code
 
 
-def _score(config: EvalConfig, plan: Plan, weights: Path, show: Say, say: Say, workers: int) -> int:
+def _score(config: EvalConfig, plan: Plan, weights: Path, workers: int) -> int:
     pairing = _pairing(plan)
     if not pairing.pairs and not pairing.problems:
         return 0
     rules = Rules.auto if config.dataset is None else Rules[config.dataset.rules]
     scores = score_pairing(pairing, rules, workers, progress=True)
     for remark in write_report(scores, plan.output_dir, workers=workers):
-        say(f"note: {remark}")
+        log.info(f"note: {remark}")
     if scores.videos:
-        show(table(scores))
+        tables.info(table(scores))
     for name, problem in scores.problems.items():
-        say(f"not scored: {name}: {problem}")
+        log.info(f"not scored: {name}: {problem}")
     if config.dataset is not None:
-        _compare(config.dataset, plan, weights, scores, show)
-    say(f"scores in {plan.output_dir}: scores.csv, scores.json, pictures")
+        _compare(config.dataset, plan, weights, scores)
+    log.info(f"scores in {plan.output_dir}: scores.csv, scores.json, pictures")
     return 1 if scores.problems else 0
 
 
-def _compare(dataset: DatasetConfig, plan: Plan, weights: Path, scores: SetScores, show: Say) -> None:
+def _compare(dataset: DatasetConfig, plan: Plan, weights: Path, scores: SetScores) -> None:
     line, figures = words(dataset, weights, scores), compare(dataset, weights, scores)
     if line is not None:
-        show(line)
+        tables.info(line)
     if figures is not None:
         path = plan.output_dir / "scores.json"
         write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "published": figures})
@@ -63,7 +67,7 @@ def _compare(dataset: DatasetConfig, plan: Plan, weights: Path, scores: SetScore
 def _pairing(plan: Plan) -> Pairing:
     """The videos that can be scored. One that failed is a problem where others of its kind are scored."""
     masks = plan.output_dir / "masks"
-    truths = {job.name: job.footage.truth for job in plan.jobs if job.footage.truth is not None}
+    truths = {video.name: video.truth for video in plan.videos if video.truth is not None}
     pairing = Pairing(masks, next(iter(truths.values())).parent if truths else masks)
     for name, truth in truths.items():
         if name in plan.failures:
