@@ -19,7 +19,6 @@ from ..child import Outcome, run_in_child
 from ..report import setting, table, write_csv, write_page
 from . import checks_of_figures, checks_of_torch
 from .checks_of_figures import LINEAR_MODES
-from .config import AblateConfig, DocumentsConfig
 from .creation import CreateRequest, Subject, Way, create
 from .evidence import Evidence, Finding, NotMeasured, Verdict
 from .linear import LinearRequest, linear_forward
@@ -70,18 +69,16 @@ def hold_against(case: Case, evidence: Evidence) -> Claim:
         return Claim(case.document, case.claim, Verdict.not_measured, str(reason), ADVICE)
 
 
-def check_documents(
-    config: AblateConfig, setup: Setup, precisions: Sequence[Precision], context: Mapping[str, Any], folder: Path
-) -> int:
+def check_documents(setup: Setup, precisions: Sequence[Precision], context: Mapping[str, Any], folder: Path) -> int:
     """Check every claim and write results.csv, pictures and report.md; 0, or 1 where a run failed."""
     # Memory depends on the sizes of the network, not on its numbers: the published sizes need no download.
     setup = replace(setup, weights=_published_sizes(setup.folder))
     titles, cases = read_cases()
-    evidence = _measure(config, setup, precisions)
+    evidence = _measure(setup, precisions)
     claims = [hold_against(case, evidence) for case in cases]
     write_csv(folder / "results.csv", [{**vars(claim), "verdict": claim.verdict.value} for claim in claims])
     draw_memory(evidence.runs, folder)
-    draw_by_frame(evidence.modes, folder, setup.max_memory_gb)
+    draw_by_frame(evidence.modes, folder, setup.config.ablate.max_memory_gb)
     if evidence.savings:
         draw_savings(evidence.savings, folder)
     write_page(folder / "report.md", _page(context, titles, claims, evidence))
@@ -89,28 +86,30 @@ def check_documents(
     return 1 if any(run.status == "failed" for run in (*evidence.modes, *evidence.runs)) else 0
 
 
-def _measure(config: AblateConfig, setup: Setup, precisions: Sequence[Precision]) -> Evidence:
+def _measure(setup: Setup, precisions: Sequence[Precision]) -> Evidence:
     """Everything that takes child processes."""
+    config = setup.config
     within_a_frame = [GradMode.set_grad_enabled, GradMode.enable_grad_detached]
     found = combinations(replace(config.ablate, grad_modes=within_a_frame), precisions)
     every_mode = [Combination(found[0].scene, precision, mode) for precision in precisions for mode in GradMode]
     log.info("%d runs at the network's published size, then the other claims", len(every_mode) + len(found))
     modes = sweep(setup, interleaved(every_mode, 1))
     runs = sweep(replace(setup, timed=False), interleaved(found, 1))
-    linear = {mode: _linear(config.documents, setup, mode) for mode in LINEAR_MODES}
+    linear = {mode: _linear(setup, mode) for mode in LINEAR_MODES}
     created = {(subject, way): _created(setup, subject, way) for subject, way in product(Subject, Way)}
     return Evidence(config.documents, modes, runs, savings(runs), linear, created)
 
 
-def _linear(sizes: DocumentsConfig, setup: Setup, mode: GradMode) -> Outcome:
+def _linear(setup: Setup, mode: GradMode) -> Outcome:
     check()
-    asked = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, setup.threads, setup.ceiling_bytes)
+    sizes, threads = setup.config.documents, setup.config.runtime.threads
+    asked = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, threads, setup.ceiling_bytes)
     return run_in_child(linear_forward, asked, lambda event: check())
 
 
 def _created(setup: Setup, subject: Subject, way: Way) -> Outcome:
     check()
-    asked = CreateRequest(subject, way, setup.weights, setup.threads, setup.ceiling_bytes)
+    asked = CreateRequest(subject, way, setup.weights, setup.config.runtime.threads, setup.ceiling_bytes)
     return run_in_child(create, asked, lambda event: check())
 
 

@@ -49,13 +49,10 @@ def ablate(config: AblateConfig) -> int:
     weights = resolve_weights(config.weights)
     folder = output_folder(config.output_dir, FOLDERS[config.suite])
     with tempfile.TemporaryDirectory(prefix="xmem_ablation_") as scratch:
-        setup = Setup(
-            clip, weights, Path(scratch), config.data, config.memory, Device[device.type], config.runtime.threads,
-            config.ablate.max_memory_gb, config.ablate.warmup_frames,
-        )  # fmt: skip
+        setup = Setup(config, clip, weights, Path(scratch), Device[device.type])
         context = _context(setup, device)
         if config.suite is Suite.documents:
-            return check_documents(config, setup, precisions, context, folder)
+            return check_documents(setup, precisions, context, folder)
         found = combinations(config.ablate, precisions)
         log.info(
             "%d combinations, %d runs each, on %s", len(found), config.ablate.repeats, context["machine"]["device"]
@@ -75,7 +72,7 @@ def _context(setup: Setup, device: torch.device) -> dict[str, Any]:
     """Machine, versions, weights and clip. Raises WeightsError for weights that cannot be used."""
     file = read_checkpoint(setup.weights)
     verify_hash(file)
-    with thread_count(setup.threads):
+    with thread_count(setup.config.runtime.threads):
         where = machine(device)
     clip = setup.clip
     return {
@@ -84,7 +81,7 @@ def _context(setup: Setup, device: torch.device) -> dict[str, Any]:
         "subject": {
             "clip": f"{clip.name}, {clip.size[1]}x{clip.size[0]}, {clip.count} frames",
             "weights": f"{file.path.name}, sha256 {file.sha256[:16]}",
-            "memory ceiling": f"{setup.max_memory_gb:g} GB",
+            "memory ceiling": f"{setup.config.ablate.max_memory_gb:g} GB",
         },
     }
 

@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from ...config import DataConfig, Device, GradMode, MemoryConfig
+from ...config import Device, GradMode
 from ...interrupts import check
 from ..child import Outcome, run_in_child
 from .clip import Clip, with_objects
+from .config import AblateConfig
 from .plan import Combination, Place
 from .segmenting import SegmentRequest, segment
 
@@ -29,31 +30,27 @@ log = logging.getLogger(__name__)
 class Setup:
     """What all runs of a sweep have in common. folder: for masks on their way between the processes."""
 
+    config: AblateConfig
     clip: Clip
     weights: Path
     folder: Path
-    data: DataConfig
-    memory: MemoryConfig
     device: Device
-    threads: int | None
-    max_memory_gb: float
-    warmup_frames: int
     timed: bool = True
 
     @property
     def ceiling_bytes(self) -> int:
-        return int(self.max_memory_gb * GB)
+        return int(self.config.ablate.max_memory_gb * GB)
 
     def request(self, combination: Combination, masks_to: Path | None) -> SegmentRequest:
         """What the child is asked."""
-        scene = combination.scene
+        scene, config = combination.scene, self.config
         mask = self.folder / f"first_{scene.objects}.npy"
         if not mask.exists():
             np.save(mask, with_objects(self.clip.first, scene.objects)[0])
-        data = DataConfig(scene.size, self.data.antialias, self.data.on_corrupt, max_pixels=self.data.max_pixels)
         return SegmentRequest(
-            self.clip.path, mask, self.weights, scene.frames, combination.grad_mode, combination.precision, data,
-            self.memory, self.device, self.threads, self.ceiling_bytes, self.timed, masks_to,
+            self.clip.path, mask, self.weights, scene.frames, combination.grad_mode, combination.precision,
+            replace(config.data, size=scene.size), config.memory, self.device, config.runtime.threads,
+            self.ceiling_bytes, self.timed, masks_to,
         )  # fmt: skip
 
 
@@ -122,7 +119,7 @@ def sweep(setup: Setup, order: Sequence[tuple[Combination, int]]) -> list[Run]:
             bar.set_postfix_str(str(combination))
             masks = setup.folder / f"masks_{number}.npz"
             outcome = run_in_child(segment, setup.request(combination, masks), lambda event: check())
-            runs.append(run_of(combination, repeat, outcome, setup.warmup_frames, masks))
+            runs.append(run_of(combination, repeat, outcome, setup.config.ablate.warmup_frames, masks))
             if outcome.status == "failed":
                 log.warning("failed: %s: %s", combination, outcome.reason)
             bar.update()
