@@ -148,6 +148,7 @@ class OutputConfig:
     overlay: bool = True
     preview: bool = True
     scores: bool = False  # probabilities as 8 bit arrays, large
+    also: list[str] = field(default_factory=list)  # outputs that others registered, by name
 
 
 @dataclass

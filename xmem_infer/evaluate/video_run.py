@@ -51,7 +51,7 @@ class VideoRun:
             for result in segment_job(self.segmenter, job, self.config):
                 if job.is_saved(result.frame.name):
                     with clock.writing():
-                        scores = saved_scores(result) if self.config.output.scores else None
+                        scores = saved_scores(result) if writer.needs_scores else None
                         writer.put(result.frame, result.labels, result.confidence, scores)
                 clock.frame(result.stage_ms)
                 objects = result.objects
