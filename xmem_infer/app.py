@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -47,6 +48,7 @@ def run_app(config_name: str, schema: type, job: Job) -> int:
         if codes[-1] >= 128:  # a signal ends the whole sweep
             raise SystemExit(codes[-1])
 
+    log_to_streams()
     try:
         check_overrides(sys.argv[1:], schema)
         with noted_signals():
@@ -58,6 +60,16 @@ def run_app(config_name: str, schema: type, job: Job) -> int:
         # Hydra leaves with 1 when it cannot compose: a fault of the request.
         return max(codes) if codes else (2 if stop.code else 0)
     return max(codes, default=0)
+
+
+def log_to_streams() -> None:
+    """Write what the package logs as plain lines: tables to standard output, everything else to standard error."""
+    for name, stream in (("xmem_infer", sys.stderr), ("xmem_infer.tables", sys.stdout)):
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
 
 
 def give_own_folder(composed: DictConfig) -> str:
