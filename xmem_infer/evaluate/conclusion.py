@@ -1,17 +1,14 @@
 """What follows a run: scores where annotations are there, the zip where a server scores."""
 
-import json
 from pathlib import Path
 
-from ..config import DatasetConfig, EvalConfig
-from ..io.atomic import write_json
-from ..scoring.folders import score_pairing
+from ..config import EvalConfig
 from ..scoring.pairing import Pairing, pair_video
 from ..scoring.parallel import usable_cores
 from ..scoring.published import compare, words
-from ..scoring.score_report import table
-from ..scoring.score_run import write_report
-from ..scoring.score_types import Rules, SetScores
+from ..scoring.report import table, write_report
+from ..scoring.score_folders import score_pairing
+from ..scoring.scores import Rules
 from .jobs import Plan, Say
 from .server_zip import write_server_file
 
@@ -38,26 +35,19 @@ def _score(config: EvalConfig, plan: Plan, weights: Path, show: Say, say: Say, w
     if not pairing.pairs and not pairing.problems:
         return 0
     rules = Rules.auto if config.dataset is None else Rules[config.dataset.rules]
-    scores = score_pairing(pairing, rules, workers, progress=True)
-    for remark in write_report(scores, plan.output_dir, workers=workers):
+    scores = score_pairing(pairing, rules, workers, progress=True, metrics=config.metrics)
+    dataset = config.dataset
+    published = None if dataset is None else compare(dataset, weights, scores)
+    for remark in write_report(scores, plan.output_dir, workers=workers, published=published):
         say(f"note: {remark}")
     if scores.videos:
         show(table(scores))
     for name, problem in scores.problems.items():
         say(f"not scored: {name}: {problem}")
-    if config.dataset is not None:
-        _compare(config.dataset, plan, weights, scores, show)
+    if dataset is not None and (line := words(dataset, weights, scores)) is not None:
+        show(line)
     say(f"scores in {plan.output_dir}: scores.csv, scores.json, pictures")
     return 1 if scores.problems else 0
-
-
-def _compare(dataset: DatasetConfig, plan: Plan, weights: Path, scores: SetScores, show: Say) -> None:
-    line, figures = words(dataset, weights, scores), compare(dataset, weights, scores)
-    if line is not None:
-        show(line)
-    if figures is not None:
-        path = plan.output_dir / "scores.json"
-        write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "published": figures})
 
 
 def _pairing(plan: Plan) -> Pairing:

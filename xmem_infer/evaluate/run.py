@@ -11,9 +11,11 @@ from ..config import EvalConfig
 from ..errors import EnvironmentFault, XMemInferError
 from ..io.atomic import write_json
 from ..io.versions import versions
+from ..outputs.writer import chosen_outputs
 from ..predictor import Segmenter
 from ..runtime.choice import check_runtime
 from ..runtime.device import choose_device
+from ..scoring.metrics import chosen_metrics
 from ..weights.build import LoadedNetwork, load_network
 from ..weights.manifest import DOWNLOAD_COMMAND, embedded_model, resolve_weights
 from .conclusion import conclude
@@ -35,6 +37,8 @@ def evaluate(config: EvalConfig, say: Say = lambda line: None, show: Say = lambd
     """
     check_runtime(config.runtime, choose_device(config.runtime.device))
     check_engine(config)
+    chosen_outputs(config.output)
+    chosen_metrics(config.metrics)
     plan = make_plan(config)
     weights = resolve_weights(config.weights)
     for line in plan.warnings:

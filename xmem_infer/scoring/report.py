@@ -1,39 +1,110 @@
-"""A scored set in words and numbers: scores.csv, scores.json, the table on the terminal."""
+"""A scored set in words and numbers: the table on the terminal, scores.csv, scores.json, pictures."""
 
 import csv
 import io
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..io.atomic import write_json, write_whole
+from tqdm import tqdm
+
+from ..io.atomic import disk_fault, write_json, write_whole
 from ..io.versions import versions
 from .pairing import count
-from .score_types import FIGURES, Measures, Rules, SetScores, VideoScore
+from .parallel import in_parallel
+from .pictures import draw_chart, draw_sheet, sheet_jobs
+from .scores import Measures, Rules, SetScores, VideoScore, figure_names
 
-PACKAGES = ("xmem-infer", "numpy", "opencv-python", "pillow")  # the figures depend on these
-HEADINGS = ("J&F", "J", "F", "J recall", "J decay", "F recall", "F decay")
+log = logging.getLogger(__name__)
+tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
+
+
+def log_scores(scores: SetScores, remarks: Iterable[str]) -> None:
+    """The table to standard output; what was not scored and the remarks to standard error."""
+    if scores.videos:
+        tables.info(table(scores))
+    for name, problem in scores.problems.items():
+        log.info(f"not scored: {name}: {problem}")
+    for remark in remarks:
+        log.info(f"note: {remark}")
+
+
+def write_report(
+    scores: SetScores,
+    output_dir: Path,
+    images: Path | None = None,
+    worst_frames: int = 8,
+    workers: int = 1,
+    published: dict[str, Any] | None = None,
+) -> list[str]:
+    """Write scores.csv, scores.png, scores.svg, worst/<video>.png and, last, scores.json below `output_dir`.
+
+    Pictures of an older run that this one does not replace are removed, so that all files agree.
+
+    Args:
+        scores: What to write.
+        output_dir: Where.
+        images: The videos' frames for the sheets; None: JPEGImages beside Annotations.
+        worst_frames: How many on each sheet; 0: no sheets.
+        workers: Processes that draw them.
+        published: The published figures for scores.json, see `published.compare`.
+
+    Returns:
+        Remarks for the reader.
+
+    Raises:
+        EnvironmentFault: The disk refuses.
+    """
+    remarks = notes(scores)
+    sheets, charts = output_dir / "worst", [output_dir / "scores.png", output_dir / "scores.svg"]
+    stale = {sheets / f"{name}.png" for name in (*scores.pairs, *scores.problems)} | set(charts)
+    if worst_frames:
+        jobs = sheet_jobs(scores, worst_frames, images, sheets)
+        with tqdm(total=len(jobs), desc="worst frames", unit="video", disable=None) as bar:
+            for job, _ in in_parallel(draw_sheet, jobs, workers):
+                stale.discard(job.path)
+                bar.update()
+    if scores.videos:
+        try:
+            draw_chart(scores, charts)
+            stale -= set(charts)
+        except ImportError:
+            remarks.append("no bar chart: it needs matplotlib (`pip install matplotlib`, or the extra `plot`)")
+    remove_all(stale)
+    write_csv(scores, output_dir / "scores.csv")
+    write_scores(scores, output_dir / "scores.json", worst_frames, published)
+    return remarks
+
+
+def remove_all(paths: Iterable[Path]) -> None:
+    """Delete files that may be there. Raises EnvironmentFault where the disk refuses."""
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_fault(error, path) from error
 
 
 def write_csv(scores: SetScores, path: Path) -> None:
     """One row per object, per video and, where all videos were scored, for the set; fractions of 1."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("level", "video", "object", "frames", *FIGURES))
+    rows.writerow(("level", "video", "object", "frames", *figure_names(scores.metrics)))
     for video in scores.videos:
         for scored in video.objects:
-            rows.writerow(("object", video.name, scored.label, len(scored.j), *scored.measures.figures().values()))
-        rows.writerow(("video", video.name, "", len(video.frames), *video.measures.figures().values()))
+            rows.writerow(("object", video.name, scored.object_id, len(scored.overall), *scored.measures.values()))
+        rows.writerow(("video", video.name, "", len(video.frames), *video.measures.values()))
     if scores.measures:
         frames = sum(len(video.frames) for video in scores.videos)
-        rows.writerow(("set", "", "", frames, *scores.measures.figures().values()))
+        rows.writerow(("set", "", "", frames, *scores.measures.values()))
     write_whole(path, lambda to: to.write_text(text.getvalue(), encoding="utf-8"))
 
 
-def write_scores(scores: SetScores, path: Path, worst_frames: int) -> None:
+def write_scores(scores: SetScores, path: Path, worst_frames: int, published: dict[str, Any] | None) -> None:
     """scores.json; fractions of 1. The set's figures stand at the top, null unless all videos were scored."""
-    figures: dict[str, Any] = scores.measures.figures() if scores.measures else dict.fromkeys(FIGURES)
-    content = {
+    figures: dict[str, Any] = dict(scores.measures or dict.fromkeys(figure_names(scores.metrics)))
+    content: dict[str, Any] = {
         **figures,
         "complete": not scores.problems,
         "scored": {
@@ -52,24 +123,27 @@ def write_scores(scores: SetScores, path: Path, worst_frames: int) -> None:
         },
     }
     if scores.problems and scores.measures_of_scored:
-        content["mean_of_scored"] = scores.measures_of_scored.figures()
+        content["mean_of_scored"] = scores.measures_of_scored
+    if published is not None:
+        content["published"] = published
     write_json(path, content)
 
 
 def video_entry(video: VideoScore, worst_frames: int) -> dict[str, Any]:
     """What scores.json says of one video."""
+    overall = next(iter(video.measures))
     return {
-        **video.measures.figures(),
+        **video.measures,
         "frames": len(video.frames),
         "objects": {
-            str(scored.label): {
-                **scored.measures.figures(),
-                "frames": len(scored.j),
+            str(scored.object_id): {
+                **scored.measures,
+                "frames": len(scored.overall),
                 "first_frame": video.frames[scored.start],
             }
             for scored in video.objects
         },
-        "worst_frames": [{"frame": frame, "J&F": jf} for frame, jf in video.worst_frames(worst_frames)],
+        "worst_frames": [{"frame": frame, overall: value} for frame, value in video.worst_frames(worst_frames)],
     }
 
 
@@ -84,7 +158,8 @@ def table(scores: SetScores) -> str:
         title = "mean over objects" if scores.measures else f"mean of {len(scores.videos)} of {total} videos only"
         objects, frames = (sum(int(row[column]) for row in rows) for column in (1, 2))
         rows.append((title, str(objects), str(frames), *percent(scores.measures_of_scored)))
-    rows = [("video", "objects", "frames", *HEADINGS), *rows]
+    headings = (name.replace("_", " ") for name in figure_names(scores.metrics))
+    rows = [("video", "objects", "frames", *headings), *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -98,8 +173,8 @@ def table(scores: SetScores) -> str:
     return "\n".join([f"percent, rules {scores.rules.name}", lines[0], rule, *body])
 
 
-def percent(measures: Measures) -> Iterator[str]:
-    return (f"{100 * figure:.2f}" for figure in measures.figures().values())
+def percent(measures: Measures) -> list[str]:
+    return [f"{100 * figure:.2f}" for figure in measures.values()]
 
 
 def notes(scores: SetScores) -> list[str]:

@@ -1,23 +1,27 @@
-"""What `scripts/score.py` does: score two folders, show the table, write the report."""
+"""Scoring folders of masks by the DAVIS rules, in parallel over frames; what `scripts/score.py` does."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
-from ..config import require
-from ..errors import UsageError
-from ..io.atomic import disk_fault
-from .folders import score_pairing
-from .pairing import Pairing, existing, pair_folders
+from ..config import require, require_names
+from ..errors import UsageError, VideoError
+from .metrics import chosen_metrics
+from .pairing import Pairing, VideoPair, existing, pair_folders, read_ids
 from .parallel import in_parallel, usable_cores
-from .score_chart import draw_chart
-from .score_report import notes, table, write_csv, write_scores
-from .score_sheets import draw_sheet, sheet_jobs
-from .score_types import Rules, SetScores
+from .report import log_scores, write_report
+from .score_video import Metrics, gather_video, rules_for, score_frame
+from .scores import FrameScore, Rules, SetScores
 
-Say = Callable[[str], object]
+log = logging.getLogger(__name__)
+
+CHUNK_FRAMES = 8  # frames per parcel of work: short, so that an interruption is felt at once
 
 
 @dataclass
@@ -28,86 +32,153 @@ class ScoreConfig:
     images: str | None = None  # frames behind the worst-frame sheets; None: JPEGImages beside Annotations
     videos: str | None = None  # text file with a name per line; None: all
     rules: Rules = Rules.auto
+    metrics: list[str] = field(default_factory=lambda: ["J", "F"])
     workers: int | None = None  # processes; None: one per core
     worst_frames: int = 8  # per video; 0: no sheets
 
     def __post_init__(self) -> None:
         require(self.workers is None or self.workers >= 1, "workers", self.workers, "null or at least 1")
+        require_names(self.metrics, "metrics")
         require(self.worst_frames >= 0, "worst_frames", self.worst_frames, "0 (no sheets) or more")
 
 
-def score(config: ScoreConfig, show: Say, say: Say) -> int:
-    """Score, write and show; returns 0, or 1 where some videos could not be scored.
+def score(config: ScoreConfig) -> int:
+    """Score, log the table and what went wrong, and write the report; returns 0, or 1 where videos were not scored.
 
-    show: takes the table; say: takes what went wrong and where the files are. Raises UsageError for a wrong
-    request, EnvironmentFault where the output cannot be written.
+    Raises:
+        UsageError: A wrong request.
+        EnvironmentFault: The output cannot be written.
     """
-    predictions, annotations = folder(config.predictions, "predictions"), folder(config.annotations, "annotations")
-    images = None if config.images is None else folder(config.images, "images")
-    pairing = pair_folders(predictions, annotations, read_names(config.videos))
-    output_dir = output_folder(config.output_dir, pairing)
+    predictions, annotations = _folder(config.predictions, "predictions"), _folder(config.annotations, "annotations")
+    images = None if config.images is None else _folder(config.images, "images")
+    pairing = pair_folders(predictions, annotations, _read_names(config.videos))
+    output_dir = _output_folder(config.output_dir, pairing)
     workers = config.workers or usable_cores()
-    scores = score_pairing(pairing, config.rules, workers, progress=True)
+    scores = score_pairing(pairing, config.rules, workers, progress=True, metrics=config.metrics)
     remarks = write_report(scores, output_dir, images, config.worst_frames, workers)
-    if scores.videos:
-        show(table(scores))
-    for name, problem in scores.problems.items():
-        say(f"not scored: {name}: {problem}")
-    for remark in remarks:
-        say(f"note: {remark}")
     if scores.problems and config.videos is None:
-        say("note: to score some videos only, name them in a text file: videos=ImageSets/2017/val.txt")
-    say(f"written to {output_dir}: scores.csv, scores.json and pictures")
+        remarks.append("to score some videos only, name them in a text file: videos=ImageSets/2017/val.txt")
+    log_scores(scores, remarks)
+    log.info(f"written to {output_dir}: scores.csv, scores.json and pictures")
     return 1 if scores.problems else 0
 
 
-def write_report(
-    scores: SetScores, output_dir: Path, images: Path | None = None, worst_frames: int = 8, workers: int = 1
-) -> list[str]:
-    """Write scores.csv, scores.png, scores.svg, worst/<video>.png and, last, scores.json below `output_dir`.
+class Parcel(NamedTuple):
+    """A few frames of a video from index `start` on: annotation and prediction files (None: only look)."""
 
-    images: the videos' frames for the sheets; None: JPEGImages beside Annotations. Returns remarks for the
-    reader. Pictures of an older run that this one does not replace are removed, so that all files agree.
-    Raises EnvironmentFault.
+    video: str
+    start: int
+    files: list[tuple[Path, Path | None]]
+
+
+def score_folders(
+    predictions: Path | str,
+    annotations: Path | str,
+    rules: Rules = Rules.auto,
+    workers: int = 1,
+    videos: Sequence[str] | None = None,
+    progress: bool = False,
+    metrics: Sequence[str] = ("J", "F"),
+) -> SetScores:
+    """Score all videos of a folder of predicted masks. What is wrong with one is told in `problems`.
+
+    Args:
+        predictions: See `pair_folders` for what the folders may be.
+        annotations: The true masks.
+        rules: See `Rules`.
+        workers: Processes; with more than one the calling script needs its `__main__` guard.
+        videos: Names, in the order of the means; None: all.
+        progress: Whether to show a bar on a terminal.
+        metrics: Names, see METRICS.
+
+    Raises:
+        UsageError: There is nothing to compare, or a metric that nobody registered.
     """
-    remarks = notes(scores)
-    sheets, charts = output_dir / "worst", [output_dir / "scores.png", output_dir / "scores.svg"]
-    stale = {sheets / f"{name}.png" for name in (*scores.pairs, *scores.problems)} | set(charts)
-    if worst_frames:
-        jobs = sheet_jobs(scores, worst_frames, images, sheets)
-        with tqdm(total=len(jobs), desc="worst frames", unit="video", disable=None) as bar:
-            for job, _ in in_parallel(draw_sheet, jobs, workers):
-                stale.discard(job.path)
-                bar.update()
-    if scores.videos:
+    pairing = pair_folders(Path(predictions), Path(annotations), videos)
+    return score_pairing(pairing, rules, workers, progress, metrics)
+
+
+def score_pairing(
+    pairing: Pairing,
+    rules: Rules,
+    workers: int = 1,
+    progress: bool = False,
+    metrics: Sequence[str] = ("J", "F"),
+) -> SetScores:
+    """Score what `pair_folders` found; see `score_folders`."""
+    chosen = chosen_metrics(metrics)  # the functions travel to the workers, where nobody may have registered them
+    problems = dict(pairing.problems)
+    if rules is Rules.auto:
+        rules = detect_rules(pairing.pairs)
+    parcels = [parcel for pair in pairing.pairs for parcel in cut(pair)]
+    found: dict[str, dict[int, list[FrameScore]]] = {pair.name: {} for pair in pairing.pairs}
+    total = sum(len(parcel.files) for parcel in parcels)
+    with tqdm(total=total, desc="scoring", unit="frame", disable=None if progress else True) as bar:
+        for parcel, scores in in_parallel(partial(score_parcel, rules=rules, metrics=chosen), parcels, workers):
+            found[parcel.video][parcel.start] = scores
+            bar.update(len(scores))
+    scored = []
+    for pair in pairing.pairs:
+        frame_scores = [score for _, scores in sorted(found[pair.name].items()) for score in scores]
         try:
-            draw_chart(scores, charts)
-            stale -= set(charts)
-        except ImportError:
-            remarks.append("no bar chart: it needs matplotlib (`pip install matplotlib`, or the extra `plot`)")
-    remove_all(stale)
-    write_csv(scores, output_dir / "scores.csv")
-    write_scores(scores, output_dir / "scores.json", worst_frames)
-    return remarks
+            scored.append(gather_video(pair.name, pair.frames, frame_scores, rules, tuple(chosen)))
+        except VideoError as error:
+            problems[pair.name] = str(error)
+    return SetScores(
+        rules,
+        pairing.predictions,
+        pairing.annotations,
+        tuple(scored),
+        problems,
+        {pair.name: pair for pair in pairing.pairs},
+        tuple(chosen),
+    )
 
 
-def remove_all(paths: Iterable[Path]) -> None:
-    """Delete files that may be there. Raises EnvironmentFault where the disk refuses."""
-    for path in paths:
+def detect_rules(pairs: Iterable[VideoPair]) -> Rules:
+    """davis16 or davis17, from the first annotation of each video; an unreadable one is left for later."""
+
+    def firsts() -> Iterator[np.ndarray]:
+        for pair in pairs:
+            try:
+                yield read_ids(pair.annotations[0])
+            except VideoError:
+                continue
+
+    return rules_for(firsts())
+
+
+def cut(pair: VideoPair) -> Iterator[Parcel]:
+    """The video in parcels; of the first and last frame only the annotation is looked at."""
+    files = list(zip(pair.annotations, (None, *pair.predictions[1:-1], None), strict=True))
+    for start in range(0, len(files), CHUNK_FRAMES):
+        yield Parcel(pair.name, start, files[start : start + CHUNK_FRAMES])
+
+
+def score_parcel(parcel: Parcel, rules: Rules, metrics: Metrics) -> list[FrameScore]:
+    """Scores of a parcel's frames; unreadable and odd-sized masks become problems."""
+    scores: list[FrameScore] = []
+    likely: tuple[int, ...] = ()
+    for annotation_file, prediction_file in parcel.files:
         try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise disk_fault(error, path) from error
+            annotation = read_ids(annotation_file)
+            prediction = None if prediction_file is None else read_ids(prediction_file, annotation.shape)
+        except VideoError as error:
+            scores.append(FrameScore(problem=str(error)))
+            continue
+        scores.append(score_frame(prediction, annotation, rules, metrics, likely))
+        likely = scores[-1].annotated
+    return scores
 
 
-def folder(given: str | None, key: str) -> Path:
+def _folder(given: str | None, key: str) -> Path:
     """The folder a setting names; UsageError where it is not given or is none."""
     if given is None:
         raise UsageError(f"{key} is not given: python scripts/score.py predictions=FOLDER annotations=FOLDER")
     return existing(Path(given).expanduser(), key)
 
 
-def read_names(list_file: str | None) -> list[str] | None:
+def _read_names(list_file: str | None) -> list[str] | None:
     """Names of videos, one per line of a text file such as ImageSets/2017/val.txt; None for None."""
     if list_file is None:
         return None
@@ -121,7 +192,7 @@ def read_names(list_file: str | None) -> list[str] | None:
     return names
 
 
-def output_folder(given: str | None, pairing: Pairing) -> Path:
+def _output_folder(given: str | None, pairing: Pairing) -> Path:
     """Where the report goes: `given`, else beside the predictions; for one video's masks output/<video>.
 
     Not among the masks, where the next run would take the report's pictures for a video.
