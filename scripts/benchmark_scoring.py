@@ -56,7 +56,7 @@ def measure(config: ScoringBenchmark, scratch: Path) -> int:
         raise EnvironmentFault("what is compared with is missing: pip install vos-benchmark") from error
 
     from xmem_infer.io.listing import list_folders
-    from xmem_infer.scoring.folders import score_folders
+    from xmem_infer.scoring.score_folders import score_folders
 
     annotations = Path(config.annotations).expanduser() if config.annotations else draw_clips(scratch, config.clips)
     videos = [folder.name for folder in list_folders(annotations)][: config.clips]
@@ -68,7 +68,7 @@ def measure(config: ScoringBenchmark, scratch: Path) -> int:
     def ours() -> list[float]:
         scores = score_folders(predictions, annotations, workers=config.workers, videos=videos)
         figures = scores.measures
-        return [100 * figures.j, 100 * figures.f] if figures else []
+        return [100 * figures["J"], 100 * figures["F"]] if figures else []
 
     def theirs() -> list[float]:
         with usual_signals():

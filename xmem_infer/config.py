@@ -138,6 +138,7 @@ class OutputConfig:
     overlay: bool = True
     preview: bool = True
     scores: bool = False  # probabilities as 8 bit arrays, large
+    also: list[str] = field(default_factory=list)  # outputs that others registered, by name
 
 
 @dataclass
@@ -199,6 +200,7 @@ class EvalConfig:
     dataset: DatasetConfig | None = None
     data_root: str | None = None
     score: bool = True  # where all frames are annotated
+    metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # of the scores
     output_dir: str | None = None
     weights: str = "auto"
     overwrite: bool = False
@@ -212,12 +214,18 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         require(self.workers >= 1, "workers", self.workers, "at least 1")
+        require_names(self.metrics, "metrics")
 
 
 def require(holds: bool, key: str, found: object, allowed: str) -> None:
     """Raise UsageError naming the key, what was found and what is allowed, unless `holds`."""
     if not holds:
         raise UsageError(f"{key}={found} is not possible: it must be {allowed}")
+
+
+def require_names(names: list[str], key: str) -> None:
+    """Raise UsageError for a list of names that is empty or repeats itself."""
+    require(bool(names) and len(set(names)) == len(names), key, names, "one name or more, each once")
 
 
 def configs_dir() -> Path:

@@ -10,9 +10,11 @@ from ..datasets.video_input import VideoInput
 from ..errors import XMemInferError
 from ..io.atomic import write_json
 from ..io.versions import versions
+from ..outputs.writer import chosen_outputs
 from ..predictor import Segmenter
 from ..runtime.choice import check_runtime
 from ..runtime.device import choose_device
+from ..scoring.metrics import chosen_metrics
 from ..weights.build import LoadedNetwork, load_network
 from ..weights.manifest import DOWNLOAD_COMMAND, embedded_model, resolve_weights
 from .executors import in_process, processes, ray  # noqa: F401  # they register themselves
@@ -44,6 +46,8 @@ def evaluate(config: EvalConfig) -> int:
     executor = EXECUTORS[name]
     if name == "ray":
         ray.import_ray()
+    chosen_outputs(config.output)
+    chosen_metrics(config.metrics)
     plan = make_plan(config)
     weights = resolve_weights(config.weights)
     for line in plan.warnings:

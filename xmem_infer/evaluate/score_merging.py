@@ -15,7 +15,8 @@ from ..interrupts import check
 from ..io.atomic import disk_fault
 from ..io.listing import list_folders, name_some, natural_key
 from ..io.masks import read_mask
-from ..outputs.sinks import Item, MaskFolder
+from ..outputs.files import MaskFolder
+from ..outputs.protocol import Item, VideoDetails
 from ..types import Frame
 from .records import claim
 
@@ -95,18 +96,18 @@ def read_scores(path: Path) -> SavedScores:
 
 def _merge_video(folders: list[Path], video: str, output_dir: Path) -> None:
     """Write the masks of one video, whole or not at all."""
-    sink = MaskFolder(output_dir / "masks" / video, _palette(folders, video))
+    output = MaskFolder(VideoDetails(output_dir, video, _palette(folders, video)))
     try:
-        sink.staged.prepare()
+        output.stage()
         for index, (name, scores) in enumerate(_frames(folders, video)):
             check()  # whether to stop
-            sink.write(Item(Frame(index, name, NO_PICTURE), merge_frame(scores), {}, None))
-        sink.finish()
-        sink.staged.publish()
+            output.write(Item(Frame(index, name, NO_PICTURE), merge_frame(scores), {}, None))
+        output.finish()
+        output.publish()
     except OSError as error:
-        raise disk_fault(error, sink.staged.final) from error
+        raise disk_fault(error, output.staged.final) from error
     finally:
-        sink.discard()
+        output.discard()
 
 
 def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedScores]]]:

@@ -1,18 +1,15 @@
 """What follows a run: scores where annotations are there, the zip where a server scores."""
 
-import json
 import logging
 from pathlib import Path
 
-from ..config import DatasetConfig, EvalConfig
-from ..io.atomic import write_json
-from ..scoring.folders import score_pairing
+from ..config import EvalConfig
 from ..scoring.pairing import Pairing, pair_video
 from ..scoring.parallel import usable_cores
 from ..scoring.published import compare, words
-from ..scoring.score_report import table
-from ..scoring.score_run import write_report
-from ..scoring.score_types import Rules, SetScores
+from ..scoring.report import table, write_report
+from ..scoring.score_folders import score_pairing
+from ..scoring.scores import Rules
 from .jobs import Plan
 from .server_zip import write_server_file
 
@@ -25,7 +22,8 @@ WORTH_PROCESSES = 300  # frames; fewer are done before other processes have star
 def score_or_package(config: EvalConfig, plan: Plan, weights: Path) -> int:
     """Score the masks of a run, or pack them for the server; returns 0, or 1 where something did not fit.
 
-    show: takes the table. Raises EnvironmentFault where the disk refuses.
+    Raises:
+        EnvironmentFault: The disk refuses.
     """
     if not config.output.masks:
         return 0  # there is nothing to look at
@@ -42,26 +40,19 @@ def _score(config: EvalConfig, plan: Plan, weights: Path, workers: int) -> int:
     if not pairing.pairs and not pairing.problems:
         return 0
     rules = Rules.auto if config.dataset is None else Rules[config.dataset.rules]
-    scores = score_pairing(pairing, rules, workers, progress=True)
-    for remark in write_report(scores, plan.output_dir, workers=workers):
+    scores = score_pairing(pairing, rules, workers, progress=True, metrics=config.metrics)
+    dataset = config.dataset
+    published = None if dataset is None else compare(dataset, weights, scores)
+    for remark in write_report(scores, plan.output_dir, workers=workers, published=published):
         log.info(f"note: {remark}")
     if scores.videos:
         tables.info(table(scores))
     for name, problem in scores.problems.items():
         log.info(f"not scored: {name}: {problem}")
-    if config.dataset is not None:
-        _compare(config.dataset, plan, weights, scores)
+    if dataset is not None and (line := words(dataset, weights, scores)) is not None:
+        tables.info(line)
     log.info(f"scores in {plan.output_dir}: scores.csv, scores.json, pictures")
     return 1 if scores.problems else 0
-
-
-def _compare(dataset: DatasetConfig, plan: Plan, weights: Path, scores: SetScores) -> None:
-    line, figures = words(dataset, weights, scores), compare(dataset, weights, scores)
-    if line is not None:
-        tables.info(line)
-    if figures is not None:
-        path = plan.output_dir / "scores.json"
-        write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "published": figures})
 
 
 def _pairing(plan: Plan) -> Pairing:

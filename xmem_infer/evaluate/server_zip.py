@@ -14,7 +14,7 @@ from ..datasets.video_input import VideoInput
 from ..errors import VideoError
 from ..io.atomic import disk_fault, remove, write_whole
 from ..io.listing import name_some, natural_key
-from ..scoring.pairing import mask_files, read_labels
+from ..scoring.pairing import mask_files, read_ids
 from ..scoring.parallel import in_parallel
 from ..scoring.published import all_published, is_whole
 from .jobs import Plan
@@ -100,7 +100,7 @@ def check_video(masks: Path, video: Expected) -> str | None:
         if extra:
             return f"{video.video}: {len(extra)} masks too many in {folder}: {name_some(extra)}"
         for path in files.values():
-            labels = read_labels(path)
+            labels = read_ids(path)
             if labels.shape != video.size:
                 width, height = labels.shape[::-1]
                 return f"{path} is {width}x{height}, the video is {video.size[1]}x{video.size[0]}"

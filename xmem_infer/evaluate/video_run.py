@@ -51,7 +51,7 @@ class VideoRun:
             for result in segment_video(self.segmenter, video, self.config):
                 if video.is_saved(result.frame.name):
                     with clock.writing():
-                        scores = result.probabilities() if self.config.output.scores else None
+                        scores = result.probabilities() if writer.needs_scores else None
                         writer.put(result.frame, result.mask, result.confidence, scores)
                 clock.frame(result.stage_ms)
                 object_ids = result.object_ids

@@ -1,7 +1,6 @@
 """Masks drawn over pictures, and the review video made of them."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -10,7 +9,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from ..errors import EnvironmentFault
 from ..io.opencv import opencv
 from ..io.palette import visible_colours
-from .sinks import Item, Sink
+from .protocol import OUTPUTS, Item, Output, VideoDetails
 
 LONG_SIDE, SHORT_SIDE = 1920, 1080  # px; larger frames are scaled down to this for review
 TICKS = 90_000  # time stamps per second, the clock of MPEG: fine enough for any source
@@ -51,7 +50,8 @@ def tint(image: np.ndarray, mask: np.ndarray, colours: np.ndarray, alpha: float 
     return drawn
 
 
-class OverlayVideo(Sink):
+@OUTPUTS.register("overlay")
+class OverlayVideo(Output):
     """H.264 in MP4 that browsers play: yuv420p, even sizes, bt709, index in front.
 
     Odd sizes gain one repeated pixel, frames beyond 1080p are scaled down. Time stamps are the frames'
@@ -59,10 +59,13 @@ class OverlayVideo(Sink):
     EnvironmentFault where PyAV has no H.264 encoder.
     """
 
-    def __init__(self, final: Path, palette: bytes | None, fps: float | None) -> None:
-        super().__init__(final)
-        self.colours = visible_colours(palette)
-        self.fps = fps if fps is not None and 0.1 <= fps <= 1000 else FALLBACK_FPS  # beyond it: a broken header
+    path = "overlay/{video}.mp4"
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.colours = visible_colours(video.palette)
+        fps = video.fps or 0.0
+        self.fps = fps if 0.1 <= fps <= 1000 else FALLBACK_FPS  # beyond it: a broken header
         self.container: av.container.OutputContainer | None = None
         self.start_s: float | None = None
         self.last_tick = -1

@@ -1,6 +1,5 @@
 """The preview of a video: a dozen frames spread over it, with their masks, on one contact sheet."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +7,8 @@ import numpy as np
 from ..io.opencv import opencv
 from ..io.palette import visible_colours
 from .overlay import resized, tint
+from .protocol import OUTPUTS, Item, Output, VideoDetails
 from .sheet import ACCENT, Cell, contact_sheet, picture_scale
-from .sinks import Item, Sink
 
 FRAMES = 12  # pictures on a sheet
 SLOTS = 48  # thumbnails held while the video runs; more of them spread the chosen ones more evenly
@@ -52,17 +51,20 @@ class EvenSample:
         return [thumbs[i] for i in sorted(nearest)]
 
 
-class PreviewSheet(Sink):
+@OUTPUTS.register("preview")
+class PreviewSheet(Output):
     """PNG of about 12 frames over the whole video, tinted, with names, lost objects and a legend.
 
     The first frame is marked as the given one. Memory does not grow with the video: thumbnails only, and
     the frame seen last.
     """
 
-    def __init__(self, final: Path, palette: bytes | None, count: int | None) -> None:
-        super().__init__(final)
-        self.colours = visible_colours(palette)
-        self.sample = EvenSample(count)
+    path = "preview/{video}.png"
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.colours = visible_colours(video.palette)
+        self.sample = EvenSample(video.count)
         self.object_ids: set[int] = set()
         self.frames = 0
         self.last: Item | None = None
@@ -80,7 +82,7 @@ class PreviewSheet(Sink):
         picture = tint(*resized(item.frame.image, item.mask, picture_scale(width, height)), colours=self.colours)
         if position == 0:
             return Thumb(0, Cell(picture, item.frame.name, "given mask", ACCENT, framed=True))
-        lost = [str(label) for label, seen in sorted(item.confidence.items()) if seen.lost]
+        lost = [str(object_id) for object_id, seen in sorted(item.confidence.items()) if seen.lost]
         return Thumb(position, Cell(picture, item.frame.name, "lost: " + ", ".join(lost) if lost else ""))
 
     def finish(self) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...config import GradMode, Precision
 from ...errors import VideoError
-from ...scoring.pairing import read_labels
-from ...scoring.score_types import Rules
-from ...scoring.video_scoring import rules_for, score_video
+from ...scoring.pairing import read_ids
+from ...scoring.score_video import rules_for, score_video
+from ...scoring.scores import Rules
 from .clip import Clip, merged, with_objects
 from .plan import GRADIENTS_OFF, Place, Scene
 from .sweep import Run
@@ -142,12 +142,12 @@ def _jf(masks: np.ndarray, scene: Scene, clip: Clip) -> float | None:
     if any(index not in clip.annotations for index in range(scene.frames)):
         return None
     _, owner = with_objects(clip.first, scene.objects)
-    annotations = [read_labels(clip.annotations[index]) for index in range(scene.frames)]
+    annotations = [read_ids(clip.annotations[index]) for index in range(scene.frames)]
     rules = rules_for(annotations[:1])
     if rules is not Rules.davis16:
         # Objects left out, and those that come later, are not asked for.
         annotations = [np.where(np.isin(a, list(set(owner.values()))), a, 0) for a in annotations]
     try:
-        return score_video(list(merged(masks, owner)), annotations, rules, clip.name).measures.jf
+        return score_video(list(merged(masks, owner)), annotations, rules, clip.name).measures.overall
     except VideoError:
         return None

@@ -13,8 +13,8 @@ from ...errors import UsageError
 from ...model.network import XMem
 from ...predictor import Segmenter
 from ...scoring.pairing import annotations_folder
-from ...scoring.score_types import VideoScore
-from ...scoring.video_scoring import score_video
+from ...scoring.score_video import score_video
+from ...scoring.scores import VideoScore
 
 Track = Callable[["Clip"], Sequence[np.ndarray]]
 

@@ -1,15 +1,18 @@
 """Scoring one video by the DAVIS rules: which objects count from where, and what does not fit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ..errors import VideoError
-from .metrics import EMPTY, VOID, labels_in, score_labels
-from .pairing import count, examples
-from .score_types import FrameScore, ObjectScore, Rules, VideoScore, mean_measures, measure_object
+from ..io.listing import name_some
+from .metrics import EMPTY, VOID, Metric, chosen_metrics, ids_in, score_objects
+from .pairing import count
+from .scores import FrameScore, ObjectScore, Rules, VideoScore, mean_measures, measure_object
 
-MANY_LABELS = 16  # that nobody annotated: more are no labels but grey levels
+MANY_IDS = 16  # that nobody annotated: more are no ids but grey levels
+
+Metrics = Mapping[str, Metric]
 
 
 def score_video(
@@ -18,11 +21,23 @@ def score_video(
     rules: Rules = Rules.auto,
     name: str = "video",
     frames: Sequence[str] | None = None,
+    metrics: Sequence[str] = ("J", "F"),
 ) -> VideoScore:
-    """Score one video; masks (H, W) uint8, frame by frame; the first and last prediction are not used.
+    """Score one video in memory.
 
-    frames: their names for messages, None: 0, 1, 2, ... Raises VideoError where labels or sizes do not fit.
+    Args:
+        predictions: (H, W) uint8 masks, frame by frame; the first and the last are not used.
+        annotations: (H, W) uint8 masks of the same frames.
+        rules: See `Rules`.
+        name: Of the video, for messages.
+        frames: Names of the frames; None: 0, 1, 2, ...
+        metrics: Names, see METRICS.
+
+    Raises:
+        VideoError: Ids, sizes or the number of masks do not fit.
+        UsageError: A metric that nobody registered.
     """
+    chosen = chosen_metrics(metrics)
     if len(predictions) != len(annotations) or len(annotations) < 3:
         raise VideoError(
             f"{name}: {len(predictions)} predictions for {len(annotations)} annotations; as many are needed, "
@@ -30,36 +45,40 @@ def score_video(
         )
     if rules is Rules.auto:
         rules = rules_for(annotations[:1])
-    scores = [score_frame(None, annotations[0], rules)]
+    scores = [score_frame(None, annotations[0], rules, chosen)]
     for prediction, annotation in zip(predictions[1:-1], annotations[1:-1], strict=True):
         if prediction is None or prediction.shape != annotation.shape:
             got = "none" if prediction is None else f"{prediction.shape}"
             scores.append(FrameScore(problem=f"the prediction is {got}, the annotation {annotation.shape}"))
         else:
-            scores.append(score_frame(prediction, annotation, rules, scores[-1].annotated))
-    scores.append(score_frame(None, annotations[-1], rules))
-    return gather_video(name, frames or [str(i) for i in range(len(annotations))], scores, rules)
+            scores.append(score_frame(prediction, annotation, rules, chosen, scores[-1].annotated))
+    scores.append(score_frame(None, annotations[-1], rules, chosen))
+    return gather_video(name, frames or [str(i) for i in range(len(annotations))], scores, rules, tuple(chosen))
 
 
 def rules_for(firsts: Iterable[np.ndarray]) -> Rules:
     """davis16 where all masks hold nothing but 0 and 255, and one of them 255."""
     binary = False
     for mask in firsts:
-        labels = labels_in(mask, (VOID,))
-        if labels not in ((), (VOID,)):
+        found = ids_in(mask, (VOID,))
+        if found not in ((), (VOID,)):
             return Rules.davis17
-        binary |= bool(labels)
+        binary |= bool(found)
     return Rules.davis16 if binary else Rules.davis17
 
 
 def score_frame(
-    prediction: np.ndarray | None, annotation: np.ndarray, rules: Rules, likely: Iterable[int] = ()
+    prediction: np.ndarray | None,
+    annotation: np.ndarray,
+    rules: Rules,
+    metrics: Metrics,
+    likely: Iterable[int] = (),
 ) -> FrameScore:
     """Score one frame; masks (H, W) uint8 of one shape; prediction None: only look what is annotated.
 
-    rules: davis16 or davis17. likely: labels that are probably there, which spares a search.
+    rules: davis16 or davis17. likely: ids that are probably there, which spares a search.
     """
-    annotated = labels_in(annotation, likely)
+    annotated = ids_in(annotation, likely)
     has_void = rules is Rules.davis17 and VOID in annotated
     if has_void:
         judged = annotation != VOID
@@ -68,40 +87,44 @@ def score_frame(
         prediction = None if prediction is None else prediction * judged
     if prediction is None:
         return FrameScore(annotated, has_void=has_void)
-    predicted = labels_in(prediction, annotated)
+    predicted = ids_in(prediction, annotated)
     objects = sorted({*annotated, *predicted})
     if rules is Rules.davis16:
         annotation, prediction = (annotation > 0).view(np.uint8), (prediction > 0).view(np.uint8)
         objects = [1]
-    return FrameScore(annotated, predicted, score_labels(prediction, annotation, objects), has_void)
+    values = score_objects(prediction, annotation, objects, list(metrics.values()))
+    return FrameScore(annotated, predicted, values, has_void)
 
 
-def gather_video(name: str, frames: Sequence[str], scores: Sequence[FrameScore], rules: Rules) -> VideoScore:
+def gather_video(
+    name: str, frames: Sequence[str], scores: Sequence[FrameScore], rules: Rules, metrics: Sequence[str]
+) -> VideoScore:
     """The video's score from those of its annotated frames, first and last included (they do not count).
 
-    An object counts from its first annotated frame on; where neither mask shows it, J and F are 1. Raises
+    An object counts from its first annotated frame on; where neither mask shows it, every metric is 1. Raises
     VideoError that tells what was wrong.
     """
     check_frames(frames, scores)
     first_seen: dict[int, int] = {}
     for i, score in enumerate(scores):
-        for label in score.annotated:
-            first_seen.setdefault(label, i)
+        for object_id in score.annotated:
+            first_seen.setdefault(object_id, i)
     if not first_seen:
         raise VideoError("no object is annotated: all masks are background" + " or void" * scores[0].has_void)
-    check_labels(frames, scores, set(first_seen), rules)
+    check_ids(frames, scores, set(first_seen), rules)
     if rules is Rules.davis16:
         first_seen = {1: 0}
     counted = scores[1:-1]
     objects, unscored = [], []
-    for label in sorted(first_seen):
-        start = max(first_seen[label] - 1, 0)  # among the counted frames
+    absent = (EMPTY,) * len(metrics)
+    for object_id in sorted(first_seen):
+        start = max(first_seen[object_id] - 1, 0)  # among the counted frames
         if start == len(counted):
-            unscored.append(label)
+            unscored.append(object_id)
             continue
-        pairs = [score.pairs.get(label, EMPTY) for score in counted[start:]]
-        j, f = np.array(pairs, np.float64).T.copy()
-        objects.append(ObjectScore(label, start, j, f, measure_object(j, f)))
+        of_frames = np.array([score.values.get(object_id, absent) for score in counted[start:]], np.float64)
+        values = dict(zip(metrics, of_frames.T.copy(), strict=True))
+        objects.append(ObjectScore(object_id, start, values, measure_object(values)))
     if not objects:
         raise VideoError("objects are annotated on the last frame only, which is not scored")
     return VideoScore(
@@ -123,10 +146,10 @@ def check_frames(frames: Sequence[str], scores: Sequence[FrameScore]) -> None:
         raise VideoError(f"frame {frame}: {problem}{others}")
 
 
-def check_labels(frames: Sequence[str], scores: Sequence[FrameScore], known: set[int], rules: Rules) -> None:
+def check_ids(frames: Sequence[str], scores: Sequence[FrameScore], known: set[int], rules: Rules) -> None:
     """Raise VideoError at the first frame that predicts objects which no annotation of the video has.
 
-    known: labels annotated anywhere. davis16 takes any values, but no more kinds of them than annotated.
+    known: ids annotated anywhere. davis16 takes any values, but no more kinds of them than annotated.
     """
     seen: set[int] = set()
     for frame, score in zip(frames, scores, strict=True):
@@ -138,14 +161,14 @@ def check_labels(frames: Sequence[str], scores: Sequence[FrameScore], known: set
             f"frame {frame}: the prediction has {listed(unknown)}, but the annotations of this video have "
             f"only {listed(known)}"
         )
-        if len(unknown) > MANY_LABELS:
+        if len(unknown) > MANY_IDS:
             message += "; so many values are no labels: probabilities, or smoothed edges?"
         elif unknown == {VOID} and len(known) == 1:
             message += "; with rules=davis16 whatever is not 0 is the one object"
         raise VideoError(message)
 
 
-def listed(labels: Iterable[int]) -> str:
+def listed(ids: Iterable[int]) -> str:
     """`label 1`, `labels 1, 2, 3 and 4 more`."""
-    names = [str(label) for label in sorted(labels)]
-    return ("label " if len(names) == 1 else "labels ") + examples(names)
+    names = [str(value) for value in sorted(ids)]
+    return ("label " if len(names) == 1 else "labels ") + name_some(names)

@@ -1,53 +1,18 @@
-"""Where the results of one video go, one class per kind of output: masks, scores, confidence."""
+"""Results frame by frame: masks and probabilities as one file each, confidence as one table."""
 
 import csv
 import io
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
+from abc import abstractmethod
 
 import numpy as np
 from PIL import Image
 
 from ..errors import UsageError
-from ..io.atomic import Staged
 from ..io.palette import full_palette
-from ..types import Frame, ObjectConfidence
+from .protocol import OUTPUTS, Item, Output, VideoDetails
 
 
-class Item(NamedTuple):
-    """One frame's result: mask (H, W) uint8; confidence by object id; scores (O + 1, H, W) uint8 or None."""
-
-    frame: Frame
-    mask: np.ndarray
-    confidence: Mapping[int, ObjectConfidence]
-    scores: np.ndarray | None
-
-
-class Sink(ABC):
-    """One output of one video. `write` per frame, then `finish` (whole, under the partial name) or `discard`.
-
-    write and finish raise OSError where the disk refuses.
-    """
-
-    def __init__(self, final: Path) -> None:
-        self.staged = Staged(final)
-
-    @abstractmethod
-    def write(self, item: Item) -> None:
-        """Take one frame's result."""
-
-    @abstractmethod
-    def finish(self) -> None:
-        """Complete what lies under the partial name; called once, after at least one frame."""
-
-    def discard(self) -> None:
-        """Close and remove the partial output; never raises."""
-        self.staged.discard()
-
-
-class FrameFolder(Sink):
+class FrameFolder(Output):
     """A folder with one file per frame, named after the frame."""
 
     suffix: str
@@ -69,17 +34,19 @@ class FrameFolder(Sink):
             ) from error
 
     def finish(self) -> None:
-        """Every file was complete when written."""
+        """Nothing to do: every file was complete when written."""
 
 
+@OUTPUTS.register("masks")
 class MaskFolder(FrameFolder):
-    """Label images as palette PNG: mode P, the labels as they are, the given palette or DAVIS's."""
+    """Masks as palette PNG: mode P, the object ids as they are, the given palette or DAVIS's."""
 
+    path = "masks/{video}"
     suffix = ".png"
 
-    def __init__(self, final: Path, palette: bytes | None) -> None:
-        super().__init__(final)
-        self.palette = full_palette(palette)
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.palette = full_palette(video.palette)
 
     def encode(self, item: Item) -> bytes:
         height, width = item.mask.shape
@@ -90,13 +57,16 @@ class MaskFolder(FrameFolder):
         return png.getvalue()
 
 
+@OUTPUTS.register("scores")
 class ScoreFolder(FrameFolder):
     """Probabilities as compressed npz: `probabilities` (O + 1, H, W) uint8 = 255 p, `labels` (O,) uint8.
 
-    Channel 0 is the background, channel 1 + i the object labels[i].
+    Channel 0 is the background, channel 1 + i the object with id labels[i].
     """
 
+    path = "scores/{video}"
     suffix = ".npz"
+    needs_scores = True
 
     def encode(self, item: Item) -> bytes:
         assert item.scores is not None  # the writer checked at the door
@@ -106,13 +76,15 @@ class ScoreFolder(FrameFolder):
         return npz.getvalue()
 
 
-class ConfidenceTable(Sink):
-    """CSV, one row per frame and label: frame, label, area_px, mean_probability, lost (0 or 1)."""
+@OUTPUTS.register("confidence")
+class ConfidenceTable(Output):
+    """CSV, one row per frame and object: frame, label (its id), area_px, mean_probability, lost (0 or 1)."""
 
+    path = "confidence/{video}.csv"
     HEADER = ("frame", "label", "area_px", "mean_probability", "lost")
 
-    def __init__(self, final: Path) -> None:
-        super().__init__(final)
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
         self.file: io.TextIOWrapper | None = None
 
     def write(self, item: Item) -> None:
@@ -123,8 +95,8 @@ class ConfidenceTable(Sink):
             )
             csv.writer(self.file).writerow(self.HEADER)
         rows = csv.writer(self.file)
-        for label, seen in sorted(item.confidence.items()):
-            rows.writerow((item.frame.name, label, seen.area_px, f"{seen.mean_probability:.4f}", int(seen.lost)))
+        for object_id, seen in sorted(item.confidence.items()):
+            rows.writerow((item.frame.name, object_id, seen.area_px, f"{seen.mean_probability:.4f}", int(seen.lost)))
 
     def finish(self) -> None:
         if self.file is not None:
