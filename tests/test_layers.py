@@ -21,7 +21,6 @@ LEVELS = (
     {"outputs", "datasets"},
     {"scoring"},
     {"evaluate"},
-    {"app"},
     {"cli"},
     {"lab"},
 )

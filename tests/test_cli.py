@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from xmem_infer.app import check_overrides, guarded, run_app
+from xmem_infer.cli import check_overrides, guarded, run
 from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
 from xmem_infer.errors import UsageError, VideoError, WeightsError
 
@@ -54,7 +54,7 @@ def compose(monkeypatch, *arguments):
         return 0
 
     monkeypatch.setattr(sys, "argv", ["eval.py", *arguments])
-    return run_app("eval", EvalConfig, job), seen
+    return run("eval", EvalConfig, job), seen
 
 
 def test_yaml_and_dataclasses_agree_and_come_out_typed(monkeypatch, tmp_path):
