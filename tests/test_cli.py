@@ -1,10 +1,12 @@
+import signal
 import sys
 
 import pytest
 
 from xmem_infer.cli import check_overrides, guarded, run
 from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
-from xmem_infer.errors import UsageError, VideoError, WeightsError
+from xmem_infer.errors import EnvironmentFault, UsageError, VideoError, WeightsError
+from xmem_infer.interrupts import Interrupted
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,14 @@ def test_typos_are_refused_with_the_choices(argument, words):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(VideoError("a"), 1), (UsageError("a"), 2), (WeightsError("a"), 3), (KeyboardInterrupt(), 130)],
+    [
+        (VideoError("a"), 1),
+        (UsageError("a"), 2),
+        (EnvironmentFault("a"), 3),
+        (WeightsError("a"), 3),
+        (KeyboardInterrupt(), 130),
+        (Interrupted(signal.SIGTERM), 143),
+    ],
 )
 def test_errors_become_exit_codes(error, code, capsys):
     def job():

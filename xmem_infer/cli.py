@@ -18,10 +18,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from .config import EvalConfig, configs_dir
-from .errors import UsageError, XMemInferError
+from .errors import EnvironmentFault, UsageError, VideoError, XMemInferError
 from .interrupts import Interrupted, noted_signals
 
 Job = Callable[[Any], int]
+EXIT_CODES: dict[type[BaseException], int] = {VideoError: 1, UsageError: 2, EnvironmentFault: 3, KeyboardInterrupt: 130}
 MAX_NAME = 120  # letters in the name of a combination's folder
 
 
@@ -64,7 +65,7 @@ def run(config_name: str, schema: type, job: Job) -> int:
             task()
     except UsageError as error:
         _complain(error)
-        return error.exit_code
+        return exit_code(error)
     except SystemExit as stop:
         # Hydra leaves with 1 when it cannot compose: a fault of the request.
         return max(codes) if codes else (2 if stop.code else 0)
@@ -107,10 +108,17 @@ def guarded(job: Callable[[], int]) -> int:
         return job()
     except XMemInferError as error:
         _complain(error)
-        return error.exit_code
+        return exit_code(error)
     except KeyboardInterrupt as stop:
         print(f"stopped by {stop or 'Ctrl-C'}; nothing half-written is left, run it again to go on", file=sys.stderr)
-        return stop.exit_code if isinstance(stop, Interrupted) else 130
+        return exit_code(stop)
+
+
+def exit_code(error: BaseException) -> int:
+    """What the command line returns for an error: 1 video, 2 usage, 3 environment, 128 + number of a signal."""
+    if isinstance(error, Interrupted):
+        return 128 + error.number
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
 
 
 def leave(code: int) -> NoReturn:

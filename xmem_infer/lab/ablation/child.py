@@ -61,7 +61,7 @@ def answer(request: Request, tell: Tell) -> int:
         tell("oom", reason=str(error).partition("\n")[0] or "out of memory")
     except XMemInferError as error:
         tell("error", message=str(error))
-        return error.exit_code
+        return 1
     except Exception:
         traceback.print_exc()
         return 1
