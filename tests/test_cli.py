@@ -1,3 +1,4 @@
+import logging
 import signal
 import sys
 
@@ -81,3 +82,18 @@ def test_yaml_and_dataclasses_agree_and_come_out_typed(monkeypatch, tmp_path):
 def test_values_that_do_not_compose_are_usage_errors(monkeypatch, bad, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert compose(monkeypatch, "video_dir=x", bad) == (2, [])
+
+
+def test_what_the_package_logs_is_shown_once_on_stderr(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["eval.py", "video_dir=x"])
+
+    def job(config):
+        logging.getLogger("xmem_infer.some.room").info("%d videos", 3)
+        logging.getLogger("xmem_infer.some.room").debug("for developers")
+        return 0
+
+    for _ in range(2):
+        assert run("eval", EvalConfig, job) == 0
+        shown = capsys.readouterr()
+        assert (shown.out, shown.err) == ("", "3 videos\n")

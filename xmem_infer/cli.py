@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
 
 from .config import EvalConfig, configs_dir
 from .errors import EnvironmentFault, UsageError, VideoError, XMemInferError
@@ -46,6 +48,7 @@ def run(config_name: str, schema: type, job: Job) -> int:
     """
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     codes: list[int] = []
+    log_to_stderr()
 
     @hydra.main(version_base="1.3", config_path=str(configs_dir()), config_name=config_name)
     def task(composed: DictConfig) -> None:
@@ -112,6 +115,21 @@ def guarded(job: Callable[[], int]) -> int:
     except KeyboardInterrupt as stop:
         print(f"stopped by {stop or 'Ctrl-C'}; nothing half-written is left, run it again to go on", file=sys.stderr)
         return exit_code(stop)
+
+
+class _StderrHandler(logging.Handler):
+    """Writes above tqdm's bars, to whatever sys.stderr is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def log_to_stderr() -> None:
+    """Show what this package logs, from info upwards, on stderr: the message alone."""
+    logger = logging.getLogger("xmem_infer")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())
 
 
 def exit_code(error: BaseException) -> int:
