@@ -84,16 +84,17 @@ def test_values_that_do_not_compose_are_usage_errors(monkeypatch, bad, tmp_path)
     assert compose(monkeypatch, "video_dir=x", bad) == (2, [])
 
 
-def test_what_the_package_logs_is_shown_once_on_stderr(monkeypatch, tmp_path, capsys):
+def test_logged_lines_go_to_stderr_and_tables_to_stdout(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["eval.py", "video_dir=x"])
 
     def job(config):
         logging.getLogger("xmem_infer.some.room").info("%d videos", 3)
+        logging.getLogger("xmem_infer.tables").info("J&F 90")
         logging.getLogger("xmem_infer.some.room").debug("for developers")
         return 0
 
     for _ in range(2):
         assert run("eval", EvalConfig, job) == 0
         shown = capsys.readouterr()
-        assert (shown.out, shown.err) == ("", "3 videos\n")
+        assert (shown.out, shown.err) == ("J&F 90\n", "3 videos\n")

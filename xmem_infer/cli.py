@@ -48,7 +48,7 @@ def run(config_name: str, schema: type, job: Job) -> int:
     """
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     codes: list[int] = []
-    log_to_stderr()
+    log_to_streams()
 
     @hydra.main(version_base="1.3", config_path=str(configs_dir()), config_name=config_name)
     def task(composed: DictConfig) -> None:
@@ -117,19 +117,24 @@ def guarded(job: Callable[[], int]) -> int:
         return exit_code(stop)
 
 
-class _StderrHandler(logging.Handler):
-    """Writes above tqdm's bars, to whatever sys.stderr is at that moment."""
+class _LineHandler(logging.Handler):
+    """Writes messages alone, above tqdm's bars, to what sys.stdout or sys.stderr is at that moment."""
+
+    def __init__(self, stream: str):
+        super().__init__()
+        self.stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        tqdm.write(self.format(record), file=getattr(sys, self.stream))
 
 
-def log_to_stderr() -> None:
-    """Show what this package logs, from info upwards, on stderr: the message alone."""
-    logger = logging.getLogger("xmem_infer")
-    logger.setLevel(logging.INFO)
-    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
-        logger.addHandler(_StderrHandler())
+def log_to_streams() -> None:
+    """Show what this package logs, from info upwards: tables on stdout, everything else on stderr."""
+    for name, stream in (("xmem_infer", "stderr"), ("xmem_infer.tables", "stdout")):
+        logger = logging.getLogger(name)
+        logger.handlers = [_LineHandler(stream)]
+        logger.setLevel(logging.INFO)
+        logger.propagate = name == "xmem_infer"  # to the root, which has no handler here
 
 
 def exit_code(error: BaseException) -> int:
