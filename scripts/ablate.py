@@ -2,12 +2,12 @@
 
 import logging
 
-from xmem_infer.app import leave, run_app
+from xmem_infer.cli import leave, run
 from xmem_infer.lab.ablation.config import AblateConfig
 
 
 def main() -> None:
-    leave(run_app("ablate", AblateConfig, _ablate))
+    leave(run("ablate", AblateConfig, _ablate))
 
 
 def _ablate(config: AblateConfig) -> int:
