@@ -6,13 +6,13 @@ video_dir: what eval.py takes, with several videos; without it copies of example
 command (with imports and loading), and of the work alone, from the first video's begin to the last one's end.
 """
 
-from xmem_infer.app import leave, run_app
+from xmem_infer.cli import leave, run
 from xmem_infer.lab.benchmark.config import WorkersConfig
 
 
 def main() -> None:
     """0: measured; 1: the masks differ; 2: wrong request; else the exit code of the run that failed."""
-    leave(run_app("benchmark_workers", WorkersConfig, _benchmark_workers))
+    leave(run("benchmark_workers", WorkersConfig, _benchmark_workers))
 
 
 def _benchmark_workers(config: WorkersConfig) -> int:

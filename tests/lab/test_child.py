@@ -15,6 +15,8 @@ from xmem_infer.lab import child
 from xmem_infer.lab.child import run_in_child
 from xmem_infer.lab.resident import ceiling
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is known exactly from /proc only")
+
 
 class Ending(Enum):
     well = "well"
@@ -82,10 +84,8 @@ def test_a_child_gets_a_typed_request_and_answers():
     ("ending", "status", "words"),
     [
         (Ending.killed, "oom", "killed by the system"),
-        pytest.param(
-            Ending.ceiling, "oom", "memory ceiling", marks=pytest.mark.skipif(sys.platform != "linux", reason="/proc")
-        ),
-        (Ending.known, "failed", "the file is not there"),
+        pytest.param(Ending.ceiling, "oom", "memory ceiling", marks=[pytest.mark.slow, LINUX]),
+        pytest.param(Ending.known, "failed", "the file is not there", marks=pytest.mark.slow),
         (Ending.unknown, "failed", "exit code 1: RuntimeError: something else"),
     ],
 )

@@ -35,7 +35,7 @@ def legend(figure: Any, axes: Any, title: str) -> None:
         entries.values(),
         entries.keys(),
         loc="outside lower center",
-        ncols=max(1, min(len(entries), int(figure.get_figwidth() // 1.8))),
+        ncols=max(1, min(len(entries), int(figure.get_figwidth() // 2.2))),
         frameon=False,
         fontsize=8,
     )

@@ -1,0 +1,100 @@
+import logging
+import signal
+import sys
+
+import pytest
+
+from xmem_infer.cli import check_overrides, guarded, run
+from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
+from xmem_infer.errors import EnvironmentFault, UsageError, VideoError, WeightsError
+from xmem_infer.interrupts import Interrupted
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["memory.top_k=3", "video_dir=a=b", "+memory.top_k=3", "~mask", "--help", "hydra.verbose=true"],
+        ["memory=xmem", "runtime@runtime=default", "-m", "runtime.precision=fp32,bf16"],
+    ],
+)
+def test_sound_overrides_pass(arguments):
+    check_overrides(arguments, EvalConfig)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("memory.topk=3", ["memory.top_k", "memory_every"]),
+        ("video_dri=x", ["Did you mean video_dir", "weights"]),
+        ("weights.path=x", ["weights.path", "single value"]),
+        ("+new.thing=1", ["new.thing"]),
+    ],
+)
+def test_typos_are_refused_with_the_choices(argument, words):
+    with pytest.raises(UsageError) as caught:
+        check_overrides([argument], EvalConfig)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (VideoError("a"), 1),
+        (UsageError("a"), 2),
+        (EnvironmentFault("a"), 3),
+        (WeightsError("a"), 3),
+        (KeyboardInterrupt(), 130),
+        (Interrupted(signal.SIGTERM), 143),
+    ],
+)
+def test_errors_become_exit_codes(error, code, capsys):
+    def job():
+        raise error
+
+    assert guarded(job) == code
+    assert capsys.readouterr().err
+
+
+def compose(monkeypatch, *arguments):
+    seen = []
+
+    def job(config):
+        seen.append(config)
+        return 0
+
+    monkeypatch.setattr(sys, "argv", ["eval.py", *arguments])
+    return run("eval", EvalConfig, job), seen
+
+
+def test_yaml_and_dataclasses_agree_and_come_out_typed(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, (config,) = compose(monkeypatch, "video_dir=x", "runtime.grad_mode=no_grad")
+    assert code == 0
+    assert config == EvalConfig(video_dir="x", runtime=config.runtime)
+    assert config.runtime.grad_mode is GradMode.no_grad
+    assert config.memory == MemoryConfig()
+    assert config.memory.late_objects is LateObjects.aligned
+    assert not list(tmp_path.iterdir())  # Hydra leaves nothing behind
+
+
+@pytest.mark.parametrize("bad", ["memory.top_k=many", "runtime.precision=fp8", "data.antialias=perhaps", "memory=none"])
+def test_values_that_do_not_compose_are_usage_errors(monkeypatch, bad, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert compose(monkeypatch, "video_dir=x", bad) == (2, [])
+
+
+def test_logged_lines_go_to_stderr_and_tables_to_stdout(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["eval.py", "video_dir=x"])
+
+    def job(config):
+        logging.getLogger("xmem_infer.some.room").info("%d videos", 3)
+        logging.getLogger("xmem_infer.tables").info("J&F 90")
+        logging.getLogger("xmem_infer.some.room").debug("for developers")
+        return 0
+
+    for _ in range(2):
+        assert run("eval", EvalConfig, job) == 0
+        shown = capsys.readouterr()
+        assert (shown.out, shown.err) == ("J&F 90\n", "3 videos\n")
