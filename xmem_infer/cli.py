@@ -25,6 +25,7 @@ from .interrupts import Interrupted, noted_signals
 
 Job = Callable[[Any], int]
 EXIT_CODES: dict[type[BaseException], int] = {VideoError: 1, UsageError: 2, EnvironmentFault: 3, KeyboardInterrupt: 130}
+RENAMED = {"engine": "executor"}  # settings that had another name
 MAX_NAME = 120  # letters in the name of a combination's folder
 
 
@@ -36,7 +37,7 @@ def eval_command() -> NoReturn:
 def _evaluate(config: EvalConfig) -> int:
     from .evaluate.run import evaluate  # torch takes seconds; a typo should not wait for it
 
-    return evaluate(config, say=lambda line: print(line, file=sys.stderr), show=print)
+    return evaluate(config)
 
 
 def run(config_name: str, schema: type, job: Job) -> int:
@@ -170,7 +171,7 @@ def _check_key(key: str, schema: type) -> None:
     for part in key.split("."):
         names = [field.name for field in dataclasses.fields(here)] if dataclasses.is_dataclass(here) else []
         if part not in names:
-            near = difflib.get_close_matches(part, names, n=1)
+            near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(part, names, n=1)
             hint = f" Did you mean {parent}{near[0]}?" if near else ""
             where = f"under {parent[:-1]}" if parent else "at the top"
             choices = ", ".join(names) or "none, it is a single value"

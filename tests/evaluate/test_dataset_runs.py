@@ -8,14 +8,15 @@ from pathlib import Path
 import dataset_trees as trees
 import numpy as np
 import pytest
+from logs import logged
 from PIL import Image
 
 from xmem_infer.errors import UsageError
 from xmem_infer.evaluate.run import evaluate
 from xmem_infer.evaluate.server_zip import Expected, check_masks
-from xmem_infer.scoring.folders import score_folders
 from xmem_infer.scoring.published import words
-from xmem_infer.scoring.score_types import Measures, ObjectScore, Rules, SetScores, VideoScore
+from xmem_infer.scoring.score_folders import score_folders
+from xmem_infer.scoring.scores import Measures, ObjectScore, Rules, SetScores, VideoScore
 
 
 class Run:
@@ -26,9 +27,9 @@ class Run:
             "weights": str(weights), "output_dir": str(out), "data__size": -1, "runtime__threads": 1,
             "runtime__precision": "fp32", "output__overlay": False, "output__preview": False, **values,
         }  # fmt: skip
-        self.said, self.shown = [], []
-        self.code = evaluate(trees.eval_config(name, **settings), self.said.append, self.shown.append)
-        self.words = "\n".join(self.said + self.shown)
+        with logged() as lines:
+            self.code = evaluate(trees.eval_config(name, **settings))
+        self.words = "\n".join(lines)
 
 
 @pytest.fixture
@@ -58,10 +59,10 @@ def test_davis_is_scored_as_the_score_script_scores_it(run, tmp_path, make_clip,
     out = tmp_path / "out"
     alone = score_folders(out, root, Rules.davis16 if single else Rules.davis17)
     saved = json.loads((out / "scores.json").read_text())
-    assert saved["J&F"] == alone.measures.jf
+    assert saved["J&F"] == alone.measures.overall
     assert saved["provenance"]["rules"] == ("davis16" if single else "davis17")
     assert {row["video"] for row in csv.DictReader((out / "scores.csv").open())} == {"a", "b", ""}
-    assert f"{100 * alone.measures.jf:.2f}" in done.shown[0]
+    assert f"{100 * alone.measures.overall:.2f}" in done.words
     assert "do not compare" in done.words  # two videos are not the set
     assert (out / "worst" / "a.png").is_file()
     assert set(np.unique(labels(out / "masks" / "a" / "00003.png"))) <= ({0, 255} if single else {0, 1, 2})
@@ -103,9 +104,9 @@ def test_published_figures_beside_a_whole_set(run, tmp_path, make_clip, tiny_wei
 
 
 def test_published_figures_of_other_weights_are_shown_as_such():
-    figures = Measures(0.5, 0.5, 0.5, 0.5, 0.1, 0.5, 0.1)
+    figures = Measures({"J&F": 0.5, "J": 0.5, "F": 0.5})
     series = np.full(4, 0.5)
-    video = VideoScore("a", ("1", "2", "3", "4"), (ObjectScore(1, 0, series, series, figures),), figures)
+    video = VideoScore("a", ("1", "2", "3", "4"), (ObjectScore(1, 0, {"J": series, "F": series}, figures),), figures)
     scores = SetScores(Rules.davis16, Path("p"), Path("a"), (video,), {}, {})
     dataset = trees.eval_config("davis16_val", dataset__videos=[1]).dataset
     line = words(dataset, Path("weights/xmem-tiny.safetensors"), scores)
@@ -117,7 +118,7 @@ def test_a_folder_with_annotations_is_scored_without_being_asked(run, tmp_path, 
     done = run(None, video_dir=str(root))
     assert done.code == 0
     alone = score_folders(tmp_path / "out", root / "Annotations")
-    assert json.loads((tmp_path / "out" / "scores.json").read_text())["J&F"] == alone.measures.jf
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["J&F"] == alone.measures.overall
 
 
 @pytest.mark.parametrize("values", [{"data__masks": "all"}, {}])

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from xmem_infer.errors import EnvironmentFault
+from xmem_infer.io.atomic import Staged
 from xmem_infer.io.opencv import opencv
 from xmem_infer.io.palette import visible_colours
 from xmem_infer.outputs.overlay import OverlayVideo, even, shrink, tint
-from xmem_infer.outputs.sinks import Item
+from xmem_infer.outputs.protocol import Item, VideoDetails
 from xmem_infer.types import Frame
 
 COLOURS = visible_colours(None)
@@ -64,7 +65,7 @@ def test_without_opencv_the_error_says_what_to_install(monkeypatch, tmp_path):
     with pytest.raises(EnvironmentFault, match=r"pip install opencv-python.*libgl1.*output\.overlay=false"):
         opencv("tests need")
     with pytest.raises(EnvironmentFault, match="opencv"):
-        OverlayVideo(tmp_path / "a.mp4", None, 24)
+        OverlayVideo(VideoDetails(tmp_path, "a"))
 
 
 def item(index, shape, time_s=None, label=1):
@@ -76,11 +77,12 @@ def item(index, shape, time_s=None, label=1):
 
 
 def record(path, shape, times, fps=None):
-    video = OverlayVideo(Path(path), None, fps)
+    video = OverlayVideo(VideoDetails(Path(), "clip", fps=fps))
+    video.staged = Staged(Path(path))
     for index, time_s in enumerate(times):
         video.write(item(index, shape, time_s))
     video.finish()
-    video.staged.publish()
+    video.publish()
     return path
 
 
@@ -110,7 +112,7 @@ def test_colours_survive_the_encoding(tmp_path):
     """Matrix and range agree with the tags: red stays red, grey stays grey."""
     path = record(tmp_path / "clip.mp4", (64, 64), [None] * 3)
     picture = read(path)[2][0].to_ndarray(format="rgb24").astype(int)
-    expected = tint(item(0, (64, 64)).frame.image, item(0, (64, 64)).labels, COLOURS).astype(int)
+    expected = tint(item(0, (64, 64)).frame.image, item(0, (64, 64)).mask, COLOURS).astype(int)
     for y in (10, 54):
         assert np.abs(picture[y, 32] - expected[y, 32]).max() <= 6
 
@@ -127,7 +129,7 @@ def test_time_stamps_are_the_sources_counted_from_its_start(tmp_path):
 
 def test_rounding_to_the_container_clock_does_not_add_up(tmp_path):
     source = [index / 23.976 for index in range(1000)]
-    video = OverlayVideo(tmp_path / "a.mp4", None, 23.976)
+    video = OverlayVideo(VideoDetails(tmp_path, "a", fps=23.976))
     for time_s in source:
         video.last_tick = video.tick(time_s)
     assert video.last_tick == round(source[-1] * 90_000)
@@ -219,7 +221,8 @@ def test_the_same_frames_give_the_same_bytes_whatever_memory_held(tmp_path):
     scene = opencv("this test").resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (64, 48))
     files, litter = set(), []
     for turn in range(40):
-        video = OverlayVideo(tmp_path / f"{turn}.mp4", None, 24)
+        video = OverlayVideo(VideoDetails(tmp_path, str(turn), fps=24))
+        video.stage()
         for t in range(9):
             image = np.roll(scene, t, 1)
             labels = (np.roll(scene, 2 * t, 0)[..., 0] > 128).astype(np.uint8)

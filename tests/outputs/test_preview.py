@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from xmem_infer.io.atomic import Staged
 from xmem_infer.outputs.preview import FRAMES, SLOTS, EvenSample, PreviewSheet, Thumb
+from xmem_infer.outputs.protocol import Item, VideoDetails
 from xmem_infer.outputs.sheet import ACCENT, ALARM, BACKGROUND, Cell, contact_sheet
-from xmem_infer.outputs.sinks import Item
 from xmem_infer.types import Frame, ObjectConfidence
 
 CELL = Cell(np.zeros((9, 16, 3), np.uint8), "")
@@ -49,7 +50,8 @@ def test_a_wrong_count_costs_evenness_only(frames, count):
 
 def sheet_of(path, frames, shape, labels=(1, 2), name="{:05d}", lost_at=()):
     height, width = shape
-    preview = PreviewSheet(Path(path), None, None)
+    preview = PreviewSheet(VideoDetails(Path(), "clip"))
+    preview.staged = Staged(Path(path))
     for index in range(frames):
         image = np.full((height, width, 3), 40 + index * 200 // max(1, frames - 1), np.uint8)
         mask = np.zeros(shape, np.uint8)
@@ -57,7 +59,7 @@ def sheet_of(path, frames, shape, labels=(1, 2), name="{:05d}", lost_at=()):
         confidence = {label: ObjectConfidence(1, 0.5, index in lost_at) for label in labels}
         preview.write(Item(Frame(index, name.format(index), image), mask, confidence, None))
     preview.finish()
-    preview.staged.publish()
+    preview.publish()
     return np.asarray(Image.open(path))
 
 
@@ -119,7 +121,7 @@ def test_long_captions_keep_their_ends():
 
 
 def test_memory_is_thumbnails_and_one_frame(tmp_path):
-    preview = PreviewSheet(tmp_path / "clip.png", None, None)
+    preview = PreviewSheet(VideoDetails(tmp_path, "clip"))
     image, mask = np.zeros((270, 480, 3), np.uint8), np.zeros((270, 480), np.uint8)
     for index in range(500):
         preview.write(Item(Frame(index, str(index), image), mask, {}, np.zeros((3, 270, 480), np.uint8)))

@@ -15,8 +15,9 @@ from PIL import Image
 from xmem_infer.config import OutputConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError
 from xmem_infer.io.palette import davis_palette
-from xmem_infer.outputs.sinks import MaskFolder
-from xmem_infer.outputs.writer import VideoWriter
+from xmem_infer.outputs.files import MaskFolder
+from xmem_infer.outputs.protocol import OUTPUTS, Output, VideoDetails
+from xmem_infer.outputs.writer import VideoWriter, chosen_outputs
 from xmem_infer.types import Frame, ObjectConfidence
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -210,7 +211,7 @@ def test_wrong_arrays_are_refused_at_the_door(tmp_path):
     with VideoWriter(tmp_path, "clip", (8, 9), None, EVERYTHING) as writer:
         good = frame(0, (8, 9))
         for bad in (labels.T, labels.astype(np.int64), labels[None]):
-            with pytest.raises(ValueError, match=r"labels must be uint8 \(8, 9\)"):
+            with pytest.raises(ValueError, match=r"mask must be uint8 \(8, 9\)"):
                 writer.put(good, bad, {}, labels[None])
         with pytest.raises(ValueError, match="image of frame 00000 must be uint8"):
             writer.put(frame(0, (9, 9)), labels, {}, labels[None])
@@ -224,8 +225,8 @@ def test_wrong_arrays_are_refused_at_the_door(tmp_path):
 class SlowMasks(MaskFolder):
     """A disk that waits for permission."""
 
-    def __init__(self, final):
-        super().__init__(final, None)
+    def __init__(self, output_dir):
+        super().__init__(VideoDetails(output_dir, "clip"))
         self.go_on = threading.Event()
 
     def write(self, item):
@@ -236,9 +237,9 @@ class SlowMasks(MaskFolder):
 def test_a_slow_disk_holds_up_put(tmp_path):
     """One frame in the works and `queue_frames` waiting; the next put waits, so memory is bounded."""
     labels = np.zeros((8, 8), np.uint8)
-    slow = SlowMasks(tmp_path / "masks" / "clip")
+    slow = SlowMasks(tmp_path)
     with VideoWriter(tmp_path, "clip", (8, 8), None, QUIET, queue_frames=3) as writer:
-        writer.sinks[-1] = slow
+        writer.outputs[-1] = slow
         caller = threading.Thread(
             target=lambda: [writer.put(frame(index, (8, 8)), labels, {}) for index in range(10)], daemon=True
         )
@@ -259,6 +260,64 @@ def put_until_it_fails(output_dir, options, size=(60, 80), frames=400):
     with VideoWriter(output_dir, "new", size, None, options, 25) as writer:
         for index in range(frames):
             writer.put(frame(index, size), labels, {}, labels[None])
+
+
+class Areas(Output):
+    """An output as somebody else would add it: a text file with the share of the background, from the scores."""
+
+    path = "areas/{video}.txt"
+    needs_scores = True
+
+    def __init__(self, video):
+        super().__init__(video)
+        self.lines = []
+
+    def write(self, item):
+        self.lines.append(f"{item.frame.name} {item.scores[0].mean() / 255:.3f}")
+
+    def finish(self):
+        self.staged.partial.write_text("\n".join(self.lines))
+
+
+@pytest.fixture
+def areas(monkeypatch):
+    """The output registered for one test."""
+    monkeypatch.setitem(OUTPUTS._entries, "areas", Areas)
+    return OutputConfig(overlay=False, preview=False, also=["areas"])
+
+
+def test_an_output_added_from_outside_is_written_too(tmp_path, areas):
+    maps = [np.array([[0, 0, 0, 3]], np.uint8)] * 2
+    write(tmp_path, maps, options=areas)
+    assert set(tree(tmp_path)) == {
+        "masks/clip/00000.png",
+        "masks/clip/00001.png",
+        "confidence/clip.csv",
+        "areas/clip.txt",
+    }
+    assert (tmp_path / "areas" / "clip.txt").read_text() == "00000 0.750\n00001 0.750"
+    with pytest.raises(ValueError, match="needs scores"), VideoWriter(tmp_path, "x", (1, 4), None, areas) as writer:
+        writer.put(frame(0, (1, 4)), maps[0], {})
+    assert not (tmp_path / "areas" / "x.txt").exists()
+
+
+def test_an_output_added_from_outside_shares_the_fate_of_the_others(tmp_path, areas, monkeypatch):
+    def refuse(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Areas, "finish", refuse)
+    with pytest.raises(EnvironmentFault, match=r"cannot write .*areas.clip.txt: No space left"):
+        write(tmp_path, random_maps(2, (8, 8)), options=areas)
+    assert tree(tmp_path) == {}
+
+
+def test_an_output_that_nobody_registered_is_refused_by_name(tmp_path):
+    with pytest.raises(UsageError, match=r"output.also=mask: .* masks"):
+        write(tmp_path, random_maps(1, (8, 8)), options=OutputConfig(also=["mask"]))
+
+
+def test_naming_an_output_twice_writes_it_once():
+    assert chosen_outputs(OutputConfig(also=["masks", "overlay"])) == ["overlay", "preview", "confidence", "masks"]
 
 
 @pytest.mark.parametrize("options", [QUIET, OutputConfig(masks=False, preview=False)], ids=["masks", "overlay"])

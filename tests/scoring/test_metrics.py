@@ -12,14 +12,16 @@ from xmem_infer.scoring.metrics import (
     boundary_map,
     boundary_measure,
     boundary_radius,
+    chosen_metrics,
     decay,
     disk,
+    ids_in,
     jaccard,
-    labels_in,
     recall,
-    score_labels,
+    score_objects,
 )
 
+J_AND_F = list(chosen_metrics(("J", "F")).values())
 SIDES = st.integers(1, 22)
 
 
@@ -60,7 +62,7 @@ def test_j_and_f_equal_the_twin_to_the_last_bit(pair, radius):
 @given(masks(labels=3))
 def test_all_labels_of_a_frame_equal_the_twin_in_spite_of_the_crop(pair):
     prediction, annotation = pair
-    for label, (j, f) in score_labels(prediction, annotation, (1, 2, 3)).items():
+    for label, (j, f) in score_objects(prediction, annotation, (1, 2, 3), J_AND_F).items():
         assert j == twin.jaccard(prediction == label, annotation == label)
         assert f == twin.boundary_f(prediction == label, annotation == label)
 
@@ -73,7 +75,7 @@ def blob(height, width, y, x, radius, dents):
 
 def test_a_whole_frame_equals_the_twin():
     annotation, prediction = blob(270, 480, 170, 290, 80, 7), blob(270, 480, 164, 296, 78, 6)
-    scores = score_labels(prediction, annotation, [1])[1]
+    scores = score_objects(prediction, annotation, [1], J_AND_F)[1]
     expected = (
         twin.jaccard(prediction == 1, annotation == 1),
         twin.boundary_f(prediction == 1, annotation == 1),
@@ -91,7 +93,7 @@ def test_values_computed_by_hand():
     assert boundary_measure(prediction, np.zeros_like(prediction), 2) == 0.0
     assert boundary_measure(np.zeros_like(prediction), annotation, 2) == 0.0
     assert boundary_measure(np.zeros_like(prediction), np.zeros_like(prediction), 2) == 1.0
-    assert score_labels(prediction, annotation, [1, 9])[9] == (1.0, 1.0)
+    assert score_objects(prediction, annotation, [1, 9], J_AND_F)[9] == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(("height", "width", "radius"), [(480, 854, 8), (240, 432, 4), (1080, 1920, 18), (3, 4, 1)])
@@ -129,4 +131,4 @@ def test_decay_of_more_than_256_frames_looks_at_the_last_quarter():
 @settings(max_examples=80, deadline=None)
 @given(masks(number=1, labels=6), st.lists(st.integers(0, 8), max_size=4))
 def test_labels_are_found_whatever_was_likely(mask, likely):
-    assert labels_in(mask[0], likely) == tuple(label for label in np.unique(mask[0]).tolist() if label)
+    assert ids_in(mask[0], likely) == tuple(label for label in np.unique(mask[0]).tolist() if label)

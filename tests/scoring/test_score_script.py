@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from logs import logged
 from PIL import Image
 
 from xmem_infer.cli import exit_code
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.io.palette import visible_colours
-from xmem_infer.scoring.folders import score_folders
-from xmem_infer.scoring.score_run import ScoreConfig, score
-from xmem_infer.scoring.score_sheets import compare
+from xmem_infer.scoring.pictures import compare
+from xmem_infer.scoring.score_folders import ScoreConfig, score, score_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ("J&F", "J", "F", "J_recall", "J_decay", "F_recall", "F_decay")
@@ -57,11 +57,11 @@ def run(*arguments, cwd, script="score.py"):
 
 def in_process(tree, **settings):
     """(exit code, what was shown, what was said)."""
-    shown, said = [], []
     config = ScoreConfig(
         **{"predictions": str(tree / "run"), "annotations": str(tree / "set"), "workers": 1, **settings}
     )
-    return score(config, shown.append, said.append), "\n".join(shown), "\n".join(said)
+    with logged("xmem_infer.tables") as shown, logged("xmem_infer.scoring") as said:
+        return score(config), "\n".join(shown), "\n".join(said)
 
 
 def test_the_command_scores_and_writes_everything(tree):
@@ -69,14 +69,14 @@ def test_the_command_scores_and_writes_everything(tree):
     assert done.returncode == 0, done.stderr
     expected = score_folders(tree / "run", tree / "set")
     written = json.loads((tree / "run/scores.json").read_text())
-    assert {name: written[name] for name in FIGURES} == expected.measures.figures()
+    assert {name: written[name] for name in FIGURES} == expected.measures
     assert written["complete"] is True
     assert written["problems"] == {}
     assert written["provenance"]["rules"] == "davis17"
     assert written["provenance"]["predictions"] == str(tree / "run/masks")
     bee = written["videos"]["bee"]
-    assert bee["J"] == expected.videos[1].measures.j
-    assert bee["objects"]["2"]["F"] == expected.videos[1].objects[1].measures.f
+    assert bee["J"] == expected.videos[1].measures["J"]
+    assert bee["objects"]["2"]["F"] == expected.videos[1].objects[1].measures["F"]
     assert [entry["frame"] for entry in bee["worst_frames"]] == [
         frame for frame, _ in expected.videos[1].worst_frames(3)
     ]
@@ -85,7 +85,7 @@ def test_the_command_scores_and_writes_everything(tree):
         "video",
         "set",
     ]
-    assert float(rows[-1]["J&F"]) == expected.measures.jf
+    assert float(rows[-1]["J&F"]) == expected.measures.overall
     assert rows[-1]["frames"] == "15"
     last = done.stdout.splitlines()[-1].split()
     assert last == [
@@ -94,7 +94,7 @@ def test_the_command_scores_and_writes_everything(tree):
         "objects",
         "5",
         "15",
-        *(f"{100 * x:.2f}" for x in expected.measures.figures().values()),
+        *(f"{100 * x:.2f}" for x in expected.measures.values()),
     ]
     files = {str(path.relative_to(tree / "run")) for path in (tree / "run").rglob("*") if path.is_file()}
     reports = {
@@ -124,7 +124,7 @@ def test_what_could_not_be_scored_is_told_and_gives_1(tree):
     assert written["complete"] is False
     assert written["problems"].keys() == {"bee"}
     assert written["videos"].keys() == {"ape", "cat"}
-    assert written["mean_of_scored"]["J"] == score_folders(tree / "run", tree / "set").measures_of_scored.j
+    assert written["mean_of_scored"]["J"] == score_folders(tree / "run", tree / "set").measures_of_scored["J"]
     assert "set" not in {row["level"] for row in csv.DictReader((tree / "run/scores.csv").open())}
     assert not (tree / "run/worst/bee.png").exists()  # the sheet of the older run would lie
 
@@ -245,12 +245,3 @@ def test_sheets_show_prediction_filled_and_annotation_outlined():
     outline = drawn[36, 39].tolist()
     assert outline[1] == max(outline) > 150  # the lightened green of object 2
     assert picture.max() == 100  # the given picture is untouched
-
-
-def test_the_benchmark_compares_and_prints_a_ratio(tree):
-    pytest.importorskip("vos_benchmark", reason="vos-benchmark (extra dev) is not installed")
-    done = run(f"annotations={tree}/set/Annotations/480p", "rounds=1", cwd=tree, script="benchmark_scoring.py")
-    assert done.returncode == 0, done.stderr
-    assert "median" in done.stdout
-    assert "the same in both" in done.stdout
-    assert run("turns=3", cwd=tree, script="benchmark_scoring.py").returncode == 2

@@ -1,5 +1,6 @@
 """Masks from the saved scores of several runs: the mean of their probabilities decides."""
 
+import logging
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,12 @@ from ..interrupts import check
 from ..io.atomic import disk_fault
 from ..io.listing import list_folders, name_some, natural_key
 from ..io.masks import read_mask
-from ..outputs.sinks import Item, MaskFolder
+from ..outputs.files import MaskFolder
+from ..outputs.protocol import Item, VideoDetails
 from ..types import Frame
 from .records import claim
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], object]
 MAX_PIXELS = 100_000_000  # px of a mask whose palette is read
@@ -40,7 +44,7 @@ class SavedScores:
     values: np.ndarray
 
 
-def merge_runs(config: MergeConfig, say: Say) -> int:
+def merge_runs(config: MergeConfig) -> int:
     """Write output_dir/masks/<video> from the scores of all runs; returns 0, or 1 where videos failed.
 
     Raises UsageError where the runs do not fit together, EnvironmentFault where the disk refuses.
@@ -60,8 +64,10 @@ def merge_runs(config: MergeConfig, say: Say) -> int:
             except VideoError as error:
                 failures[video] = error
     for video, failure in failures.items():
-        say(f"failed: {video}: {failure}")
-    say(f"{len(videos) - len(failures)} of {len(videos)} videos merged from {len(folders)} runs, in {output_dir}/masks")
+        log.info(f"failed: {video}: {failure}")
+    log.info(
+        f"{len(videos) - len(failures)} of {len(videos)} videos merged from {len(folders)} runs, in {output_dir}/masks"
+    )
     return 1 if failures else 0
 
 
@@ -90,18 +96,18 @@ def read_scores(path: Path) -> SavedScores:
 
 def _merge_video(folders: list[Path], video: str, output_dir: Path) -> None:
     """Write the masks of one video, whole or not at all."""
-    sink = MaskFolder(output_dir / "masks" / video, _palette(folders, video))
+    output = MaskFolder(VideoDetails(output_dir, video, _palette(folders, video)))
     try:
-        sink.staged.prepare()
+        output.stage()
         for index, (name, scores) in enumerate(_frames(folders, video)):
             check()  # whether to stop
-            sink.write(Item(Frame(index, name, NO_PICTURE), merge_frame(scores), {}, None))
-        sink.finish()
-        sink.staged.publish()
+            output.write(Item(Frame(index, name, NO_PICTURE), merge_frame(scores), {}, None))
+        output.finish()
+        output.publish()
     except OSError as error:
-        raise disk_fault(error, sink.staged.final) from error
+        raise disk_fault(error, output.staged.final) from error
     finally:
-        sink.discard()
+        output.discard()
 
 
 def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedScores]]]:

@@ -1,7 +1,6 @@
 """Masks drawn over pictures, and the review video made of them."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -10,7 +9,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from ..errors import EnvironmentFault
 from ..io.opencv import opencv
 from ..io.palette import visible_colours
-from .sinks import Item, Sink
+from .protocol import OUTPUTS, Item, Output, VideoDetails
 
 LONG_SIDE, SHORT_SIDE = 1920, 1080  # px; larger frames are scaled down to this for review
 TICKS = 90_000  # time stamps per second, the clock of MPEG: fine enough for any source
@@ -18,31 +17,31 @@ FALLBACK_FPS = 24.0  # folders of frames have no clock; 24 is DAVIS's
 BT709 = 1  # code of the bt709 primaries, transfer function and matrix in the H.264 tables
 
 
-def tint(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, alpha: float = 0.45) -> np.ndarray:
+def tint(image: np.ndarray, mask: np.ndarray, colours: np.ndarray, alpha: float = 0.45) -> np.ndarray:
     """A copy of `image` (H, W, 3) uint8 with every object in its colour and a contour around it.
 
-    labels: (H, W) uint8. colours: (256, 3) uint8, see `visible_colours`. Inside, `alpha` of the colour is
+    mask: (H, W) uint8. colours: (256, 3) uint8, see `visible_colours`. Inside, `alpha` of the colour is
     mixed in; the rim of each object is its colour lightened, the rim of the background darkened.
     """
     cv2 = opencv("overlay and preview are drawn with")
     drawn = image.copy()
-    if not labels.any():
+    if not mask.any():
         return drawn
-    rim_px = max(1, round(min(labels.shape) / 400))
-    left, top, width, height = cv2.boundingRect(labels)  # everything beyond it and its rim stays as it is
+    rim_px = max(1, round(min(mask.shape) / 400))
+    left, top, width, height = cv2.boundingRect(mask)  # everything beyond it and its rim stays as it is
     box = (
         slice(max(0, top - rim_px), top + height + rim_px),
         slice(max(0, left - rim_px), left + width + rim_px),
     )
-    image, labels = image[box], np.ascontiguousarray(labels[box])
+    image, mask = image[box], np.ascontiguousarray(mask[box])
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    highest = cv2.dilate(labels, cross, iterations=rim_px)
-    rim = highest != cv2.erode(labels, cross, iterations=rim_px)
-    inside = labels > 0
+    highest = cv2.dilate(mask, cross, iterations=rim_px)
+    rim = highest != cv2.erode(mask, cross, iterations=rim_px)
+    inside = mask > 0
     lightened = ((colours.astype(np.uint16) + 255) // 2).astype(np.uint8)
 
     def paint(shade: np.ndarray, share: float, where: np.ndarray) -> None:
-        flat = cv2.LUT(cv2.merge([labels] * 3), shade.reshape(1, 256, 3))
+        flat = cv2.LUT(cv2.merge([mask] * 3), shade.reshape(1, 256, 3))
         cv2.copyTo(cv2.addWeighted(image, 1 - share, flat, share, 0), where.view(np.uint8), drawn[box])
 
     paint(colours, alpha, inside)
@@ -51,7 +50,8 @@ def tint(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, alpha: floa
     return drawn
 
 
-class OverlayVideo(Sink):
+@OUTPUTS.register("overlay")
+class OverlayVideo(Output):
     """H.264 in MP4 that browsers play: yuv420p, even sizes, bt709, index in front.
 
     Odd sizes gain one repeated pixel, frames beyond 1080p are scaled down. Time stamps are the frames'
@@ -59,10 +59,13 @@ class OverlayVideo(Sink):
     EnvironmentFault where PyAV has no H.264 encoder.
     """
 
-    def __init__(self, final: Path, palette: bytes | None, fps: float | None) -> None:
-        super().__init__(final)
-        self.colours = visible_colours(palette)
-        self.fps = fps if fps is not None and 0.1 <= fps <= 1000 else FALLBACK_FPS  # beyond it: a broken header
+    path = "overlay/{video}.mp4"
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.colours = visible_colours(video.palette)
+        fps = video.fps or 0.0
+        self.fps = fps if 0.1 <= fps <= 1000 else FALLBACK_FPS  # beyond it: a broken header
         self.container: av.container.OutputContainer | None = None
         self.start_s: float | None = None
         self.last_tick = -1
@@ -74,8 +77,8 @@ class OverlayVideo(Sink):
             )
 
     def write(self, item: Item) -> None:
-        image, labels = shrink(item.frame.image, item.labels)
-        picture = even(tint(image, labels, self.colours))
+        image, mask = shrink(item.frame.image, item.mask)
+        picture = even(tint(image, mask, self.colours))
         if self.container is None:
             self.open(width=picture.shape[1], height=picture.shape[0])
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
@@ -136,24 +139,24 @@ class OverlayVideo(Sink):
         super().discard()
 
 
-def shrink(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shrink(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both scaled down to fit 1920 x 1080 or 1080 x 1920; unchanged where they do."""
-    height, width = labels.shape
+    height, width = mask.shape
     factor = min(1.0, LONG_SIDE / max(height, width), SHORT_SIDE / min(height, width))
-    return resized(image, labels, factor)
+    return resized(image, mask, factor)
 
 
-def resized(image: np.ndarray, labels: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Image (area or linear) and labels (nearest) scaled by `factor`, at least one pixel each way."""
+def resized(image: np.ndarray, mask: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Image (area or linear) and mask (nearest) scaled by `factor`, at least one pixel each way."""
     if factor == 1:
-        return image, labels
+        return image, mask
     cv2 = opencv("overlay and preview are drawn with")
-    height, width = labels.shape
+    height, width = mask.shape
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return (
         cv2.resize(image, size, interpolation=smooth),
-        cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST),
+        cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST),
     )
 
 

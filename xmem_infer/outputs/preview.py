@@ -1,6 +1,5 @@
 """The preview of a video: a dozen frames spread over it, with their masks, on one contact sheet."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +7,8 @@ import numpy as np
 from ..io.opencv import opencv
 from ..io.palette import visible_colours
 from .overlay import resized, tint
+from .protocol import OUTPUTS, Item, Output, VideoDetails
 from .sheet import ACCENT, Cell, contact_sheet, picture_scale
-from .sinks import Item, Sink
 
 FRAMES = 12  # pictures on a sheet
 SLOTS = 48  # thumbnails held while the video runs; more of them spread the chosen ones more evenly
@@ -52,18 +51,21 @@ class EvenSample:
         return [thumbs[i] for i in sorted(nearest)]
 
 
-class PreviewSheet(Sink):
+@OUTPUTS.register("preview")
+class PreviewSheet(Output):
     """PNG of about 12 frames over the whole video, tinted, with names, lost objects and a legend.
 
     The first frame is marked as the given one. Memory does not grow with the video: thumbnails only, and
     the frame seen last.
     """
 
-    def __init__(self, final: Path, palette: bytes | None, count: int | None) -> None:
-        super().__init__(final)
-        self.colours = visible_colours(palette)
-        self.sample = EvenSample(count)
-        self.labels: set[int] = set()
+    path = "preview/{video}.png"
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.colours = visible_colours(video.palette)
+        self.sample = EvenSample(video.count)
+        self.object_ids: set[int] = set()
         self.frames = 0
         self.last: Item | None = None
         opencv("overlay and preview are drawn with")
@@ -71,28 +73,28 @@ class PreviewSheet(Sink):
     def write(self, item: Item) -> None:
         if self.sample.wants(self.frames):
             self.sample.add(self.thumb(item, self.frames))
-        self.labels.update(item.confidence)
+        self.object_ids.update(item.confidence)
         self.last = item._replace(scores=None)
         self.frames += 1
 
     def thumb(self, item: Item, position: int) -> Thumb:
-        height, width = item.labels.shape
-        picture = tint(*resized(item.frame.image, item.labels, picture_scale(width, height)), colours=self.colours)
+        height, width = item.mask.shape
+        picture = tint(*resized(item.frame.image, item.mask, picture_scale(width, height)), colours=self.colours)
         if position == 0:
             return Thumb(0, Cell(picture, item.frame.name, "given mask", ACCENT, framed=True))
-        lost = [str(label) for label, seen in sorted(item.confidence.items()) if seen.lost]
+        lost = [str(object_id) for object_id, seen in sorted(item.confidence.items()) if seen.lost]
         return Thumb(position, Cell(picture, item.frame.name, "lost: " + ", ".join(lost) if lost else ""))
 
     def finish(self) -> None:
         if self.last is None:
             return
-        height, width = self.last.labels.shape
-        objects, frames = counted(len(self.labels), "object"), counted(self.frames, "frame")
+        height, width = self.last.mask.shape
+        objects, frames = counted(len(self.object_ids), "object"), counted(self.frames, "frame")
         sheet = contact_sheet(
             [thumb.cell for thumb in self.sample.chosen(self.thumb(self.last, self.frames - 1))],
             title=self.staged.final.stem,
             subtitle=f"{width} x {height}  ·  {frames}  ·  {objects}",
-            legend={label: tuple(self.colours[label].tolist()) for label in sorted(self.labels)},
+            legend={label: tuple(self.colours[label].tolist()) for label in sorted(self.object_ids)},
         )
         with open(self.staged.partial, "wb") as file:
             sheet.save(file, "PNG", compress_level=6)

@@ -1,8 +1,8 @@
-"""Results of one video to disk, behind the caller's back and whole or not at all."""
+"""Results of one video to disk, in a background thread and whole or not at all."""
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,22 +13,50 @@ from ..config import OutputConfig
 from ..errors import VideoError
 from ..io.atomic import disk_fault
 from ..types import Frame, ObjectConfidence
-from .overlay import OverlayVideo
-from .preview import PreviewSheet
-from .sinks import ConfidenceTable, Item, MaskFolder, ScoreFolder, Sink
+from . import files, overlay, preview  # noqa: F401  # they register themselves
+from .protocol import OUTPUTS, Item, Output, VideoDetails
+
+
+def chosen_outputs(options: OutputConfig) -> list[str]:
+    """Names of the outputs that the settings ask for, in the order of publication.
+
+    Masks come last: where masks/<video> is new, everything else of the video is new too. Confidence is always
+    written.
+
+    Raises:
+        UsageError: `output.also` names an output that nobody registered.
+    """
+    names = [name for name in ("overlay", "preview") if getattr(options, name)]
+    names += ["confidence", *(["scores"] if options.scores else []), *options.also]
+    names = [name for name in dict.fromkeys(names) if name != "masks"]
+    if options.masks or "masks" in options.also:
+        names.append("masks")
+    for name in names:
+        OUTPUTS[name]
+    return names
 
 
 class VideoWriter:
-    """Writes masks, overlay, preview, confidence and scores of one video in a background thread.
+    """Writes the outputs of one video in a background thread.
 
     Below `output_dir`: masks/<video>/<frame>.png, overlay/<video>.mp4, preview/<video>.png,
-    confidence/<video>.csv (always), scores/<video>/<frame>.npz, as `options` ask. Nothing has its final
-    name before `close`, which renames all of it, masks last: where masks/<video> is new, the rest is too.
-    An exception inside `with`, or `abort`, removes everything unfinished; older results then stay.
+    confidence/<video>.csv (always), scores/<video>/<frame>.npz and those of `output.also`, as `options` ask.
+    Nothing has its final name before `close`, which renames all of it. An exception inside `with`, or `abort`,
+    removes everything unfinished; older results then stay.
 
-    size: (H, W) of the frames. palette: the input mask's, None = DAVIS's. fps: for frames without time_s.
-    count: number of frames where known (a hint). queue_frames: results held before `put` waits.
-    Disk errors are raised as EnvironmentFault, here, by the next `put` or by `close`.
+    Args:
+        output_dir: Folder of the run.
+        video: Name of the video.
+        size: (H, W) of the frames.
+        palette: 768 bytes of RGB of the input mask; None: DAVIS's.
+        options: Which outputs to write.
+        fps: For frames without `time_s`.
+        count: Number of frames where known (a hint).
+        queue_frames: Results held before `put` waits.
+
+    Raises:
+        EnvironmentFault: The disk refuses; here, by the next `put` or by `close`.
+        UsageError: `output.also` names an output that nobody registered.
     """
 
     def __init__(
@@ -44,21 +72,12 @@ class VideoWriter:
     ) -> None:
         self.video = video
         self.size = size
-        self.wants_scores = options.scores
-        output_dir = Path(output_dir)
-        self.sinks: list[Sink] = []  # in the order of publication
-        if options.overlay:
-            self.sinks.append(OverlayVideo(output_dir / "overlay" / f"{video}.mp4", palette, fps))
-        if options.preview:
-            self.sinks.append(PreviewSheet(output_dir / "preview" / f"{video}.png", palette, count))
-        self.sinks.append(ConfidenceTable(output_dir / "confidence" / f"{video}.csv"))
-        if options.scores:
-            self.sinks.append(ScoreFolder(output_dir / "scores" / video))
-        if options.masks:
-            self.sinks.append(MaskFolder(output_dir / "masks" / video, palette))
-        for sink in self.sinks:
-            with named(sink):
-                sink.staged.prepare()
+        details = VideoDetails(Path(output_dir), video, palette, fps, count)
+        self.outputs: list[Output] = [OUTPUTS[name](details) for name in chosen_outputs(options)]
+        self.needs_scores = any(output.needs_scores for output in self.outputs)
+        for output in self.outputs:
+            with disk_faults_named(output):
+                output.stage()
 
         self.frames = 0
         self.closed = False
@@ -71,46 +90,42 @@ class VideoWriter:
     def put(
         self,
         frame: Frame,
-        labels: np.ndarray,
-        confidence: dict[int, ObjectConfidence],
+        mask: np.ndarray,
+        confidence: Mapping[int, ObjectConfidence],
         scores: np.ndarray | None = None,
     ) -> None:
         """Hand over one frame's result; waits while the queue is full.
 
-        labels: (H, W) uint8. confidence: by label. scores: (O + 1, H, W), background first, then the labels
-        in the order of `confidence`; uint8, or float in [0, 1]. Arrays are kept by reference until written.
-        Raises ValueError on other shapes, or what went wrong in the background.
+        Args:
+            frame: With its (H, W, 3) uint8 picture. Arrays are kept by reference until written.
+            mask: (H, W) uint8 object ids.
+            confidence: By object id.
+            scores: (O + 1, H, W), background first, then the ids in the order of `confidence`; uint8, or float
+                in [0, 1]. Needed where `needs_scores`.
+
+        Raises:
+            ValueError: Other shapes or types.
+            EnvironmentFault: What went wrong in the background.
         """
         if self.error is not None:
             raise self.error
-        self.check(frame, labels, confidence, scores)
+        self.check(frame, mask, scores, objects=len(confidence))
         if scores is not None and scores.dtype != np.uint8:
             scores = np.rint(np.asarray(scores, np.float32) * 255).astype(np.uint8)
-        self.items.put(Item(frame, labels, dict(confidence), scores if self.wants_scores else None))
+        self.items.put(Item(frame, mask, dict(confidence), scores if self.needs_scores else None))
         self.frames += 1
 
-    def check(
-        self,
-        frame: Frame,
-        labels: np.ndarray,
-        confidence: dict[int, ObjectConfidence],
-        scores: np.ndarray | None,
-    ) -> None:
+    def check(self, frame: Frame, mask: np.ndarray, scores: np.ndarray | None, objects: int) -> None:
         """Refuse in the caller's thread, with the caller's line in the traceback, what no file could hold."""
         if self.closed:
             raise RuntimeError(f"the writer of {self.video} is closed")
-        if labels.shape != self.size or labels.dtype != np.uint8:
-            raise ValueError(f"labels must be uint8 {self.size}, got {labels.dtype} {labels.shape}")
-        if frame.image.shape != (*self.size, 3) or frame.image.dtype != np.uint8:
-            raise ValueError(
-                f"the image of frame {frame.name} must be uint8 {(*self.size, 3)}, "
-                f"got {frame.image.dtype} {frame.image.shape}"
-            )
-        if not self.wants_scores:
-            return
-        expected = (len(confidence) + 1, *self.size)
-        if scores is None or scores.shape != expected:
-            found = None if scores is None else scores.shape
+        if mask.shape != self.size or mask.dtype != np.uint8:
+            raise ValueError(f"mask must be uint8 {self.size}, got {mask.dtype} {mask.shape}")
+        image, wanted = frame.image, (*self.size, 3)
+        if image.shape != wanted or image.dtype != np.uint8:
+            raise ValueError(f"the image of frame {frame.name} must be uint8 {wanted}, got {image.dtype} {image.shape}")
+        found, expected = None if scores is None else scores.shape, (objects + 1, *self.size)
+        if self.needs_scores and found != expected:
             raise ValueError(f"output.scores needs scores of shape {expected} (background first), got {found}")
 
     def run(self) -> None:
@@ -119,9 +134,9 @@ class VideoWriter:
             if self.error is not None or self.cancelled.is_set():
                 continue
             try:
-                for sink in self.sinks:
-                    with named(sink):
-                        sink.write(item)
+                for output in self.outputs:
+                    with disk_faults_named(output):
+                        output.write(item)
             except BaseException as error:  # nobody else would see it
                 self.error = error
 
@@ -135,12 +150,12 @@ class VideoWriter:
                 raise self.error
             if self.frames == 0:
                 raise VideoError(f"{self.video}: no frame was segmented, so there is nothing to write")
-            for sink in self.sinks:
-                with named(sink):
-                    sink.finish()
-            for sink in self.sinks:
-                with named(sink):
-                    sink.staged.publish()
+            for output in self.outputs:
+                with disk_faults_named(output):
+                    output.finish()
+            for output in self.outputs:
+                with disk_faults_named(output):
+                    output.publish()
         except BaseException:
             self.abort()
             raise
@@ -149,8 +164,8 @@ class VideoWriter:
         """Stop after the frame being written and remove everything unfinished."""
         self.cancelled.set()
         self.stop()
-        for sink in self.sinks:
-            sink.discard()
+        for output in self.outputs:
+            output.discard()
 
     def stop(self) -> None:
         """Let the thread finish the queue and end; safe to call again after an interrupt."""
@@ -172,9 +187,9 @@ class VideoWriter:
 
 
 @contextmanager
-def named(sink: Sink) -> Iterator[None]:
+def disk_faults_named(output: Output) -> Iterator[None]:
     """Turn the disk's refusals into the message that names the output."""
     try:
         yield
     except OSError as error:
-        raise disk_fault(error, sink.staged.final) from error
+        raise disk_fault(error, output.staged.final) from error

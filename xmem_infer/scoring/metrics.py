@@ -1,62 +1,107 @@
-"""The DAVIS measures of one frame and of one object: region similarity J, boundary F, recall, decay.
+"""The metrics of one object in one frame, and their recall and decay over frames: J and F of DAVIS, and others.
 
 Source: Perazzi et al., CVPR 2016, and the official evaluation of DAVIS-2017, whose float64 arithmetic is
 kept in order, so that figures agree to the last bit. Masks are (H, W) uint8; nothing here reads files.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
 from ..io.opencv import opencv
+from ..registry import Registry
 
 BOUNDARY_SHARE = 0.008  # of the image diagonal: how far apart boundaries may lie and still match
 RECALL_ABOVE = 0.5
 DECAY_BINS = 4
 VOID = 255  # DAVIS-2017: pixels nobody is judged on
 
-Pair = tuple[float, float]  # J, F
-EMPTY: Pair = (1.0, 1.0)  # an object that neither mask shows
+EMPTY = 1.0  # every metric of an object that neither mask shows
 
 
-def labels_in(mask: np.ndarray, likely: Iterable[int] = ()) -> tuple[int, ...]:
-    """Labels other than 0 in a mask (H, W) uint8, sorted; quicker where they are among the `likely` ones."""
+def ids_in(mask: np.ndarray, likely: Iterable[int] = ()) -> tuple[int, ...]:
+    """Ids other than 0 in a mask (H, W) uint8, sorted; quicker where they are among the `likely` ones."""
     left = int(np.count_nonzero(mask))
     found = []
-    for label in sorted(set(likely)):
-        pixels = int(np.count_nonzero(mask == label)) if left and label else 0
+    for object_id in sorted(set(likely)):
+        pixels = int(np.count_nonzero(mask == object_id)) if left and object_id else 0
         left -= pixels
         if pixels:
-            found.append(label)
-    return tuple(int(label) for label in np.unique(mask) if label) if left else tuple(found)
+            found.append(object_id)
+    return tuple(int(value) for value in np.unique(mask) if value) if left else tuple(found)
 
 
-def score_labels(prediction: np.ndarray, annotation: np.ndarray, labels: Iterable[int]) -> dict[int, Pair]:
-    """J and F of every label in `labels`; masks (H, W) uint8 of one shape, pixels equal to the label count.
+class Metric(Protocol):
+    """One figure of one object in one frame, in [0, 1], the higher the better.
+
+    Registered in METRICS and chosen by `metrics: [J, F]`. Reports show its mean, recall and decay. Not called
+    where neither mask shows the object: that is 1.
+    """
+
+    def __call__(self, predicted: np.ndarray, annotated: np.ndarray, size: tuple[int, int]) -> float:
+        """Compare two shapes.
+
+        Args:
+            predicted: (h, w) uint8 of 0 and 1, cut to the box around both shapes and one pixel more.
+            annotated: The same for the annotation.
+            size: (H, W) of the whole frame, px.
+        """
+
+
+METRICS: Registry[Metric] = Registry("metric", "metrics")
+
+
+def chosen_metrics(names: Sequence[str] = ("J", "F")) -> dict[str, Metric]:
+    """The metrics by name, in the order given. Raises UsageError for a name that nobody registered."""
+    return {name: METRICS[name] for name in names}
+
+
+def score_objects(
+    prediction: np.ndarray, annotation: np.ndarray, object_ids: Iterable[int], metrics: Sequence[Metric]
+) -> dict[int, tuple[float, ...]]:
+    """The metrics of every object of a frame, in their order.
 
     Everything happens inside the box around both shapes and one pixel more: no boundary lies outside, and
     the rules for the last row and column apply only where the box ends with the image.
+
+    Args:
+        prediction: (H, W) uint8, the pixels equal to the id count.
+        annotation: (H, W) uint8.
+        object_ids: Which objects.
+        metrics: See `chosen_metrics`.
     """
     cv2 = opencv("scores need")
     height, width = annotation.shape
-    radius = boundary_radius(height, width)
-    scores: dict[int, Pair] = {}
-    for label in labels:
-        predicted = (prediction == label).view(np.uint8)
-        annotated = (annotation == label).view(np.uint8)
+    scores: dict[int, tuple[float, ...]] = {}
+    for object_id in object_ids:
+        predicted = (prediction == object_id).view(np.uint8)
+        annotated = (annotation == object_id).view(np.uint8)
         left, top, box_width, box_height = cv2.boundingRect(predicted | annotated)
         if box_width == 0:
-            scores[label] = EMPTY
+            scores[object_id] = (EMPTY,) * len(metrics)
             continue
         box = (
             slice(max(top - 1, 0), min(top + box_height + 1, height)),
             slice(max(left - 1, 0), min(left + box_width + 1, width)),
         )
         predicted, annotated = predicted[box], annotated[box]
-        scores[label] = (jaccard(predicted, annotated), boundary_measure(predicted, annotated, radius))
+        scores[object_id] = tuple(metric(predicted, annotated, (height, width)) for metric in metrics)
     return scores
+
+
+@METRICS.register("J")
+def region_similarity(predicted: np.ndarray, annotated: np.ndarray, size: tuple[int, int]) -> float:
+    """J, see `Metric`."""
+    return jaccard(predicted, annotated)
+
+
+@METRICS.register("F")
+def boundary_accuracy(predicted: np.ndarray, annotated: np.ndarray, size: tuple[int, int]) -> float:
+    """F with the published tolerance, see `Metric`."""
+    return boundary_measure(predicted, annotated, boundary_radius(*size))
 
 
 def jaccard(predicted: np.ndarray, annotated: np.ndarray) -> float:

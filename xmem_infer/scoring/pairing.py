@@ -5,16 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..errors import UsageError, VideoError
-from ..io.listing import natural_key
+from ..io.images import TooManyPixels, UnreadableImage, opened
+from ..io.listing import name_some, natural_key
 
 MAX_PIXELS = 100_000_000  # px per mask; larger headers are refused before allocation
 RESOLUTIONS = ("480p", "Full-Resolution", "1080p")  # levels of a DAVIS tree, the scored one first
 LABEL_MODES = ("P", "L", "1")  # of Pillow: one small integer per pixel
-READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)  # Pillow's ways to fail
-NAMED = 3  # examples in a message
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | N
         )
         raise UsageError(
             f"{one} holds the masks of one video, but {key} holds {count(len(many), 'video folder')} "
-            f"({examples(sorted(many, key=natural_key))}): give {key}=<the folder of that video>"
+            f"({name_some(sorted(many, key=natural_key))}): give {key}=<the folder of that video>"
         )
     extra = {name for name in predicted.keys() - annotated.keys() if mask_names(predicted[name])}
     for name in sorted(annotated.keys() | extra, key=natural_key) if videos is None else videos:
@@ -100,10 +98,10 @@ def pair_video(pairing: Pairing, name: str, annotated: Path, predicted: Path) ->
         )
     elif missing:
         there = (
-            f"found {examples(sorted(predictions, key=natural_key))}" if predictions else "found no PNG files at all"
+            f"found {name_some(sorted(predictions, key=natural_key))}" if predictions else "found no PNG files at all"
         )
         pairing.problems[name] = (
-            f"{len(missing)} of {count(len(scored), 'prediction')} missing in {predicted}: {examples(missing)} "
+            f"{len(missing)} of {count(len(scored), 'prediction')} missing in {predicted}: {name_some(missing)} "
             f"({there})"
         )
     else:
@@ -144,7 +142,7 @@ def video_folders(root: Path, key: str) -> dict[str, Path]:
         return {root.name: root}
     if direct:
         raise UsageError(f"{key}={root} holds masks and folders of masks; which are meant? Give one of them")
-    others = sorted({path.suffix for path in root.rglob("*") if path.is_file() and path.suffix})[:NAMED]
+    others = sorted({path.suffix for path in root.rglob("*") if path.is_file() and path.suffix})[:3]
     found = f"found {', '.join(others)} files only" if others else "it is empty"
     raise UsageError(f"{key}={root} has no PNG masks, neither directly nor in video folders; {found}")
 
@@ -169,34 +167,28 @@ def is_mask(path: Path) -> bool:
     return path.suffix.lower() == ".png" and not path.name.startswith(".")
 
 
-def read_labels(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W) uint8 labels of a mask file; palette indices, grey values, or 0 and 1.
+def read_ids(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """(H, W) uint8 object ids of a mask file: palette indices, grey values, or 0 and 1.
 
-    shape: (H, W) it must have. Raises VideoError, and before decoding where the header tells.
+    size: (H, W) it must have. Raises VideoError, and before decoding where the header tells.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path, MAX_PIXELS) as image:
             width, height = image.size
             if image.mode not in LABEL_MODES:
                 raise VideoError(
                     f"{path} has pixels of kind {image.mode}, but masks hold one 8 bit label per pixel "
                     f"({', '.join(LABEL_MODES)}): save it as a palette or 8 bit grey PNG"
                 )
-            if width * height > MAX_PIXELS:
-                raise VideoError(f"{path} claims {width} x {height} px, more than {MAX_PIXELS:,}: refused")
-            if shape is not None and shape != (height, width):
+            if size is not None and size != (height, width):
                 raise VideoError(
-                    f"the prediction is {width} x {height} px, the annotation {shape[1]} x {shape[0]}: {path}"
+                    f"the prediction is {width} x {height} px, the annotation {size[1]} x {size[0]}: {path}"
                 )
             return np.asarray(image, dtype=np.uint8)
-    except READ_ERRORS as error:
-        raise VideoError(f"{path} cannot be read ({error}): damaged or no PNG") from error
-
-
-def examples(names: Sequence[str]) -> str:
-    """The first few of `names`, and how many more there are."""
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    except TooManyPixels as error:
+        raise VideoError(f"{path} declares more than {MAX_PIXELS:,} pixels: refused") from error
+    except UnreadableImage as error:
+        raise VideoError(f"{path} {error}") from error
 
 
 def count(number: int, noun: str) -> str:

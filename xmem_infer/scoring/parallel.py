@@ -37,7 +37,7 @@ def in_parallel(task: Callable[[Item], Result], items: Sequence[Item], workers: 
     # is a fresh process; it loads the modules once for all workers, and once for all calls.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload([f"{__package__}.scoring", "cv2"])
+    context.set_forkserver_preload([f"{__package__}.score_folders", "cv2"])
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
         pending: dict[Future[Result], Item] = {pool.submit(task, item): item for item in items}

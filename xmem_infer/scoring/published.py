@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import DatasetConfig
-from .score_types import SetScores
+from .scores import SetScores, figure_names
 
 
 def is_whole(dataset: DatasetConfig, videos: int) -> bool:
@@ -17,10 +17,10 @@ def compare(dataset: DatasetConfig, weights: Path, scores: SetScores) -> dict[st
 
     None where nothing is published for it, or where not the whole set was scored.
     """
-    figures = dataset.published.get(weights.stem)
-    if figures is None or scores.measures is None or not is_whole(dataset, len(scores.videos)):
+    figures = _published(dataset, weights, scores)
+    if not figures or scores.measures is None or not is_whole(dataset, len(scores.videos)):
         return None
-    here = scores.measures.figures()
+    here = scores.measures
     return {
         "dataset": dataset.title,
         "checkpoint": weights.stem,
@@ -41,12 +41,18 @@ def words(dataset: DatasetConfig, weights: Path, scores: SetScores) -> str | Non
         )
     if weights.stem not in dataset.published:
         return f"published for {dataset.title}: {all_published(dataset)}; the weights here are {weights.stem}"
-    here = scores.measures.figures()
+    here = scores.measures
     found = [
         f"{name} {100 * here[name]:.1f} here, {percent:.1f} published ({100 * here[name] - percent:+.1f})"
-        for name, percent in dataset.published[weights.stem].items()
+        for name, percent in _published(dataset, weights, scores).items()
     ]
     return f"{weights.stem} on {dataset.title}: {'; '.join(found)}"
+
+
+def _published(dataset: DatasetConfig, weights: Path, scores: SetScores) -> dict[str, float]:
+    """Published percentages of these weights, of the figures that were measured here too."""
+    published = dataset.published.get(weights.stem, {})
+    return {name: percent for name, percent in published.items() if name in figure_names(scores.metrics)}
 
 
 def all_published(dataset: DatasetConfig) -> str:

@@ -1,18 +1,16 @@
-"""An engine whose stages can be watched from outside: timed, or their arithmetic counted."""
+"""An engine whose stages can be observed from outside: timed, or their arithmetic counted."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
 from ...config import MemoryConfig
 from ...engine.engine import Engine
-from ...memory.manager import Memory
-from ...model.prepared import Prepared
-from ...types import KeyFeatures
-from .contenders import Contender
+from ...model.family import Network
+from .variants import Variant
 
 KEY_ENCODER, MEMORY_READ, DECODER = "key encoder", "memory read", "decoder"
 VALUE_ENCODER, MEMORY_WRITE = "value encoder", "memory write"
@@ -24,51 +22,56 @@ Result = TypeVar("Result")
 Observer = Callable[[str], AbstractContextManager[None]]
 
 
-class Watch:
-    """Enters `observer(stage)` around every stage; an observer is exchanged at will.
+class Stages:
+    """Enters `observer(stage)` around every stage; the observer can be exchanged at any time.
 
-    added: what was last remembered, features and value of a frame.
+    Attributes:
+        observer: A context manager by the name of a stage.
+        remembered: What was added to memory last: a frame's features and its value; None before the first.
     """
 
     def __init__(self) -> None:
-        self.observer: Observer = unwatched
-        self.added: tuple[KeyFeatures, Tensor] | None = None
+        self.observer: Observer = unobserved
+        self.remembered: tuple[Any, Tensor] | None = None
 
     def around(self, stage: str, verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        """The verb, watched."""
+        """The verb, observed as this stage."""
 
-        def watched(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        def observed(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             with self.observer(stage):
                 return verb(*args, **kwargs)
 
-        return watched
+        return observed
 
 
-def unwatched(stage: str) -> AbstractContextManager[None]:
-    """Let a stage run."""
+def unobserved(stage: str) -> AbstractContextManager[None]:
+    """An observer that does nothing."""
     return nullcontext()
 
 
-def watched_engine(contender: Contender, config: MemoryConfig, watch: Watch) -> Engine:
-    """The contender's engine with its verbs and its memory's watched."""
-    prepared: Prepared = contender.prepared
-    engine = contender.engine_class(
-        replace(
-            prepared,
-            encode_key=watch.around(KEY_ENCODER, prepared.encode_key),
-            encode_value=watch.around(VALUE_ENCODER, prepared.encode_value),
-            segment=watch.around(DECODER, prepared.segment),
-        ),
-        config,
-    )
-    engine.memory_class = _watched_memory(engine.memory_class, watch)
+class ObservedNetwork:
+    """A network's verbs, observed."""
+
+    def __init__(self, network: Network, stages: Stages):
+        self.empty_state = network.empty_state
+        self.encode_image = stages.around(KEY_ENCODER, network.encode_image)
+        self.encode_memory = stages.around(VALUE_ENCODER, network.encode_memory)
+        self.segment = stages.around(DECODER, network.segment)
+
+
+def observed_engine(variant: Variant, config: MemoryConfig, stages: Stages) -> Engine:
+    """The variant's engine, network and memory observed."""
+    engine = Engine(ObservedNetwork(variant.prepared.network, stages), replace(config, kind=variant.memory))
+    engine.new_memory = _observed_memory(engine.new_memory, stages)
     return engine
 
 
-def _watched_memory(memory: type[Memory], watch: Watch) -> type[Memory]:
-    def add(self: Memory, frame: KeyFeatures, value: Tensor) -> None:
-        watch.added = frame, value
-        memory.add(self, frame, value)
+def _observed_memory(memory: Any, stages: Stages) -> Any:
+    """A subclass, not a wrapper: copies of a video's state copy the memory with its verbs."""
 
-    verbs = {"read": watch.around(MEMORY_READ, memory.read), "add": watch.around(MEMORY_WRITE, add)}
+    def add(self: Any, frame: Any, value: Tensor, permanent: bool = False) -> None:
+        stages.remembered = frame, value
+        memory.add(self, frame, value, permanent)
+
+    verbs = {"read": stages.around(MEMORY_READ, memory.read), "add": stages.around(MEMORY_WRITE, add)}
     return type(memory.__name__, (memory,), verbs)

@@ -10,7 +10,7 @@ from ...config import MemoryConfig, Precision, RuntimeConfig
 from ...errors import UsageError
 from ...interrupts import check
 from ...io.atomic import write_whole
-from ...scoring.score_types import Measures, VideoScore, mean_measures
+from ...scoring.scores import Measures, VideoScore, mean_measures
 from ...weights.build import load_network
 from .baselines import carry_by_flow, copy_first
 from .validation import Clip, Track, score, tracker
@@ -52,7 +52,7 @@ def compare(clips: list[Clip], tracks: dict[str, Track], say: Callable[[str], No
             check()
             scored.append(score(clip, track))
         row = Row(name, tuple(scored))
-        say(f"{name}: J&F {row.measures.jf:.3f}")
+        say(f"{name}: J&F {row.measures.overall:.3f}")
         rows.append(row)
     return rows
 
@@ -70,16 +70,16 @@ def markdown(title: str, rows: list[Row]) -> str:
     ]
     for row in rows:
         m = row.measures
-        figures = [m.jf, m.j, m.f, *(video.measures.jf for video in row.videos)]
+        figures = [m["J&F"], m["J"], m["F"], *(video.measures.overall for video in row.videos)]
         lines.append(f"| {row.method} | " + " | ".join(f"{100 * figure:.1f}" for figure in figures) + " |")
     return "\n".join(lines)
 
 
 def below_baselines(rows: list[Row]) -> dict[str, list[str]]:
     """By method that is no baseline: the clips on which it is below both."""
-    worse = np.min([[video.measures.jf for video in row.videos] for row in rows[:2]], axis=0)
+    worse = np.min([[video.measures.overall for video in row.videos] for row in rows[:2]], axis=0)
     return {
-        row.method: [v.name for v, limit in zip(row.videos, worse, strict=True) if v.measures.jf < limit]
+        row.method: [v.name for v, limit in zip(row.videos, worse, strict=True) if v.measures.overall < limit]
         for row in rows[2:]
     }
 

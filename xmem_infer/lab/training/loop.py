@@ -138,7 +138,7 @@ class _Slice:
         for clip in self.clips:
             if self.asked:
                 return {}
-            scores[clip.name] = score(clip, track).measures.jf
+            scores[clip.name] = score(clip, track).measures.overall
         return scores
 
 

@@ -13,8 +13,8 @@ from ...errors import UsageError
 from ...model.network import XMem
 from ...predictor import Segmenter
 from ...scoring.pairing import annotations_folder
-from ...scoring.score_types import VideoScore
-from ...scoring.video_scoring import score_video
+from ...scoring.score_video import score_video
+from ...scoring.scores import VideoScore
 
 Track = Callable[["Clip"], Sequence[np.ndarray]]
 
@@ -58,7 +58,7 @@ def tracker(network: XMem, size: int, runtime: RuntimeConfig, memory: MemoryConf
 
 def tracked_by(segmenter: Segmenter) -> Track:
     """Masks of every frame of a clip from its first one, by the network."""
-    return lambda clip: [result.labels for result in segmenter.segment(clip.images(), clip.labels()[0])]
+    return lambda clip: [result.mask for result in segmenter.segment(clip.images(), clip.labels()[0])]
 
 
 def score(clip: Clip, track: Track) -> VideoScore:

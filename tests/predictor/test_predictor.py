@@ -1,0 +1,221 @@
+"""The front door, with real frames through a small network."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from xmem_infer import DataConfig, MemoryConfig, RuntimeConfig, Segmenter, UsageError, VideoError
+from xmem_infer.config import GradMode, Precision
+from xmem_infer.model.network import XMem
+
+FP32 = RuntimeConfig(precision=Precision.fp32)
+GRADIENTS_OFF = (GradMode.set_grad_enabled, GradMode.no_grad, GradMode.inference_mode)
+
+
+def segmenter(network, **changes):
+    options = {"memory": MemoryConfig(memory_every=2), "runtime": FP32, "data": DataConfig(size=-1)}
+    return Segmenter(network, **{**options, **changes})
+
+
+@pytest.fixture
+def clip(make_clip):
+    return make_clip(7, 48, 70, 2, seed=3)
+
+
+def test_five_lines(tiny_weights, clip):
+    images, masks = clip
+    segmenter = Segmenter.from_weights(tiny_weights)
+    for result in segmenter.segment(images, mask=masks[0]):
+        assert result.mask.shape == (48, 70)
+
+
+def test_results(tiny_network, clip):
+    images, masks = clip
+    mask = np.choose(masks[0], [0, 9, 255]).astype(np.uint8)
+    results = list(segmenter(tiny_network).segment(images, mask))
+    assert [result.frame.index for result in results] == list(range(7))
+    np.testing.assert_array_equal(results[0].mask, mask)
+    for result in results:
+        assert result.object_ids == (9, 255)
+        assert set(np.unique(result.mask)) <= {0, 9, 255}
+        prob = result.probabilities()
+        assert prob.shape == (3, 48, 70)
+        np.testing.assert_allclose(prob.sum(0), 1, atol=1e-5)
+        for slot, label in enumerate((9, 255), start=1):
+            inside, found = result.mask == label, result.confidence[label]
+            assert found.area_px == inside.sum()
+            assert found.lost == (not inside.any())
+            expected = prob[slot][inside].mean() if inside.any() else 0
+            assert found.mean_probability == pytest.approx(expected, abs=1e-4)
+    np.testing.assert_array_equal(results[3].mask, np.array([0, 9, 255])[prob_argmax(results[3])])
+
+
+def prob_argmax(result):
+    return result.probabilities().argmax(0)
+
+
+@pytest.mark.parametrize("size", [-1, 32, 64])
+def test_masks_have_the_frames_own_size(tiny_network, clip, size):
+    images, masks = clip
+    results = list(segmenter(tiny_network, data=DataConfig(size=size)).segment(images, masks[0]))
+    assert {result.mask.shape for result in results} == {(48, 70)}
+    np.testing.assert_array_equal(results[0].mask, masks[0])
+
+
+def test_later_masks_add_and_correct(tiny_network, clip):
+    images, masks = clip
+    late = np.where(masks[2] == 2, 2, 0).astype(np.uint8)
+    first = np.where(masks[0] == 1, 1, 0).astype(np.uint8)
+    names = [result.frame.name for result in segmenter(tiny_network).segment(images, masks[0])]
+    results = list(segmenter(tiny_network).segment(images, first, {names[2]: late, names[5]: masks[5]}))
+    assert [result.object_ids for result in results] == [(1,)] * 2 + [(1, 2)] * 5
+    assert (results[2].mask[late == 2] == 2).all()
+    np.testing.assert_array_equal(results[5].mask, masks[5])
+
+
+@pytest.mark.parametrize("variant", ["eager", "fast"])
+def test_grad_modes_give_the_same_masks(tiny_network, clip, variant):
+    """To the bit, but for the modes that record: they multiply with another library."""
+    images, masks = clip
+    runs = {}
+    for mode in GradMode if variant == "eager" else GRADIENTS_OFF:
+        runtime = RuntimeConfig(precision=Precision.fp32, grad_mode=mode, variant=variant)
+        results = list(segmenter(tiny_network, runtime=runtime).segment(images, masks[0]))
+        runs[mode] = np.stack([result.probabilities() for result in results])
+    for mode, prob in runs.items():
+        expected = runs[GradMode.set_grad_enabled]
+        assert np.array_equal(prob, expected) if mode in GRADIENTS_OFF else np.allclose(prob, expected, atol=1e-6), mode
+
+
+@pytest.mark.parametrize("mode", list(GradMode))
+def test_a_graph_is_recorded_with_gradients_on_and_never_without(tiny_network, clip, mode, monkeypatch):
+    images, masks = clip
+    recorded, carried = [], []
+    made = segmenter(tiny_network, runtime=RuntimeConfig(precision=Precision.fp32, grad_mode=mode))
+    step = made.engine.step
+
+    def watched(state, *args, **options):
+        carried.append(state.objects is not None and state.objects["sensory"].requires_grad)
+        prob = step(state, *args, **options)
+        recorded.append(prob.grad_fn is not None)
+        return prob
+
+    monkeypatch.setattr(made.engine, "step", watched)
+    list(made.segment(images, masks[0]))
+    on = mode in (GradMode.enable_grad, GradMode.enable_grad_detached)
+    assert recorded[1:] == [on] * 6
+    # Left on, the graph goes from frame to frame; detached, it ends with each.
+    assert any(carried) == (mode is GradMode.enable_grad)
+
+
+@pytest.mark.parametrize("mode", list(GradMode))
+def test_a_training_loop_around_the_generator_is_not_disturbed(tiny_network, clip, mode):
+    images, masks = clip
+    weight = torch.ones(3, requires_grad=True)
+    runtime = RuntimeConfig(precision=Precision.bf16, grad_mode=mode, threads=1)
+    for _ in segmenter(tiny_network, runtime=runtime).segment(images[:4], masks[0]):
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+        weight.grad = None
+        (weight * 2).sum().backward()
+        assert weight.grad.tolist() == [2, 2, 2]
+    with torch.no_grad():
+        for _ in segmenter(tiny_network, runtime=runtime).segment(images[:2], masks[0]):
+            assert not torch.is_grad_enabled()
+
+
+def test_leaving_early_stops_the_reader(tiny_network):
+    decoded = []
+
+    def endless():
+        while True:
+            decoded.append(1)
+            yield np.zeros((32, 32, 3), np.uint8)
+
+    mask = np.ones((32, 32), np.uint8)
+    results = segmenter(tiny_network).segment(endless(), mask)
+    for _ in range(3):
+        next(results)
+    results.close()
+    assert len(decoded) < 20  # bounded read-ahead
+    assert not [thread for thread in threading.enumerate() if thread.name == "read ahead"]
+
+
+def test_a_failing_source_is_heard_after_the_frames_before_it(tiny_network):
+    def source():
+        yield np.zeros((32, 32, 3), np.uint8)
+        yield np.zeros((32, 32, 3), np.uint8)
+        raise VideoError("frame 2 is torn")
+
+    results = segmenter(tiny_network).segment(source(), np.ones((32, 32), np.uint8))
+    assert next(results).frame.index == 0
+    assert next(results).frame.index == 1
+    with pytest.raises(VideoError, match="torn"):
+        next(results)
+
+
+def test_bad_masks_are_refused_at_the_call(tiny_network, clip):
+    images, masks = clip
+    with pytest.raises(UsageError, match=r"48.*70|70.*48"):
+        segmenter(tiny_network).segment(images, masks[0][:40])
+    with pytest.raises(UsageError):
+        segmenter(tiny_network).segment(images, masks[0] / 2.5)
+
+
+def test_overflow_is_an_error_that_names_frame_and_precision(tiny_network, clip):
+    images, masks = clip
+    broken = XMem(tiny_network.sizes)
+    broken.load_state_dict(tiny_network.state_dict())
+    with torch.no_grad():
+        broken.decoder.prediction.weight.fill_(3e38)
+    with pytest.raises(VideoError, match=r"frame .*1.*non-finite.*fp32"):
+        list(segmenter(broken).segment(images, masks[0]))
+
+
+@pytest.mark.parametrize("precision", [Precision.fp32, Precision.bf16])
+def test_weights_that_are_not_finite_are_refused(tiny_network, precision):
+    broken = XMem(tiny_network.sizes)
+    broken.load_state_dict(tiny_network.state_dict())
+    with torch.no_grad():
+        broken.key_encoder.trunk.layer1[0].conv1.weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(UsageError, match=r"layer1.0.conv1.weight holds NaN"):
+        segmenter(broken, runtime=RuntimeConfig(precision=precision))
+
+
+def test_interleaved_videos_keep_their_threads_and_the_callers(tiny_network, clip):
+    images, masks = clip
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        one = segmenter(tiny_network, runtime=RuntimeConfig(precision=Precision.fp32, threads=1))
+        first, second = one.segment(images, masks[0]), one.segment(images, masks[0])
+        for _ in range(2):
+            next(first), next(second)
+            assert torch.get_num_threads() == 2
+        first.close()
+        assert len(list(second)) == 5
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_segmenter_leaves_the_callers_random_numbers_alone(tiny_network):
+    state = torch.get_rng_state()
+    segmenter(tiny_network, runtime=RuntimeConfig(precision=Precision.bf16))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_empty_first_mask_gives_empty_masks(tiny_network, clip):
+    images, masks = clip
+    results = list(segmenter(tiny_network).segment(images, np.zeros_like(masks[0])))
+    assert len(results) == 7
+    assert not any(result.mask.any() for result in results)
+
+
+def test_one_frame(tiny_network, clip):
+    images, masks = clip
+    (result,) = segmenter(tiny_network).segment(images[:1], masks[0])
+    np.testing.assert_array_equal(result.mask, masks[0])

@@ -1,0 +1,111 @@
+"""Results frame by frame: masks and probabilities as one file each, confidence as one table."""
+
+import csv
+import io
+from abc import abstractmethod
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UsageError
+from ..io.palette import full_palette
+from .protocol import OUTPUTS, Item, Output, VideoDetails
+
+
+class FrameFolder(Output):
+    """A folder with one file per frame, named after the frame."""
+
+    suffix: str
+
+    @abstractmethod
+    def encode(self, item: Item) -> bytes:
+        """The content of one frame's file."""
+
+    def write(self, item: Item) -> None:
+        self.staged.partial.mkdir(exist_ok=True)
+        path = self.staged.partial / f"{item.frame.name}{self.suffix}"
+        try:
+            with open(path, "xb") as file:  # x: two frames of one name must not overwrite each other
+                file.write(self.encode(item))
+        except FileExistsError as error:
+            raise UsageError(
+                f"two frames are named {item.frame.name!r} (the second is frame {item.frame.index}), so their"
+                f" results would overwrite each other in {self.staged.final}; rename one of them"
+            ) from error
+
+    def finish(self) -> None:
+        """Nothing to do: every file was complete when written."""
+
+
+@OUTPUTS.register("masks")
+class MaskFolder(FrameFolder):
+    """Masks as palette PNG: mode P, the object ids as they are, the given palette or DAVIS's."""
+
+    path = "masks/{video}"
+    suffix = ".png"
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.palette = full_palette(video.palette)
+
+    def encode(self, item: Item) -> bytes:
+        height, width = item.mask.shape
+        image = Image.frombytes("P", (width, height), np.ascontiguousarray(item.mask).tobytes())
+        image.putpalette(self.palette)
+        png = io.BytesIO()
+        image.save(png, "PNG", compress_level=3)
+        return png.getvalue()
+
+
+@OUTPUTS.register("scores")
+class ScoreFolder(FrameFolder):
+    """Probabilities as compressed npz: `probabilities` (O + 1, H, W) uint8 = 255 p, `labels` (O,) uint8.
+
+    Channel 0 is the background, channel 1 + i the object with id labels[i].
+    """
+
+    path = "scores/{video}"
+    suffix = ".npz"
+    needs_scores = True
+
+    def encode(self, item: Item) -> bytes:
+        assert item.scores is not None  # the writer checked at the door
+        npz = io.BytesIO()
+        object_ids = np.array(list(item.confidence), np.uint8)
+        np.savez_compressed(npz, probabilities=item.scores, labels=object_ids)
+        return npz.getvalue()
+
+
+@OUTPUTS.register("confidence")
+class ConfidenceTable(Output):
+    """CSV, one row per frame and object: frame, label (its id), area_px, mean_probability, lost (0 or 1)."""
+
+    path = "confidence/{video}.csv"
+    HEADER = ("frame", "label", "area_px", "mean_probability", "lost")
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.file: io.TextIOWrapper | None = None
+
+    def write(self, item: Item) -> None:
+        if self.file is None:
+            # surrogateescape: a file name that is no valid UTF-8 keeps its bytes
+            self.file = open(  # noqa: SIM115 (closed by finish or discard)
+                self.staged.partial, "w", newline="", encoding="utf-8", errors="surrogateescape"
+            )
+            csv.writer(self.file).writerow(self.HEADER)
+        rows = csv.writer(self.file)
+        for object_id, seen in sorted(item.confidence.items()):
+            rows.writerow((item.frame.name, object_id, seen.area_px, f"{seen.mean_probability:.4f}", int(seen.lost)))
+
+    def finish(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+    def discard(self) -> None:
+        if self.file is not None:
+            try:
+                self.file.close()
+            except OSError:
+                self.file = None  # the disk refused the rest; it is removed anyway
+        super().discard()

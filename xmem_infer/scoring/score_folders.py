@@ -1,0 +1,205 @@
+"""Scoring folders of masks by the DAVIS rules, in parallel over frames; what `scripts/score.py` does."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from ..config import require, require_names
+from ..errors import UsageError, VideoError
+from .metrics import chosen_metrics
+from .pairing import Pairing, VideoPair, existing, pair_folders, read_ids
+from .parallel import in_parallel, usable_cores
+from .report import log_scores, write_report
+from .score_video import Metrics, gather_video, rules_for, score_frame
+from .scores import FrameScore, Rules, SetScores
+
+log = logging.getLogger(__name__)
+
+CHUNK_FRAMES = 8  # frames per parcel of work: short, so that an interruption is felt at once
+
+
+@dataclass
+class ScoreConfig:
+    predictions: str | None = None
+    annotations: str | None = None
+    output_dir: str | None = None  # None: beside the predictions
+    images: str | None = None  # frames behind the worst-frame sheets; None: JPEGImages beside Annotations
+    videos: str | None = None  # text file with a name per line; None: all
+    rules: Rules = Rules.auto
+    metrics: list[str] = field(default_factory=lambda: ["J", "F"])
+    workers: int | None = None  # processes; None: one per core
+    worst_frames: int = 8  # per video; 0: no sheets
+
+    def __post_init__(self) -> None:
+        require(self.workers is None or self.workers >= 1, "workers", self.workers, "null or at least 1")
+        require_names(self.metrics, "metrics")
+        require(self.worst_frames >= 0, "worst_frames", self.worst_frames, "0 (no sheets) or more")
+
+
+def score(config: ScoreConfig) -> int:
+    """Score, log the table and what went wrong, and write the report; returns 0, or 1 where videos were not scored.
+
+    Raises:
+        UsageError: A wrong request.
+        EnvironmentFault: The output cannot be written.
+    """
+    predictions, annotations = _folder(config.predictions, "predictions"), _folder(config.annotations, "annotations")
+    images = None if config.images is None else _folder(config.images, "images")
+    pairing = pair_folders(predictions, annotations, _read_names(config.videos))
+    output_dir = _output_folder(config.output_dir, pairing)
+    workers = config.workers or usable_cores()
+    scores = score_pairing(pairing, config.rules, workers, progress=True, metrics=config.metrics)
+    remarks = write_report(scores, output_dir, images, config.worst_frames, workers)
+    if scores.problems and config.videos is None:
+        remarks.append("to score some videos only, name them in a text file: videos=ImageSets/2017/val.txt")
+    log_scores(scores, remarks)
+    log.info(f"written to {output_dir}: scores.csv, scores.json and pictures")
+    return 1 if scores.problems else 0
+
+
+class Parcel(NamedTuple):
+    """A few frames of a video from index `start` on: annotation and prediction files (None: only look)."""
+
+    video: str
+    start: int
+    files: list[tuple[Path, Path | None]]
+
+
+def score_folders(
+    predictions: Path | str,
+    annotations: Path | str,
+    rules: Rules = Rules.auto,
+    workers: int = 1,
+    videos: Sequence[str] | None = None,
+    progress: bool = False,
+    metrics: Sequence[str] = ("J", "F"),
+) -> SetScores:
+    """Score all videos of a folder of predicted masks. What is wrong with one is told in `problems`.
+
+    Args:
+        predictions: See `pair_folders` for what the folders may be.
+        annotations: The true masks.
+        rules: See `Rules`.
+        workers: Processes; with more than one the calling script needs its `__main__` guard.
+        videos: Names, in the order of the means; None: all.
+        progress: Whether to show a bar on a terminal.
+        metrics: Names, see METRICS.
+
+    Raises:
+        UsageError: There is nothing to compare, or a metric that nobody registered.
+    """
+    pairing = pair_folders(Path(predictions), Path(annotations), videos)
+    return score_pairing(pairing, rules, workers, progress, metrics)
+
+
+def score_pairing(
+    pairing: Pairing,
+    rules: Rules,
+    workers: int = 1,
+    progress: bool = False,
+    metrics: Sequence[str] = ("J", "F"),
+) -> SetScores:
+    """Score what `pair_folders` found; see `score_folders`."""
+    chosen = chosen_metrics(metrics)  # the functions travel to the workers, where nobody may have registered them
+    problems = dict(pairing.problems)
+    if rules is Rules.auto:
+        rules = detect_rules(pairing.pairs)
+    parcels = [parcel for pair in pairing.pairs for parcel in cut(pair)]
+    found: dict[str, dict[int, list[FrameScore]]] = {pair.name: {} for pair in pairing.pairs}
+    total = sum(len(parcel.files) for parcel in parcels)
+    with tqdm(total=total, desc="scoring", unit="frame", disable=None if progress else True) as bar:
+        for parcel, scores in in_parallel(partial(score_parcel, rules=rules, metrics=chosen), parcels, workers):
+            found[parcel.video][parcel.start] = scores
+            bar.update(len(scores))
+    scored = []
+    for pair in pairing.pairs:
+        frame_scores = [score for _, scores in sorted(found[pair.name].items()) for score in scores]
+        try:
+            scored.append(gather_video(pair.name, pair.frames, frame_scores, rules, tuple(chosen)))
+        except VideoError as error:
+            problems[pair.name] = str(error)
+    return SetScores(
+        rules,
+        pairing.predictions,
+        pairing.annotations,
+        tuple(scored),
+        problems,
+        {pair.name: pair for pair in pairing.pairs},
+        tuple(chosen),
+    )
+
+
+def detect_rules(pairs: Iterable[VideoPair]) -> Rules:
+    """davis16 or davis17, from the first annotation of each video; an unreadable one is left for later."""
+
+    def firsts() -> Iterator[np.ndarray]:
+        for pair in pairs:
+            try:
+                yield read_ids(pair.annotations[0])
+            except VideoError:
+                continue
+
+    return rules_for(firsts())
+
+
+def cut(pair: VideoPair) -> Iterator[Parcel]:
+    """The video in parcels; of the first and last frame only the annotation is looked at."""
+    files = list(zip(pair.annotations, (None, *pair.predictions[1:-1], None), strict=True))
+    for start in range(0, len(files), CHUNK_FRAMES):
+        yield Parcel(pair.name, start, files[start : start + CHUNK_FRAMES])
+
+
+def score_parcel(parcel: Parcel, rules: Rules, metrics: Metrics) -> list[FrameScore]:
+    """Scores of a parcel's frames; unreadable and odd-sized masks become problems."""
+    scores: list[FrameScore] = []
+    likely: tuple[int, ...] = ()
+    for annotation_file, prediction_file in parcel.files:
+        try:
+            annotation = read_ids(annotation_file)
+            prediction = None if prediction_file is None else read_ids(prediction_file, annotation.shape)
+        except VideoError as error:
+            scores.append(FrameScore(problem=str(error)))
+            continue
+        scores.append(score_frame(prediction, annotation, rules, metrics, likely))
+        likely = scores[-1].annotated
+    return scores
+
+
+def _folder(given: str | None, key: str) -> Path:
+    """The folder a setting names; UsageError where it is not given or is none."""
+    if given is None:
+        raise UsageError(f"{key} is not given: python scripts/score.py predictions=FOLDER annotations=FOLDER")
+    return existing(Path(given).expanduser(), key)
+
+
+def _read_names(list_file: str | None) -> list[str] | None:
+    """Names of videos, one per line of a text file such as ImageSets/2017/val.txt; None for None."""
+    if list_file is None:
+        return None
+    try:
+        lines = Path(list_file).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"videos={list_file} cannot be read ({error}); give a text file, a name per line") from error
+    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not names:
+        raise UsageError(f"videos={list_file} is empty; give a text file with a name per line")
+    return names
+
+
+def _output_folder(given: str | None, pairing: Pairing) -> Path:
+    """Where the report goes: `given`, else beside the predictions; for one video's masks output/<video>.
+
+    Not among the masks, where the next run would take the report's pictures for a video.
+    """
+    if given is None:
+        return Path("output") / pairing.one_video if pairing.one_video else pairing.predictions.parent
+    output_dir = Path(given).expanduser()
+    if output_dir.resolve() in (pairing.predictions.resolve(), pairing.annotations.resolve()):
+        raise UsageError(f"output_dir={given} is the folder of masks itself; give another one for the report")
+    return output_dir
