@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xmem_infer.config import DataConfig, Precision, RuntimeConfig, Variant
+from xmem_infer.config import DataConfig, Precision, RuntimeConfig
 from xmem_infer.io.frames import open_frames
 from xmem_infer.io.masks import read_mask
 from xmem_infer.lab.benchmark.int8 import CONVOLUTIONS, conv_ms, quantised
@@ -36,11 +36,11 @@ def main() -> None:
     network, mask = load_network(resolve_weights(args.weights)).network, read_mask(args.mask, data.max_pixels)
     images = [frame.image for frame in open_frames(args.video, data)]
     ways = {
-        "fp32": (network, Precision.fp32, Variant.eager),
-        "bf16 autocast": (network, Precision.bf16, Variant.eager),
-        "bf16 fast": (network, Precision.bf16, Variant.fast),
+        "fp32": (network, Precision.fp32, "eager"),
+        "bf16 autocast": (network, Precision.bf16, "eager"),
+        "bf16 fast": (network, Precision.bf16, "fast"),
         "int8, calibrated on the first 10 frames": (
-            quantised(network, images[:10], mask, data), Precision.fp32, Variant.eager
+            quantised(network, images[:10], mask, data), Precision.fp32, "eager"
         ),
     }  # fmt: skip
     masks = {}

@@ -1,13 +1,7 @@
 """Masks from scores that several runs saved: python scripts/merge_scores.py runs=[FOLDER,FOLDER]."""
 
-import sys
-
 from xmem_infer.app import leave, run_app
 from xmem_infer.evaluate.score_merging import MergeConfig, merge_runs
 
 if __name__ == "__main__":
-    leave(
-        run_app(
-            "merge_scores", MergeConfig, lambda config: merge_runs(config, lambda line: print(line, file=sys.stderr))
-        )
-    )
+    leave(run_app("merge_scores", MergeConfig, merge_runs))

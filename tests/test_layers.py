@@ -10,7 +10,8 @@ PACKAGE = Path(xmem_infer.__file__).parent
 # Lowest first; a module may import from its own room and from lower ones.
 LEVELS = (
     {"errors", "types", "interrupts"},
-    {"config", "registry"},
+    {"registry"},
+    {"config"},
     {"ops"},
     {"model"},
     {"memory"},

@@ -4,7 +4,7 @@
 
     segmenter = Segmenter.from_weights("weights/XMem.pth")
     for result in segmenter.segment("video.mp4", mask="first_frame.png"):
-        result.labels  # (H, W) uint8
+        result.mask  # (H, W) uint8
 
 Names are imported when first used: reading a mask or scoring a folder must not wait for torch.
 """

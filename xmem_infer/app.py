@@ -23,6 +23,7 @@ from .errors import UsageError, XMemInferError
 from .interrupts import Interrupted, noted_signals
 
 Job = Callable[[Any], int]
+RENAMED = {"engine": "executor"}  # settings that had another name
 MAX_NAME = 120  # letters in the name of a combination's folder
 
 
@@ -141,6 +142,7 @@ def _check_key(key: str, schema: type) -> None:
         names = [field.name for field in dataclasses.fields(here)] if dataclasses.is_dataclass(here) else []
         if part not in names:
             near = difflib.get_close_matches(part, names, n=1)
+            near = [RENAMED[key]] if key in RENAMED else near
             hint = f" Did you mean {parent}{near[0]}?" if near else ""
             where = f"under {parent[:-1]}" if parent else "at the top"
             choices = ", ".join(names) or "none, it is a single value"

@@ -1,7 +1,5 @@
 """The console command `xmem-infer`, and what `scripts/eval.py` calls."""
 
-import sys
-
 from .app import leave, run_app
 from .config import EvalConfig
 
@@ -14,4 +12,4 @@ def eval_main() -> None:
 def _evaluate(config: EvalConfig) -> int:
     from .evaluate.run import evaluate  # torch takes seconds; a typo should not wait for it
 
-    return evaluate(config, say=lambda line: print(line, file=sys.stderr), show=print)
+    return evaluate(config)

@@ -65,11 +65,6 @@ class SavedFrames(Enum):
     listed = "listed"  # frames that meta.json lists for any object
 
 
-class EngineKind(Enum):
-    local = "local"
-    ray = "ray"
-
-
 class Precision(Enum):
     auto = "auto"
     fp32 = "fp32"
@@ -78,19 +73,13 @@ class Precision(Enum):
     bf16 = "bf16"
 
 
-class Variant(Enum):
-    auto = "auto"
-    eager = "eager"  # the network as it is written, autocast
-    fast = "fast"  # folded, shared between objects, weights held in the precision
-    compiled = "compiled"  # fast, through torch.compile
-
-
 @dataclass
 class DataConfig:
     size: int = 480  # px of the short side inside the network; -1 = original
     antialias: bool = False  # the published runs used none
     on_corrupt: OnCorrupt = OnCorrupt.fail
     masks: MaskPolicy = MaskPolicy.auto
+    permanent: bool = False  # frames with a given mask stay in memory for the whole video
     max_pixels: int = 100_000_000  # px per frame; larger headers are refused before allocation
 
     def __post_init__(self) -> None:
@@ -100,6 +89,7 @@ class DataConfig:
 
 @dataclass
 class MemoryConfig:
+    kind: str = "xmem"  # a memory by name
     memory_every: int = 5  # frames between memory frames (r)
     deep_update_every: int = -1  # frames; < 0: on every memory frame
     long_term: bool = True
@@ -133,7 +123,7 @@ class RuntimeConfig:
     device: Device = Device.auto
     grad_mode: GradMode = GradMode.set_grad_enabled
     precision: Precision = Precision.auto
-    variant: Variant = Variant.auto
+    variant: str = "auto"  # a backend by name: eager, fast, compiled; auto: fast, eager where gradients are recorded
     objects_at_once: int = 8  # in encoders and decoder; more are processed in turns, with the same result
     threads: int | None = None  # CPU threads of torch; None = torch's choice
 
@@ -152,15 +142,15 @@ class OutputConfig:
 
 
 @dataclass
-class EngineConfig:
-    kind: EngineKind = EngineKind.local
+class ExecutorConfig:
+    kind: str = "auto"  # in_process, processes, ray; auto: in_process for one worker, else processes
     address: str | None = None  # of a Ray cluster; None: $RAY_ADDRESS, else one is started on this machine
 
     def __post_init__(self) -> None:
         require(
-            self.address is None or self.kind is EngineKind.ray,
-            "engine.address", self.address,
-            "null, unless engine=ray",
+            self.address is None or self.kind == "ray",
+            "executor.address", self.address,
+            "null, unless executor=ray",
         )  # fmt: skip
 
 
@@ -220,7 +210,7 @@ class EvalConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     tta: TtaConfig = field(default_factory=TtaConfig)
-    engine: EngineConfig = field(default_factory=EngineConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
     def __post_init__(self) -> None:
         require(self.workers >= 1, "workers", self.workers, "at least 1")

@@ -1,30 +1,32 @@
-"""The front door: frames and masks in, a generator of label masks out.
+"""Frames and masks in, a generator of masks out.
 
-Owns the number of threads, grad mode (outer) and precision (inner). They are entered around each frame's work
-and left before the result is yielded, so that the caller's own torch code between two results runs as if
-nothing were there.
+Owns the number of threads, grad mode (outer) and precision (inner). They are entered around each frame's work and left
+before the result is yielded, so that the caller's own torch code between two results runs as if nothing were there.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import reduce
 from math import isfinite
+from operator import add
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import DataConfig, GradMode, MemoryConfig, RuntimeConfig
 from .engine.engine import Engine
-from .engine.objects import labels_to_take
+from .engine.objects import ids_to_take
 from .engine.state import VideoState
 from .errors import VideoError
-from .io.frames import ArrayFrames, FrameSource, open_frames
+from .io.frames import ArrayFrames, FrameSource, frame_name, open_frames
 from .io.masks import check_mask, mask_from_array, read_mask
 from .io.read_ahead import ReadAhead
-from .model.network import XMem
 from .ops.images import normalise, resize, resize_labels, working_size
-from .results import FrameResult, measure_given, read_labels
+from .results import FrameResult, confidence_inside, most_probable
 from .runtime.choice import choose
 from .runtime.device import choose_device
 from .runtime.grad_mode import grad_mode
@@ -38,25 +40,66 @@ MaskLike = LabelMask | np.ndarray | str | Path
 Frames = FrameSource | str | Path | Iterable[np.ndarray]
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One way to look at a video.
+
+    Attributes:
+        frames: The frames, at any resolution.
+        masks: Given masks at that resolution, by frame name.
+        size: Short side inside the network in px, -1 = original.
+        flipped: Whether the network sees frames and masks mirrored left to right.
+    """
+
+    frames: FrameSource
+    masks: Mapping[str, LabelMask]
+    size: int
+    flipped: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One frame as the network sees it.
+
+    Attributes:
+        prob: (O + 1, H', W') float32 at the working size, background first.
+        flipped: Whether `prob` is mirrored left to right.
+        object_ids: The ids of the other channels.
+        complete: Whether the given mask speaks for every object, so that nothing was predicted.
+        stage_ms: Milliseconds spent on `upload` and `segment`.
+    """
+
+    prob: Tensor
+    flipped: bool
+    object_ids: tuple[int, ...]
+    complete: bool
+    stage_ms: dict[str, float] = field(repr=False)
+
+
 class Segmenter:
     """A network ready to segment videos, any number of them, one after the other or interleaved.
 
-    `precision` and `precision_reason` say what runs and why; `prepared` has the variant and what is active in
-    it. Raises UsageError for a device, precision or variant that is not there.
+    Attributes:
+        prepared: The network with its backend, device, precision and what is active in it.
+        precision_reason: Why it runs in `prepared.precision`.
     """
 
     def __init__(
         self,
-        network: XMem,
+        network: nn.Module,
         memory: MemoryConfig | None = None,
         runtime: RuntimeConfig | None = None,
         data: DataConfig | None = None,
     ):
+        """Prepare a network; see `load_network`.
+
+        Raises:
+            UsageError: A device, precision, backend or memory that is not there.
+        """
         self.data = data or DataConfig()
         self.runtime = runtime or RuntimeConfig()
         self.prepared, self.precision_reason = choose(network, self.runtime, choose_device(self.runtime.device))
-        self.precision = self.prepared.precision
-        self.engine = Engine(self.prepared, memory or MemoryConfig())
+        self.engine = Engine(self.prepared.network, memory or MemoryConfig())
 
     @classmethod
     def from_weights(
@@ -66,18 +109,34 @@ class Segmenter:
         runtime: RuntimeConfig | None = None,
         data: DataConfig | None = None,
     ) -> "Segmenter":
-        """Load a checkpoint: a path, or a name of the manifest. Raises WeightsError."""
+        """Load a checkpoint: a path, or a name of the manifest.
+
+        Raises:
+            WeightsError: The file is missing, damaged, unsafe or does not fit.
+        """
         return cls(load_network(resolve_weights(str(weights))).network, memory, runtime, data)
 
     def segment(
-        self, frames: Frames, mask: MaskLike, later_masks: Mapping[str, MaskLike] | None = None
+        self,
+        frames: Frames,
+        mask: MaskLike,
+        later_masks: Mapping[str, MaskLike] | None = None,
+        permanent: Iterable[str] = (),
     ) -> Iterator[FrameResult]:
         """Segment a video: a FrameResult per frame, as soon as it is known.
 
-        frames: a folder, a video file, or arrays (H, W, 3) uint8 RGB. mask: label image of the first frame.
-        later_masks: by frame name, new objects or corrections (`labels_to_take` says which); they are read
-        when their frame comes. Bad input is refused at the call, before anything is computed. Decoding runs
-        ahead in a thread; closing the generator stops it.
+        Decoding runs ahead in a thread; closing the generator stops it.
+
+        Args:
+            frames: A folder, a video file, or arrays (H, W, 3) uint8 RGB.
+            mask: Label image of the first frame.
+            later_masks: By frame name, new objects or corrections (`ids_to_take` says which); a file is read when
+                its frame comes.
+            permanent: Names of frames that stay in memory for the whole video.
+
+        Raises:
+            UsageError: Bad input, at the call, before anything is computed.
+            VideoError: While iterating, a frame that cannot be read or segmented.
         """
         if isinstance(frames, str | Path):
             source: FrameSource = open_frames(Path(frames), self.data)
@@ -85,7 +144,141 @@ class Segmenter:
             source = frames if isinstance(frames, FrameSource) else ArrayFrames(frames)
         first = self._mask(mask)
         check_mask(first, source.size)
-        return self._run(source, first, later_masks or {})
+        masks = {frame_name(source, 0): first, **(later_masks or {})}
+        given = _CheckedMasks(masks, self._mask, source.size)
+        return self.segment_passes(source, given, [Pass(source, given, self.data.size)], frozenset(permanent))
+
+    def segment_passes(
+        self,
+        frames: FrameSource,
+        masks: Mapping[str, LabelMask],
+        passes: Sequence[Pass],
+        permanent: frozenset[str] = frozenset(),
+    ) -> Iterator[FrameResult]:
+        """Segment a video in one or several passes in lock-step; the mean of their probabilities decides.
+
+        Args:
+            frames: The video at the size of the results.
+            masks: Given masks at that size, by frame name.
+            passes: What the network sees; the same frames and objects in each.
+            permanent: Names of frames that stay in memory for the whole video.
+        """
+        states = [self.engine.start() for _ in passes]
+        sources = list({id(source): source for source in (frames, *(one.frames for one in passes))}.values())
+        with ExitStack() as stack:
+            stack.callback(self._finish, states)
+            readers = [stack.enter_context(ReadAhead(source)) for source in sources]
+            started = perf_counter()
+            for read in zip(*readers, strict=True):
+                waited_ms = (perf_counter() - started) * 1000
+                frame, last = read[0]
+                given = masks.get(frame.name)
+                with self._running(frame.name):
+                    predictions = []
+                    for one, state in zip(passes, states, strict=True):
+                        seen, _ = read[sources.index(one.frames)]
+                        mask = given if one.masks is masks else one.masks.get(seen.name)
+                        kept = seen.name in permanent
+                        predictions.append(self.predict(state, seen, mask, kept, last, one.size, one.flipped))
+                    result = self.result(frame, predictions, given, {"read": waited_ms})
+                yield result
+                started = perf_counter()
+
+    def start(self) -> VideoState:
+        """The state of a video before its first frame, for `predict`."""
+        return self.engine.start()
+
+    def predict(
+        self,
+        state: VideoState,
+        frame: Frame,
+        given: LabelMask | None = None,
+        permanent: bool = False,
+        end: bool = False,
+        size: int | None = None,
+        flipped: bool = False,
+    ) -> Prediction:
+        """Take the next frame of a video through the network.
+
+        Args:
+            state: The video's, from `start`; changed.
+            frame: The picture.
+            given: A mask of new objects or a correction (`ids_to_take` says which), of the frame's size.
+            permanent: Whether the frame stays in memory for the whole video.
+            end: Whether it is the last frame, after which nothing is read from memory.
+            size: Short side inside the network in px, -1 = original; None: `data.size`.
+            flipped: Whether the network sees the frame mirrored left to right.
+
+        Raises:
+            VideoError: The probabilities are not finite.
+        """
+        image = frame.image[:, ::-1] if flipped else frame.image
+        known, clock = state.object_ids, StageClock(self.prepared.device, {})
+        taken = [] if given is None else ids_to_take(known, given.object_ids())
+        with clock("upload"):
+            work = working_size(image.shape[0], image.shape[1], self.data.size if size is None else size)
+            pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.prepared.device)
+            pixels = resize(normalise(pixels), work, self.data.antialias)
+            mask = None
+            if given is not None:
+                ids = np.ascontiguousarray(given.ids[:, ::-1] if flipped else given.ids)
+                mask = resize_labels(torch.from_numpy(ids).to(self.prepared.device), work)
+        with clock("segment"), self.prepared.context():
+            prob = self.engine.step(state, pixels, mask, taken if mask is not None else None, permanent, end).detach()
+        if self.runtime.grad_mode is GradMode.enable_grad_detached:
+            state.detach()
+        # One number that is not finite makes the sum so, in a fortieth of the time that asking each one takes.
+        if not isfinite(prob.sum(dtype=torch.float32).item()):
+            raise VideoError(
+                f"frame {frame.name}: the network gave non-finite probabilities in {self.prepared.precision.value}; "
+                "no mask is better than a wrong one. Use runtime.precision=fp32 (or bf16)"
+            )
+        complete = given is not None and set(taken) == set(state.object_ids)
+        return Prediction(prob, flipped, tuple(state.object_ids), complete, clock.stage_ms)
+
+    def result(
+        self,
+        frame: Frame,
+        predictions: Sequence[Prediction],
+        given: LabelMask | None = None,
+        stage_ms: dict[str, float] | None = None,
+    ) -> FrameResult:
+        """The mask of a frame from the mean of its predictions, at the frame's own size.
+
+        A mask given for every object comes back untouched; otherwise every pixel takes the most probable object.
+        """
+        first, size = predictions[0], (frame.image.shape[0], frame.image.shape[1])
+        assert all(other.object_ids == first.object_ids for other in predictions), "all passes see the same objects"
+        spent = dict(stage_ms or {})
+        for prediction in predictions:
+            for stage, milliseconds in prediction.stage_ms.items():
+                spent[stage] = spent.get(stage, 0.0) + milliseconds
+        with StageClock(self.prepared.device, spent)("post"), torch.no_grad():
+            upright = [
+                resize(one.prob, size).flip(-1) if one.flipped else resize(one.prob, size) for one in predictions
+            ]
+            mean = upright[0] if len(upright) == 1 else reduce(add, upright) / len(upright)
+            if given is not None and first.complete:
+                mask, confidence = given.ids, confidence_inside(mean, first.object_ids, given.ids)
+            else:
+                mask, confidence = most_probable(mean, first.object_ids)
+        kept = first.prob if len(predictions) == 1 and not first.flipped else mean
+        return FrameResult(frame, mask, first.object_ids, confidence, spent, kept, given is not None and first.complete)
+
+    @contextmanager
+    def _running(self, frame: str) -> Iterator[None]:
+        """Threads, gradient mode and the explanation of missing memory, around the work on one frame."""
+        with (
+            thread_count(self.runtime.threads),
+            explain_out_of_memory(frame),
+            grad_mode(self.runtime.grad_mode),
+        ):
+            yield
+
+    def _finish(self, states: Sequence[VideoState]) -> None:
+        if self.runtime.grad_mode is GradMode.enable_grad:
+            for state in states:
+                state.detach()  # graph and memory hold each other: nothing else would free them
 
     def _mask(self, mask: MaskLike) -> LabelMask:
         if isinstance(mask, LabelMask):
@@ -94,63 +287,20 @@ class Segmenter:
             return mask_from_array(mask)
         return read_mask(Path(mask), self.data.max_pixels)
 
-    def _run(self, source: FrameSource, first: LabelMask, later: Mapping[str, MaskLike]) -> Iterator[FrameResult]:
-        state = self.engine.start()
-        with ReadAhead(source) as frames:
-            try:
-                started = perf_counter()
-                for frame, last in frames:
-                    waited_ms = (perf_counter() - started) * 1000
-                    given = first if frame.index == 0 else None
-                    if given is None and frame.name in later:
-                        given = self._mask(later[frame.name])
-                        check_mask(given, source.size)
-                    with (
-                        thread_count(self.runtime.threads),
-                        explain_out_of_memory(frame.name),
-                        grad_mode(self.runtime.grad_mode),
-                    ):
-                        result = self._step(state, frame, given, last, {"read": waited_ms})
-                    yield result
-                    started = perf_counter()
-            finally:
-                if self.runtime.grad_mode is GradMode.enable_grad:
-                    state.detach()  # graph and memory hold each other: nothing else would free them
 
-    def _step(
-        self, state: VideoState, frame: Frame, given: LabelMask | None, last: bool, stage_ms: dict[str, float]
-    ) -> FrameResult:
-        device, size = self.prepared.device, (frame.image.shape[0], frame.image.shape[1])
-        clock = StageClock(device, stage_ms)
-        taken = [] if given is None else labels_to_take(state.labels, np.unique(given.labels).tolist())
-        with clock("upload"):
-            image, mask = self._upload(frame, given)
-        with clock("segment"):
-            with self.prepared.context():
-                prob = self.engine.step(state, image, mask, taken, end=last).detach()
-            full = resize(prob, size)
-        if self.runtime.grad_mode is GradMode.enable_grad_detached:
-            state.detach()
-        with clock("post"):
-            # One number that is not finite makes the sum so, in a fortieth of the time that asking each one takes.
-            if not isfinite(prob.sum(dtype=torch.float32).item()):
-                raise VideoError(
-                    f"frame {frame.name}: the network gave non-finite probabilities in {self.precision.value}; "
-                    "no mask is better than a wrong one. Use runtime.precision=fp32 (or bf16)"
-                )
-            whole = given if given is not None and set(taken) == set(state.labels) else None
-            if whole is not None:
-                # The user's own mask of every object comes back untouched by resizing.
-                labels, confidence = whole.labels, measure_given(full, state.labels, whole.labels)
-            else:
-                labels, confidence = read_labels(full, state.labels)
-        return FrameResult(frame, labels, tuple(state.labels), confidence, stage_ms, prob, whole is not None)
+class _CheckedMasks(Mapping[str, LabelMask]):
+    """Masks as a caller gives them, read and checked when they are asked for."""
 
-    def _upload(self, frame: Frame, given: LabelMask | None) -> tuple[Tensor, Tensor | None]:
-        """The frame, normalised and at working size, and its mask at the same size, on the device."""
-        size = working_size(frame.image.shape[0], frame.image.shape[1], self.data.size)
-        pixels = torch.from_numpy(np.ascontiguousarray(frame.image)).to(self.prepared.device)
-        image = resize(normalise(pixels), size, self.data.antialias)
-        if given is None:
-            return image, None
-        return image, resize_labels(torch.from_numpy(given.labels).to(self.prepared.device), size)
+    def __init__(self, masks: Mapping[str, MaskLike], read: Callable[[MaskLike], LabelMask], size: tuple[int, int]):
+        self.masks, self.read, self.size = masks, read, size
+
+    def __getitem__(self, frame: str) -> LabelMask:
+        mask = self.read(self.masks[frame])
+        check_mask(mask, self.size)
+        return mask
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.masks)
+
+    def __len__(self) -> int:
+        return len(self.masks)

@@ -1,5 +1,6 @@
-"""What comes out per frame: label mask, confidence, probabilities on demand."""
+"""What comes out per frame: mask, confidence, probabilities on demand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,55 +15,61 @@ from .types import Frame, ObjectConfidence
 class FrameResult:
     """One segmented frame.
 
-    labels (H, W) uint8 at the frame's own size, 0 = background; objects: the labels known so far, in slot
-    order; confidence by label; stage_ms: where the time went (read, upload, segment, post). given: the mask
-    was given for every object and comes back as it is.
+    Attributes:
+        frame: The picture.
+        mask: (H, W) uint8 at the frame's own size, the object id of each pixel, 0 = background.
+        object_ids: The ids known so far, in slot order.
+        confidence: By object id.
+        stage_ms: Milliseconds spent on `read`, `upload`, `segment` and `post`.
+        given: Whether the mask was given for every object, and comes back as it is.
     """
 
     frame: Frame
-    labels: np.ndarray
-    objects: tuple[int, ...]
+    mask: np.ndarray
+    object_ids: tuple[int, ...]
     confidence: dict[int, ObjectConfidence]
     stage_ms: dict[str, float] = field(repr=False)
     _prob: Tensor = field(repr=False)
     given: bool = False
 
     def probabilities(self) -> np.ndarray:
-        """(O + 1, H, W) float32 at the frame's own size, background first, then as `objects`."""
-        height, width = self.labels.shape
-        return self.probability_map((height, width)).cpu().numpy()
+        """(O + 1, H, W) float32 at the frame's own size, background first, then as `object_ids`.
 
-    def probability_map(self, size: tuple[int, int]) -> Tensor:
-        """(O + 1, *size) float32 on the network's device, background first; straight from the working size."""
+        Of a given mask these are the mask's own 0 and 1.
+        """
+        if self.given:
+            values = np.array([0, *self.object_ids], np.uint8)
+            return (self.mask == values[:, None, None]).astype(np.float32)
+        height, width = self.mask.shape
         with torch.no_grad():
-            return resize(self._prob, size).float()
+            return resize(self._prob, (height, width)).float().cpu().numpy()
 
 
-def read_labels(prob: Tensor, objects: list[int]) -> tuple[np.ndarray, dict[int, ObjectConfidence]]:
-    """Most probable label of each pixel, (H, W) uint8, and confidence; prob (O + 1, H, W), background first.
+def most_probable(prob: Tensor, object_ids: Sequence[int]) -> tuple[np.ndarray, dict[int, ObjectConfidence]]:
+    """The most probable object of each pixel, (H, W) uint8, and confidence; prob (O + 1, H, W), background first.
 
     Of equal probabilities the first one wins.
     """
     best = prob.amax(0)
-    labels = torch.zeros(best.shape, dtype=torch.uint8, device=prob.device)
+    mask = torch.zeros(best.shape, dtype=torch.uint8, device=prob.device)
     # Plane by plane, last one first: an index of the maximum over interleaved planes takes several times as long.
-    for label, plane in reversed([*zip([0, *objects], prob, strict=True)]):
-        labels.masked_fill_(plane == best, label)
-    inside = [labels == label for label in objects]
+    for object_id, plane in reversed([*zip([0, *object_ids], prob, strict=True)]):
+        mask.masked_fill_(plane == best, object_id)
+    inside = [mask == object_id for object_id in object_ids]
     # Stacked, so that a device is waited for twice and not twice for each object.
     areas = torch.stack([pixels.sum() for pixels in inside]).tolist() if inside else []
-    masses = torch.stack([(best * pixels).sum() for pixels in inside]).tolist() if inside else []
-    confidence = {label: _confidence(*sums) for label, *sums in zip(objects, areas, masses, strict=True)}
-    return labels.cpu().numpy(), confidence
+    sums = torch.stack([(best * pixels).sum() for pixels in inside]).tolist() if inside else []
+    found = zip(object_ids, areas, sums, strict=True)
+    return mask.cpu().numpy(), {object_id: _confidence(area, total) for object_id, area, total in found}
 
 
-def measure_given(prob: Tensor, objects: list[int], labels: np.ndarray) -> dict[int, ObjectConfidence]:
-    """Confidence inside a mask that was given, (H, W) uint8, rather than predicted."""
-    inside = torch.from_numpy(labels).to(prob.device)
+def confidence_inside(prob: Tensor, object_ids: Sequence[int], mask: np.ndarray) -> dict[int, ObjectConfidence]:
+    """Confidence inside a mask (H, W) uint8 that was given rather than predicted; prob (O + 1, H, W)."""
+    given = torch.from_numpy(mask).to(prob.device)
     found = {}
-    for slot, label in enumerate(objects, start=1):
-        pixels = prob[slot][inside == label]
-        found[label] = _confidence(pixels.numel(), float(pixels.sum()))
+    for slot, object_id in enumerate(object_ids, start=1):
+        pixels = prob[slot][given == object_id]
+        found[object_id] = _confidence(pixels.numel(), float(pixels.sum()))
     return found
 
 

@@ -4,24 +4,21 @@ O objects, H W pixels (padded to 16 inside the engine), h w = H/16 W/16, N memor
 tokens, C_k C_v C_h channels of key, value and sensory memory.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:  # masks and scores are read without waiting for torch
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Frame:
     """One picture of a video.
 
-    image: (H, W, 3) uint8 RGB. name: the stem under which its mask is saved. time_s: presentation time in
-    seconds, None where the source has no clock. corrupt: why the picture could not be decoded (it then
-    repeats the one before), None for a sound frame.
+    Attributes:
+        index: Position in the video, from 0.
+        name: Stem of the file under which its mask is saved.
+        image: (H, W, 3) uint8 RGB.
+        time_s: Presentation time in seconds; None where the source has no clock.
+        corrupt: Why the picture could not be decoded (it then repeats the one before); None for a sound frame.
     """
 
     index: int
@@ -33,30 +30,31 @@ class Frame:
 
 @dataclass(frozen=True)
 class LabelMask:
-    """A checked label image: labels (H, W) uint8, 0 = background; palette: 768 bytes or None; source for messages."""
+    """A checked label image.
 
-    labels: np.ndarray
+    Attributes:
+        ids: (H, W) uint8, the object id of each pixel, 0 = background.
+        palette: 768 bytes of RGB, or None.
+        source: Where it came from, for messages.
+    """
+
+    ids: np.ndarray
     palette: bytes | None = None
     source: str = "mask"
 
-
-class KeyFeatures(NamedTuple):
-    """What the key encoder gives for one image (1, C, ...): memory keys and image features by stride."""
-
-    key: Tensor  # (1, C_k, h, w)
-    shrinkage: Tensor  # (1, 1, h, w), >= 1
-    selection: Tensor  # (1, C_k, h, w), in (0, 1)
-    f16: Tensor
-    f8: Tensor
-    f4: Tensor
+    def object_ids(self) -> list[int]:
+        """The ids that it shows, ascending, without 0."""
+        return [object_id for object_id in np.unique(self.ids).tolist() if object_id]
 
 
 @dataclass(frozen=True)
 class ObjectConfidence:
     """How sure the network is of one object in one frame.
 
-    area_px: pixels of its mask. mean_probability: mean probability of the object inside its own mask, in
-    [0, 1], 0 where the mask is empty. lost: the object has no pixel in this frame.
+    Attributes:
+        area_px: Pixels of its mask.
+        mean_probability: Mean probability of the object inside its own mask, in [0, 1]; 0 where the mask is empty.
+        lost: Whether the object has no pixel in this frame.
     """
 
     area_px: int

@@ -47,24 +47,24 @@ def test_davis17(tmp_path, make_clip, level):
     trees.davis(tmp_path / level, make_clip, ["b", "a"], "2017/val.txt")
     shutil.copytree(tmp_path / level / "JPEGImages" / "480p" / "a", tmp_path / level / "JPEGImages" / "480p" / "other")
     found = find("davis17_val", tmp_path)
-    assert [item.name for item in found.items] == ["b", "a"]  # in the list's order, and nothing else
-    item = found.items[0]
+    assert [item.name for item in found.videos] == ["b", "a"]  # in the list's order, and nothing else
+    item = found.videos[0]
     assert item.path == tmp_path / level / "JPEGImages" / "480p" / "b"
     assert item.mask == item.truth == tmp_path / level / "Annotations" / "480p" / "b"
-    assert (item.all_masks, item.saved, item.large, found.warnings) == (False, None, None, [])
+    assert (item.all_masks, item.saved, item.full_resolution, found.warnings) == (False, None, None, [])
 
 
 def test_test_dev_has_its_own_level_and_is_not_scored(tmp_path, make_clip):
     trees.davis(tmp_path / "trainval", make_clip, ["a"], "2017/val.txt")
     trees.davis(tmp_path / "test-dev", make_clip, ["z"], "2017/test-dev.txt", annotated=FIRST)
     found = find("davis17_testdev", tmp_path)
-    assert [(item.name, item.truth) for item in found.items] == [("z", None)]
-    assert [item.name for item in find("davis17_val", tmp_path).items] == ["a"]
+    assert [(item.name, item.truth) for item in found.videos] == [("z", None)]
+    assert [item.name for item in find("davis17_val", tmp_path).videos] == ["a"]
 
 
 def test_davis16_by_names_or_by_pairs_of_paths(tmp_path, make_clip):
     trees.davis(tmp_path, make_clip, ["swan", "bear"], "2016/val.txt", single=True)
-    assert [item.name for item in find("davis16_val", tmp_path).items] == ["swan", "bear"]
+    assert [item.name for item in find("davis16_val", tmp_path).videos] == ["swan", "bear"]
     (tmp_path / "ImageSets" / "2016" / "val.txt").unlink()
     pairs = [
         f"/JPEGImages/480p/{video}/{t:05d}.jpg /Annotations/480p/{video}/{t:05d}.png "
@@ -73,24 +73,25 @@ def test_davis16_by_names_or_by_pairs_of_paths(tmp_path, make_clip):
     ]
     (tmp_path / "ImageSets" / "480p").mkdir()
     (tmp_path / "ImageSets" / "480p" / "val.txt").write_text("\r\n".join(pairs))
-    assert [item.name for item in find("davis16_val", tmp_path).items] == ["swan", "bear"]
+    assert [item.name for item in find("davis16_val", tmp_path).videos] == ["swan", "bear"]
 
 
 @pytest.mark.parametrize("level", ["Full-Resolution", "1080p"])
 def test_davis_at_other_sizes_reads_full_resolution(tmp_path, make_clip, level):
     levels = (("480p", (48, 64)), (level, (96, 128)))
     trees.davis(tmp_path, make_clip, ["a"], "2017/val.txt", levels=levels)
-    assert find("davis17_val", tmp_path).items[0].large is None
+    assert find("davis17_val", tmp_path).videos[0].full_resolution is None
     for values in ({"data__size": 600}, {"tta__sizes": [480, 600]}):
-        item = find("davis17_val", tmp_path, **values).items[0]
-        assert item.large == (tmp_path / "JPEGImages" / level / "a", tmp_path / "Annotations" / level / "a")
+        item = find("davis17_val", tmp_path, **values).videos[0]
+        full = item.full_resolution
+        assert (full.path, full.mask) == (tmp_path / "JPEGImages" / level / "a", tmp_path / "Annotations" / level / "a")
         assert item.path.parent.name == item.truth.parent.name == "480p"
 
 
 def test_davis_at_another_size_without_full_resolution_warns(tmp_path, make_clip):
     trees.davis(tmp_path, make_clip, ["a"], "2017/val.txt")
     found = find("davis17_val", tmp_path, data__size=600)
-    assert found.items[0].large is None
+    assert found.videos[0].full_resolution is None
     assert "JPEGImages/Full-Resolution" in found.warnings[0]
 
 
@@ -100,8 +101,8 @@ def test_ytvos(tmp_path, make_clip, name):
     trees.ytvos(tmp_path, make_clip, ["v10", "v2"], split)
     found = find(name, tmp_path)
     assert found.warnings == []
-    assert [item.name for item in found.items] == ["v2", "v10"]
-    item = found.items[0]
+    assert [item.name for item in found.videos] == ["v2", "v10"]
+    item = found.videos[0]
     assert item.path == tmp_path / "all_frames" / f"{split}_all_frames" / "JPEGImages" / "v2"
     assert item.saved == {"00000", "00002", "00003", "00004"}
     assert item.all_masks
@@ -123,7 +124,7 @@ def test_sampled_frames_are_pointed_out(tmp_path, make_clip):
 
 def test_long_video_saves_annotated_frames(tmp_path, make_clip):
     trees.folders(tmp_path / "long_video", make_clip, ["rat"], annotated=(0, 2, 4))
-    (item,) = find("long_video", tmp_path).items
+    (item,) = find("long_video", tmp_path).videos
     assert item.saved == {"00000", "00002", "00004"}
     assert not item.all_masks
 
@@ -135,7 +136,7 @@ def test_long_video_saves_annotated_frames(tmp_path, make_clip):
 def test_folders(tmp_path, make_clip, name, level):
     trees.folders(tmp_path / level, make_clip, ["a", "b"])
     for root in (tmp_path, tmp_path / level):
-        items = find(name, root).items
+        items = find(name, root).videos
         assert [item.name for item in items] == ["a", "b"]
         assert all(item.path.parent == tmp_path / level / "JPEGImages" for item in items)
         assert not any(item.all_masks for item in items)
@@ -143,16 +144,16 @@ def test_folders(tmp_path, make_clip, name, level):
 
 def test_generic_uses_all_masks_unless_told_otherwise(tmp_path, make_clip):
     trees.folders(tmp_path, make_clip, ["a"])
-    (item,) = find("generic", tmp_path).items
-    assert len(find_masks(item, open_frames(item.path, trees.eval_config(None).data)).later) == trees.FRAMES - 1
-    assert not find("generic", tmp_path, data__masks="first").items[0].all_masks
+    (item,) = find("generic", tmp_path).videos
+    assert len(find_masks(item, open_frames(item.path, trees.eval_config(None).data))[0]) == trees.FRAMES
+    assert not find("generic", tmp_path, data__masks="first").videos[0].all_masks
 
 
 def test_the_first_mask_may_be_late_in_a_data_set(tmp_path, make_clip):
     trees.folders(tmp_path, make_clip, ["a"], annotated=(2, 3))
-    (item,) = find("mose_valid", tmp_path).items
-    files = find_masks(item, open_frames(item.path, trees.eval_config(None).data))
-    assert (files.first.name, files.begins_at, files.later) == ("00002.png", "00002", {})
+    (item,) = find("mose_valid", tmp_path).videos
+    files, folder = find_masks(item, open_frames(item.path, trees.eval_config(None).data))
+    assert files == {"00002": folder / "00002.png"}
 
 
 # -- what is missing ------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from xmem_infer.config import MemoryConfig
 from xmem_infer.engine.engine import Engine
-from xmem_infer.engine.objects import labels_to_take, take_mask
+from xmem_infer.engine.objects import ids_to_take, take_mask
 from xmem_infer.errors import UsageError
 from xmem_infer.runtime.backends.prepare import prepare
 
@@ -15,7 +15,7 @@ HEIGHT, WIDTH = 40, 52
 @pytest.fixture
 def engine(tiny_network):
     with torch.no_grad():
-        yield Engine(prepare(tiny_network, torch.device("cpu")), MemoryConfig(memory_every=2))
+        yield Engine(prepare(tiny_network, torch.device("cpu")).network, MemoryConfig(memory_every=2))
 
 
 def picture(seed):
@@ -36,7 +36,7 @@ def test_probabilities_of_every_frame_sum_to_one(engine):
         prob = engine.step(state, picture(t), mask_of(l3=(5, 20), l255=(25, 30)) if t == 0 else None, end=t == 5)
         assert prob.shape == (3, HEIGHT, WIDTH)
         torch.testing.assert_close(prob.sum(0), torch.ones(HEIGHT, WIDTH))
-    assert state.labels == [3, 255]
+    assert state.object_ids == [3, 255]
 
 
 def test_before_the_first_object_everything_is_background(engine):
@@ -56,7 +56,7 @@ def test_a_late_object_joins_and_the_others_keep_their_prediction(engine):
     state = engine.start()
     engine.step(state, picture(0), mask_of(l1=(0, 12)))
     joined = engine.step(state, picture(1), mask_of(l4=(20, 30)))
-    assert state.labels == [1, 4]
+    assert state.object_ids == [1, 4]
     assert (joined.argmax(0)[20:30] == 2).all()
     assert (joined.argmax(0)[:20] != 2).all()
     assert torch.equal(joined.argmax(0)[30:], alone.argmax(0)[30:])
@@ -76,16 +76,16 @@ def test_labels_can_be_named(engine):
     """As in YouTube-VOS: in a later mask only the new label counts."""
     state = engine.start()
     engine.step(state, picture(0), mask_of(l1=(0, 12)))
-    prob = engine.step(state, picture(1), mask_of(l1=(30, 40), l2=(12, 20)), labels=[2])
-    assert state.labels == [1, 2]
+    prob = engine.step(state, picture(1), mask_of(l1=(30, 40), l2=(12, 20)), object_ids=[2])
+    assert state.object_ids == [1, 2]
     assert (prob.argmax(0)[12:20] == 2).all()
     assert not (prob.argmax(0)[30:40] == 1).all()
 
 
 def test_an_object_too_small_for_the_working_size_is_known_all_the_same(engine):
     state = engine.start()
-    assert engine.step(state, picture(0), mask_of(), labels=[8]).shape[0] == 2
-    assert state.labels == [8]
+    assert engine.step(state, picture(0), mask_of(), object_ids=[8]).shape[0] == 2
+    assert state.object_ids == [8]
 
 
 def test_removing(engine):
@@ -94,7 +94,7 @@ def test_removing(engine):
     engine.step(state, picture(1), mask_of(l5=(12, 20)))
     engine.remove(state, 1)
     assert engine.step(state, picture(2)).shape[0] == 3
-    assert state.labels == [2, 5]
+    assert state.object_ids == [2, 5]
     engine.remove(state, 5)
     engine.remove(state, 2)
     assert engine.step(state, picture(3)).shape[0] == 1
@@ -132,13 +132,13 @@ labels = st.lists(st.integers(1, 255), max_size=6, unique=True)
 @given(labels, labels)
 @settings(max_examples=60)
 def test_which_labels_a_mask_speaks_for(known, present):
-    taken = labels_to_take(known, [0, *present])
+    taken = ids_to_take(known, [0, *present])
     if set(known) & set(present):
         assert set(taken) == set(known) | set(present)
     else:
         assert taken == present
     mask = torch.tensor([[0, *present]], dtype=torch.uint8)
-    after, mask_given = take_mask(known, mask, None)
+    after, mask_given = take_mask(known, mask, taken)
     assert after[: len(known)] == known
     assert set(after) == set(known) | set(present)
     if mask_given is not None:

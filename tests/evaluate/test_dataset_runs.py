@@ -8,6 +8,7 @@ from pathlib import Path
 import dataset_trees as trees
 import numpy as np
 import pytest
+from logs import logged
 from PIL import Image
 
 from xmem_infer.errors import UsageError
@@ -26,9 +27,9 @@ class Run:
             "weights": str(weights), "output_dir": str(out), "data__size": -1, "runtime__threads": 1,
             "runtime__precision": "fp32", "output__overlay": False, "output__preview": False, **values,
         }  # fmt: skip
-        self.said, self.shown = [], []
-        self.code = evaluate(trees.eval_config(name, **settings), self.said.append, self.shown.append)
-        self.words = "\n".join(self.said + self.shown)
+        with logged() as lines:
+            self.code = evaluate(trees.eval_config(name, **settings))
+        self.words = "\n".join(lines)
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_davis_is_scored_as_the_score_script_scores_it(run, tmp_path, make_clip,
     assert saved["J&F"] == alone.measures.overall
     assert saved["provenance"]["rules"] == ("davis16" if single else "davis17")
     assert {row["video"] for row in csv.DictReader((out / "scores.csv").open())} == {"a", "b", ""}
-    assert f"{100 * alone.measures.overall:.2f}" in done.shown[0]
+    assert f"{100 * alone.measures.overall:.2f}" in done.words
     assert "do not compare" in done.words  # two videos are not the set
     assert (out / "worst" / "a.png").is_file()
     assert set(np.unique(labels(out / "masks" / "a" / "00003.png"))) <= ({0, 255} if single else {0, 1, 2})

@@ -1,4 +1,4 @@
-"""engine=local: the same results as in one process, and what happens when workers die."""
+"""executor=processes: the same results as in one process, and what happens when workers die."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import time
 
 import pytest
 from batch_trees import leftovers, report, start, tree, wait_for_attempt, write_set
+from logs import logged
 
 from xmem_infer.config import DataConfig, Device, EvalConfig, Precision, RuntimeConfig
 from xmem_infer.errors import EnvironmentFault
@@ -19,7 +20,7 @@ RUNTIME = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1)
 def here(tmp_path, tiny_weights):
     """here(videos, name) -> the folder that a run in this process wrote."""
 
-    def run(videos, name="whole", workers=1, say=lambda line: None):
+    def run(videos, name="whole", workers=1, lines=None):
         out = tmp_path / name
         config = EvalConfig(
             video_dir=str(videos),
@@ -29,7 +30,11 @@ def here(tmp_path, tiny_weights):
             data=DataConfig(size=-1),
             runtime=RUNTIME,
         )
-        return evaluate(config, say), out
+        with logged() as said:
+            code = evaluate(config)
+        if lines is not None:
+            lines += said
+        return code, out
 
     return run
 
@@ -40,8 +45,8 @@ def test_a_failed_video_its_words_and_the_rest_are_as_in_one_process(here, tmp_p
     damaged.write_bytes(damaged.read_bytes()[:-200])
     (videos / "Annotations" / "d" / "0.png").unlink()
     said = {"whole": [], "two": []}
-    code, whole = here(videos, say=said["whole"].append)
-    code_two, two = here(videos, "two", workers=2, say=said["two"].append)
+    code, whole = here(videos, lines=said["whole"])
+    code_two, two = here(videos, "two", workers=2, lines=said["two"])
     assert (code, code_two) == (1, 1)
     assert tree(two) == tree(whole)
     assert leftovers(two) == []
@@ -53,7 +58,7 @@ def test_a_failed_video_its_words_and_the_rest_are_as_in_one_process(here, tmp_p
     failures = {name: [line for line in lines if line.startswith("failed")] for name, lines in said.items()}
     assert failures["two"] == failures["whole"]
     assert len(failures["two"]) == 2
-    assert here(videos, "two", workers=2, say=said["two"].append)[0] == 1
+    assert here(videos, "two", workers=2, lines=said["two"])[0] == 1
     assert sum("already done" in line for line in said["two"]) == 2
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from logs import logged
 from PIL import Image
 
 from xmem_infer.errors import UsageError
@@ -35,9 +36,9 @@ def run(tmp_path, tiny_weights):
 
 
 def merge(*runs, out):
-    said: list[str] = []
-    code = merge_runs(MergeConfig([str(run) for run in runs], str(out)), said.append)
-    return code, "\n".join(said)
+    with logged() as lines:
+        code = merge_runs(MergeConfig([str(run) for run in runs], str(out)))
+    return code, "\n".join(lines)
 
 
 def test_equal_to_the_merge_on_the_fly_within_quantisation(run, tmp_path, make_clip):

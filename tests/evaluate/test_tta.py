@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from xmem_infer.evaluate.jobs import make_plan
-from xmem_infer.evaluate.tta import saved_scores, segment_job, views_of
+from xmem_infer.evaluate.tta import passes_of, segment_video
+from xmem_infer.ops.images import resize
 from xmem_infer.predictor import Segmenter
 
 
@@ -28,25 +29,30 @@ def start(tiny_network, tmp_path):
         values = {"data__size": 480, "runtime__precision": "fp32", "runtime__threads": 1, **values}
         config = trees.eval_config(name, data_root=str(root), output_dir=str(tmp_path / "out"), **values)
         segmenter = Segmenter(tiny_network, config.memory, config.runtime, config.data)
-        return config, make_plan(config).jobs[0], segmenter
+        return config, make_plan(config).videos[0], segmenter
 
     return open_job
+
+
+def at_size(result, size):
+    """The probabilities (O + 1, *size), resized once from the working size."""
+    return resize(result._prob, size).float().numpy()
 
 
 def slow_twin(network, config, job, sizes, flips):
     """Every pass from beginning to end by itself, on arrays and masks read here, merged at the end."""
     total = None
     for size, flip in itertools.product(sizes, flips):
-        footage = job.large if job.large is not None and size != 480 else job.footage
+        seen = job.full_resolution if job.full_resolution is not None and size != 480 else job
         data = trees.eval_config(None, data__size=size).data
-        frames = [frame.image for frame in footage.source]
-        mask = np.array(Image.open(footage.files[0]))
+        frames = [frame.image for frame in seen.frames]
+        mask = np.array(Image.open(next(iter(seen.masks.files.values()))))
         if flip:
             frames, mask = [frame[:, ::-1].copy() for frame in frames], mask[:, ::-1].copy()
         segmenter = Segmenter(network, config.memory, config.runtime, data)
         maps = []
         for result in segmenter.segment(frames, mask):
-            prob = result.probability_map(job.source.size).numpy()
+            prob = at_size(result, job.frames.size)
             maps.append(prob[:, :, ::-1] if flip else prob)
         total = maps if total is None else [a + b for a, b in zip(total, maps, strict=True)]
     return [one / (len(sizes) * len(flips)) for one in total]
@@ -72,41 +78,42 @@ def test_passes_in_lock_step_equal_passes_one_after_the_other(start, davis, tiny
 def test_a_size_of_tta_holds_where_there_is_but_one_resolution(start, davis, tiny_network):
     shutil.rmtree(davis / "JPEGImages" / "Full-Resolution")
     started = start("davis17_val", davis, tta__sizes=[64], data__size=48)
-    assert started[1].large is None
+    assert started[1].full_resolution is None
     compare_with_slow_twin(*started, tiny_network, [64], [False], davis)
 
 
 def compare_with_slow_twin(config, job, segmenter, tiny_network, sizes, flips, davis):
     expected = slow_twin(tiny_network, config, job, sizes, flips)
-    results = list(segment_job(segmenter, job, config))
-    assert [result.frame.name for result in results] == job.source.stems
+    results = list(segment_video(segmenter, job, config))
+    assert [result.frame.name for result in results] == job.frames.stems
     given = np.array(Image.open(davis / "Annotations" / "480p" / "a" / "00000.png"))
     for t, (result, prob) in enumerate(zip(results, expected, strict=True)):
         assert result.frame.image.shape == (48, 64, 3)
-        np.testing.assert_allclose(result.probabilities(), prob, atol=1e-6)
-        labels = given if t == 0 else np.array([0, *result.objects], np.uint8)[prob.argmax(0)]
+        if t:
+            np.testing.assert_allclose(result.probabilities(), prob, atol=1e-6)
+        labels = given if t == 0 else np.array([0, *result.object_ids], np.uint8)[prob.argmax(0)]
         sure = np.sort(prob, 0)[-1] - np.sort(prob, 0)[-2] > 1e-5
-        np.testing.assert_array_equal(result.labels[sure], labels[sure])
+        np.testing.assert_array_equal(result.mask[sure], labels[sure])
         assert result.given == (t == 0)
 
 
 def test_which_passes_there_are(start, davis):
     config, job, _ = start("davis17_val", davis, tta__sizes=[480, 600], tta__flip=True)
-    views = views_of(job, config)
-    assert [(view.size, view.is_flipped) for view in views] == [(480, False), (600, False), (480, True), (600, True)]
-    assert [view.footage is job.large for view in views] == [False, True, False, True]
+    passes = passes_of(job, config)
+    assert [(one.size, one.flipped) for one in passes] == [(480, False), (600, False), (480, True), (600, True)]
+    assert [one.frames is job.full_resolution.frames for one in passes] == [False, True, False, True]
     config, job, _ = start("davis17_val", davis)
-    (plain,) = views_of(job, config)
-    assert plain.footage is job.footage
+    (plain,) = passes_of(job, config)
+    assert plain.frames is job.frames
 
 
 def test_late_objects_in_mirrored_passes(start, tmp_path, make_clip):
     root = trees.ytvos(tmp_path / "y", make_clip, ["v"])
     config, job, segmenter = start("ytvos18_valid", root, data__size=48, tta__flip=True)
     plain = start("ytvos18_valid", root, data__size=48)
-    objects = [result.objects for result in segment_job(segmenter, job, config)]
+    objects = [result.object_ids for result in segment_video(segmenter, job, config)]
     assert objects == [(1,)] * 3 + [(1, 2)] * 3
-    assert objects == [result.objects for result in segment_job(plain[2], plain[1], plain[0])]
+    assert objects == [result.object_ids for result in segment_video(plain[2], plain[1], plain[0])]
 
 
 def test_a_symmetric_video_is_segmented_symmetrically(start, tmp_path):
@@ -121,7 +128,7 @@ def test_a_symmetric_video_is_segmented_symmetrically(start, tmp_path):
     for t, left in enumerate(half):
         Image.fromarray(np.concatenate([left, left[:, ::-1]], 1)).save(root / "JPEGImages" / "v" / f"{t:05d}.png")
     config, job, segmenter = start("generic", root, data__size=48, tta__flip=True)
-    for result in segment_job(segmenter, job, config):
+    for result in segment_video(segmenter, job, config):
         prob = result.probabilities()
         np.testing.assert_allclose(prob, prob[:, :, ::-1], atol=1e-5)
 
@@ -129,11 +136,11 @@ def test_a_symmetric_video_is_segmented_symmetrically(start, tmp_path):
 def test_threads_are_left_as_they_were(start, davis):
     before = torch.get_num_threads()
     config, job, segmenter = start("davis17_val", davis, data__size=48, tta__flip=True)
-    for result in segment_job(segmenter, job, config):
+    for result in segment_video(segmenter, job, config):
         assert result.frame.index >= 0
-        assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == before  # the caller's own between two results
     assert torch.get_num_threads() == before
-    stopped = segment_job(segmenter, job, config)
+    stopped = segment_video(segmenter, job, config)
     next(stopped)
     stopped.close()
     assert torch.get_num_threads() == before
@@ -141,11 +148,21 @@ def test_threads_are_left_as_they_were(start, davis):
 
 def test_scores_of_a_given_mask_are_the_mask(start, davis):
     config, job, segmenter = start("davis17_val", davis, data__size=48)
-    results = list(segment_job(segmenter, job, config))
-    scores = saved_scores(results[0])
-    np.testing.assert_array_equal(scores.argmax(0), results[0].labels)
+    results = list(segment_video(segmenter, job, config))
+    scores = results[0].probabilities()
+    np.testing.assert_array_equal(scores.argmax(0), results[0].mask)
     assert set(np.unique(scores)) == {0, 1}
-    np.testing.assert_array_equal(saved_scores(results[1]), results[1].probabilities())
+    assert not set(np.unique(results[1].probabilities())) <= {0, 1}
+
+
+def test_one_plain_pass_is_a_plain_run(start, davis):
+    shutil.rmtree(davis / "JPEGImages" / "Full-Resolution")
+    config, video, segmenter = start("davis17_val", davis, data__size=48)
+    (mask,) = video.masks.values()
+    plain = segmenter.segment([frame.image for frame in video.frames], mask)
+    for one, other in zip(segment_video(segmenter, video, config), plain, strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)
+        np.testing.assert_array_equal(one.probabilities(), other.probabilities())
 
 
 def test_resolutions_that_do_not_belong_together(start, davis):

@@ -49,19 +49,19 @@ class TestAccepted:
     def test_greyscale_keeps_its_values(self, tmp_path, ending):
         labels = blobs(3, 7, 255)
         mask = read_mask(save(tmp_path / f"m.{ending}", labels), LIMIT)
-        assert (mask.labels == labels).all()
-        assert mask.labels.dtype == np.uint8
+        assert (mask.ids == labels).all()
+        assert mask.ids.dtype == np.uint8
         assert mask.palette is None
         assert mask.source.endswith(f"m.{ending}")
 
     def test_black_and_white_is_label_255(self, tmp_path):
         mask = read_mask(save(tmp_path / "m.png", blobs(255)), LIMIT)
-        assert np.unique(mask.labels).tolist() == [0, 255]
+        assert np.unique(mask.ids).tolist() == [0, 255]
 
     def test_one_bit_is_label_1(self, tmp_path):
         labels = blobs(255)
         mask = read_mask(save(tmp_path / "m.png", Image.fromarray(labels).convert("1")), LIMIT)
-        assert (mask.labels == (labels > 0)).all()
+        assert (mask.ids == (labels > 0)).all()
 
     def test_palette_keeps_indices_and_colours(self, tmp_path):
         labels = blobs(1, 2, 9)
@@ -70,7 +70,7 @@ class TestAccepted:
         colours = bytes(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8))
         image.putpalette(colours)
         mask = read_mask(save(tmp_path / "m.png", image), LIMIT)
-        assert (mask.labels == labels).all()
+        assert (mask.ids == labels).all()
         assert mask.palette == colours
 
     def test_short_palette_is_filled_up(self, tmp_path):
@@ -86,20 +86,20 @@ class TestAccepted:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             mask = read_mask(save(tmp_path / "m.png", image, transparency=0), LIMIT)
-        assert (mask.labels == labels).all()
+        assert (mask.ids == labels).all()
 
     def test_rgb_in_davis_colours(self, tmp_path):
         labels = np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(4, 0).repeat(4, 1)
         mask = read_mask(save(tmp_path / "m.png", DAVIS[labels]), LIMIT)
-        assert (mask.labels == labels).all()
+        assert (mask.ids == labels).all()
         assert mask.palette == davis_palette()
 
     def test_all_background_is_for_the_caller_to_remark(self, tmp_path):
-        assert not read_mask(save(tmp_path / "m.png", np.zeros((4, 5), np.uint8)), LIMIT).labels.any()
+        assert not read_mask(save(tmp_path / "m.png", np.zeros((4, 5), np.uint8)), LIMIT).ids.any()
 
     def test_png_behind_another_ending(self, tmp_path):
         save(tmp_path / "m.bmp", blobs(1), format="PNG")
-        assert read_mask(tmp_path / "m.bmp", LIMIT).labels.any()
+        assert read_mask(tmp_path / "m.bmp", LIMIT).ids.any()
 
 
 class TestRefused:
@@ -202,17 +202,17 @@ class TestArrays:
     def test_integers(self, kind):
         labels = blobs(1, 2, 100)
         mask = mask_from_array(labels.astype(kind))
-        assert mask.labels.dtype == np.uint8
-        assert (mask.labels == labels).all()
+        assert mask.ids.dtype == np.uint8
+        assert (mask.ids == labels).all()
 
     def test_bools_are_label_1(self):
-        assert (mask_from_array(blobs(9) > 0).labels == (blobs(9) > 0)).all()
+        assert (mask_from_array(blobs(9) > 0).ids == (blobs(9) > 0)).all()
 
     def test_the_array_stays_the_callers(self):
         labels = blobs(1)
         mask = mask_from_array(labels)
         labels[:] = 7
-        assert 7 not in mask.labels
+        assert 7 not in mask.ids
 
     @pytest.mark.parametrize(
         "bad", [np.zeros((3, 3)), np.zeros((3, 3, 1), np.uint8), np.zeros(3, int), np.zeros((0, 3), int)]
@@ -376,7 +376,7 @@ class TestReal:
         assert len(files) > 600
         for file in files[::20]:
             mask = read_mask(file, LIMIT)
-            assert mask.labels.ndim == 2
+            assert mask.ids.ndim == 2
         assert read_mask(files[-1], LIMIT).palette is not None
 
     def test_every_smoothed_real_mask_is(self):

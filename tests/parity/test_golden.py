@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from xmem_infer.config import LateObjects, MemoryConfig, Precision, Variant
+from xmem_infer.config import LateObjects, MemoryConfig, Precision
 from xmem_infer.engine.engine import Engine
-from xmem_infer.memory.manager import Memory
+from xmem_infer.memory.manager import XMemMemory
+from xmem_infer.memory.protocol import MEMORIES
+from xmem_infer.model.network import SENSORY
 from xmem_infer.ops.affinity import readout, similarity, token_usage, top_k_affinity
 from xmem_infer.ops.images import normalise
 from xmem_infer.runtime.backends.prepare import prepare
@@ -22,8 +24,9 @@ COMPONENT = 1e-4
 PIXELS = 5e-4
 
 
-def memory_config(published):
+def memory_config(published, kind="xmem"):
     return MemoryConfig(
+        kind=kind,
         memory_every=published["mem_every"],
         deep_update_every=published["deep_update_every"],
         long_term=published["enable_long_term"],
@@ -51,25 +54,26 @@ def network(name, cases, published_state, parity_network):
     return build_network(published_state(**cases[name]["checkpoint"]), Path("parity"))
 
 
-def run(engine, case, make_clip):
+def run(prepared, config, case, make_clip):
     """The case's frames: (t, probabilities as numpy, state) of each."""
+    engine = Engine(prepared.network, config)
     state = engine.start()
     images, masks = make_clip(**case["clip"])
     for t, image in enumerate(images):
         given = case["given"].get(str(t))
         mask = torch.from_numpy(masks[t]) if given else None
-        with grad_mode(GradMode.no_grad), engine.network.context():
+        with grad_mode(GradMode.no_grad), prepared.context():
             prob = engine.step(
-                state, normalise(torch.from_numpy(image)), mask, given and given["labels"], t == len(images) - 1
+                state, normalise(torch.from_numpy(image)), mask, given and given["labels"], end=t == len(images) - 1
             ).numpy()
         yield t, prob, state
 
 
-@pytest.mark.parametrize("variant", [Variant.eager, Variant.fast])
+@pytest.mark.parametrize("variant", ["eager", "fast"])
 def test_case(name, variant, cases, golden, network, make_clip):
     case, expected = cases[name], golden(name)
     prepared = prepare(network, torch.device("cpu"), Precision.fp32, variant)
-    for t, prob, state in run(Engine(prepared, memory_config(case["memory"])), case, make_clip):
+    for t, prob, state in run(prepared, memory_config(case["memory"]), case, make_clip):
         sizes = state.memory.working_tokens, state.memory.long_term_tokens, state.memory.buckets
         assert sizes == (expected["work_size"][t], expected["long_size"][t], expected["groups"][t])
         assert np.mean(prob.argmax(0) != expected["masks"][t]) <= PIXELS
@@ -78,7 +82,8 @@ def test_case(name, variant, cases, golden, network, make_clip):
             np.testing.assert_allclose(prob, expected[f"prob_{t}"] / 65535, atol=PROBABILITY)
 
 
-class AsPublished(Memory):
+@MEMORIES.register("half-precision similarity")
+class AsPublished(XMemMemory):
     """Reads as the published code does where autocast reaches it: the similarity's products in half precision."""
 
     def read(self, query):
@@ -89,26 +94,25 @@ class AsPublished(Memory):
             products = 2 * ((query_key * selection) @ key.T) - selection @ key.square().T - own
             return (products * shrinkage / math.sqrt(key.shape[1])).float()
 
-        self.store.scorer = lambda: scores
+        self.store.packed_similarity = lambda: scores
         return super().read(query)
 
 
 def test_fast_bf16_is_nearer_than_the_published_formulation_under_autocast(name, cases, golden, network, make_clip):
     case, expected = cases[name], golden(name)
     errors = {}
-    for variant, memory_class in ((Variant.eager, AsPublished), (Variant.fast, Memory)):
+    for variant, memory in (("eager", "half-precision similarity"), ("fast", "xmem")):
         prepared = prepare(network, torch.device("cpu"), Precision.bf16, variant)
-        engine = Engine(prepared, memory_config(case["memory"]))
-        engine.memory_class = memory_class
+        config = memory_config(case["memory"], memory)
         errors[variant] = np.mean(
             [
                 np.abs(prob - expected[f"prob_{t}"] / 65535).mean()
-                for t, prob, _ in run(engine, case, make_clip)
+                for t, prob, _ in run(prepared, config, case, make_clip)
                 if f"prob_{t}" in expected
             ]
         )
-    print(f"{name}: mean error {errors[Variant.eager]:.2e} under autocast, {errors[Variant.fast]:.2e} fast")
-    assert errors[Variant.fast] < errors[Variant.eager]
+    print(f"{name}: mean error {errors['eager']:.2e} under autocast, {errors['fast']:.2e} fast")
+    assert errors["fast"] < errors["eager"]
 
 
 @pytest.fixture(scope="module", params=[torch.float32, torch.float64], ids=["float32", "float64"])
@@ -124,11 +128,11 @@ def parts(request, published_state, make_clip):
     masks = torch.from_numpy(np.random.RandomState(8).uniform(0, 1, (1, 2, 96, 160))).to(request.param)
     sensory = noise(7, (1, 2, 64, 6, 10)).tanh()
     with torch.no_grad():
-        features = network.encode_key(image)
-        value, deep = network.encode_value(image, features.f16, sensory, masks, True)
-        updated, odds, prob = network.segment(features, 10 * noise(9, (1, 2, 512, 6, 10)), sensory, True)
-    found = {"value": value, "hidden_deep": deep, "hidden_decoder": updated, "logits": odds, "prob": prob}
-    return {**features._asdict(), **found}
+        features = network.encode_image(image)
+        value, deep = network.encode_memory(image, features, {SENSORY: sensory}, masks, True)
+        updated, odds, prob = network.segment(features, [10 * noise(9, (1, 2, 512, 6, 10))], {SENSORY: sensory}, True)
+    states = {"hidden_deep": deep[SENSORY], "hidden_decoder": updated[SENSORY]}
+    return {**features._asdict(), "value": value, **states, "logits": odds, "prob": prob}
 
 
 @pytest.mark.parametrize(

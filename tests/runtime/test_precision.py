@@ -33,13 +33,13 @@ def test_autocast_is_applied_and_left(precision, dtype):
 def test_keys_and_probabilities_stay_float32_under_autocast(tiny_network):
     image = torch.randn(1, 3, 32, 32)
     with torch.no_grad(), precision_context(Precision.bf16, CPU):
-        features = tiny_network.encode_key(image)
-        value, sensory = tiny_network.encode_value(
-            image, features.f16, torch.zeros(1, 1, 8, 2, 2), torch.rand(1, 1, 32, 32), True
-        )
-        sensory, _, prob = tiny_network.segment(features, value.float(), sensory, True)
+        features = tiny_network.encode_image(image)
+        state = {"sensory": torch.zeros(1, 1, 8, 2, 2)}
+        value, state = tiny_network.encode_memory(image, features, state, torch.rand(1, 1, 32, 32), True)
+        state, _, prob = tiny_network.segment(features, [value.float()], state, True)
     assert features.f16.dtype == torch.bfloat16
-    assert {x.dtype for x in (features.key, features.shrinkage, features.selection, sensory, prob)} == {torch.float32}
+    keys = features.key, features.shrinkage, features.selection
+    assert {x.dtype for x in (*keys, state["sensory"], prob)} == {torch.float32}
 
 
 def test_threads_are_restored():

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from xmem_infer.config import MemoryConfig, Precision, Variant, configs_dir
+from xmem_infer.config import MemoryConfig, Precision, configs_dir
 from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import UsageError
 from xmem_infer.model.blocks import JointConv2d
 from xmem_infer.model.network import XMem
 from xmem_infer.runtime.backends.fold_batch_norm import fold_batch_norm
 from xmem_infer.runtime.backends.join_projections import join_projections
-from xmem_infer.runtime.backends.onednn_fusion import fuse_blocks, fuses
-from xmem_infer.runtime.backends.prepare import MAKERS, prepare
+from xmem_infer.runtime.backends.onednn_fusion import can_fuse, fuse_convolutions
+from xmem_infer.runtime.backends.prepare import BACKENDS, prepare
 from xmem_infer.runtime.backends.share_image_features import SharedConv2d, share_image_features
 from xmem_infer.runtime.backends.single_channel_conv import SingleChannelConv2d
 
@@ -40,7 +40,7 @@ def settled(network):
 def probabilities(prepared, make_clip, objects=3, frames=6):
     """Of every frame of a clip: (frames, objects + 1, H, W)."""
     images, masks = make_clip(frames, 64, 96, objects, 1)
-    engine = Engine(prepared, MemoryConfig(memory_every=2))
+    engine = Engine(prepared.network, MemoryConfig(memory_every=2))
     state = engine.start()
     found = []
     for t, image in enumerate(images):
@@ -51,9 +51,9 @@ def probabilities(prepared, make_clip, objects=3, frames=6):
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("variant", MAKERS)
+@pytest.mark.parametrize("variant", BACKENDS.names())
 def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make_clip):
-    if variant is Variant.compiled and shutil.which("g++") is None:
+    if variant == "compiled" and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
     network = settled(tiny_network)
     expected = probabilities(prepare(network, CPU), make_clip)
@@ -62,20 +62,19 @@ def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make
     assert (found - expected).abs().max() < TOLERANCE[precision]
 
 
-@pytest.mark.skipif(not fuses(torch.bfloat16), reason="this torch has no fused convolutions")
+@pytest.mark.skipif(not can_fuse(torch.bfloat16), reason="this torch has no fused convolutions")
 @pytest.mark.parametrize("precision", TOLERANCE)
 def test_bf16_runs_fused(precision, tiny_network):
-    active = prepare(tiny_network, CPU, precision, Variant.fast).active
+    active = prepare(tiny_network, CPU, precision, "fast").active
     assert any("oneDNN" in words for words in active) == (precision is Precision.bf16)
 
 
 def test_every_variant_has_a_config():
     names = {path.stem for path in (configs_dir() / "runtime").glob("*.yaml")}
-    assert names == {"default", *(variant.value for variant in MAKERS)}
-    assert set(MAKERS) == set(Variant) - {Variant.auto}
+    assert names == {"default", *BACKENDS.names()}
 
 
-@pytest.mark.parametrize("variant", MAKERS)
+@pytest.mark.parametrize("variant", BACKENDS.names())
 def test_preparing_leaves_the_numbers_of_the_network_alone(variant, tiny_network):
     network = copy.deepcopy(tiny_network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -86,19 +85,19 @@ def test_preparing_leaves_the_numbers_of_the_network_alone(variant, tiny_network
     assert prepared.active
 
 
-@pytest.mark.parametrize("variant", [Variant.eager, Variant.fast])
+@pytest.mark.parametrize("variant", ["eager", "fast"])
 @pytest.mark.parametrize("hidden", [True, False])
-def test_objects_in_turns_are_objects_at_once(variant, hidden, tiny_network, make_clip):
+def test_objects_in_chunks_are_objects_at_once(variant, hidden, tiny_network, make_clip):
     network = tiny_network
     if not hidden:
         torch.manual_seed(0)
         sizes = copy.deepcopy(network.sizes)
         object.__setattr__(sizes, "hidden_dim", 0)
         network = XMem(sizes).eval()
-    at_once, in_turns = (
+    at_once, in_chunks = (
         probabilities(prepare(network, CPU, Precision.fp32, variant, count), make_clip, objects=5) for count in (8, 2)
     )
-    torch.testing.assert_close(in_turns, at_once, atol=1e-5, rtol=0)
+    torch.testing.assert_close(in_chunks, at_once, atol=1e-5, rtol=0)
 
 
 def test_folding_leaves_no_batch_norm_and_the_same_features(tiny_network):
@@ -108,7 +107,7 @@ def test_folding_leaves_no_batch_norm_and_the_same_features(tiny_network):
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        for found, expected in zip(folded.encode_key(image), network.encode_key(image), strict=True):
+        for found, expected in zip(folded.encode_image(image), network.encode_image(image), strict=True):
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -124,7 +123,7 @@ def test_a_shared_convolution_is_the_joint_one(bias, videos, objects):
 def test_compiling_without_a_compiler_is_refused(tiny_network, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match=r"C\+\+ compiler"):
-        prepare(tiny_network, CPU, Precision.fp32, Variant.compiled)
+        prepare(tiny_network, CPU, Precision.fp32, "compiled")
 
 
 def test_joined_projections_are_the_three(tiny_network):
@@ -148,7 +147,7 @@ def test_a_convolution_to_one_channel_by_inner_products(shape, bias):
     torch.testing.assert_close(by_products(half), conv(half.double()))  # cast, then multiplied in full
 
 
-@pytest.mark.skipif(not fuses(torch.float32), reason="this torch has no fused convolutions")
+@pytest.mark.skipif(not can_fuse(torch.float32), reason="this torch has no fused convolutions")
 @pytest.mark.parametrize("objects", [1, 3])
 def test_fused_blocks_are_the_plain_ones(objects, tiny_network):
     plain = settled(tiny_network)
@@ -157,7 +156,7 @@ def test_fused_blocks_are_the_plain_ones(objects, tiny_network):
     join_projections(plain)
     plain = plain.requires_grad_(False).to(memory_format=torch.channels_last)
     fused = copy.deepcopy(plain)
-    assert fuse_blocks(fused)
+    assert fuse_convolutions(fused)
     kinds = {type(module).__name__ for module in fused.modules()}
     assert {"FusedResidual", "FusedResBlock", "FusedSharedConv2d"} <= kinds
     assert not kinds & {"BasicBlock", "ResBlock"}
@@ -169,9 +168,10 @@ def _compare(plain, fused, objects, height, width):
     image, masks = torch.randn(1, 3, height, width), torch.rand(1, objects, height, width)
     found = []
     for network in (plain, fused):
-        features = network.encode_key(image)
-        sensory = torch.zeros(1, objects, 8, height // 16, width // 16)
-        value, sensory = network.encode_value(image, features.f16, sensory, masks, True)
-        found.append((*features, value, *network.segment(features, value, sensory, True)))
+        features = network.encode_image(image)
+        state = {"sensory": torch.zeros(1, objects, 8, height // 16, width // 16)}
+        value, state = network.encode_memory(image, features, state, masks, True)
+        state, odds, prob = network.segment(features, [value], state, True)
+        found.append((*features, value, state["sensory"], odds, prob))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)

@@ -1,9 +1,7 @@
 """`scripts/score.py` as people run it: exit codes, the table, the files it writes, and its pictures."""
 
 import csv
-import io
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from logs import logged
 from PIL import Image
 
 from xmem_infer.errors import EnvironmentFault
@@ -57,19 +56,11 @@ def run(*arguments, cwd, script="score.py"):
 
 def in_process(tree, **settings):
     """(exit code, what was shown, what was said)."""
-    lines = {"xmem_infer.tables": io.StringIO(), "xmem_infer.scoring": io.StringIO()}
-    handlers = {name: logging.StreamHandler(text) for name, text in lines.items()}
-    for name, handler in handlers.items():
-        logging.getLogger(name).addHandler(handler)
-        logging.getLogger(name).setLevel(logging.INFO)
     config = ScoreConfig(
         **{"predictions": str(tree / "run"), "annotations": str(tree / "set"), "workers": 1, **settings}
     )
-    try:
-        return score(config), *(text.getvalue() for text in lines.values())
-    finally:
-        for name, handler in handlers.items():
-            logging.getLogger(name).removeHandler(handler)
+    with logged("xmem_infer.tables") as shown, logged("xmem_infer.scoring") as said:
+        return score(config), "\n".join(shown), "\n".join(said)
 
 
 def test_the_command_scores_and_writes_everything(tree):

@@ -1,6 +1,5 @@
 """What `video_dir` and `mask` mean: which videos there are, and which masks were given for them."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import DataConfig, MaskPolicy
@@ -13,36 +12,13 @@ from ..io.listing import (
     name_some,
     single_image_error,
 )
+from .mask_files import FRAMES, video_name
+from .video_input import VideoInput
 
-FRAMES = "JPEGImages"
 KINDS = f"a video file, a folder of frames, or a folder with {FRAMES}/<video>/ and Annotations/<video>/"
 
 
-@dataclass(frozen=True)
-class VideoItem:
-    """One video of a run, found but not yet opened, so that a bad one does not stop the others.
-
-    path: folder of frames or video file. mask: image or folder given for it, None = look beside the video.
-    all_masks: whether masks of later frames are used too. What data sets add: new_objects_only: later masks
-    give labels not seen before, nothing else; may_start_late: the first mask may be that of a later frame;
-    one_object: more labels are a mistake; saved: names of the frames whose masks are saved, None = all;
-    large: folders of the same frames and masks at full resolution, read for other sizes than 480; truth:
-    folder of annotations to score with.
-    """
-
-    name: str
-    path: Path
-    mask: Path | None
-    all_masks: bool
-    new_objects_only: bool = False
-    may_start_late: bool = False
-    one_object: bool = False
-    saved: frozenset[str] | None = None
-    large: tuple[Path, Path] | None = None
-    truth: Path | None = None
-
-
-def find_videos(video_dir: str | None, mask: str | None, data: DataConfig) -> list[VideoItem]:
+def find_videos(video_dir: str | None, mask: str | None, data: DataConfig) -> list[VideoInput]:
     """The videos that `video_dir` means, in natural order, each with what `mask` means for it.
 
     Raises UsageError where that is nothing, or not clear. What is wrong with one video's own frames or masks
@@ -57,12 +33,7 @@ def find_videos(video_dir: str | None, mask: str | None, data: DataConfig) -> li
     if data.masks is MaskPolicy.auto:
         # Masks found beside a video may be ground truth; a folder given by name is meant to be used.
         use_all = given is not None and given.is_dir()
-    return [VideoItem(video_name(path), path, masks[path], use_all) for path in paths]
-
-
-def video_name(path: Path) -> str:
-    """What the results of a video are called: the folder's name, or the file's without its ending."""
-    return path.stem if path.is_file() else path.absolute().name
+    return [VideoInput(video_name(path), path, masks[path], use_all) for path in paths]
 
 
 def _existing(text: str, key: str) -> Path:

@@ -1,25 +1,25 @@
 """The layouts of the benchmarks: which videos there are, with which masks, and which frames are saved."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..config import DataConfig, DatasetConfig, GivenMasks, Layout, MaskPolicy, SavedFrames
 from ..errors import UsageError
 from ..io.listing import list_images, name_some, numbering_warnings
-from .discovery import FRAMES, VideoItem
-from .mask_files import ANNOTATIONS
+from .mask_files import ANNOTATIONS, FRAMES
 from .tree import Tree, frames_and_masks, listed_videos, open_tree, require_videos, video_folders
+from .video_input import VideoInput
 
 DAVIS_SIZE = 480  # px: what DAVIS is scored at, and the name of its folders at that size
-DAVIS_LARGE = ("Full-Resolution", "1080p")  # of the releases of 2017 and 2016
+DAVIS_FULL_RESOLUTION = ("Full-Resolution", "1080p")  # of the releases of 2017 and 2016
 
 
 @dataclass(frozen=True)
 class FoundSet:
     """The videos of a data set in the order of its list; warnings: about the set as a whole."""
 
-    items: list[VideoItem]
+    videos: list[VideoInput]
     warnings: list[str] = field(default_factory=list)
 
 
@@ -37,24 +37,21 @@ def _davis(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes:
     names = listed_videos(tree)
     frames, masks = frames_and_masks(tree, f"{DAVIS_SIZE}p")
     require_videos(tree, names, frames, masks)
-    large = None if set(sizes) == {DAVIS_SIZE} else _davis_large(tree, names)
-    items = [
-        _item(rules, data, frames / name, masks / name, large=large and (large[0] / name, large[1] / name))
-        for name in names
-    ]
-    return FoundSet(items, tree.warnings)
+    full = None if set(sizes) == {DAVIS_SIZE} else _davis_full_resolution(tree, names)
+    videos = [_video(rules, data, frames / name, masks / name, full=full) for name in names]
+    return FoundSet(videos, tree.warnings)
 
 
-def _davis_large(tree: Tree, names: list[str]) -> tuple[Path, Path] | None:
+def _davis_full_resolution(tree: Tree, names: list[str]) -> tuple[Path, Path] | None:
     """Frames and masks at full resolution; where there are none 480p has to do, with a warning."""
-    for level in DAVIS_LARGE:
+    for level in DAVIS_FULL_RESOLUTION:
         if (tree.root / FRAMES / level).is_dir():
             frames, masks = frames_and_masks(tree, level)
             require_videos(tree, names, frames, masks)
             return frames, masks
     tree.warnings.append(
         f"{tree.rules.title}: sizes other than {DAVIS_SIZE} are published from full resolution, which is not at "
-        f"{tree.root / FRAMES / DAVIS_LARGE[0]}; frames of {DAVIS_SIZE}p are resized instead"
+        f"{tree.root / FRAMES / DAVIS_FULL_RESOLUTION[0]}; frames of {DAVIS_SIZE}p are resized instead"
     )
     return None
 
@@ -75,7 +72,7 @@ def _ytvos(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes:
             f"{rules.title}: the frames in {frames} look sampled (in {len(sampled)} of {len(names)} videos the "
             f"numbers leave frames out). Results are up to 10 points better with all frames, expected at {whole}"
         )
-    return FoundSet([_item(rules, data, frames / name, masks / name, saved[name]) for name in names], tree.warnings)
+    return FoundSet([_video(rules, data, frames / name, masks / name, saved[name]) for name in names], tree.warnings)
 
 
 def _listed_frames(tree: Tree, meta: Path, names: list[str]) -> dict[str, frozenset[str]]:
@@ -111,7 +108,7 @@ def _folders(rules: DatasetConfig, data_root: str | None, data: DataConfig, size
     annotated = rules.saved is SavedFrames.annotated
     return FoundSet(
         [
-            _item(
+            _video(
                 rules, data, frames / name, masks / name,
                 frozenset(file.stem for file in list_images(masks / name)) if annotated else None,
             )
@@ -121,18 +118,18 @@ def _folders(rules: DatasetConfig, data_root: str | None, data: DataConfig, size
     )  # fmt: skip
 
 
-def _item(
+def _video(
     rules: DatasetConfig,
     data: DataConfig,
     frames: Path,
     masks: Path,
     saved: frozenset[str] | None = None,
-    large: tuple[Path, Path] | None = None,
-) -> VideoItem:
+    full: tuple[Path, Path] | None = None,
+) -> VideoInput:
     given = rules.given
     if data.masks is not MaskPolicy.auto:
         given = GivenMasks.first if data.masks is MaskPolicy.first else GivenMasks.all
-    return VideoItem(
+    video = VideoInput(
         frames.name,
         frames,
         masks,
@@ -141,6 +138,8 @@ def _item(
         may_start_late=True,
         one_object=rules.rules == "davis16",
         saved=saved,
-        large=large,
         truth=masks if rules.scored and given is GivenMasks.first else None,
     )
+    if full is not None:
+        video.full_resolution = replace(video, path=full[0] / frames.name, mask=full[1] / frames.name)
+    return video

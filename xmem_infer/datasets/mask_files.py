@@ -1,80 +1,58 @@
 """Which mask file belongs to which frame of a video."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..config import DataConfig
 from ..errors import UsageError
-from ..io.frames import FrameSource
-from ..io.listing import describe_contents, list_images, name_some, numbered_name
-from ..io.masks import WHAT_A_MASK_IS, check_mask, read_mask
-from ..types import LabelMask
-from .discovery import FRAMES, VideoItem, video_name
+from ..io.frames import FrameSource, frame_name
+from ..io.listing import describe_contents, list_images, name_some
+from ..io.masks import WHAT_A_MASK_IS
 
+if TYPE_CHECKING:
+    from .video_input import VideoInput
+
+FRAMES = "JPEGImages"
 ANNOTATIONS = "Annotations"
 
 
-@dataclass(frozen=True)
-class MaskFiles:
-    """The first mask, and later ones by frame name. Only looked up, not yet read.
+def video_name(path: Path) -> str:
+    """What the results of a video are called: the folder's name, or the file's without its ending."""
+    return path.stem if path.is_file() else path.absolute().name
 
-    begins_at: name of the frame of the first mask, where it is not the video's first frame. folder: where
-    they lie, None for a single image.
+
+def find_masks(video: "VideoInput", source: FrameSource) -> tuple[dict[str, Path], Path | None]:
+    """Mask files by frame name, the first one first, and the folder they lie in (None for a single image).
+
+    In a folder of masks each belongs to the frame of its name, or else of its number (7 or 00007). For video files the
+    name is the frame's number, the first being 0. Files are looked up, not read. Beyond the end of a file of unknown
+    length, masks are silently never reached.
+
+    Raises:
+        UsageError: No mask for the first frame (for any, where `video.may_start_late`), masks that belong to no frame
+            (where all are to be used), two for one frame.
     """
-
-    first: Path
-    later: dict[str, Path] = field(default_factory=dict)
-    begins_at: str | None = None
-    folder: Path | None = field(default=None, compare=False)
-
-
-def find_masks(item: VideoItem, source: FrameSource) -> MaskFiles:
-    """Masks of a video: the ones given, or the ones that lie beside it.
-
-    In a folder of masks each belongs to the frame of its name, or else of its number (7 or 00007). For
-    video files the name is the frame's number, the first being 0.
-    Raises UsageError: no mask for the first frame (for any, where `item.may_start_late`), masks that belong
-    to no frame (where all are to be used), two for one frame. Beyond the end of a file of unknown length,
-    masks are silently never reached.
-    """
-    where = item.mask or _beside(item.path)
+    where = video.mask or _beside(video.path)
     if not where.is_dir():
-        return MaskFiles(where)
+        return {frame_name(source, 0): where}, None
     files = list_images(where)
     if not files:
-        raise UsageError(f"{where} holds no masks for {item.name}; it holds {describe_contents(where)}")
+        raise UsageError(f"{where} holds no masks for {video.name}; it holds {describe_contents(where)}")
     by_index, unmatched = _match(files, source)
-    start = min(by_index, default=0) if item.may_start_late else 0
+    start = min(by_index, default=0) if video.may_start_late else 0
     if start not in by_index:
-        first = source.stems[0] if source.stems else f"{numbered_name(0, source.count)} (counting from 0)"
+        first = source.stems[0] if source.stems else f"{frame_name(source, 0)} (counting from 0)"
         raise UsageError(
-            f"no mask for the first frame of {item.name}: it would be called {first}, but the masks in {where} "
+            f"no mask for the first frame of {video.name}: it would be called {first}, but the masks in {where} "
             f"are {name_some([file.name for file in files])}"
         )
-    names = {i: source.stems[i] if source.stems else numbered_name(i, source.count) for i in by_index}
-    begins_at = names[start] if start else None
-    if not item.all_masks:
-        return MaskFiles(by_index[start], {}, begins_at, where)
-    if unmatched:
+    if video.all_masks and unmatched:
         raise UsageError(
-            f"{len(unmatched)} of {len(files)} masks in {where} belong to no frame of {item.name}: "
+            f"{len(unmatched)} of {len(files)} masks in {where} belong to no frame of {video.name}: "
             f"{name_some([file.name for file in unmatched])}; masks are called like their frames"
         )
-    later = {names[i]: by_index[i] for i in sorted(by_index) if i > start}
-    return MaskFiles(by_index[start], later, begins_at, where)
-
-
-def load_mask(path: Path, source: FrameSource, data: DataConfig) -> LabelMask:
-    """Read a mask and check it against the video's size. Raises UsageError."""
-    mask = read_mask(path, data.max_pixels)
-    check_mask(mask, source.size, f"the video {source.name}")
-    return mask
-
-
-def load_first_mask(item: VideoItem, source: FrameSource, data: DataConfig) -> LabelMask:
-    """The first frame's mask, found, read and checked: all that can be said before a model is loaded."""
-    return load_mask(find_masks(item, source).first, source, data)
+    used = sorted(by_index) if video.all_masks else [start]
+    return {frame_name(source, index): by_index[index] for index in used}, where
 
 
 def _beside(video: Path) -> Path:

@@ -6,8 +6,7 @@ from pathlib import Path
 from ..config import DatasetConfig
 from ..errors import UsageError
 from ..io.listing import describe_contents, list_folders, list_images, name_some
-from .discovery import FRAMES
-from .mask_files import ANNOTATIONS
+from .mask_files import ANNOTATIONS, FRAMES
 
 
 @dataclass(frozen=True)

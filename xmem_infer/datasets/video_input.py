@@ -1,129 +1,177 @@
-"""A video's frames and given masks, opened and checked before a model is loaded."""
+"""One video of a run: where its frames and masks lie, and, once opened, frames and masks themselves."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..config import DataConfig
 from ..errors import UsageError, VideoError
-from ..io.frames import FrameSource, open_frames
+from ..io.frames import FrameSource, frame_name, open_frames
 from ..io.listing import list_images, name_some
+from ..io.masks import check_mask, read_mask
 from ..types import LabelMask
-from .discovery import VideoItem
-from .later_masks import LaterMasks, present
-from .mask_files import MaskFiles, find_masks, load_mask
+from .mask_files import find_masks
 
 LEAST_ANNOTATED = 3  # frames of a video that can be scored: the first and the last do not count
 
 
-@dataclass(frozen=True, eq=False)
-class Footage:
-    """Frames and masks of a video at one resolution.
+class GivenMasks(Mapping[str, LabelMask]):
+    """The masks given for a video by frame name, read anew at every look: there may be more than fit into memory."""
 
-    first: mask of the first frame, empty where objects come later. later: by frame name. labels: of all
-    objects. files: the masks' files. truth: folder of annotations to score with, None where there are none.
+    def __init__(self, files: Mapping[str, Path], max_pixels: int, only: Mapping[str, list[int]] | None = None):
+        """only: by frame name, the object ids to keep of that mask, the rest becoming 0; None: masks as they are."""
+        self.files, self.max_pixels, self.only = dict(files), max_pixels, only
+
+    def __getitem__(self, frame: str) -> LabelMask:
+        mask = read_mask(self.files[frame], self.max_pixels)
+        if self.only is None:
+            return mask
+        return LabelMask(mask.ids * np.isin(mask.ids, self.only[frame]), mask.palette, mask.source)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+@dataclass
+class VideoInput:
+    """One video of a run, found by `discovery` or a data-set layout, opened by `open`. It pickles.
+
+    Attributes:
+        name: What its results are called.
+        path: Folder of frames or video file.
+        mask: Image or folder of masks given for it; None: looked for beside the video.
+        all_masks: Whether masks of later frames are used too.
+        new_objects_only: Whether a later mask gives ids not seen before, and nothing else.
+        may_start_late: Whether the first mask may be that of a later frame.
+        one_object: Whether more than one object is a mistake.
+        saved: Names of the frames whose masks are saved; None: all.
+        truth: Folder of annotations to score with; filled by `open` where masks beside the video serve.
+        full_resolution: The same frames and masks, read for working sizes other than 480.
+
+    Known once opened:
+        frames: The frames.
+        masks: The given masks by frame name.
+        palette: That of the first mask.
+        object_ids: The ids of all objects.
+        fingerprint: Hash of what the result depends on besides settings and weights.
+        warnings: What the user should know about these inputs.
     """
 
-    source: FrameSource
+    name: str
     path: Path
-    first: LabelMask
-    later: LaterMasks
-    labels: frozenset[int]
-    files: tuple[Path, ...]
-    truth: Path | None
+    mask: Path | None
+    all_masks: bool
+    new_objects_only: bool = False
+    may_start_late: bool = False
+    one_object: bool = False
+    saved: frozenset[str] | None = None
+    truth: Path | None = None
+    full_resolution: "VideoInput | None" = None
+    frames: FrameSource = field(init=False, compare=False, repr=False)
+    masks: GivenMasks = field(init=False, compare=False, repr=False)
+    palette: bytes | None = field(init=False, compare=False, repr=False)
+    object_ids: frozenset[int] = field(init=False, compare=False, repr=False)
+    fingerprint: str = field(init=False, compare=False, repr=False)
+    warnings: list[str] = field(init=False, compare=False, repr=False)
 
-    def given(self, frame: str, index: int) -> LabelMask | None:
-        """The mask given for a frame, None for most."""
-        return self.first if index == 0 else self.later.get(frame)
+    def open(self, data: DataConfig) -> "VideoInput":
+        """Open the frames and check every mask; a bad one should be known before work starts.
 
-    def require_same(self, other: "Footage") -> None:
-        """Raise VideoError unless both have the same frames and objects."""
-        ours, theirs = self.source.stems or [], other.source.stems or []
-        differing = sorted(set(ours) ^ set(theirs))
-        if differing:
-            raise VideoError(
-                f"{self.source.name}: {self.path} and {other.path} differ in frames ({name_some(differing)}), but are "
-                "to be the same video at two resolutions"
+        Raises:
+            UsageError: A mask that is missing, unreadable, of another size, or not what the data set promises.
+            VideoError: Frames that cannot be segmented, or two resolutions that do not belong together.
+        """
+        self.frames = open_frames(self.path, data)
+        files, folder = find_masks(self, self.frames)
+        seen: set[int] = set()
+        only: dict[str, list[int]] = {}
+        for number, (frame, path) in enumerate(files.items()):
+            mask = read_mask(path, data.max_pixels)
+            check_mask(mask, self.frames.size, f"the video {self.frames.name}")
+            only[frame] = [one for one in mask.object_ids() if one not in seen or number == 0]
+            seen.update(mask.object_ids())
+            self.palette = mask.palette if number == 0 else self.palette
+        self.object_ids, first = frozenset(seen), next(iter(files))
+        self._refuse_unfit(files[first])
+        self.warnings = []
+        if not seen:
+            self.warnings.append(f"{files[first]} is all zero: there is no object, every mask will be empty")
+        if first != frame_name(self.frames, 0):
+            self.warnings.append(f"the first mask is that of frame {first}; before it there is no object")
+        used = {frame: path for frame, path in files.items() if only[frame] or frame == first}
+        self.masks = GivenMasks(used if self.new_objects_only else files, data.max_pixels, self._kept_ids(only))
+        self.truth = self.truth or self._annotations(folder)
+        parts = [_hash_files(self.path, list(files.values()))]
+        if self.full_resolution is not None:
+            self.full_resolution.open(data)
+            self._require_same(self.full_resolution)
+            parts.append(self.full_resolution.fingerprint)
+        parts += sorted(self.saved or ())
+        plain = self.full_resolution is None and self.saved is None
+        self.fingerprint = parts[0] if plain else hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return self
+
+    def is_saved(self, frame: str) -> bool:
+        """Whether the mask of this frame is among the results."""
+        return self.saved is None or frame in self.saved
+
+    @property
+    def saved_count(self) -> int | None:
+        """How many masks are saved, where that is known."""
+        return self.frames.count if self.saved is None else len(self.saved)
+
+    def _kept_ids(self, only: dict[str, list[int]]) -> dict[str, list[int]] | None:
+        return only if self.new_objects_only else None
+
+    def _refuse_unfit(self, first: Path) -> None:
+        if self.one_object and len(self.object_ids) > 1:
+            raise UsageError(
+                f"{self.name}: {first} shows {len(self.object_ids)} objects, but this data set has one per video "
+                "(masks of 0 and 255); are these annotations of another release?"
             )
-        if self.labels != other.labels:
-            raise VideoError(
-                f"{self.source.name}: the masks for {self.path} show objects {sorted(self.labels)}, those for "
-                f"{other.path} {sorted(other.labels)}, but are to be the same at two resolutions"
-            )
-
-    def fingerprint(self, large: "Footage | None", saved: Iterable[str] | None) -> str:
-        """Hash of what the video's result depends on besides settings and weights."""
-        parts = [fingerprint(self.path, list(self.files))]
-        if large is not None:
-            parts.append(fingerprint(large.path, list(large.files)))
-        if saved is not None:
-            parts += sorted(saved)
-        return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def open_footage(item: VideoItem, data: DataConfig) -> tuple[Footage, list[str]]:
-    """Open a video and check every mask given for it; also returns warnings.
-
-    Raises UsageError and VideoError with what is wrong, where, and what to do.
-    """
-    source = open_frames(item.path, data)
-    files = find_masks(item, source)
-    first = load_mask(files.first, source, data)
-    labels, new = set(present(first)), {}
-    for frame, path in files.later.items():
-        # Masks are read again at their frame; a bad one should be known before work starts.
-        shown = present(load_mask(path, source, data))
-        new[frame] = [label for label in shown if label not in labels]
-        labels.update(shown)
-    _refuse_unfit(item, source, files, labels)
-    used = [files.first, *files.later.values()]
-    warnings = [f"{first.source} is all zero: there is no object, every mask will be empty"] if not labels else []
-    later, only = dict(files.later), new if item.new_objects_only else None
-    if only is not None:
-        later = {frame: path for frame, path in later.items() if only[frame]}
-    if files.begins_at is not None:
-        warnings.append(f"the first mask is that of frame {files.begins_at}; before it there is no object")
-        later = {files.begins_at: files.first, **later}
-        if only is not None:
-            only[files.begins_at] = present(first)
-        first = LabelMask(np.zeros_like(first.labels), first.palette, first.source)
-    masks = LaterMasks(later, data.max_pixels, only)
-    truth = item.truth or _truth(item, source, files)
-    return Footage(source, item.path, first, masks, frozenset(labels), tuple(used), truth), warnings
-
-
-def _refuse_unfit(item: VideoItem, source: FrameSource, files: MaskFiles, labels: set[int]) -> None:
-    """Raise UsageError where frames or masks are not what the data set promises."""
-    if item.one_object and len(labels) > 1:
-        raise UsageError(
-            f"{item.name}: {files.first} shows {len(labels)} objects, but this data set has one per video (masks of 0 "
-            "and 255); are these annotations of another release?"
-        )
-    if item.saved is not None:
-        unknown = sorted(item.saved - set(source.stems or []))
+        unknown = sorted((self.saved or frozenset()) - set(self.frames.stems or []))
         if unknown:
             raise UsageError(
-                f"{item.name}: {len(unknown)} of {len(item.saved)} frames whose masks are to be saved "
-                f"({name_some(unknown)}) are missing in {item.path}"
+                f"{self.name}: {len(unknown)} of {len(self.saved or ())} frames whose masks are to be saved "
+                f"({name_some(unknown)}) are missing in {self.path}"
+            )
+
+    def _annotations(self, folder: Path | None) -> Path | None:
+        """Masks beside the video of which only the first is used: the truth, where they are named after frames."""
+        if self.all_masks or folder is None or self.frames.stems is None:
+            return None
+        annotated = {file.stem for file in list_images(folder) if file.suffix.lower() == ".png"}
+        fits = len(annotated) >= LEAST_ANNOTATED and annotated <= set(self.frames.stems)
+        return folder if fits else None
+
+    def _require_same(self, other: "VideoInput") -> None:
+        differing = sorted(set(self.frames.stems or []) ^ set(other.frames.stems or []))
+        if differing:
+            raise VideoError(
+                f"{self.frames.name}: {self.path} and {other.path} differ in frames ({name_some(differing)}), but are "
+                "to be the same video at two resolutions"
+            )
+        if self.object_ids != other.object_ids:
+            raise VideoError(
+                f"{self.frames.name}: the masks for {self.path} show objects {sorted(self.object_ids)}, those for "
+                f"{other.path} {sorted(other.object_ids)}, but are to be the same at two resolutions"
             )
 
 
-def _truth(item: VideoItem, source: FrameSource, files: MaskFiles) -> Path | None:
-    """Masks beside the video of which only the first is used: the truth, where they are named after frames."""
-    if item.all_masks or files.folder is None or source.stems is None:
-        return None
-    annotated = {file.stem for file in list_images(files.folder) if file.suffix.lower() == ".png"}
-    return files.folder if len(annotated) >= LEAST_ANNOTATED and annotated <= set(source.stems) else None
-
-
-def fingerprint(path: Path, masks: list[Path]) -> str:
-    """Hash of what a video's result depends on, from names, sizes and times of change of its files."""
+def _hash_files(path: Path, masks: list[Path]) -> str:
+    """Hash of names, sizes and times of change of a video's files."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in [*files, *masks]:
-        stat = file.stat()
+        try:
+            stat = file.stat()
+        except OSError as error:
+            raise VideoError(f"{file} cannot be read: {error.strerror or error}") from error
         digest.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -1,28 +1,28 @@
 """The frame loop: one frame at a time, objects given, corrected or removed at any of them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ..config import MemoryConfig
 from ..errors import UsageError
-from ..memory.manager import Memory
-from ..model.prepared import Prepared
+from ..memory.manager import MEMORIES
+from ..model.family import Network
 from ..ops.images import pad, padding_for, unpad
 from ..ops.masks import aggregate
-from ..types import KeyFeatures
-from .objects import GivenMask, take_mask
-from .schedule import Clock, FramePlan, advance, plan_frame
-from .state import VideoState
+from .objects import GivenMask, ids_to_take, take_mask
+from .schedule import Clock, advance, plan_frame
+from .state import VideoState, with_objects, without_slot
 
 
 class Engine:
-    """Steps a video through a prepared network. Holds nothing of the video: that is the VideoState's."""
+    """Steps a video through a network that is ready to run. Holds nothing of the video: that is the VideoState's."""
 
-    memory_class = Memory
-
-    def __init__(self, network: Prepared, config: MemoryConfig):
+    def __init__(self, network: Network, config: MemoryConfig):
         self.network = network
         self.config = config
+        self.new_memory = MEMORIES[config.kind]
 
     def start(self) -> VideoState:
         """The state of a video before its first frame."""
@@ -33,85 +33,105 @@ class Engine:
         state: VideoState,
         image: Tensor,
         mask: Tensor | None = None,
-        labels: list[int] | None = None,
+        object_ids: Sequence[int] | None = None,
+        permanent: bool = False,
         end: bool = False,
     ) -> Tensor:
-        """Segment the next frame: probabilities (O + 1, H, W), background first, then slots as state.labels.
+        """Segment the next frame.
 
-        image (3, H, W) normalised, on the network's device; mask (H, W) integer label image of the same
-        size with new objects or a correction; labels: which of its labels to take (see `take_mask`); end:
-        this is the last frame, nothing will be read from memory any more. Until an object is given every
-        pixel is background.
+        Args:
+            state: The video's; changed only where the frame succeeds.
+            image: (3, H, W) float, normalised, on the network's device.
+            mask: (H, W) integer label image of the same size with new objects or a correction.
+            object_ids: Which of the mask's ids to take, known or new; None: see `ids_to_take`.
+            permanent: Remember this frame, and never evict or consolidate it.
+            end: This is the last frame; nothing will be read from memory any more.
+
+        Returns:
+            Probabilities (O + 1, H, W), background first, then slots as state.object_ids. Until an object is given
+            every pixel is background.
+
+        Raises:
+            UsageError: Image, mask or ids are not what is described above, or the video has ended.
         """
-        self._check(state, image, mask)
-        state.labels, given = take_mask(state.labels, mask, labels)
-        if not state.labels:
-            return image.new_ones(1, *image.shape[-2:])
-        padding = padding_for(*image.shape[-2:])
+        _check_step(state, image, mask, object_ids)
+        known, given = state.object_ids, None
+        if mask is not None:
+            taken = ids_to_take(known, torch.unique(mask).tolist()) if object_ids is None else list(object_ids)
+            known, given = take_mask(known, mask, taken)
+        size = (image.shape[-2], image.shape[-1])
+        state.frame_size = size
+        if not known:
+            state.ended = end
+            return image.new_ones(1, *size)
+        padding = padding_for(*size)
         image = pad(image, padding)[None]
-        plan = plan_frame(state.clock, self.config, given is not None, given is not None and given.every_object, end)
-        features = self.network.encode_key(image)
-        self._open_memory(state, features)
-        prob = self._segment(state, features, plan) if plan.segment else None
+        remembered = given is not None or permanent
+        plan = plan_frame(state.clock, self.config, remembered, given is not None and given.every_object, end)
+        features = self.network.encode_image(image)
+        objects = state.objects or self.network.empty_state(features)
+        prob = None
+        if plan.segment and state.memory is not None:
+            objects, _, batch = self.network.segment(
+                features, state.memory.read(features), objects, plan.sensory_update
+            )
+            prob = batch[0]
         if given is not None:
             prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.taken))
         assert prob is not None, "a frame is segmented or given"
-        self._welcome(state, features)
+        objects = with_objects(objects, len(known))
+        memory = state.memory or self.new_memory(self.config, features)
         if plan.memory_frame:
-            self._remember(state, image, features, prob, plan)
+            value, objects = self.network.encode_memory(image, features, objects, prob[None, 1:], plan.deep_update)
+            memory.add(features, value, permanent)
+        state.object_ids, state.objects, state.memory, state.ended = known, objects, memory, end
         advance(state.clock, plan)
         return unpad(prob, padding)
 
-    def remove(self, state: VideoState, label: int) -> None:
-        """Forget an object: it is not segmented from the next frame on. After the last one all starts anew."""
-        if label not in state.labels:
-            raise UsageError(f"there is no object {label} to remove; objects are {state.labels}")
-        slot = state.labels.index(label)
-        state.labels = [other for other in state.labels if other != label]
-        if state.sensory is None or state.memory is None:
+    def remove(self, state: VideoState, object_id: int) -> None:
+        """Forget an object: it is not segmented from the next frame on. After the last one all starts anew.
+
+        Raises:
+            UsageError: There is no such object.
+        """
+        if object_id not in state.object_ids:
+            raise UsageError(f"there is no object {object_id} to remove; objects are {state.object_ids}")
+        slot = state.object_ids.index(object_id)
+        state.object_ids = [other for other in state.object_ids if other != object_id]
+        if state.objects is None or state.memory is None:
             return
-        if not state.labels:
-            state.clock, state.memory, state.sensory = Clock.start(self.config), None, None
+        if not state.object_ids:
+            state.clock, state.memory, state.objects = Clock.start(self.config), None, None
             return
-        state.sensory = torch.cat([state.sensory[:, :slot], state.sensory[:, slot + 1 :]], 1)
+        state.objects = without_slot(state.objects, slot)
         if slot < state.memory.objects:
             state.memory.remove(slot)
 
-    def _check(self, state: VideoState, image: Tensor, mask: Tensor | None) -> None:
-        size = (image.shape[-2], image.shape[-1])
-        state.frame_size = state.frame_size or size
-        if size != state.frame_size:
-            raise UsageError(f"frame of {size} (H, W) in a video of {state.frame_size}: all must be of one size")
-        if mask is not None and tuple(mask.shape) != size:
-            raise UsageError(f"mask of {tuple(mask.shape)} (H, W) for a frame of {size}: they must be equal")
 
-    def _open_memory(self, state: VideoState, features: KeyFeatures) -> None:
-        if state.memory is None:
-            sizes = self.network.sizes
-            tokens = features.key.shape[-2] * features.key.shape[-1]
-            state.memory = self.memory_class(self.config, sizes.key_dim, sizes.value_dim, tokens, features.key)
-            state.sensory = features.key.new_zeros(1, 0, sizes.hidden_dim, *features.key.shape[-2:])
+def _check_step(state: VideoState, image: Tensor, mask: Tensor | None, object_ids: Sequence[int] | None) -> None:
+    """Refuse what the network cannot take, before anything changes."""
+    if state.ended:
+        raise UsageError("this video has ended (its last step had end=True): start a new one with Engine.start()")
+    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+        raise UsageError(f"an image must be (3, H, W) floating point, got {_described(image)}")
+    size = (image.shape[-2], image.shape[-1])
+    known_size = state.frame_size or size
+    if size != known_size:
+        raise UsageError(f"frame of {size} (H, W) in a video of {known_size}: all must be of one size")
+    if mask is None:
+        if object_ids:
+            raise UsageError(f"object_ids={list(object_ids)} without a mask: give the mask that shows them")
+        return
+    if tuple(mask.shape) != size:
+        raise UsageError(f"mask of {tuple(mask.shape)} (H, W) for a frame of {size}: they must be equal")
+    if mask.is_floating_point() or mask.is_complex():
+        raise UsageError(f"a mask must hold integer object ids, got {_described(mask)}")
+    if object_ids is not None and (0 in object_ids or len(set(object_ids)) != len(object_ids)):
+        raise UsageError(f"object_ids={list(object_ids)}: ids must differ, and 0 is the background")
 
-    def _segment(self, state: VideoState, features: KeyFeatures, plan: FramePlan) -> Tensor:
-        """Probabilities (O + 1, H, W) of the objects in memory."""
-        assert state.memory is not None and state.sensory is not None
-        readout = state.memory.read(features)
-        state.sensory, _, prob = self.network.segment(features, readout, state.sensory, plan.sensory_update)
-        return prob[0]
 
-    def _welcome(self, state: VideoState, features: KeyFeatures) -> None:
-        """Zero sensory state for new objects."""
-        assert state.sensory is not None
-        new = len(state.labels) - state.sensory.shape[1]
-        zeros = features.key.new_zeros(1, new, *state.sensory.shape[2:])
-        state.sensory = torch.cat([state.sensory, zeros], 1) if new else state.sensory
-
-    def _remember(self, state: VideoState, image: Tensor, features: KeyFeatures, prob: Tensor, plan: FramePlan) -> None:
-        assert state.memory is not None and state.sensory is not None
-        value, state.sensory = self.network.encode_value(
-            image, features.f16, state.sensory, prob[None, 1:], plan.deep_update
-        )
-        state.memory.add(features, value)
+def _described(x: Tensor) -> str:
+    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
 
 
 def _merge(prob: Tensor | None, given: GivenMask) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which objects a given mask speaks for: label in the image <-> slot in the tensors."""
+"""Which objects a given mask speaks for: id in the image <-> slot in the tensors."""
 
 from dataclasses import dataclass
 
@@ -21,11 +21,11 @@ class GivenMask:
         return all(self.taken)
 
 
-def labels_to_take(known: list[int], present: list[int]) -> list[int]:
-    """The labels a mask speaks for, told by those `present` in it (0 is none).
+def ids_to_take(known: list[int], present: list[int]) -> list[int]:
+    """The object ids a mask speaks for, told by those `present` in it (0 is none).
 
-    A mask with any known label is a correction and speaks for every object, also those it does not show.
-    One with new labels alone adds these and leaves the rest to prediction. An empty one says nothing.
+    A mask with any known id is a correction and speaks for every object, also those it does not show. One with new
+    ids alone adds these and leaves the rest to prediction. An empty one says nothing.
     """
     shown = [value for value in present if value != 0]
     if not any(value in known for value in shown):
@@ -33,16 +33,14 @@ def labels_to_take(known: list[int], present: list[int]) -> list[int]:
     return [*known, *(value for value in shown if value not in known)]
 
 
-def take_mask(known: list[int], mask: Tensor | None, labels: list[int] | None) -> tuple[list[int], GivenMask | None]:
-    """Read a label image (H, W), 0 = background: the known labels (new ones at the end) and what it gives.
+def take_mask(known: list[int], mask: Tensor, object_ids: list[int]) -> tuple[list[int], GivenMask | None]:
+    """Read a label image (H, W), 0 = background: the known ids (new ones at the end) and what it gives.
 
-    labels: those it speaks for, known or new; others in the image are ignored. None: `labels_to_take`.
+    object_ids: those it speaks for, known or new; others in the image are ignored.
     """
-    if mask is not None and labels is None:
-        labels = labels_to_take(known, torch.unique(mask).tolist())
-    if mask is None or not labels:
+    if not object_ids:
         return known, None
-    known = known + [value for value in labels if value not in known]
-    taken = tuple(value in labels for value in known)
+    known = known + [value for value in object_ids if value not in known]
+    taken = tuple(value in object_ids for value in known)
     masks = one_hot(mask, known) * torch.tensor(taken, device=mask.device)[:, None, None]
     return known, GivenMask(masks, taken)

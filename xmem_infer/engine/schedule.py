@@ -29,9 +29,9 @@ class FramePlan:
     sensory_update: bool
 
 
-def plan_frame(clock: Clock, config: MemoryConfig, mask_given: bool, every_object_given: bool, end: bool) -> FramePlan:
-    """Decide a frame. mask_given: labels are taken from a mask; end: the last frame, after which nothing is read."""
-    memory_frame = (clock.t - clock.last_memory >= config.memory_every or mask_given) and not end
+def plan_frame(clock: Clock, config: MemoryConfig, remember: bool, every_object_given: bool, end: bool) -> FramePlan:
+    """Decide a frame. remember: it is given or permanent; end: it is the last, after which nothing is read."""
+    memory_frame = (clock.t - clock.last_memory >= config.memory_every or remember) and not end
     synchronous = config.deep_update_every < 0
     due = clock.t - clock.last_deep_update >= config.deep_update_every
     return FramePlan(

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
+import torch
 
-from ..memory.manager import Memory
+from ..memory.protocol import Memory
+from ..model.family import ObjectState
 from .schedule import Clock
 
 
@@ -12,19 +13,39 @@ from .schedule import Clock
 class VideoState:
     """One video between two frames.
 
-    labels: the value in the mask of the object in each slot. sensory: (1, O, C_h, h, w). frame_size: (H, W)
-    that every frame must have. memory and sensory are None until the first object is given.
+    Attributes:
+        clock: Frames since the first mask, and when memory was last written.
+        object_ids: The value in the mask of the object in each slot.
+        memory: What is remembered; None until the first object is given.
+        objects: What the network carries for each object; None until then.
+        frame_size: (H, W) that every frame must have; None before the first.
+        ended: Whether the last frame was stepped.
     """
 
     clock: Clock
-    labels: list[int] = field(default_factory=list)
+    object_ids: list[int] = field(default_factory=list)
     memory: Memory | None = None
-    sensory: Tensor | None = None
+    objects: ObjectState | None = None
     frame_size: tuple[int, int] | None = None
+    ended: bool = False
 
     def detach(self) -> None:
-        """Cut the autograd graph that memory and sensory state carry into the next frame."""
+        """Cut the autograd graph that memory and object state carry into the next frame."""
         if self.memory is not None:
             self.memory.detach()
-        if self.sensory is not None:
-            self.sensory = self.sensory.detach()
+        if self.objects is not None:
+            self.objects = {name: x.detach() for name, x in self.objects.items()}
+
+
+def with_objects(state: ObjectState, count: int) -> ObjectState:
+    """The state grown to `count` objects, new ones at zero."""
+    grown = {}
+    for name, x in state.items():
+        zeros = x.new_zeros(x.shape[0], count - x.shape[1], *x.shape[2:])
+        grown[name] = torch.cat([x, zeros], 1) if zeros.shape[1] else x
+    return grown
+
+
+def without_slot(state: ObjectState, slot: int) -> ObjectState:
+    """The state without the object in this slot; later slots move up."""
+    return {name: torch.cat([x[:, :slot], x[:, slot + 1 :]], 1) for name, x in state.items()}

@@ -1,5 +1,6 @@
 """Masks from the saved scores of several runs: the mean of their probabilities decides."""
 
+import logging
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from ..outputs.files import MaskFolder
 from ..outputs.protocol import Item, VideoDetails
 from ..types import Frame
 from .records import claim
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], object]
 MAX_PIXELS = 100_000_000  # px of a mask whose palette is read
@@ -41,7 +44,7 @@ class SavedScores:
     values: np.ndarray
 
 
-def merge_runs(config: MergeConfig, say: Say) -> int:
+def merge_runs(config: MergeConfig) -> int:
     """Write output_dir/masks/<video> from the scores of all runs; returns 0, or 1 where videos failed.
 
     Raises UsageError where the runs do not fit together, EnvironmentFault where the disk refuses.
@@ -61,8 +64,10 @@ def merge_runs(config: MergeConfig, say: Say) -> int:
             except VideoError as error:
                 failures[video] = error
     for video, failure in failures.items():
-        say(f"failed: {video}: {failure}")
-    say(f"{len(videos) - len(failures)} of {len(videos)} videos merged from {len(folders)} runs, in {output_dir}/masks")
+        log.info(f"failed: {video}: {failure}")
+    log.info(
+        f"{len(videos) - len(failures)} of {len(videos)} videos merged from {len(folders)} runs, in {output_dir}/masks"
+    )
     return 1 if failures else 0
 
 

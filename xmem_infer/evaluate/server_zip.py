@@ -1,5 +1,6 @@
 """The zip that a benchmark's server takes: checked first, written whole or not at all."""
 
+import logging
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -9,13 +10,16 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import DatasetConfig
+from ..datasets.video_input import VideoInput
 from ..errors import VideoError
 from ..io.atomic import disk_fault, remove, write_whole
 from ..io.listing import name_some, natural_key
 from ..scoring.pairing import mask_files, read_ids
 from ..scoring.parallel import in_parallel
 from ..scoring.published import all_published, is_whole
-from .jobs import Plan, Say, VideoJob
+from .jobs import Plan
+
+log = logging.getLogger(__name__)
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that equal masks make equal files
 
@@ -30,7 +34,7 @@ class Expected:
     labels: frozenset[int]
 
 
-def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, say: Say, workers: int = 1) -> int:
+def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers: int = 1) -> int:
     """Check the masks of a run and zip them into output_dir/<data set>.zip; returns 0, or 1 where they do not fit.
 
     workers: processes that check. A file of an older run is removed first, lest it be uploaded by mistake.
@@ -42,31 +46,31 @@ def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, say: Sa
     except OSError as error:
         raise disk_fault(error, path) from error
     if plan.failures:
-        say(f"no file for the server: {len(plan.failures)} videos failed ({name_some(list(plan.failures))})")
+        log.info(f"no file for the server: {len(plan.failures)} videos failed ({name_some(list(plan.failures))})")
         return 1
-    videos = len(plan.jobs)
+    videos = len(plan.videos)
     if not is_whole(dataset, videos):
         wanted = " or ".join(map(str, dataset.videos))
-        say(f"no file for the server: {videos} videos here, {dataset.title} has {wanted}, and it takes all")
+        log.info(f"no file for the server: {videos} videos here, {dataset.title} has {wanted}, and it takes all")
         return 0
-    problems = check_masks(plan.output_dir / "masks", [expected(job) for job in plan.jobs], workers)
+    problems = check_masks(plan.output_dir / "masks", [expected(video) for video in plan.videos], workers)
     for problem in problems:
-        say(f"not fit for the server: {problem}")
+        log.info(f"not fit for the server: {problem}")
     if problems:
         return 1
-    entries = zip_entries(plan.output_dir / "masks", [job.name for job in plan.jobs], dataset.zip_root or "")
+    entries = zip_entries(plan.output_dir / "masks", [video.name for video in plan.videos], dataset.zip_root or "")
     write_whole(path, partial(write_zip, entries=entries))
-    say(f"checked and packed: {len(entries)} masks of {videos} videos in {path}")
-    say(f"upload it to {dataset.server}")
+    log.info(f"checked and packed: {len(entries)} masks of {videos} videos in {path}")
+    log.info(f"upload it to {dataset.server}")
     if dataset.published:
-        say(f"published for {dataset.title}: {all_published(dataset)}; the weights here are {weights.stem}")
+        log.info(f"published for {dataset.title}: {all_published(dataset)}; the weights here are {weights.stem}")
     return 0
 
 
-def expected(job: VideoJob) -> Expected:
+def expected(video: VideoInput) -> Expected:
     """What a video's masks have to be."""
-    frames = job.item.saved if job.item.saved is not None else frozenset(job.source.stems or [])
-    return Expected(job.name, frames, job.source.size, job.footage.labels)
+    frames = video.saved if video.saved is not None else frozenset(video.frames.stems or [])
+    return Expected(video.name, frames, video.frames.size, video.object_ids)
 
 
 def check_masks(masks: Path, videos: list[Expected], workers: int) -> list[str]:

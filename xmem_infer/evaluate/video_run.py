@@ -8,14 +8,14 @@ from typing import Any
 from tqdm import tqdm
 
 from ..config import EvalConfig
+from ..datasets.video_input import VideoInput
 from ..interrupts import check
 from ..outputs.writer import VideoWriter
 from ..predictor import Segmenter
-from .jobs import VideoJob
 from .provenance import peak_memory, reset_peak_memory
 from .records import Record, Records
 from .timing import VideoClock
-from .tta import saved_scores, segment_job
+from .tta import segment_video
 
 
 class VideoRun:
@@ -28,66 +28,66 @@ class VideoRun:
         self.weights_sha256 = weights_sha256
         self.records = Records(output_dir)
 
-    def finished(self, job: VideoJob) -> dict[str, Any] | None:
+    def finished(self, video: VideoInput) -> dict[str, Any] | None:
         """The entry of a video that is done already, None for one that has to be done."""
-        found = self.records.read(job.name)
-        if self.config.overwrite or found is None or found.inputs != job.inputs:
+        found = self.records.read(video.name)
+        if self.config.overwrite or found is None or found.inputs != video.fingerprint:
             return None
         return {"status": "skipped", "frames": found.frames}
 
-    def run(self, job: VideoJob, each_frame: Callable[[], None] | None = None) -> dict[str, Any]:
+    def run(self, video: VideoInput, each_frame: Callable[[], None] | None = None) -> dict[str, Any]:
         """Segment a video, put its files in place, record it; returns its entry for run.json.
 
         each_frame: called after every frame, and may raise to give up; then no bar is shown.
         """
-        self.records.drop(job.name)
+        self.records.drop(video.name)
         reset_peak_memory(self.segmenter.prepared.device)
         clock = VideoClock()
-        objects: tuple[int, ...] = ()
+        object_ids: tuple[int, ...] = ()
         # disable=None: silent off a terminal
         hidden = None if each_frame is None else True
-        bar = tqdm(total=job.source.count, desc=job.name, unit="frame", leave=False, disable=hidden)
-        with self._writer(job) as writer, bar:
-            for result in segment_job(self.segmenter, job, self.config):
-                if job.is_saved(result.frame.name):
+        bar = tqdm(total=video.frames.count, desc=video.name, unit="frame", leave=False, disable=hidden)
+        with self._writer(video) as writer, bar:
+            for result in segment_video(self.segmenter, video, self.config):
+                if video.is_saved(result.frame.name):
                     with clock.writing():
-                        scores = saved_scores(result) if writer.needs_scores else None
-                        writer.put(result.frame, result.labels, result.confidence, scores)
+                        scores = result.probabilities() if writer.needs_scores else None
+                        writer.put(result.frame, result.mask, result.confidence, scores)
                 clock.frame(result.stage_ms)
-                objects = result.objects
+                object_ids = result.object_ids
                 check()  # whether to stop: here nothing is held
                 bar.update()
                 if each_frame is not None:
                     each_frame()
         entry = {
-            "status": "incomplete" if job.source.incomplete else "done",
-            "size": job.source.size,
-            "objects": objects,
+            "status": "incomplete" if video.frames.incomplete else "done",
+            "size": video.frames.size,
+            "objects": object_ids,
             **clock.report(),
             "peak_memory": peak_memory(self.segmenter.prepared.device),
-            "warnings": [*job.warnings, *job.source.warnings],
+            "warnings": [*video.warnings, *video.frames.warnings],
         }
-        self.records.write(job.name, self.wanted_record(job, entry["frames"]))
+        self.records.write(video.name, self.wanted_record(video, entry["frames"]))
         return entry
 
-    def clear(self, job: VideoJob) -> None:
+    def clear(self, video: VideoInput) -> None:
         """Remove what a killed process left unfinished of a video. Nobody may be working on it."""
-        self._writer(job).abort()
-        self.records.tidy(job.name)
+        self._writer(video).abort()
+        self.records.tidy(video.name)
 
-    def _writer(self, job: VideoJob) -> VideoWriter:
-        source = job.source
+    def _writer(self, video: VideoInput) -> VideoWriter:
+        source = video.frames
         return VideoWriter(
             self.output_dir,
-            job.name,
+            video.name,
             source.size,
-            job.first_mask.palette,
+            video.palette,
             self.config.output,
             source.fps,
-            job.saved_count,
+            video.saved_count,
         )
 
-    def wanted_record(self, job: VideoJob, frames: int = 0) -> Record:
+    def wanted_record(self, video: VideoInput, frames: int = 0) -> Record:
         """The record that `run` leaves: everything the masks depend on."""
         settings = {
             f"{group}.{key}": getattr(value, "name", value)
@@ -95,8 +95,8 @@ class VideoRun:
             for key, value in asdict(getattr(self.config, group)).items()
             if (group, key) != ("runtime", "threads")
         }
-        settings["runtime.precision"] = self.segmenter.precision.name
-        settings["runtime.variant"] = self.segmenter.prepared.variant.name
+        settings["runtime.precision"] = self.segmenter.prepared.precision.name
+        settings["runtime.variant"] = self.segmenter.prepared.backend
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
-        return Record(job.inputs, self.weights_sha256, settings, frames)
+        return Record(video.fingerprint, self.weights_sha256, settings, frames)

@@ -58,6 +58,11 @@ def open_frames(path: str | Path, data: DataConfig) -> FrameSource:
     return VideoFile(path, data)
 
 
+def frame_name(source: FrameSource, index: int) -> str:
+    """The name of a frame: the stem of its file, or its number where frames are numbered."""
+    return source.stems[index] if source.stems else numbered_name(index, source.count)
+
+
 class FrameFolder:
     """A folder of images, in natural order of their names, each header checked at construction.
 

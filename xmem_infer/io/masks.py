@@ -55,7 +55,7 @@ def mask_from_array(array: np.ndarray, palette: bytes | None = None) -> LabelMas
 
 def check_mask(mask: LabelMask, size: tuple[int, int], where: str = "the video") -> None:
     """Raise UsageError unless the mask has the frames' size (H, W) px; where: what has that size."""
-    found = (mask.labels.shape[0], mask.labels.shape[1])
+    found = (mask.ids.shape[0], mask.ids.shape[1])
     if found == size:
         return
     if found == size[::-1]:

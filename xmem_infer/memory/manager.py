@@ -1,12 +1,16 @@
 """Working and long-term memory of one video: add a memory frame, read for a query frame."""
 
+from enum import Enum
+
 import torch
 from torch import Tensor
 
 from ..config import LateObjects, MemoryConfig
+from ..errors import UsageError
+from ..model.family import Features
 from ..ops.affinity import Affinity, readout, token_usage, top_k_affinity
-from ..types import KeyFeatures
 from .consolidation import consolidate, evict_least_used
+from .protocol import MEMORIES
 from .published import consolidate_as_published
 from .store import TokenStore
 
@@ -15,23 +19,30 @@ from .store import TokenStore
 MAX_SCORES = 8_000_000
 
 
-class Memory:
-    """All that is remembered of a video's objects, in slot order, besides their sensory state.
+class Kept(Enum):
+    """How long a working frame stays."""
 
-    frame_tokens: h*w. Keys are kept in `like`'s device and dtype, values in the dtype they come in. Without
-    long-term memory, working memory grows with the video, as published; with it, both have a capacity.
+    until_consolidated = "until consolidated"
+    late_birth = "late birth"  # the only mask a user gave of an object; for good, but only so many of them
+    permanent = "permanent"  # the first frame, and those asked for
+
+
+@MEMORIES.register("xmem")
+class XMemMemory:
+    """The paper's memory (sections 3.2 and 3.3): working tokens, and prototypes of those that left.
+
+    Keys are kept in the features' device and dtype, values in the dtype they come in. With long-term memory both
+    stores have a capacity, to which every permanent frame beside the first adds h*w tokens. Without it, working
+    memory grows with the video, as published.
     """
 
-    def __init__(self, config: MemoryConfig, key_dim: int, value_dim: int, frame_tokens: int, like: Tensor):
+    def __init__(self, config: MemoryConfig, features: Features):
         self.config = config
-        self.frame_tokens = frame_tokens
+        self.frame_tokens = features.key.shape[-2] * features.key.shape[-1]
         long_term = config.max_long_term_tokens if config.long_term else 0
-        working = config.max_working_frames * frame_tokens
-        self.store = TokenStore(key_dim, value_dim, long_term, working, like)
-        # One entry per working frame: whether it stays for good. The first frame does; so does, unless the
-        # published pairing is asked for, the frame on which late objects were given: the only mask a user
-        # drew of them must not leave with the candidates.
-        self._pinned: list[bool] = []
+        working = config.max_working_frames * self.frame_tokens
+        self.store = TokenStore(long_term, working, features.key)
+        self._kept: list[Kept] = []  # of each working frame
 
     @property
     def working_tokens(self) -> int:
@@ -49,51 +60,62 @@ class Memory:
     def objects(self) -> int:
         return sum(bucket.objects for bucket in self.store.buckets)
 
-    def read(self, query: KeyFeatures) -> Tensor:
-        """Readout (1, O, C_v, h, w) for a frame; counts how much each token was used."""
+    def read(self, query: Features) -> list[Tensor]:
+        """Readouts for a frame by bucket; counts how much each token was used."""
         store = self.store
         rows = store.filled()
         query_key, selection = _tokens(query.key), _tokens(query.selection)
         # Buckets that cover every token share one affinity; the others choose among their own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
         chunk = max(1, MAX_SCORES // rows.numel())
-        scores_of = store.scorer()
+        similarity = store.packed_similarity()
         shared: list[Affinity] = []
         own: list[list[Affinity]] = [[] for _ in columns]
         for start in range(0, query_key.shape[0], chunk):
             part = slice(start, start + chunk)
-            scores = scores_of(query_key[part], selection[part])
+            scores = similarity(query_key[part], selection[part])
             shared.append(top_k_affinity(scores, self.config.top_k))
             for parts, column in zip(own, columns, strict=True):
                 if column.numel() < rows.numel():
                     affinity = top_k_affinity(scores.index_select(1, column), self.config.top_k)
                     parts.append(Affinity(column[affinity.token], affinity.weight))
-            del scores  # so that the next ones find its place free: fresh memory costs as much as the product
-        all_tokens = _join(shared)
+            del scores  # the next ones take its place: fresh memory costs as much as the product
+        all_tokens = _concatenate(shared)
         store.use[rows] += token_usage(all_tokens, rows.numel())
         store.life[rows] += 1
-        read = []
+        size = query.key.shape[-2:]
+        readouts = []
         for bucket, parts in zip(store.buckets, own, strict=True):
-            affinity = _join(parts) if parts else all_tokens
-            read.append(readout(bucket.value, Affinity(rows[affinity.token], affinity.weight)))
-        height, width = query.key.shape[-2:]
-        return torch.cat(read).transpose(1, 2).unflatten(2, (height, width))[None]
+            affinity = _concatenate(parts) if parts else all_tokens
+            read = readout(bucket.value, Affinity(rows[affinity.token], affinity.weight))
+            readouts.append(read.transpose(1, 2).unflatten(2, size)[None])
+        return readouts
 
-    def add(self, frame: KeyFeatures, value: Tensor) -> None:
-        """Remember a frame: value (1, O, C_v, h, w) in slot order; objects beyond the known ones are new."""
-        store = self.store
-        late = self.objects > 0 and value.shape[1] > self.objects
+    def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
+        """Remember a frame: value (1, O, C_v, h, w) in slot order; objects beyond the known ones are new.
+
+        Raises:
+            UsageError: `permanent` with `memory.late_objects=published`, whose pairing knows no such frames.
+        """
+        store, published = self.store, self.config.late_objects is LateObjects.published
+        if permanent and published:
+            raise UsageError("permanent frames are not possible with memory.late_objects=published: use aligned")
+        kept = Kept.until_consolidated
+        if permanent or not self._kept:
+            kept = Kept.permanent
+        elif value.shape[1] > self.objects > 0 and not published:
+            kept = Kept.late_birth
         if value.shape[1] > self.objects:
-            store.add_bucket(value.shape[1] - self.objects, value.dtype)
+            store.add_bucket(value.shape[1] - self.objects, value.shape[2], value.dtype)
         self._make_room()
         rows = store.append(store.working, _tokens(frame.key), _tokens(frame.shrinkage)[:, 0], _tokens(frame.selection))
-        self._pinned.append(not self._pinned or (late and self.config.late_objects is LateObjects.aligned))
+        self._kept.append(kept)
         values = value[0].flatten(2).transpose(1, 2)
         for bucket, part in zip(store.buckets, values.split([b.objects for b in store.buckets]), strict=True):
             store.write(bucket, rows, part)
-        self._forget_pins()
-        # Pinned frames beside the first one are not counted, so that late objects do not starve the rest.
-        if self.config.long_term and self._pinned.count(False) + 1 >= self.config.max_working_frames:
+        self._release_oldest_birth()
+        # The published count is of the first frame and those that can leave: others must not starve the rest.
+        if self.config.long_term and self._kept.count(Kept.until_consolidated) + 1 >= self.config.max_working_frames:
             self._consolidate()
 
     def remove(self, slot: int) -> None:
@@ -115,21 +137,20 @@ class Memory:
     def _make_room(self) -> None:
         region = self.store.working
         if region.size + self.frame_tokens > region.capacity:
-            # One frame for a pinned frame more; without long-term memory the length is unknown: double.
+            # One frame for a kept frame more; without long-term memory the length is unknown: double.
             more = self.frame_tokens if self.config.long_term else region.capacity
             self.store.grow_working(region.capacity + more)
 
-    def _forget_pins(self) -> None:
-        """Keep pinned frames bounded: beyond max_working_frames late births, the oldest becomes a candidate."""
-        late = [index for index, pinned in enumerate(self._pinned) if pinned and index > 0]
-        for index in late[: -self.config.max_working_frames]:
-            self._pinned[index] = False
+    def _release_oldest_birth(self) -> None:
+        """Keep at most max_working_frames late births: the oldest one beyond that becomes an ordinary frame."""
+        births = [index for index, kept in enumerate(self._kept) if kept is Kept.late_birth]
+        for index in births[: -self.config.max_working_frames]:
+            self._kept[index] = Kept.until_consolidated
 
     def _consolidate(self) -> None:
         config, store = self.config, self.store
-        frames = len(self._pinned)
-        recent = frames - (config.min_working_frames - 1)
-        leaves = [index < recent and not pinned for index, pinned in enumerate(self._pinned)]
+        recent = len(self._kept) - (config.min_working_frames - 1)
+        leaves = [index < recent and kept is Kept.until_consolidated for index, kept in enumerate(self._kept)]
         leaving = torch.tensor(leaves, device=store.key.device).repeat_interleave(self.frame_tokens)
         candidates = leaving.nonzero().flatten() + store.working.start
         evict_least_used(store, config.max_long_term_tokens - config.num_prototypes)
@@ -140,7 +161,7 @@ class Memory:
         else:
             consolidate(store, candidates, config.num_prototypes)
             store.keep(store.working, (~leaving).nonzero().flatten())
-        self._pinned = [pinned for pinned, left in zip(self._pinned, leaves, strict=True) if not left]
+        self._kept = [kept for kept, left in zip(self._kept, leaves, strict=True) if not left]
 
 
 def _tokens(x: Tensor) -> Tensor:
@@ -148,7 +169,7 @@ def _tokens(x: Tensor) -> Tensor:
     return x[0].flatten(1).T
 
 
-def _join(parts: list[Affinity]) -> Affinity:
+def _concatenate(parts: list[Affinity]) -> Affinity:
     if len(parts) == 1:
         return parts[0]
     return Affinity(torch.cat([p.token for p in parts]), torch.cat([p.weight for p in parts]))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..ops.affinity import full_precision, memory_columns, query_columns
-from ..ops.products import FixedTokens
+from ..ops.packed_keys import PackedKeys
 
 
 @dataclass
@@ -50,55 +50,56 @@ class TokenStore:
     in their own. What reading multiplies queries with (`memory_columns`) is kept apart, without the unused rows.
     """
 
-    def __init__(self, key_dim: int, value_dim: int, long_term: int, working: int, like: Tensor):
+    def __init__(self, long_term: int, working: int, like: Tensor):
+        """Capacities in tokens; like: a tensor (..., C_k, h, w) of keys."""
+        key_dim = like.shape[-3]
         self.long_term = Region(0, long_term)
         self.working = Region(long_term, working)
         rows = long_term + working
-        self.value_dim = value_dim
         self.key = like.new_empty(rows, key_dim)
         self.selection = like.new_empty(rows, key_dim)
         self.shrinkage = like.new_empty(rows)
         self.use = like.new_zeros(rows)
         self.life = like.new_zeros(rows)
         self.buckets: list[Bucket] = []
-        # Taken off keys and queries: distances stay, and the products of smaller numbers cancel with smaller errors.
+        # Subtracted from keys and queries: distances stay, and products of smaller numbers cancel with smaller errors.
         self._centre = like.new_zeros(key_dim)
-        self._columns = like.new_empty(rows, 2 * key_dim + 1)
-        self._columns_hold = False  # whether the first rows of it are the tokens of `filled`
+        self._packed = like.new_empty(rows, 2 * key_dim + 1)
+        self._packed_valid = False  # whether the first rows of _packed are the tokens of `filled`
 
     def filled(self) -> Tensor:
         """Rows in use, long-term memory first: (tokens,) int64."""
         regions = (self.long_term, self.working)
         return torch.cat([torch.arange(r.start, r.stop, device=self.key.device) for r in regions])
 
-    def scorer(self) -> Callable[[Tensor, Tensor], Tensor]:
+    def packed_similarity(self) -> Callable[[Tensor, Tensor], Tensor]:
         """For one reading: queries (Q, C_k) and their selection -> similarity (Q, tokens) with the tokens in use.
 
         Tokens stand in the order of `filled`.
         """
-        tokens = FixedTokens(self._filled_columns())
+        keys = PackedKeys(self._packed_keys())
 
-        def scores(query_key: Tensor, selection: Tensor) -> Tensor:
+        def similarity(query_key: Tensor, selection: Tensor) -> Tensor:
             with full_precision(query_key):
-                return tokens.products(query_columns(query_key - self._centre, selection))
+                return keys.products(query_columns(query_key - self._centre, selection))
 
-        return scores
+        return similarity
 
-    def _filled_columns(self) -> Tensor:
+    def _packed_keys(self) -> Tensor:
         tokens = self.long_term.size + self.working.size
-        if not self._columns_hold:
+        if not self._packed_valid:
             rows = self.filled()
             keys = self.key[rows]
             with full_precision(keys):
                 self._centre = keys.detach().mean(0)
-                self._columns[:tokens] = memory_columns(keys - self._centre, self.shrinkage[rows])
-            self._columns_hold = True
-        return self._columns[:tokens]
+                self._packed[:tokens] = memory_columns(keys - self._centre, self.shrinkage[rows])
+            self._packed_valid = True
+        return self._packed[:tokens]
 
-    def add_bucket(self, objects: int, dtype: torch.dtype) -> None:
+    def add_bucket(self, objects: int, value_dim: int, dtype: torch.dtype) -> None:
         """Room for the values of `objects` more objects, covering no token yet."""
         rows = self.key.shape[0]
-        value = self.key.new_empty(objects, rows, self.value_dim, dtype=dtype)
+        value = self.key.new_empty(objects, rows, value_dim, dtype=dtype)
         self.buckets.append(Bucket(value, torch.zeros(rows, dtype=torch.bool, device=self.key.device)))
 
     def append(self, region: Region, key: Tensor, shrinkage: Tensor, selection: Tensor | None = None) -> slice:
@@ -116,11 +117,11 @@ class TokenStore:
         for bucket in self.buckets:
             bucket.covers[rows] = False
         region.size += key.shape[0]
-        if self._columns_hold and region is self.working:
+        if self._packed_valid and region is self.working:
             tokens = self.long_term.size + self.working.size
-            self._columns[tokens - key.shape[0] : tokens] = memory_columns(key - self._centre, shrinkage)
+            self._packed[tokens - key.shape[0] : tokens] = memory_columns(key - self._centre, shrinkage)
         else:
-            self._columns_hold = False
+            self._packed_valid = False
         return rows
 
     def write(self, bucket: Bucket, rows: slice | Tensor, value: Tensor) -> None:
@@ -130,7 +131,7 @@ class TokenStore:
 
     def keep(self, region: Region, kept: Tensor) -> None:
         """Reduce a region to the tokens `kept` (indices within it, ascending), moved to its front."""
-        self._columns_hold = False
+        self._packed_valid = False
         source = kept + region.start
         target = slice(region.start, region.start + kept.numel())
         for name in PER_TOKEN:
@@ -145,7 +146,7 @@ class TokenStore:
         extra = capacity - self.working.capacity
         for name in PER_TOKEN:
             setattr(self, name, _longer(getattr(self, name), extra, dim=0))
-        self._columns = _longer(self._columns, extra, dim=0)
+        self._packed = _longer(self._packed, extra, dim=0)
         for bucket in self.buckets:
             bucket.value = _longer(bucket.value, extra, dim=1)
             bucket.covers = _longer(bucket.covers, extra, dim=0)
@@ -168,7 +169,7 @@ class TokenStore:
         """
         for name in PER_TOKEN:
             getattr(self, name).detach_()
-        self._columns.detach_()
+        self._packed.detach_()
         for bucket in self.buckets:
             bucket.value.detach_()
 

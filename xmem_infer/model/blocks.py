@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
 from .sizes import TrunkSizes
 
@@ -28,8 +27,52 @@ def _conv(shared: int, own: int, out_channels: int, kernel_size: int, **options:
     return nn.Conv2d(shared, out_channels, kernel_size, **options)
 
 
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a skip (ResNet, arXiv 1512.03385, figure 5 left); names as in torchvision's files."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, planes: int, stride: int = 1, downsample: nn.Sequential | None = None):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, planes, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample: nn.Sequential | None = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, planes, H / stride, W / stride)."""
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride) and 1x1 convolutions and a skip (figure 5 right); names as in torchvision's files."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, planes: int, stride: int = 1, downsample: nn.Sequential | None = None):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, planes * self.expansion, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
+        self.downsample: nn.Sequential | None = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, 4 * planes, H / stride, W / stride)."""
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.bn3(self.conv3(y))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
+
+
 class Trunk(nn.Module):
-    """ResNet stem and stages 1-3 out of torchvision's blocks; `own_channels` more inputs that each object has."""
+    """ResNet stem and stages 1-3; `own_channels` more inputs that each object has."""
 
     def __init__(self, sizes: TrunkSizes, in_channels: int, own_channels: int = 0):
         super().__init__()
@@ -44,7 +87,7 @@ class Trunk(nn.Module):
 
     def forward(self, *image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, in_channels, H, W), and (B * O, own_channels, H, W) if any -> features at strides 4, 8, 16."""
-        # Largest first, then at least 0: the same numbers, a quarter of them to rectify.
+        # The maximum and relu commute: pooling first leaves a quarter of the numbers to rectify.
         x = F.relu(F.max_pool2d(self.bn1(self.conv1(*image)), 3, stride=2, padding=1))
         x4 = self.layer1(x)
         x8 = self.layer2(x4)
@@ -56,7 +99,7 @@ def _stage(bottleneck: bool, channels: int, planes: int, blocks: int, stride: in
     out = planes * kind.expansion
     skip = None
     if stride != 1 or channels != out:
-        skip = nn.Sequential(conv1x1(channels, out, stride), nn.BatchNorm2d(out))
+        skip = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
     first = kind(channels, planes, stride, skip)
     return nn.Sequential(first, *(kind(out, planes) for _ in range(1, blocks)))
 

@@ -3,14 +3,30 @@
 B videos of equal size, O objects each. Sensory memory is a tensor given in and handed back.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.masks import aggregate_logits
-from ..types import KeyFeatures
 from .blocks import FeatureFusion, RecurrentCell, ResBlock, Trunk, per_object
+from .family import ObjectState
+from .object_chunks import ChunkedDecoder, ChunkedValueEncoder
 from .sizes import NetworkSizes
+
+SENSORY = "sensory"
+
+
+class KeyFeatures(NamedTuple):
+    """What the key encoder gives for one image (1, C, ...): memory keys and image features by stride."""
+
+    key: Tensor  # (1, C_k, h, w)
+    shrinkage: Tensor  # (1, 1, h, w), >= 1
+    selection: Tensor  # (1, C_k, h, w), in (0, 1)
+    f16: Tensor
+    f8: Tensor
+    f4: Tensor
 
 
 class KeyEncoder(nn.Module):
@@ -120,7 +136,7 @@ class Decoder(nn.Module):
 
 
 class XMem(nn.Module):
-    """The whole network; its three verbs are what the engine calls."""
+    """The whole network; its verbs are those of `family.Network`. The object state is `sensory` (B, O, C_h, h, w)."""
 
     def __init__(self, sizes: NetworkSizes | None = None):
         super().__init__()
@@ -130,36 +146,59 @@ class XMem(nn.Module):
         self.value_encoder = ValueEncoder(self.sizes)
         self.decoder = Decoder(self.sizes)
 
-    def encode_key(self, image: Tensor) -> KeyFeatures:
+    def encode_image(self, image: Tensor) -> KeyFeatures:
         """image (B, 3, H, W) normalised, sides divisible by 16 -> KeyFeatures."""
         f4, f8, f16 = self.key_encoder(image)
         key, shrinkage, selection = self.key_projection(f16)
         return KeyFeatures(key, shrinkage, selection, f16, f8, f4)
 
-    def encode_value(
-        self, image: Tensor, f16: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
-    ) -> tuple[Tensor, Tensor]:
-        """What to remember of a frame: value (B, O, C_v, h, w) and the sensory state.
+    def empty_state(self, features: KeyFeatures) -> ObjectState:
+        """The state of no objects: sensory (B, 0, C_h, h, w)."""
+        batch, _, height, width = features.key.shape
+        return {SENSORY: features.key.new_zeros(batch, 0, self.sizes.hidden_dim, height, width)}
 
-        masks (B, O, H, W) are probabilities in [0, 1] without background; sensory (B, O, C_h, h, w) comes
-        back unchanged unless `deep_update`.
+    def encode_memory(
+        self, image: Tensor, features: KeyFeatures, state: ObjectState, masks: Tensor, deep_update: bool
+    ) -> tuple[Tensor, ObjectState]:
+        """What to remember of a frame: value (B, O, C_v, h, w) and the state, changed where `deep_update`.
+
+        masks (B, O, H, W) are probabilities in [0, 1] without background.
         """
         others = masks.sum(1, keepdim=True) - masks
-        return self.value_encoder(image, f16, sensory, torch.stack([masks, others], 2), deep_update)
+        both = torch.stack([masks, others], 2)
+        value, sensory = self.value_encoder(image, features.f16, state[SENSORY], both, deep_update)
+        return value, {SENSORY: sensory}
 
     def segment(
-        self, features: KeyFeatures, readout: Tensor, sensory: Tensor, update_sensory: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode one frame: sensory (B, O, C_h, h, w), log-odds and probabilities (B, O + 1, H, W).
+        self, features: KeyFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
+    ) -> tuple[ObjectState, Tensor, Tensor]:
+        """Decode one frame: the state, log-odds and probabilities (B, O + 1, H, W).
 
-        readout (B, O, C_v, h, w); background is channel 0; probabilities are float32 at least and sum to 1.
+        readouts (B, objects, C_v, h, w) of each bucket; background is channel 0; probabilities are float32 at least
+        and sum to 1.
         """
-        sensory, logits = self.decoder(features, readout, sensory, update_sensory)
+        readout = readouts[0] if len(readouts) == 1 else torch.cat(readouts, 1)
+        sensory, logits = self.decoder(features, readout, state[SENSORY], update_state)
         logits = wide(logits)
         # An overflow must not pass for certainty: saturation would turn infinity into a sound probability.
         logits = logits.masked_fill(logits.isinf(), torch.nan)
         odds, prob = aggregate_logits(upsample(logits, 4))
-        return sensory, odds, prob
+        return {SENSORY: sensory}, odds, prob
+
+    def float32_parts(self) -> list[nn.Module]:
+        """Keys, which are compared by squared distances, and logits, whose digits near zero decide a pixel."""
+        return [self.key_projection, self.decoder.prediction]
+
+    def cast_points(self) -> list[nn.Module]:
+        """Where inputs of another precision come in; the cells' sum of gates is computed in the state's float32."""
+        cells = (self.value_encoder.deep_update, getattr(self.decoder.sensory_update, "cell", None))
+        gates = [cell.transform for cell in cells if cell is not None]
+        return [self.value_encoder.trunk, self.decoder.fusion, *self.float32_parts(), *gates]
+
+    def process_in_chunks(self, count: int) -> None:
+        """In place: value encoder and decoder see at most `count` objects at once."""
+        self.decoder = ChunkedDecoder(self.decoder, count)  # type: ignore[assignment]
+        self.value_encoder = ChunkedValueEncoder(self.value_encoder, count)  # type: ignore[assignment]
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:

@@ -1,48 +1,59 @@
-"""What `auto` stands for: the variant by what the run records, the precision by what the device computes in."""
+"""What `auto` stands for: the backend by what the run records, the precision by what the device computes in."""
 
 import torch
+from torch import nn
 
-from ..config import Precision, RuntimeConfig, Variant
+from ..config import Precision, RuntimeConfig
 from ..errors import UsageError
-from ..model.network import XMem
-from ..model.prepared import Prepared
-from .backends.prepare import prepare
+from .backends.prepare import BACKENDS, Prepared, prepare
 from .precision import candidates, check_precision
+
+AUTO = "auto"
+RECORDING_BACKEND = "eager"  # the network as it is written is what gradients are of
 
 
 def check_runtime(runtime: RuntimeConfig, device: torch.device) -> None:
-    """Raise UsageError for settings that this device or each other rule out, before a network is loaded."""
+    """Refuse settings that this device or each other rule out, before a network is loaded.
+
+    Raises:
+        UsageError: The precision or the backend cannot be had.
+    """
     check_precision(runtime.precision, device)
-    choose_variant(runtime)
+    choose_backend(runtime)
 
 
-def choose_variant(runtime: RuntimeConfig) -> Variant:
-    """`auto`: fast, unless the run records gradients, which are of the network as it is written.
+def choose_backend(runtime: RuntimeConfig) -> str:
+    """The name in BACKENDS; `auto` is fast, or eager where the run records gradients.
 
-    Raises UsageError where that was asked of another variant.
+    Raises:
+        UsageError: There is no such backend, or it holds weights without gradients and gradients were asked for.
     """
     recording = runtime.grad_mode.records
-    if runtime.variant is Variant.auto:
-        return Variant.eager if recording else Variant.fast
-    if recording and runtime.variant is not Variant.eager:
+    if runtime.variant == AUTO:
+        return RECORDING_BACKEND if recording else "fast"
+    BACKENDS[runtime.variant]
+    if recording and runtime.variant != RECORDING_BACKEND:
         raise UsageError(
-            f"runtime.variant={runtime.variant.value} holds weights without gradients, so that "
+            f"runtime.variant={runtime.variant} holds weights without gradients, so that "
             f"runtime.grad_mode={runtime.grad_mode.value} would record nothing: use runtime.variant=eager"
         )
     return runtime.variant
 
 
-def choose(network: XMem, runtime: RuntimeConfig, device: torch.device) -> tuple[Prepared, str]:
+def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> tuple[Prepared, str]:
     """The network prepared as the settings say and, in words, why in this precision.
 
     `auto` precision is the first candidate in which a test frame stays finite.
+
+    Raises:
+        UsageError: See `prepare`; or no precision gives finite numbers.
     """
-    variant = choose_variant(runtime)
+    backend = choose_backend(runtime)
     if runtime.precision is not Precision.auto:
-        return prepare(network, device, runtime.precision, variant, runtime.objects_at_once), "as asked for"
+        return prepare(network, device, runtime.precision, backend, runtime.objects_at_once), "as asked for"
     refused: list[str] = []
     for precision in candidates(device):
-        prepared = prepare(network, device, precision, variant, runtime.objects_at_once)
+        prepared = prepare(network, device, precision, backend, runtime.objects_at_once)
         if _stays_finite(prepared):
             reason = f"auto on {device.type}"
             return prepared, reason + (f"; {', '.join(refused)} gave non-finite numbers" if refused else "")
@@ -50,15 +61,15 @@ def choose(network: XMem, runtime: RuntimeConfig, device: torch.device) -> tuple
     raise UsageError(f"the network gives non-finite numbers on a test frame in {', '.join(refused)}: check the weights")
 
 
-def _stays_finite(network: Prepared) -> bool:
-    """Whether a frame of noise passes through all three parts with finite results."""
-    sizes, device = network.sizes, network.device
+def _stays_finite(prepared: Prepared) -> bool:
+    """Whether a frame of noise passes through all verbs with finite results."""
+    network, device = prepared.network, prepared.device
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, 64, 64, generator=generator).to(device)
     masks = torch.rand(1, 1, 64, 64, generator=generator).to(device)
-    sensory = torch.zeros(1, 1, sizes.hidden_dim, 4, 4, device=device)
-    with torch.no_grad(), network.context():
-        features = network.encode_key(image)
-        value, sensory = network.encode_value(image, features.f16, sensory, masks, True)
-        sensory, _, prob = network.segment(features, value.float(), sensory, True)
-    return all(bool(x.isfinite().all()) for x in (features.key, value, sensory, prob))
+    with torch.no_grad(), prepared.context():
+        features = network.encode_image(image)
+        state = {name: x.new_zeros(1, 1, *x.shape[2:]) for name, x in network.empty_state(features).items()}
+        value, state = network.encode_memory(image, features, state, masks, True)
+        state, _, prob = network.segment(features, [value], state, True)
+    return all(bool(x.isfinite().all()) for x in (features.key, value, prob, *state.values()))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xmem_infer import MemoryConfig, RuntimeConfig, Segmenter, VideoError
-from xmem_infer.config import DataConfig, GradMode, Precision, Variant
+from xmem_infer.config import DataConfig, GradMode, Precision
 from xmem_infer.lab.ablation.tensor_bytes import TensorBytes
 from xmem_infer.model.network import XMem
 
@@ -18,7 +18,7 @@ def segmenter(tiny_network):
     own = copy.deepcopy(tiny_network)  # a Segmenter changes the memory layout of the network it is given
 
     def build(mode, network=own):
-        runtime = RuntimeConfig(precision=Precision.fp32, grad_mode=mode, variant=Variant.eager)
+        runtime = RuntimeConfig(precision=Precision.fp32, grad_mode=mode, variant="eager")
         return Segmenter(network, MemoryConfig(memory_every=2), runtime, DataConfig(size=-1))
 
     return build

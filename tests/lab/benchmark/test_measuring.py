@@ -36,14 +36,14 @@ def stand(tiny_network):
 @pytest.mark.parametrize("name", ["published_fp32", "published_bf16", "plain_bf16", "eager_bf16", "fast_bf16"])
 def test_a_round_measures_every_stage_and_changes_nothing(stand, name):
     here = stand(name)
-    memory, sensory = here.state.memory, here.state.sensory.clone()
+    memory, sensory = here.state.memory, here.state.objects["sensory"].clone()
     for _ in range(2):
         times = here.round()
         assert {KEY_ENCODER, MEMORY_READ, DECODER, REST, FRAME} == set(times.ordinary)
         assert set(times.memory) == {*times.ordinary, VALUE_ENCODER, MEMORY_WRITE}
         assert sum(times.memory[stage] for stage in FRAME_STAGES) == pytest.approx(times.memory[FRAME])
         assert memory.working_tokens == 9 * memory.frame_tokens == memory_tokens(SMALL)
-    assert torch.equal(here.state.sensory, sensory)
+    assert torch.equal(here.state.objects["sensory"], sensory)
 
 
 @pytest.mark.parametrize("name", ["published_fp32", "fast_fp32"])

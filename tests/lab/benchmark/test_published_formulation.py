@@ -6,18 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xmem_infer.config import MemoryConfig, Precision, Variant
+from xmem_infer.config import MemoryConfig, Precision
 from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import UsageError
-from xmem_infer.lab.benchmark.cat_memory import CatMemory
+from xmem_infer.lab.benchmark.cat_memory import PUBLISHED_MEMORY, CatMemory
 from xmem_infer.lab.benchmark.config import VARIANTS
-from xmem_infer.lab.benchmark.contenders import PublishedEngine, make_contender, prepare_published
+from xmem_infer.lab.benchmark.contenders import make_contender, prepare_published
 from xmem_infer.lab.benchmark.scene import block_mask, drifting_frames
 from xmem_infer.lab.benchmark.workloads import Workload
-from xmem_infer.memory.manager import Memory
+from xmem_infer.memory.manager import XMemMemory
+from xmem_infer.model.network import KeyFeatures
 from xmem_infer.ops.images import normalise
 from xmem_infer.runtime.backends.prepare import prepare
-from xmem_infer.types import KeyFeatures
 
 CPU = torch.device("cpu")
 SHAPE = (2, 3)  # h, w
@@ -48,8 +48,8 @@ def random_frame(generator, objects):
 )
 def test_the_growing_memory_reads_what_the_memory_reads(config):
     """Consolidation and eviction included; an object removed on the way."""
-    like = torch.empty(0, dtype=torch.float64)
-    growing, memory = (kind(config, 6, 4, 6, like) for kind in (CatMemory, Memory))
+    start, _ = random_frame(torch.Generator().manual_seed(0), 1)
+    growing, memory = (kind(config, start) for kind in (CatMemory, XMemMemory))
     generator, objects = torch.Generator().manual_seed(1), 3
     for number in range(24):
         features, value = random_frame(generator, objects)
@@ -70,8 +70,8 @@ def test_the_growing_memory_reads_what_the_memory_reads(config):
 
 
 def test_the_growing_memory_refuses_late_objects():
-    growing = CatMemory(SMALL, 6, 4, 6, torch.empty(0, dtype=torch.float64))
     generator = torch.Generator().manual_seed(0)
+    growing = CatMemory(SMALL, random_frame(generator, 1)[0])
     growing.add(*random_frame(generator, 1))
     with pytest.raises(UsageError, match="1 objects and cannot take 2"):
         growing.add(*random_frame(generator, 2))
@@ -80,8 +80,8 @@ def test_the_growing_memory_refuses_late_objects():
 def test_the_baseline_computes_the_same_probabilities(tiny_network):
     config = MemoryConfig(memory_every=1, max_long_term_tokens=300)
     engines = [
-        PublishedEngine(prepare_published(tiny_network, CPU, Precision.fp32), config),
-        Engine(prepare(copy.deepcopy(tiny_network), CPU, Precision.fp32, Variant.eager), config),
+        Engine(prepare_published(tiny_network, CPU, Precision.fp32).network, replace(config, kind=PUBLISHED_MEMORY)),
+        Engine(prepare(copy.deepcopy(tiny_network), CPU, Precision.fp32, "eager").network, config),
     ]
     states = [engine.start() for engine in engines]
     workload = Workload(64, 2)
@@ -104,7 +104,7 @@ def test_every_contender_segments_the_same_clip(tiny_network, name):
     mask = torch.from_numpy(block_mask(workload))
     probs = []
     for one in (reference, contender):
-        engine = one.engine_class(one.prepared, config)
+        engine = Engine(one.prepared.network, replace(config, kind=one.memory))
         state = engine.start()
         for t, image in enumerate(map(torch.from_numpy, drifting_frames(workload, 5))):
             with torch.no_grad(), one.prepared.context():

@@ -1,1 +1,1 @@
-"""Many videos at once: who does which, in processes of this machine or actors of a Ray cluster."""
+"""Many videos: in this process, in processes of this machine, or in actors of a Ray cluster."""

@@ -1,5 +1,6 @@
-"""engine=local: worker processes on this machine, fed by this one, replaced when they die."""
+"""executor=processes: worker processes on this machine, fed by this one, replaced when they die."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,26 +13,31 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from ...datasets.video_input import VideoInput
 from ...errors import EnvironmentFault, XMemInferError
 from ...interrupts import Interrupted, check, noted_signals
-from ...scoring.parallel import leave_with_parent
-from ..jobs import Say, VideoJob
+from ...scoring.parallel import leave_with_parent, usable_cores
+from ..video_run import VideoRun
 from .attempts import MAX_ATTEMPTS, Attempts, quarantine
 from .progress import Progress
-from .sharing import gpu_of
-from .worker import Outcome, Setup, Worker
+from .protocol import EXECUTORS, Outcome, Outcomes
+from .worker import Setup, Worker
+from .workers import gpu_of, in_workers, worker_setup
+
+log = logging.getLogger(__name__)
 
 STOP_S = 1.5  # for a worker to unwind; then it is killed. Less than interrupts.GRACE_S, which runs meanwhile
 POLL_S = 0.25
 MAX_EARLY_DEATHS = 3  # in a row, of workers that had not begun a video
 
 
-class Hand:
-    """A worker process as its employer sees it. number: its place, which decides its GPU."""
+class WorkerHandle:
+    """A worker process as the main process sees it. number: its place, which decides its GPU."""
 
     def __init__(self, setup: Setup, number: int):
         # A pipe each, not a common queue: one that is killed while it holds a queue's lock would stop all.
@@ -43,16 +49,16 @@ class Hand:
         self.process.start()
         theirs.close()
         self.ready = False
-        self.job: VideoJob | None = None
+        self.video: VideoInput | None = None
         self.attempts_before = 0
 
-    def give(self, job: VideoJob, attempts_before: int) -> None:
+    def give(self, video: VideoInput, attempts_before: int) -> None:
         """Hand over a video; a worker that died meanwhile is found out by its closed pipe."""
-        self.job, self.attempts_before = job, attempts_before
+        self.video, self.attempts_before = video, attempts_before
         with suppress(OSError):
-            self.pipe.send(job)
+            self.pipe.send(video)
 
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         """How the process ended, once its pipe is closed."""
         self.process.join(STOP_S)
         code = self.process.exitcode
@@ -80,119 +86,131 @@ def start_method() -> Any:
     return context
 
 
-class LocalEngine:
+@EXECUTORS.register("processes")
+def processes(video_run: VideoRun, weights: Path, videos: Sequence[VideoInput]) -> Outcomes:
+    """See `protocol.Executor`."""
+
+    def start(workers: int, videos: Sequence[VideoInput], progress: Progress) -> Outcomes:
+        setup = worker_setup(video_run, weights, [usable_cores()], workers)
+        return ProcessPool(setup, workers, progress).outcomes(videos)
+
+    return in_workers(video_run, videos, start)
+
+
+class ProcessPool:
     """Runs a batch on `workers` processes. Faults of the machine are raised, a video's own are outcomes."""
 
-    def __init__(self, setup: Setup, workers: int, progress: Progress, say: Say):
+    def __init__(self, setup: Setup, workers: int, progress: Progress):
         self.setup = setup
         self.workers = workers
         self.progress = progress
-        self.say = say
         self.attempts = Attempts(setup.output_dir)
-        self.hands: list[Hand] = []
-        self.waiting: deque[VideoJob] = deque()
+        self.handles: list[WorkerHandle] = []
+        self.waiting: deque[VideoInput] = deque()
         self.deaths: dict[str, list[str]] = defaultdict(list)
         self.early_deaths = 0
 
-    def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[tuple[VideoJob, Outcome], None, None]:
-        """Every job with its outcome, in order of completion; begun in the order given."""
-        self.waiting.extend(jobs)
+    def outcomes(self, videos: Sequence[VideoInput]) -> Generator[tuple[VideoInput, Outcome], None, None]:
+        """Every video with its outcome, in order of completion; begun in the order given."""
+        self.waiting.extend(videos)
         try:
             while self.waiting or self._busy():
                 check()
-                self._hire()
-                self._hand_out()
+                self._spawn_workers()
+                self._assign()
                 self.progress.running = self._busy()
                 self.progress.show()
-                by_pipe = {hand.pipe: hand for hand in self.hands}
+                by_pipe = {handle.pipe: handle for handle in self.handles}
                 for pipe in wait(list(by_pipe), POLL_S):
-                    done = self._listen(by_pipe[pipe])
+                    done = self._receive(by_pipe[pipe])
                     if done is not None:
                         yield done
         finally:
-            self._dismiss()
+            self._stop_workers()
 
     def _busy(self) -> int:
-        return sum(hand.job is not None for hand in self.hands)
+        return sum(handle.video is not None for handle in self.handles)
 
-    def _hire(self) -> None:
+    def _spawn_workers(self) -> None:
         """As many workers as there is work for."""
         wanted = min(self.workers, len(self.waiting) + self._busy())
-        free = [number for number in range(self.workers) if all(number != hand.number for hand in self.hands)]
-        for number in free[: max(0, wanted - len(self.hands))]:
-            self.hands.append(Hand(self.setup, number))
+        free = [number for number in range(self.workers) if all(number != handle.number for handle in self.handles)]
+        for number in free[: max(0, wanted - len(self.handles))]:
+            self.handles.append(WorkerHandle(self.setup, number))
 
-    def _hand_out(self) -> None:
-        for hand in self.hands:
-            if hand.ready and hand.job is None and self.waiting:
-                job = self.waiting.popleft()
-                hand.give(job, len(self.attempts.made(job.name)))
+    def _assign(self) -> None:
+        for handle in self.handles:
+            if handle.ready and handle.video is None and self.waiting:
+                video = self.waiting.popleft()
+                handle.give(video, len(self.attempts.made(video.name)))
 
-    def _listen(self, hand: Hand) -> tuple[VideoJob, Outcome] | None:
+    def _receive(self, handle: WorkerHandle) -> tuple[VideoInput, Outcome] | None:
         """Take one message of a worker, or notice its death."""
         try:
-            kind, content = hand.pipe.recv()
+            kind, content = handle.pipe.recv()
         except (EOFError, OSError):
-            return self._bury(hand)
+            return self._on_exit(handle)
         if kind == "fault":
             raise content
         if kind == "bug":
-            raise RuntimeError(f"a worker failed unexpectedly{_at(hand)}:\n{content}")
+            raise RuntimeError(f"a worker failed unexpectedly{_at(handle)}:\n{content}")
         if kind == "frame":
             self.progress.frames += 1
             return None
         self.early_deaths = 0
-        hand.ready = True
-        job, hand.job = hand.job, None
-        return None if job is None else (job, content)
+        handle.ready = True
+        video, handle.video = handle.video, None
+        return None if video is None else (video, content)
 
-    def _bury(self, hand: Hand) -> tuple[VideoJob, Outcome] | None:
+    def _on_exit(self, handle: WorkerHandle) -> tuple[VideoInput, Outcome] | None:
         """A worker died: its video waits for another one, or has had its chances."""
-        self.hands.remove(hand)
-        hand.pipe.close()
-        words, job = hand.last_words(), hand.job
-        made = [] if job is None else self.attempts.made(job.name)
-        if job is None or len(made) == hand.attempts_before:
-            self._count_early_death(words)
+        self.handles.remove(handle)
+        handle.pipe.close()
+        reason, video = handle.exit_reason(), handle.video
+        made = [] if video is None else self.attempts.made(video.name)
+        if video is None or len(made) == handle.attempts_before:
+            self._count_early_death(reason)
         else:
-            self.deaths[job.name].append(words)
-        if job is None:
+            self.deaths[video.name].append(reason)
+        if video is None:
             return None
         if len(made) >= MAX_ATTEMPTS:
-            return job, quarantine(made, self.deaths[job.name])
-        self.say(f"{job.name}: its worker died ({words}); it is begun again, attempt {len(made) + 1} of {MAX_ATTEMPTS}")
+            return video, quarantine(made, self.deaths[video.name])
+        log.info(
+            f"{video.name}: its worker died ({reason}); it is begun again, attempt {len(made) + 1} of {MAX_ATTEMPTS}"
+        )
         self.progress.retried += 1
-        self.waiting.appendleft(job)
+        self.waiting.appendleft(video)
         return None
 
-    def _count_early_death(self, words: str) -> None:
+    def _count_early_death(self, reason: str) -> None:
         self.early_deaths += 1
         if self.early_deaths >= MAX_EARLY_DEATHS:
             raise EnvironmentFault(
-                f"{self.early_deaths} workers in a row died before they could begin a video (the last: {words}). "
+                f"{self.early_deaths} workers in a row died before they could begin a video (the last: {reason}). "
                 f"Each loads a network of its own: run with fewer than workers={self.workers}"
             )
 
-    def _dismiss(self) -> None:
+    def _stop_workers(self) -> None:
         """End all workers: those in the midst of a video unwind and remove what is unfinished, or are killed."""
-        for hand in self.hands:
-            if hand.ready and hand.job is None:
-                hand.pipe.close()  # the end of its work
+        for handle in self.handles:
+            if handle.ready and handle.video is None:
+                handle.pipe.close()  # the end of its work
             else:
-                hand.process.terminate()
+                handle.process.terminate()
         deadline = time.monotonic() + STOP_S
-        for hand in self.hands:
-            hand.process.join(max(0.0, deadline - time.monotonic()))
-        for hand in self.hands:
-            if hand.process.is_alive():
-                hand.process.kill()
-                hand.process.join()
-            hand.pipe.close()
-        self.hands.clear()
+        for handle in self.handles:
+            handle.process.join(max(0.0, deadline - time.monotonic()))
+        for handle in self.handles:
+            if handle.process.is_alive():
+                handle.process.kill()
+                handle.process.join()
+            handle.pipe.close()
+        self.handles.clear()
 
 
 def serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
-    """A worker's life. SIGTERM unwinds it; Ctrl-C is its employer's affair; it does not outlive that one."""
+    """The worker process. SIGTERM unwinds it; Ctrl-C is left to the main process, which it does not outlive."""
     threading.Thread(target=leave_with_parent, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when the first call reaches CUDA, which is below
@@ -211,8 +229,8 @@ def _serve(pipe: Connection, setup: Setup) -> None:
         check()
         pipe.send(("ready", None))
         while True:
-            job = pipe.recv()
-            pipe.send(("outcome", worker.do(job, lambda: pipe.send(("frame", None)))))
+            video = pipe.recv()
+            pipe.send(("outcome", worker.do(video, lambda: pipe.send(("frame", None)))))
     except XMemInferError as fault:
         pipe.send(("fault", fault))
     except (EOFError, BrokenPipeError):
@@ -221,8 +239,8 @@ def _serve(pipe: Connection, setup: Setup) -> None:
         pipe.send(("bug", traceback.format_exc()))
 
 
-def _at(hand: Hand) -> str:
-    return "" if hand.job is None else f" at {hand.job.name}"
+def _at(handle: WorkerHandle) -> str:
+    return "" if handle.video is None else f" at {handle.video.name}"
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """One bar for a batch that several workers do: videos, and what happens among them."""
 
+import logging
 from types import TracebackType
 
 from tqdm import tqdm
+
+tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""engine=ray: actors on a Ray cluster that hold the network; Ray brings the dead back, on other nodes too."""
+"""executor=ray: actors on a Ray cluster that hold the network; Ray brings the dead back, on other nodes too."""
 
 import logging
 import os
@@ -9,16 +9,22 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ...config import Device
+from ...datasets.video_input import VideoInput
 from ...errors import EnvironmentFault, UsageError, XMemInferError
 from ...interrupts import check
 from ...scoring.parallel import usable_cores
-from ..jobs import Say, VideoJob
+from ..video_run import VideoRun
 from .progress import Progress
-from .worker import Outcome, Setup, Worker
+from .protocol import EXECUTORS, Outcome, Outcomes
+from .worker import Setup, Worker
+from .workers import in_workers, worker_setup
+
+log = logging.getLogger(__name__)
 
 STOP_S = 1.5  # for actors to unwind; then they are killed. Less than interrupts.GRACE_S, which runs meanwhile
 POLL_S = 0.25
@@ -50,10 +56,10 @@ class RayWorker:
             return error
         return None
 
-    def do(self, job: VideoJob) -> Outcome | None:
+    def do(self, video: VideoInput) -> Outcome | None:
         """Segment a video; Ray calls again after a death, with a new process. None: stopped."""
         try:
-            return self._loaded().do(job, self._each_frame)
+            return self._loaded().do(video, self._each_frame)
         except Stopped:
             return None
         except EnvironmentFault as fault:
@@ -73,31 +79,42 @@ class RayWorker:
             raise Stopped
 
 
-class RayEngine:
+@EXECUTORS.register("ray")
+def on_ray(video_run: VideoRun, weights: Path, videos: Sequence[VideoInput]) -> Outcomes:
+    """See `protocol.Executor`."""
+
+    def start(workers: int, videos: Sequence[VideoInput], progress: Progress) -> Outcomes:
+        with connected(video_run.config.executor.address, workers):
+            setup = worker_setup(video_run, weights, cluster_cores(), workers, " on a Ray cluster")
+            yield from ActorPool(setup, workers, progress).outcomes(videos)
+
+    return in_workers(video_run, videos, start)
+
+
+class ActorPool:
     """Runs a batch on `workers` actors of the connected cluster. Faults of machines are raised."""
 
-    def __init__(self, setup: Setup, workers: int, progress: Progress, say: Say):
+    def __init__(self, setup: Setup, workers: int, progress: Progress):
         self.setup = setup
         self.workers = workers
         self.progress = progress
-        self.say = say
         self.ray = import_ray()
 
-    def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[tuple[VideoJob, Outcome], None, None]:
-        """Every job with its outcome, in order of completion; begun in the order given."""
-        waiting = deque(jobs)
-        actors = [self._hire() for _ in range(self.workers)]
+    def outcomes(self, videos: Sequence[VideoInput]) -> Generator[tuple[VideoInput, Outcome], None, None]:
+        """Every video with its outcome, in order of completion; begun in the order given."""
+        waiting = deque(videos)
+        actors = [self._start_actor() for _ in range(self.workers)]
         # A video goes to a worker that has shown itself: one for which the cluster has no room holds none up.
-        pending: dict[Any, tuple[Any, VideoJob | None]] = {actor.prepare.remote(): (actor, None) for actor in actors}
+        pending: dict[Any, tuple[Any, VideoInput | None]] = {actor.prepare.remote(): (actor, None) for actor in actors}
         started = time.monotonic()
         try:
-            while waiting or any(job is not None for _, job in pending.values()):
+            while waiting or any(video is not None for _, video in pending.values()):
                 check()
                 answered, _ = self.ray.wait(list(pending), num_returns=1, timeout=POLL_S)
                 for answer in answered:
-                    actor, job = pending.pop(answer)
+                    actor, video = pending.pop(answer)
                     outcome = self._result(answer)
-                    if isinstance(outcome, EnvironmentFault) or (job is None and outcome is not None):
+                    if isinstance(outcome, EnvironmentFault) or (video is None and outcome is not None):
                         raise outcome
                     started = float("inf")
                     if waiting:
@@ -105,22 +122,22 @@ class RayEngine:
                         pending[actor.do.remote(following)] = (actor, following)
                     else:
                         self.ray.kill(actor)  # makes room for one that lost its node
-                    if job is not None:
+                    if video is not None:
                         self.progress.retried += outcome.get("attempts", 1) - 1 if isinstance(outcome, dict) else 0
-                        yield job, outcome
-                self.progress.running = sum(job is not None for _, job in pending.values())
+                        yield video, outcome
+                self.progress.running = sum(video is not None for _, video in pending.values())
                 self.progress.show()
                 if time.monotonic() - started > PATIENCE_S:
                     started = float("inf")
-                    self.say(f"waiting for room on the Ray cluster: a worker needs {self._needs()}")
+                    log.info(f"waiting for room on the Ray cluster: a worker needs {self._needs()}")
         finally:
-            self._dismiss(actors, [answer for answer, (_, job) in pending.items() if job is not None])
+            self._stop_actors(actors, [answer for answer, (_, video) in pending.items() if video is not None])
 
     def _needs(self) -> dict[str, int]:
         runtime = self.setup.config.runtime
         return {"num_cpus": runtime.threads or 1, "num_gpus": int(runtime.device is Device.cuda)}
 
-    def _hire(self) -> Any:
+    def _start_actor(self) -> Any:
         # No limit on restarts: a node that is lost can cost several before Ray notices that it is. The limit is
         # on disk, per video.
         options = {"max_restarts": -1, "max_task_retries": -1, "max_concurrency": 2, **self._needs()}
@@ -132,7 +149,7 @@ class RayEngine:
         except self.ray.exceptions.RayActorError as error:
             raise EnvironmentFault(f"Ray gave up on a worker: {error}") from error
 
-    def _dismiss(self, actors: list[Any], busy: list[Any]) -> None:
+    def _stop_actors(self, actors: list[Any], busy: list[Any]) -> None:
         """End all actors; those in the midst of a video first get the time to unwind."""
         if busy:
             for actor in actors:
@@ -148,8 +165,9 @@ def import_ray() -> ModuleType:
         import ray
     except ImportError as error:
         raise UsageError(
-            f"engine=ray needs Ray, which does not load here: {error}. Install it: `pip install 'xmem-infer[ray]'`; "
-            "engine=local needs nothing more"
+            f"executor=ray needs Ray, which does not load here: {error}. Install it: "
+            "`pip install -e '.[ray]'` in a checkout, or `pip install ray`; "
+            "without it, videos run on this machine"
         ) from error
     return ray
 
@@ -202,6 +220,6 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), CONNECT_S).close()
     except OSError as error:
         raise EnvironmentFault(
-            f"no Ray cluster answers at {address} ({error}): start one (`ray start --head`), or correct engine.address "
-            "or RAY_ADDRESS; without both, one is started on this machine"
+            f"no Ray cluster answers at {address} ({error}): start one (`ray start --head`), or correct "
+            "executor.address or RAY_ADDRESS; without both, one is started on this machine"
         ) from error

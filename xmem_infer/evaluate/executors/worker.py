@@ -5,17 +5,15 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...config import EvalConfig
+from ...datasets.video_input import VideoInput
 from ...errors import EnvironmentFault, WeightsError, XMemInferError
 from ...predictor import Segmenter
 from ...weights.build import load_network
-from ..jobs import VideoJob
 from ..video_run import VideoRun
 from .attempts import Attempts
-
-Outcome = dict[str, Any] | XMemInferError  # of a video: its entry for run.json, or why it failed
+from .protocol import Outcome
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,16 @@ class Worker:
         self.video_run = VideoRun(config, setup.output_dir, segmenter, loaded.sha256)
         self.attempts = Attempts(setup.output_dir)
 
-    def do(self, job: VideoJob, each_frame: Callable[[], None]) -> Outcome:
+    def do(self, video: VideoInput, each_frame: Callable[[], None]) -> Outcome:
         """Segment a video and count the attempt; faults of the machine are raised, they concern all videos.
 
         What is asked for a second time, because its first worker died before it could tell, is not redone.
         """
-        if self.attempts.made(job.name) and (done := self.video_run.finished(job)):
+        if self.attempts.made(video.name) and (done := self.video_run.finished(video)):
             return {**done, "status": "done"}
         try:
-            number = self.attempts.begin(job.name)
-            entry = self.video_run.run(job, each_frame)
+            number = self.attempts.begin(video.name)
+            entry = self.video_run.run(video, each_frame)
         except EnvironmentFault:
             raise
         except XMemInferError as error:

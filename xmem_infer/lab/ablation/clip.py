@@ -9,11 +9,12 @@ import numpy as np
 
 from ...config import DataConfig
 from ...datasets.discovery import find_videos
-from ...datasets.mask_files import find_masks, load_first_mask, load_mask
+from ...datasets.mask_files import find_masks
 from ...errors import UsageError
 from ...io.frames import FrameSource, open_frames
 from ...io.listing import numbered_name
-from ...types import Frame
+from ...io.masks import check_mask, read_mask
+from ...types import Frame, LabelMask
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,26 @@ def open_clip(video_dir: str | None, mask: str | None, data: DataConfig) -> Clip
             f"give one of them, such as video_dir={items[0].path}"
         )
     source = open_frames(items[0].path, data)
-    first = load_first_mask(items[0], source, data)
-    if not np.any(first.labels):
+    first = _load(next(iter(find_masks(items[0], source)[0].values())), source, data)
+    if not np.any(first.ids):
         raise UsageError(f"{first.source} is all zero: without an object nothing is segmented or measured")
     annotations: dict[int, Path] = {}
     try:
-        files = find_masks(replace(items[0], all_masks=True), source)
+        files, _ = find_masks(replace(items[0], all_masks=True), source)
         stems = source.stems or [numbered_name(index, source.count) for index in range(source.count or 0)]
         places = {stem: index for index, stem in enumerate(stems)}
-        annotations = {0: files.first, **{places[stem]: path for stem, path in files.later.items() if stem in places}}
+        annotations = {places[stem]: path for stem, path in files.items() if stem in places}
         for path in annotations.values():
-            load_mask(path, source, data)
+            _load(path, source, data)
     except UsageError:
         annotations = {}  # without usable masks of later frames there is no J&F, and no fault either
-    return Clip(items[0].path, items[0].name, source.size, source.count, first.labels, annotations)
+    return Clip(items[0].path, items[0].name, source.size, source.count, first.ids, annotations)
+
+
+def _load(path: Path, source: FrameSource, data: DataConfig) -> LabelMask:
+    mask = read_mask(path, data.max_pixels)
+    check_mask(mask, source.size, f"the video {source.name}")
+    return mask
 
 
 def with_objects(labels: np.ndarray, wanted: int) -> tuple[np.ndarray, dict[int, int]]:

@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from ...config import Device, RuntimeConfig, Variant
+from ...config import Device, RuntimeConfig
 from ...errors import EnvironmentFault
 from ...io.frames import open_frames
 from ...predictor import Segmenter
@@ -62,9 +62,7 @@ def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
     network = build_network(file.tensors, file.path)
     built = perf_counter()
     # The documents speak of the network as it is written, under autocast; modes that record have no other variant.
-    runtime = RuntimeConfig(
-        request.device, request.grad_mode, request.precision, Variant.eager, threads=request.threads
-    )
+    runtime = RuntimeConfig(request.device, request.grad_mode, request.precision, "eager", threads=request.threads)
     segmenter = Segmenter(network, request.memory, runtime, request.data)
     tell(
         "loaded",
@@ -130,7 +128,7 @@ def _frames(
             if result is None:
                 return
             spent = sum(time for stage, time in result.stage_ms.items() if stage != "read")
-            name, labels = result.frame.name, result.labels.copy()
+            name, labels = result.frame.name, result.mask.copy()
             result = None
         yield name, labels, spent
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ...config import MemoryConfig
 from ...errors import UsageError
-from ...types import KeyFeatures
+from ...memory.protocol import MEMORIES
+from ...model.family import Features
 
 
 @dataclass
@@ -42,12 +43,16 @@ class Tokens:
         return self.key, self.shrinkage, self.selection, self.value, self.use, self.life
 
 
+PUBLISHED_MEMORY = "published formulation"
+
+
+@MEMORIES.register(PUBLISHED_MEMORY)
 class CatMemory:
     """`Memory`'s verbs and numbers for objects that are all there on the first frame. Values stay in their dtype."""
 
-    def __init__(self, config: MemoryConfig, key_dim: int, value_dim: int, frame_tokens: int, like: Tensor):
+    def __init__(self, config: MemoryConfig, features: Features):
         self.config = config
-        self.frame_tokens = frame_tokens
+        self.frame_tokens = features.key.shape[-2] * features.key.shape[-1]
         self.long_term: Tokens | None = None
         self.working: Tokens | None = None
 
@@ -63,8 +68,8 @@ class CatMemory:
     def long_term_tokens(self) -> int:
         return 0 if self.long_term is None else len(self.long_term)
 
-    def read(self, query: KeyFeatures) -> Tensor:
-        """Readout (1, O, C_v, h, w) for a frame; counts how much each token was used."""
+    def read(self, query: Features) -> list[Tensor]:
+        """Readout (1, O, C_v, h, w) for a frame, of all objects; counts how much each token was used."""
         assert self.working is not None, "the first frame is remembered before any is read"
         stores = [tokens for tokens in (self.long_term, self.working) if tokens is not None]
         key, shrinkage, value = (
@@ -79,10 +84,12 @@ class CatMemory:
             store.use += used
             store.life += 1
         read = value @ affinity.to(value.dtype)
-        return read.unflatten(2, query.key.shape[-2:])[None]
+        return [read.unflatten(2, query.key.shape[-2:])[None]]
 
-    def add(self, frame: KeyFeatures, value: Tensor) -> None:
-        """Remember a frame: value (1, O, C_v, h, w)."""
+    def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
+        """Remember a frame: value (1, O, C_v, h, w); no frame but the first is permanent."""
+        if permanent:
+            raise UsageError("the baseline's memory knows no permanent frames")
         if self.working is not None and value.shape[1] != self.objects:
             raise UsageError(f"the baseline's memory holds {self.objects} objects and cannot take {value.shape[1]}")
         key, shrinkage, selection = (x[0].flatten(1) for x in (frame.key, frame.shrinkage, frame.selection))
@@ -97,6 +104,12 @@ class CatMemory:
         for tokens in (self.long_term, self.working):
             if tokens is not None:
                 tokens.value = torch.cat([tokens.value[:slot], tokens.value[slot + 1 :]])
+
+    def detach(self) -> None:
+        """Cut the autograd graph that stored numbers carry from frame to frame."""
+        for tokens in (self.long_term, self.working):
+            for name, x in vars(tokens).items() if tokens is not None else ():
+                setattr(tokens, name, x.detach())
 
     def _consolidate(self) -> None:
         """All but the first and the latest frames leave; their prototypes stay (paper section 3.3)."""

@@ -7,31 +7,22 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ...config import Precision, Variant
-from ...engine.engine import Engine
-from ...model.network import XMem
-from ...model.prepared import Prepared
-from ...runtime.backends.prepare import prepare
+from ...config import Precision
+from ...model.family import ObjectState
+from ...model.network import KeyFeatures, XMem
+from ...runtime.backends.prepare import Prepared, prepare
 from ...runtime.precision import precision_context
-from ...types import KeyFeatures
-from .cat_memory import CatMemory
+from .cat_memory import PUBLISHED_MEMORY
 from .config import BASELINES, PLAIN_BF16
-
-
-class PublishedEngine(Engine):
-    """The frame loop over the memory of the published formulation."""
-
-    # It has the verbs that the engine uses, and shares no code with what it is compared to.
-    memory_class = CatMemory  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to run the network. active: what it does, in words."""
+    """A way to run the network. memory: its name in MEMORIES; active: what it does, in words."""
 
     name: str
     prepared: Prepared
-    engine_class: type[Engine]
+    memory: str
 
     @property
     def precision(self) -> Precision:
@@ -47,10 +38,10 @@ def make_contender(name: str, network: XMem, device: torch.device) -> Contender:
     kind, _, precision_name = name.partition("_")
     precision = Precision(precision_name)
     if name == PLAIN_BF16:
-        return Contender(name, prepare_plain(network, device, torch.bfloat16, precision), PublishedEngine)
+        return Contender(name, prepare_plain(network, device, torch.bfloat16, precision), PUBLISHED_MEMORY)
     if name in BASELINES:
-        return Contender(name, prepare_published(network, device, precision), PublishedEngine)
-    return Contender(name, prepare(network, device, precision, Variant(kind)), Engine)
+        return Contender(name, prepare_published(network, device, precision), PUBLISHED_MEMORY)
+    return Contender(name, prepare(network, device, precision, kind), "xmem")
 
 
 def prepare_published(network: XMem, device: torch.device, precision: Precision) -> Prepared:
@@ -58,30 +49,41 @@ def prepare_published(network: XMem, device: torch.device, precision: Precision)
     network = copy.deepcopy(network).to(device).to(memory_format=torch.contiguous_format).eval()
     words = "network as written, NCHW; every object on its own; dense affinity; memory grown by concatenation"
     active = (words,) if precision is Precision.fp32 else (words, f"autocast to {precision.value}")
-    return Prepared(
-        network.encode_key, network.encode_value, network.segment, network.sizes, device,
-        precision, Variant.eager, partial(precision_context, precision, device), active,
-    )  # fmt: skip
+    return Prepared(network, device, precision, "eager", partial(precision_context, precision, device), active)
 
 
 def prepare_plain(network: XMem, device: torch.device, dtype: torch.dtype, precision: Precision) -> Prepared:
     """The whole network in half precision and channels last, with the casts that it needs to run; nothing else."""
     network = copy.deepcopy(network).to(device, dtype).to(memory_format=torch.channels_last).eval()
-
-    def encode_key(image: Tensor) -> KeyFeatures:
-        return network.encode_key(image.to(dtype, memory_format=torch.channels_last))
-
-    def encode_value(
-        image: Tensor, f16: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
-    ) -> tuple[Tensor, Tensor]:
-        image = image.to(dtype, memory_format=torch.channels_last)
-        return network.encode_value(image, f16, sensory.to(dtype), masks.to(dtype), deep_update)
-
-    def segment(
-        features: KeyFeatures, readout: Tensor, sensory: Tensor, update_sensory: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return network.segment(features, readout.to(dtype), sensory.to(dtype), update_sensory)
-
     active = (f"whole network in {precision.value}, channels last; memory as published",)
     context = partial(precision_context, Precision.fp32, device)
-    return Prepared(encode_key, encode_value, segment, network.sizes, device, precision, Variant.eager, context, active)
+    return Prepared(PlainNetwork(network, dtype), device, precision, "eager", context, active)
+
+
+class PlainNetwork:
+    """A network's verbs with every input cast to its dtype."""
+
+    def __init__(self, network: XMem, dtype: torch.dtype):
+        self.network, self.dtype = network, dtype
+        self.empty_state = network.empty_state
+
+    def encode_image(self, image: Tensor) -> KeyFeatures:
+        """As `XMem.encode_image`."""
+        return self.network.encode_image(image.to(self.dtype, memory_format=torch.channels_last))
+
+    def encode_memory(
+        self, image: Tensor, features: KeyFeatures, state: ObjectState, masks: Tensor, deep_update: bool
+    ) -> tuple[Tensor, ObjectState]:
+        """As `XMem.encode_memory`."""
+        image = image.to(self.dtype, memory_format=torch.channels_last)
+        return self.network.encode_memory(image, features, self._cast(state), masks.to(self.dtype), deep_update)
+
+    def segment(
+        self, features: KeyFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
+    ) -> tuple[ObjectState, Tensor, Tensor]:
+        """As `XMem.segment`."""
+        reads = [read.to(self.dtype) for read in readouts]
+        return self.network.segment(features, reads, self._cast(state), update_state)
+
+    def _cast(self, state: ObjectState) -> ObjectState:
+        return {name: x.to(self.dtype) for name, x in state.items()}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...config import DataConfig, Device, OutputConfig, Precision, RuntimeConfig, Variant
+from ...config import DataConfig, Device, OutputConfig, Precision, RuntimeConfig
 from ...interrupts import check
 from ...io.frames import open_frames
 from ...model.network import XMem
@@ -60,7 +60,7 @@ def measure_end_to_end(
 ) -> EndToEnd:
     """Time the whole of a clip each way, interleaved; one round more, for warming up, is not counted."""
     kind, _, precision = variant.partition("_")
-    runtime = RuntimeConfig(Device.cpu, precision=Precision(precision), variant=Variant(kind))
+    runtime = RuntimeConfig(Device.cpu, precision=Precision(precision), variant=kind)
     segmenter = Segmenter(network, None, runtime, DataConfig(size=workload.height))
     found = EndToEnd(workload, variant, frames)
     with tempfile.TemporaryDirectory(prefix="xmem_benchmark_") as scratch:
@@ -87,7 +87,7 @@ def measure_end_to_end(
 def _engine_alone(segmenter: Segmenter, clip: Path, mask: LabelMask) -> float:
     """Seconds for all frames, decoded and normalised before."""
     images = [normalise(torch.from_numpy(frame.image)) for frame in open_frames(clip, segmenter.data)]
-    labels = torch.from_numpy(mask.labels)
+    labels = torch.from_numpy(mask.ids)
     state = segmenter.engine.start()
     started = perf_counter()
     for index, image in enumerate(images):
@@ -106,7 +106,7 @@ def _to_disk(
     with VideoWriter(folder, source.name, source.size, mask.palette, options, source.fps, source.count) as writer:
         for result in segmenter.segment(source, mask):
             before = perf_counter()
-            writer.put(result.frame, result.labels, result.confidence)
+            writer.put(result.frame, result.mask, result.confidence)
             result.stage_ms["write"] = (perf_counter() - before) * 1000
             for stage, spent in result.stage_ms.items():
                 stage_ms.setdefault(stage, []).append(spent)

@@ -1,12 +1,13 @@
 """Memory filled as far as a workload says, from one remembered frame, through the memory's own verb."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...engine.state import VideoState
-from ...types import KeyFeatures
+from ...model.network import KeyFeatures
 from .workloads import FULL_MEMORY_FRAMES, Workload
 
 CONSOLIDATIONS = 8  # that fill long-term memory
@@ -19,8 +20,7 @@ def fill(state: VideoState, frame: tuple[KeyFeatures, Tensor], workload: Workloa
     tokens they keep does not matter for the time that reading takes. The memory's settings are its own again
     afterwards.
     """
-    memory = state.memory
-    assert memory is not None
+    memory: Any = state.memory  # both formulations have `config` and `frame_tokens`
     config, generator = memory.config, torch.Generator().manual_seed(0)
     if workload.long_term:
         recent = config.min_working_frames

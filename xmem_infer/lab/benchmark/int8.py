@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...config import DataConfig, MemoryConfig, Precision, RuntimeConfig, Variant
+from ...config import DataConfig, MemoryConfig, Precision, RuntimeConfig
 from ...model.network import XMem
 from ...predictor import Segmenter
 from ...runtime.backends.fold_batch_norm import fold_batch_norm
@@ -49,7 +49,7 @@ def quantised(network: XMem, calibrate: Sequence[np.ndarray], mask: LabelMask, d
         if isinstance(module, nn.Conv2d) and not any(part in name for part in SPARED):
             ranges[module] = _Range()
     watch = [m.register_forward_pre_hook(lambda m, x: ranges[m].take(x[0])) for m in ranges]
-    runtime = RuntimeConfig(precision=Precision.fp32, variant=Variant.eager)
+    runtime = RuntimeConfig(precision=Precision.fp32, variant="eager")
     for _ in Segmenter(network, MemoryConfig(), runtime, data).segment(calibrate, mask):
         pass
     for hook in watch:

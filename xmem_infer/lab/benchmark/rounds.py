@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...config import Precision, Variant
+from ...config import Precision
 from ...interrupts import check
 from .contenders import Contender
 from .roofline import probe
@@ -91,7 +91,7 @@ def measure(workload: Workload, contenders: Sequence[Contender], rounds: int, st
     for contender in contenders:
         _announce(step, f"{workload.name}: filling the memory of {contender.name}")
         stands.append(Stand(contender, workload))
-        if contender.prepared.variant is Variant.compiled:  # compiled code hides its operations
+        if contender.prepared.backend == "compiled":  # compiled code hides its operations
             stands[-1].round()
         else:
             flops[contender.name] = stands[-1].flops()

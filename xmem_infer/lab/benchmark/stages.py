@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
 from ...config import MemoryConfig
 from ...engine.engine import Engine
-from ...memory.manager import Memory
-from ...model.prepared import Prepared
-from ...types import KeyFeatures
+from ...model.family import Network
 from .contenders import Contender
 
 KEY_ENCODER, MEMORY_READ, DECODER = "key encoder", "memory read", "decoder"
@@ -32,7 +30,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.observer: Observer = unwatched
-        self.added: tuple[KeyFeatures, Tensor] | None = None
+        self.added: tuple[Any, Tensor] | None = None
 
     def around(self, stage: str, verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         """The verb, watched."""
@@ -49,26 +47,27 @@ def unwatched(stage: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+class WatchedNetwork:
+    """A network's verbs, watched."""
+
+    def __init__(self, network: Network, watch: Watch):
+        self.empty_state = network.empty_state
+        self.encode_image = watch.around(KEY_ENCODER, network.encode_image)
+        self.encode_memory = watch.around(VALUE_ENCODER, network.encode_memory)
+        self.segment = watch.around(DECODER, network.segment)
+
+
 def watched_engine(contender: Contender, config: MemoryConfig, watch: Watch) -> Engine:
     """The contender's engine with its verbs and its memory's watched."""
-    prepared: Prepared = contender.prepared
-    engine = contender.engine_class(
-        replace(
-            prepared,
-            encode_key=watch.around(KEY_ENCODER, prepared.encode_key),
-            encode_value=watch.around(VALUE_ENCODER, prepared.encode_value),
-            segment=watch.around(DECODER, prepared.segment),
-        ),
-        config,
-    )
-    engine.memory_class = _watched_memory(engine.memory_class, watch)
+    engine = Engine(WatchedNetwork(contender.prepared.network, watch), replace(config, kind=contender.memory))
+    engine.new_memory = _watched_memory(engine.new_memory, watch)
     return engine
 
 
-def _watched_memory(memory: type[Memory], watch: Watch) -> type[Memory]:
-    def add(self: Memory, frame: KeyFeatures, value: Tensor) -> None:
+def _watched_memory(memory: Any, watch: Watch) -> Any:
+    def add(self: Any, frame: Any, value: Tensor, permanent: bool = False) -> None:
         watch.added = frame, value
-        memory.add(self, frame, value)
+        memory.add(self, frame, value, permanent)
 
     verbs = {"read": watch.around(MEMORY_READ, memory.read), "add": watch.around(MEMORY_WRITE, add)}
     return type(memory.__name__, (memory,), verbs)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -110,8 +111,7 @@ class Stand:
     def _consolidation_ms(self, plain_write_ms: float) -> float:
         if self.workload.memory_frames < FULL_MEMORY_FRAMES or self.watch.added is None:
             return 0.0
-        memory = copy.deepcopy(self.state.memory)
-        assert memory is not None
+        memory: Any = copy.deepcopy(self.state.memory)
         memory.config = replace(self.config, max_working_frames=FULL_MEMORY_FRAMES + 1)
         frame, value = self.watch.added
         started = perf_counter()

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...model.network import XMem
+from ...model.network import SENSORY, KeyFeatures, XMem
 from ...ops.affinity import full_precision, readout, similarity, top_k_affinity
-from ...types import KeyFeatures
 
 
 @dataclass
@@ -43,12 +42,12 @@ def unroll(network: XMem, images: Tensor, masks: Tensor, coarse: Tensor, memory_
     over strides; memory_at: for each frame, whether it is remembered (the first one always is).
     """
     frames = images.shape[1]
-    features = network.encode_key(images.flatten(0, 1))
+    features = network.encode_image(images.flatten(0, 1))
     # unbind, not indexing: the gradient of each index would be a zero tensor of full size.
     per_frame = [KeyFeatures(*x) for x in zip(*(f.unflatten(0, (-1, frames)).unbind(1) for f in features), strict=True)]
     first = per_frame[0]
-    sensory = first.key.new_zeros(*masks.shape[:2], network.sizes.hidden_dim, *first.key.shape[-2:])
-    value, sensory = network.encode_value(images[:, 0], first.f16, sensory, masks, True)
+    state = {SENSORY: first.key.new_zeros(*masks.shape[:2], network.sizes.hidden_dim, *first.key.shape[-2:])}
+    value, state = network.encode_memory(images[:, 0], first, state, masks, True)
     memory = _remember(first, value)
     given = coarse.flatten(2).transpose(1, 2)  # (B, h*w, O)
     result = Unrolled([], [], [])
@@ -56,12 +55,12 @@ def unroll(network: XMem, images: Tensor, masks: Tensor, coarse: Tensor, memory_
         last = t == frames - 1
         remember = memory_at[t] and not last
         read, carried = _read(memory, per_frame[t], given, top_k)
-        sensory, odds, prob = network.segment(per_frame[t], read, sensory, not remember and not last)
+        state, odds, prob = network.segment(per_frame[t], [read], state, not remember and not last)
         result.odds.append(odds)
         result.prob.append(prob)
         result.first_read.append(carried)
         if remember:
-            value, sensory = network.encode_value(images[:, t], per_frame[t].f16, sensory, prob[:, 1:], True)
+            value, state = network.encode_memory(images[:, t], per_frame[t], state, prob[:, 1:], True)
             memory = memory.grown(_remember(per_frame[t], value))
     return result
 

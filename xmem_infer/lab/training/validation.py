@@ -58,7 +58,7 @@ def tracker(network: XMem, size: int, runtime: RuntimeConfig, memory: MemoryConf
 
 def tracked_by(segmenter: Segmenter) -> Track:
     """Masks of every frame of a clip from its first one, by the network."""
-    return lambda clip: [result.labels for result in segmenter.segment(clip.images(), clip.labels()[0])]
+    return lambda clip: [result.mask for result in segmenter.segment(clip.images(), clip.labels()[0])]
 
 
 def score(clip: Clip, track: Track) -> VideoScore:

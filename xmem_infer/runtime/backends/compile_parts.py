@@ -4,22 +4,22 @@ import inspect
 import shutil
 
 import torch
+from torch import nn
 
 from ...errors import UsageError
-from ...model.network import XMem
 
 SHAPES = 256  # sizes and numbers of objects that one process may meet
 
 
-def compile_parts(network: XMem) -> tuple[str, ...]:
-    """In place: encoders and decoder are compiled when they first meet a shape. Returns what is active.
+def compile_parts(network: nn.Module) -> tuple[str, ...]:
+    """In place: each part of the network is compiled when they first meet a shape. Returns what is active.
 
     Raises UsageError where no C++ compiler is at hand, before minutes are spent.
     """
     device = next(network.parameters()).device
     if device.type == "cpu" and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
         raise UsageError("runtime.variant=compiled needs a C++ compiler (g++ or clang++): install one, or use fast")
-    parts = {"key encoder": network.key_encoder, "value encoder": network.value_encoder, "decoder": network.decoder}
+    parts = dict(network.named_children())
     # Beyond torch's own limit of 8, which four sizes or numbers of objects reach, it would go on uncompiled, silently.
     known = "recompile_limit" in inspect.signature(torch.compile).parameters
     for part in parts.values():

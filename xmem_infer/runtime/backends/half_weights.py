@@ -1,9 +1,9 @@
-"""Weights held in half precision, with islands of float32, instead of autocast.
+"""Weights held in half precision, with parts in float32, instead of autocast.
 
 Autocast decides operation by operation and casts weights again and again; here the dtype of a layer is the dtype of
-its weights, and what enters another dtype's layer is cast at its door. The islands: keys, which are compared by
-squared distances, and the logits, whose digits near zero decide a pixel. Similarity, softmax, aggregation and the
-recurrent state are float32 anyway (`ops`, `model.network.wide`, `RecurrentCell`).
+its weights, and inputs are cast where a layer of another dtype begins. The network names both: what stays in float32
+(`float32_parts`) and where inputs are cast (`cast_points`). Similarity, softmax, aggregation and recurrent state are
+float32 anyway.
 """
 
 from functools import partial
@@ -12,21 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...model.network import XMem
 
-
-def hold_in(network: XMem, dtype: torch.dtype) -> None:
-    """In place: weights to `dtype`, the islands' to float32, inputs cast where a layer of another dtype begins."""
+def hold_weights_in(network: Any, dtype: torch.dtype) -> None:
+    """In place: weights to `dtype`, those of `float32_parts` to float32, inputs cast at `cast_points`."""
     network.to(dtype)
-    islands = [network.key_projection, network.decoder.prediction]
-    doors: list[nn.Module] = [network.value_encoder.trunk, network.decoder.fusion, *islands]
-    for island in islands:
-        island.float()
-    for cell in (network.value_encoder.deep_update, getattr(network.decoder.sensory_update, "cell", None)):
-        if cell is not None:
-            doors.append(cell.transform)  # its sum of gates is computed in the state's float32
-    for door in doors:
-        door.register_forward_pre_hook(partial(_cast, next(door.parameters()).dtype))
+    for part in network.float32_parts():
+        part.float()
+    for point in network.cast_points():
+        point.register_forward_pre_hook(partial(_cast, next(point.parameters()).dtype))
 
 
 def _cast(dtype: torch.dtype, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

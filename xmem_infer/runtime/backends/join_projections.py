@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ...model.network import KeyProjection, XMem, wide
+from ...model.network import KeyProjection, wide
 
 
 class JoinedProjection(nn.Module):
@@ -25,9 +25,12 @@ class JoinedProjection(nn.Module):
         return key, shrinkage.square() + 1, selection.sigmoid()
 
 
-def join_projections(network: XMem) -> None:
-    """In place."""
-    network.key_projection = JoinedProjection(network.key_projection)  # type: ignore[assignment]
+def join_projections(network: nn.Module) -> None:
+    """In place: every `KeyProjection`."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, KeyProjection):
+                setattr(module, name, JoinedProjection(child))
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

@@ -1,15 +1,14 @@
 """Convolutions that add and rectify on their way out, with weights laid out once: oneDNN's fused primitives.
 
 torch offers them under the names that its compiler writes into the programs it makes; they are no promise, so
-`fuses` tries them on this machine first, and without them a network keeps its plain blocks.
+`can_fuse` tries them on this machine first, and without them a network keeps its plain blocks.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from ...model.blocks import ResBlock, per_object
+from ...model.blocks import BasicBlock, Bottleneck, ResBlock, per_object
 from .share_image_features import SharedConv2d
 
 
@@ -67,7 +66,7 @@ class FusedResidual(nn.Module):
         super().__init__()
         names = ("conv1", "conv2", "conv3")
         self.convs = nn.ModuleList(FusedConv2d(getattr(block, name)) for name in names if hasattr(block, name))
-        self.downsample = None if block.downsample is None else FusedConv2d(block.downsample[0])
+        self.downsample = None if block.downsample is None else _fused(block.downsample[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
@@ -91,9 +90,9 @@ class FusedResBlock(nn.Module):
         return self.conv2(self.conv1(*map(F.relu, x), relu=True), added=skip)
 
 
-def fuse_blocks(network: nn.Module) -> bool:
+def fuse_convolutions(network: nn.Module) -> bool:
     """In place: every convolution of a folded, shared network on the CPU; whether this machine's torch can."""
-    if not all(fuses(dtype) for dtype in {parameter.dtype for parameter in network.parameters()}):
+    if not all(can_fuse(dtype) for dtype in {parameter.dtype for parameter in network.parameters()}):
         return False
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -106,7 +105,7 @@ def fuse_blocks(network: nn.Module) -> bool:
     return True
 
 
-def fuses(dtype: torch.dtype) -> bool:
+def can_fuse(dtype: torch.dtype) -> bool:
     """Whether this machine's torch has the fused operations in a precision, and they compute what they should."""
     generator = torch.Generator().manual_seed(0)
     conv = nn.Conv2d(16, 16, 3, padding=1, device="meta").to_empty(device="cpu").requires_grad_(False)

@@ -4,10 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...model.network import XMem
-
 # Numbers cast and multiplied at once (4 MB in float32), so that they are still in the cache when they are multiplied.
 _PIECE = 1_000_000
+MIN_CHANNELS = 8  # below, there is nothing to gain
 
 
 class SingleChannelConv2d(nn.Module):
@@ -17,7 +16,7 @@ class SingleChannelConv2d(nn.Module):
         super().__init__()
         assert isinstance(conv.padding, tuple), "padding in pixels, not in words"
         self.kernel_size, self.padding = conv.kernel_size, conv.padding
-        # Turned round, because `fold` sends a product to where a convolution takes it from.
+        # Flipped: `fold` adds a product at the place that a convolution reads its input from.
         self.taps = conv.weight.detach()[0].flip(1, 2).flatten(1).T.contiguous()  # (taps, C)
         self.bias = None if conv.bias is None else conv.bias.detach()
 
@@ -31,6 +30,11 @@ class SingleChannelConv2d(nn.Module):
         return found if self.bias is None else found + self.bias[:, None, None]
 
 
-def predict_by_products(network: XMem) -> None:
-    """In place."""
-    network.decoder.prediction = SingleChannelConv2d(network.decoder.prediction)  # type: ignore[assignment]
+def replace_single_channel_convs(network: nn.Module) -> None:
+    """In place: every 3x3 convolution from many channels to one at stride 1."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if not isinstance(child, nn.Conv2d) or child.out_channels != 1 or child.in_channels <= MIN_CHANNELS:
+                continue
+            if child.kernel_size == (3, 3) and child.stride == (1, 1):
+                setattr(module, name, SingleChannelConv2d(child))

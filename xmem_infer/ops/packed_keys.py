@@ -8,7 +8,7 @@ from torch import Tensor
 _QUERIES = 512  # of one product, about: what the layout is chosen for
 
 
-class FixedTokens:
+class PackedKeys:
     """Tokens (N, C) to multiply with one lot of queries after another; while it is used, they stay as they are.
 
     On the CPU oneDNN lays them out once and multiplies, where torch lets us, in two thirds of the time of torch's own
@@ -17,25 +17,25 @@ class FixedTokens:
 
     def __init__(self, tokens: Tensor):
         self.tokens = tokens
-        self._laid_out: Tensor | None = None
+        self._packed: Tensor | None = None
 
     def products(self, queries: Tensor) -> Tensor:
         """queries (Q, C) -> (Q, N)."""
         plain = queries.device.type == "cpu" and queries.dtype is torch.float32
         if not plain or queries.requires_grad or self.tokens.requires_grad or not _has_onednn_product():
             return queries @ self.tokens.T
-        if self._laid_out is None:
-            self._laid_out = _lay_out(self.tokens)
-        return _multiply(queries, self._laid_out)
+        if self._packed is None:
+            self._packed = _pack(self.tokens)
+        return _multiply(queries, self._packed)
 
 
-def _lay_out(tokens: Tensor) -> Tensor:
-    laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(tokens, _QUERIES)
-    return laid_out
+def _pack(tokens: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(tokens, _QUERIES)
+    return packed
 
 
-def _multiply(queries: Tensor, laid_out: Tensor) -> Tensor:
-    products: Tensor = torch.ops.mkldnn._linear_pointwise(queries, laid_out, None, "none", [], "")
+def _multiply(queries: Tensor, packed: Tensor) -> Tensor:
+    products: Tensor = torch.ops.mkldnn._linear_pointwise(queries, packed, None, "none", [], "")
     return products
 
 
@@ -43,6 +43,6 @@ def _multiply(queries: Tensor, laid_out: Tensor) -> Tensor:
 def _has_onednn_product() -> bool:
     queries, tokens = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)
     try:
-        return torch.equal(_multiply(queries, _lay_out(tokens)), queries @ tokens.T)
+        return torch.equal(_multiply(queries, _pack(tokens)), queries @ tokens.T)
     except (AttributeError, RuntimeError, TypeError):
         return False

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from xmem_infer.config import DataConfig, MaskPolicy
-from xmem_infer.datasets.discovery import VideoItem, find_videos
-from xmem_infer.datasets.mask_files import MaskFiles, find_masks, load_first_mask, load_mask
+from xmem_infer.datasets.discovery import find_videos
+from xmem_infer.datasets.mask_files import find_masks
+from xmem_infer.datasets.video_input import VideoInput
 from xmem_infer.errors import UsageError
 from xmem_infer.io.frames import ArrayFrames, open_frames
 
@@ -51,30 +52,36 @@ class Numbered:
         return iter(())
 
 
-def one(video_dir, mask=None, data=AUTO) -> VideoItem:
+def one(video_dir, mask=None, data=AUTO) -> VideoInput:
     items = find_videos(str(video_dir), None if mask is None else str(mask), data)
     assert len(items) == 1
     return items[0]
 
 
-def found(video_dir, mask=None, data=AUTO) -> MaskFiles:
-    item = one(video_dir, mask, data)
-    return plain(find_masks(item, open_frames(item.path, data)))
+def found(video_dir, mask=None, data=AUTO):
+    """(first mask, later masks by frame name)."""
+    return of(one(video_dir, mask, data))
 
 
-def plain(files: MaskFiles) -> MaskFiles:
-    """Which file belongs to which frame, and nothing else that may be told about them."""
-    return MaskFiles(files.first, files.later)
+def of(item, source=None):
+    files, _ = find_masks(item, source or open_frames(item.path, AUTO))
+    first, *later = files
+    return files[first], {frame: files[frame] for frame in later}
+
+
+def load_first_mask(item):
+    video = item.open(AUTO)
+    return video.masks[next(iter(video.masks))]
 
 
 class TestVideos:
     def test_folder_of_frames(self, tmp_path):
         folder = frames(tmp_path / "clip.v1")
-        assert one(folder) == VideoItem("clip.v1", folder, None, False)
+        assert one(folder) == VideoInput("clip.v1", folder, None, False)
 
     def test_video_file(self, tmp_path):
         path = video_stand_in(tmp_path / "my.clip.mp4")
-        assert one(path) == VideoItem("my.clip", path, None, False)
+        assert one(path) == VideoInput("my.clip", path, None, False)
 
     def test_dataset_in_natural_order(self, tmp_path):
         for name in ("v10", "v2", "v1"):
@@ -163,7 +170,7 @@ class TestMaskOption:
     def test_one_image_is_the_first_frame_whatever_its_name(self, tmp_path):
         clip, mask = frames(tmp_path / "clip"), image(tmp_path / "elsewhere" / "00002.png")
         for data in (AUTO, FIRST, ALL):
-            assert found(clip, mask, data) == MaskFiles(mask)
+            assert found(clip, mask, data) == (mask, {})
 
     def test_one_image_for_several_videos_is_refused(self, tmp_path):
         frames(tmp_path / "JPEGImages/a")
@@ -174,18 +181,18 @@ class TestMaskOption:
     def test_one_image_for_a_dataset_of_one_video(self, tmp_path):
         frames(tmp_path / "JPEGImages/a")
         mask = image(tmp_path / "m.png")
-        assert found(tmp_path, mask) == MaskFiles(mask)
+        assert found(tmp_path, mask) == (mask, {})
 
     def test_folder_uses_all_unless_told_otherwise(self, tmp_path):
         clip, folder = frames(tmp_path / "clip"), masks(tmp_path / "mine", "00000", "00002")
-        everything = MaskFiles(folder / "00000.png", {"00002": folder / "00002.png"})
+        everything = (folder / "00000.png", {"00002": folder / "00002.png"})
         assert found(clip, folder) == everything
         assert found(clip, folder, ALL) == everything
-        assert found(clip, folder, FIRST) == MaskFiles(folder / "00000.png")
+        assert found(clip, folder, FIRST) == (folder / "00000.png", {})
 
     def test_folder_with_a_folder_of_the_video(self, tmp_path):
         clip, folder = frames(tmp_path / "clip"), masks(tmp_path / "mine" / "clip")
-        assert found(clip, tmp_path / "mine").first == folder / "00000.png"
+        assert found(clip, tmp_path / "mine")[0] == folder / "00000.png"
 
     @pytest.mark.parametrize("level", ["", "480p"])
     def test_folders_for_several_videos(self, tmp_path, level):
@@ -201,9 +208,9 @@ class TestMaskOption:
         frames(tmp_path / "JPEGImages/b")
         masks(tmp_path / "mine/b")
         lost, kept = find_videos(str(tmp_path), str(tmp_path / "mine"), AUTO)
-        assert find_masks(kept, open_frames(kept.path, AUTO)).first == tmp_path / "mine/b/00000.png"
+        assert of(kept)[0] == tmp_path / "mine/b/00000.png"
         with pytest.raises(UsageError, match=r"mine.a does not exist"):
-            load_first_mask(lost, open_frames(lost.path, AUTO), AUTO)
+            load_first_mask(lost)
 
     def test_folder_of_nothing_useful(self, tmp_path):
         clip = frames(tmp_path / "clip")
@@ -218,33 +225,33 @@ class TestBeside:
         clip = frames(tmp_path / "JPEGImages" / level / "bear")
         first = masks(tmp_path / "Annotations" / level / "bear") / "00000.png"
         for video_dir in (tmp_path, tmp_path / "JPEGImages", clip):
-            assert found(video_dir) == MaskFiles(first)  # they may be ground truth
-        assert set(found(clip, None, ALL).later) == {"00001", "00002"}
+            assert found(video_dir) == (first, {})  # they may be ground truth
+        assert set(found(clip, None, ALL)[1]) == {"00001", "00002"}
         monkeypatch.chdir(clip)
-        assert found(".").first == first
+        assert found(".")[0] == first
 
     @pytest.mark.parametrize("name", ["clip.v1.png", "clip.v1_mask.png"])
     def test_image_beside_a_folder(self, tmp_path, name):
         clip, mask = frames(tmp_path / "clip.v1"), image(tmp_path / name)
-        assert found(clip) == MaskFiles(mask)
+        assert found(clip) == (mask, {})
 
     @pytest.mark.parametrize("name", ["clip.png", "clip_mask.png"])
     def test_image_beside_a_video_file(self, tmp_path, name):
         clip, mask = video_stand_in(tmp_path / "clip.mp4"), image(tmp_path / name)
-        assert plain(find_masks(one(clip), Numbered(9))) == MaskFiles(mask)
+        assert of(one(clip), Numbered(9)) == (mask, {})
 
     def test_two_images_must_be_chosen_from(self, tmp_path):
         clip = video_stand_in(tmp_path / "clip.mp4")
         image(tmp_path / "clip.png")
         image(tmp_path / "clip_mask.png")
         with pytest.raises(UsageError, match=r"both .*clip\.png and clip_mask\.png.*mask=PATH"):
-            find_masks(one(clip), Numbered(9))
+            of(one(clip), Numbered(9))
 
     def test_annotations_go_before_images(self, tmp_path):
         clip = frames(tmp_path / "JPEGImages/bear")
         image(tmp_path / "JPEGImages/bear.png")
         folder = masks(tmp_path / "Annotations/bear")
-        assert found(clip).first == folder / "00000.png"
+        assert found(clip)[0] == folder / "00000.png"
 
     def test_none_says_where_was_looked_and_what_to_do(self, tmp_path):
         with pytest.raises(UsageError, match=r"no mask for the first frame of clip: looked for") as caught:
@@ -260,12 +267,12 @@ class TestMatching:
     def test_by_exact_stem(self, tmp_path):
         clip = frames(tmp_path / "clip", "a", "b", "b1")
         folder = masks(tmp_path / "m", "a", "b1")
-        assert found(clip, folder) == MaskFiles(folder / "a.png", {"b1": folder / "b1.png"})
+        assert found(clip, folder) == (folder / "a.png", {"b1": folder / "b1.png"})
 
     def test_by_number_where_names_differ(self, tmp_path):
         clip = frames(tmp_path / "clip", "00007", "00008", "00010")
         folder = masks(tmp_path / "m", "7", "010")
-        assert found(clip, folder) == MaskFiles(folder / "7.png", {"00010": folder / "010.png"})
+        assert found(clip, folder) == (folder / "7.png", {"00010": folder / "010.png"})
 
     def test_not_by_number_where_that_is_ambiguous(self, tmp_path):
         clip = frames(tmp_path / "clip", "1", "01", "2")
@@ -283,7 +290,7 @@ class TestMatching:
         folder = masks(tmp_path / "m", "00000", "00003", "00004", "00005", "x")
         with pytest.raises(UsageError, match=r"4 of 5 masks .*: 00003\.png, 00004\.png, 00005\.png and 1 more"):
             found(clip, folder)
-        assert found(clip, folder, FIRST) == MaskFiles(folder / "00000.png")
+        assert found(clip, folder, FIRST) == (folder / "00000.png", {})
 
     @pytest.mark.parametrize("data", [AUTO, FIRST, ALL])
     def test_no_mask_for_the_first_frame(self, tmp_path, data):
@@ -300,53 +307,50 @@ class TestMatching:
     @pytest.mark.parametrize("count", [None, 11])
     def test_video_files_by_frame_number(self, tmp_path, count):
         folder = masks(tmp_path / "m", "0", "007", "00010")
-        item = VideoItem("clip", tmp_path / "clip.mp4", folder, True)
+        item = VideoInput("clip", tmp_path / "clip.mp4", folder, True)
         later = {"00007": folder / "007.png", "00010": folder / "00010.png"}
-        assert plain(find_masks(item, Numbered(count))) == MaskFiles(folder / "0.png", later)
+        assert of(item, Numbered(count)) == (folder / "0.png", later)
 
     def test_video_files_long_enough_for_longer_names(self, tmp_path):
-        item = VideoItem("clip", tmp_path / "clip.mp4", masks(tmp_path / "m", "0", "7"), True)
-        assert list(find_masks(item, Numbered(100_001)).later) == ["000007"]
+        item = VideoInput("clip", tmp_path / "clip.mp4", masks(tmp_path / "m", "0", "7"), True)
+        assert list(of(item, Numbered(100_001))[1]) == ["000007"]
 
     def test_beyond_the_end_of_a_video_file(self, tmp_path):
-        item = VideoItem("clip", tmp_path / "clip.mp4", masks(tmp_path / "m", "0", "10", "first"), True)
+        item = VideoInput("clip", tmp_path / "clip.mp4", masks(tmp_path / "m", "0", "10", "first"), True)
         with pytest.raises(UsageError, match=r"2 of 3 masks .*10\.png, first\.png"):
-            find_masks(item, Numbered(10))
+            of(item, Numbered(10))
 
     def test_video_files_count_from_zero(self, tmp_path):
-        item = VideoItem("clip", tmp_path / "clip.mp4", masks(tmp_path / "m", "00001"), True)
+        item = VideoInput("clip", tmp_path / "clip.mp4", masks(tmp_path / "m", "00001"), True)
         with pytest.raises(UsageError, match=r"it would be called 00000 \(counting from 0\)"):
-            find_masks(item, Numbered(10))
+            of(item, Numbered(10))
 
     def test_names_are_those_of_the_frames(self, tmp_path):
         pictures = [np.zeros((6, 8, 3), np.uint8)] * 3
         source = ArrayFrames(pictures, "mine")
-        item = VideoItem("mine", tmp_path / "mine", masks(tmp_path / "m", "0", "2"), True)
-        assert set(find_masks(item, source).later) <= {frame.name for frame in source}
+        item = VideoInput("mine", tmp_path / "mine", masks(tmp_path / "m", "0", "2"), True)
+        assert set(of(item, source)[1]) <= {frame.name for frame in source}
 
 
 class TestLoading:
     def test_first_mask(self, tmp_path):
         clip, mask = frames(tmp_path / "clip"), image(tmp_path / "clip.png")
         item = one(clip)
-        loaded = load_first_mask(item, open_frames(item.path, AUTO), AUTO)
-        assert loaded.labels.shape == (6, 8)
+        loaded = load_first_mask(item)
+        assert loaded.ids.shape == (6, 8)
         assert loaded.source == str(mask)
 
     def test_size_is_checked_and_the_video_named(self, tmp_path):
         masks(tmp_path, "clip", size=(8, 7))
         item = one(frames(tmp_path / "clip"))
         with pytest.raises(UsageError, match=r"clip\.png is 8x7, the video clip is 8x6"):
-            load_first_mask(item, open_frames(item.path, AUTO), AUTO)
+            load_first_mask(item)
 
-    def test_later_masks_are_not_read_before_their_time(self, tmp_path):
+    def test_a_broken_later_mask_is_known_before_work_starts(self, tmp_path):
         clip, folder = frames(tmp_path / "clip"), masks(tmp_path / "m")
         (folder / "00002.png").write_bytes(b"broken")
-        files = found(clip, folder)
-        source = open_frames(clip, AUTO)
-        assert load_mask(files.first, source, AUTO).labels.all()
         with pytest.raises(UsageError, match="00002"):
-            load_mask(files.later["00002"], source, AUTO)
+            one(clip, folder).open(AUTO)
 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="development data is not on this machine")
@@ -356,9 +360,9 @@ class TestReal:
         assert [i.name for i in items][:3] == ["bmx-bumps", "bus", "car-turn"]
         for item in items[:3]:
             source = open_frames(item.path, AUTO)
-            mask = load_first_mask(item, source, AUTO)
-            assert mask.labels.shape == source.size
-            assert find_masks(item, source).later == {}
+            mask = load_first_mask(item)
+            assert mask.ids.shape == source.size
+            assert of(item, source)[1] == {}
 
     def test_several_objects(self):
         root = SHARED / "data/multi_object"
@@ -366,6 +370,6 @@ class TestReal:
         counts = {}
         for item in items:
             source = open_frames(item.path, AUTO)
-            assert len(find_masks(item, source).later) == source.count - 1
-            counts[item.name] = len(np.unique(load_first_mask(item, source, AUTO).labels)) - 1
+            assert len(of(item, source)[1]) == source.count - 1
+            counts[item.name] = len(np.unique(load_first_mask(item).ids)) - 1
         assert counts == {"schoolgirls_240p": 7, "ytvos_003234408d": 5}

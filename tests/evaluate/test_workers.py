@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from xmem_infer.config import EngineConfig, EngineKind, EvalConfig
+from xmem_infer.config import EvalConfig, ExecutorConfig
 from xmem_infer.errors import UsageError
 from xmem_infer.evaluate.executors.attempts import MAX_ATTEMPTS, Attempts, Quarantined
-from xmem_infer.evaluate.executors.sharing import gpu_of, longest_first, threads_each
+from xmem_infer.evaluate.executors.workers import gpu_of, longest_first, threads_each
 
 
 def job(name, frames):
-    return SimpleNamespace(name=name, source=SimpleNamespace(count=frames))
+    return SimpleNamespace(name=name, frames=SimpleNamespace(count=frames))
 
 
 def test_the_longest_video_comes_first_unknown_lengths_before_all():
@@ -49,8 +49,8 @@ def test_attempts_are_counted_on_disk_and_end(tmp_path):
 def test_settings():
     with pytest.raises(UsageError, match="workers=0"):
         EvalConfig(workers=0)
-    with pytest.raises(UsageError, match="engine=ray"):
-        EngineConfig(address="somewhere:6379")
-    for kind, address in itertools.product(EngineKind, (None, "host:1")):
-        if address is None or kind is EngineKind.ray:
-            assert EngineConfig(kind, address).address == address
+    with pytest.raises(UsageError, match="executor=ray"):
+        ExecutorConfig(address="somewhere:6379")
+    for kind, address in itertools.product(("auto", "processes", "ray"), (None, "host:1")):
+        if address is None or kind == "ray":
+            assert ExecutorConfig(kind, address).address == address

@@ -1,36 +1,40 @@
 """What follows a run: scores where annotations are there, the zip where a server scores."""
 
+import logging
 from pathlib import Path
 
 from ..config import EvalConfig
 from ..scoring.pairing import Pairing, pair_video
 from ..scoring.parallel import usable_cores
 from ..scoring.published import compare, words
-from ..scoring.report import table, write_report
+from ..scoring.report import log_scores, write_report
 from ..scoring.score_folders import score_pairing
 from ..scoring.scores import Rules
-from .jobs import Plan, Say
+from .jobs import Plan
 from .server_zip import write_server_file
+
+log = logging.getLogger(__name__)
+tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
 
 WORTH_PROCESSES = 300  # frames; fewer are done before other processes have started
 
 
-def conclude(config: EvalConfig, plan: Plan, weights: Path, show: Say, say: Say) -> int:
+def score_or_package(config: EvalConfig, plan: Plan, weights: Path) -> int:
     """Score the masks of a run, or pack them for the server; returns 0, or 1 where something did not fit.
 
     show: takes the table. Raises EnvironmentFault where the disk refuses.
     """
     if not config.output.masks:
         return 0  # there is nothing to look at
-    frames = sum(job.saved_count or 0 for job in plan.jobs)
+    frames = sum(video.saved_count or 0 for video in plan.videos)
     workers = usable_cores() if frames >= WORTH_PROCESSES else 1
-    code = _score(config, plan, weights, show, say, workers) if config.score else 0
+    code = _score(config, plan, weights, workers) if config.score else 0
     if config.dataset is not None and config.dataset.zip_root is not None:
-        code = max(code, write_server_file(config.dataset, plan, weights, say, workers))
+        code = max(code, write_server_file(config.dataset, plan, weights, workers))
     return code
 
 
-def _score(config: EvalConfig, plan: Plan, weights: Path, show: Say, say: Say, workers: int) -> int:
+def _score(config: EvalConfig, plan: Plan, weights: Path, workers: int) -> int:
     pairing = _pairing(plan)
     if not pairing.pairs and not pairing.problems:
         return 0
@@ -38,22 +42,17 @@ def _score(config: EvalConfig, plan: Plan, weights: Path, show: Say, say: Say, w
     scores = score_pairing(pairing, rules, workers, progress=True, metrics=config.metrics)
     dataset = config.dataset
     published = None if dataset is None else compare(dataset, weights, scores)
-    for remark in write_report(scores, plan.output_dir, workers=workers, published=published):
-        say(f"note: {remark}")
-    if scores.videos:
-        show(table(scores))
-    for name, problem in scores.problems.items():
-        say(f"not scored: {name}: {problem}")
+    log_scores(scores, write_report(scores, plan.output_dir, workers=workers, published=published))
     if dataset is not None and (line := words(dataset, weights, scores)) is not None:
-        show(line)
-    say(f"scores in {plan.output_dir}: scores.csv, scores.json, pictures")
+        tables.info(line)
+    log.info(f"scores in {plan.output_dir}: scores.csv, scores.json, pictures")
     return 1 if scores.problems else 0
 
 
 def _pairing(plan: Plan) -> Pairing:
     """The videos that can be scored. One that failed is a problem where others of its kind are scored."""
     masks = plan.output_dir / "masks"
-    truths = {job.name: job.footage.truth for job in plan.jobs if job.footage.truth is not None}
+    truths = {video.name: video.truth for video in plan.videos if video.truth is not None}
     pairing = Pairing(masks, next(iter(truths.values())).parent if truths else masks)
     for name, truth in truths.items():
         if name in plan.failures:
