@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from xmem_infer.app import guarded, leave
+from xmem_infer.cli import guarded, leave
 from xmem_infer.config import Precision
 from xmem_infer.interrupts import noted_signals
 from xmem_infer.lab.training.comparison import below_baselines, check_card, compare, fill_card, markdown, methods

@@ -1,11 +1,11 @@
 """Variants of this project against the published formulation, interleaved in one run. See configs/benchmark.yaml."""
 
-from xmem_infer.app import leave, run_app
+from xmem_infer.cli import leave, run
 from xmem_infer.lab.benchmark.config import BenchmarkConfig
 
 
 def main() -> None:
-    leave(run_app("benchmark", BenchmarkConfig, _benchmark))
+    leave(run("benchmark", BenchmarkConfig, _benchmark))
 
 
 def _benchmark(config: BenchmarkConfig) -> int:

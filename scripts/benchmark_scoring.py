@@ -38,9 +38,9 @@ class ScoringBenchmark:
 def main() -> int:
     """0: measured; 1: the figures differ; 2: wrong request; 3: vos-benchmark is missing; 130, 143: signals."""
     # Imported here, since every scoring process imports this file anew
-    from xmem_infer.app import run_app
+    from xmem_infer.cli import run
 
-    return run_app("benchmark_scoring", ScoringBenchmark, benchmark)
+    return run("benchmark_scoring", ScoringBenchmark, benchmark)
 
 
 def benchmark(config: ScoringBenchmark) -> int:
@@ -100,7 +100,7 @@ def measure(config: ScoringBenchmark, scratch: Path) -> int:
 
 @contextmanager
 def usual_signals() -> Iterator[None]:
-    """Without `run_app`'s handlers, which forked workers inherit: their pool ends them by SIGTERM, and waits."""
+    """Without `run`'s handlers, which forked workers inherit: their pool ends them by SIGTERM, and waits."""
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from xmem_infer.app import leave, run_app
+from xmem_infer.cli import leave, run
 from xmem_infer.config import DataConfig, require
 from xmem_infer.datasets.discovery import find_videos
 from xmem_infer.errors import UsageError
@@ -48,7 +48,7 @@ class WorkersBenchmark:
 
 def main() -> None:
     """0: measured; 1: the masks differ; 2: wrong request; else the exit code of the run that failed."""
-    leave(run_app("benchmark_workers", WorkersBenchmark, benchmark))
+    leave(run("benchmark_workers", WorkersBenchmark, benchmark))
 
 
 def benchmark(config: WorkersBenchmark) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from xmem_infer.cli import exit_code
 from xmem_infer.errors import UsageError, XMemInferError
 from xmem_infer.weights.download import download
 from xmem_infer.weights.hashes import read_lock
@@ -31,7 +32,7 @@ def main() -> int:
         entries = list(manifest.files) if args.all else chosen(manifest, args.names)
     except XMemInferError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return exit_code(error)
     return max(bring(entry, args.output) for entry in entries)
 
 
@@ -64,7 +65,7 @@ def bring(entry: WeightsEntry, folder: Path) -> int:
             result = download(entry, folder, progress, say=lambda line: tqdm.write(line, file=sys.stderr))
     except XMemInferError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return exit_code(error)
     verb = "fetched" if result.fetched else "already there"
     print(f"{entry.name}: {verb}, {result.path} (sha256 {result.sha256})")
     return 0

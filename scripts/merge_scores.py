@@ -1,7 +1,7 @@
 """Masks from scores that several runs saved: python scripts/merge_scores.py runs=[FOLDER,FOLDER]."""
 
-from xmem_infer.app import leave, run_app
+from xmem_infer.cli import leave, run
 from xmem_infer.evaluate.score_merging import MergeConfig, merge_runs
 
 if __name__ == "__main__":
-    leave(run_app("merge_scores", MergeConfig, merge_runs))
+    leave(run("merge_scores", MergeConfig, merge_runs))

@@ -5,12 +5,12 @@ The same command again resumes. Ctrl-C saves and stops. Curves: <run_dir>/traini
 
 from tqdm import tqdm
 
-from xmem_infer.app import leave, run_app
+from xmem_infer.cli import leave, run
 from xmem_infer.lab.training.config import TrainConfig
 
 
 def main() -> None:
-    leave(run_app("train", TrainConfig, _train))
+    leave(run("train", TrainConfig, _train))
 
 
 def _train(config: TrainConfig) -> int:

@@ -22,7 +22,6 @@ LEVELS = (
     {"outputs", "datasets"},
     {"scoring"},
     {"evaluate"},
-    {"app"},
     {"cli"},
     {"lab"},
 )

@@ -25,7 +25,7 @@ def unpacked_wheel(tmp_path_factory):
 
 def run_command(site, folder, *arguments):
     """What the console command `xmem-infer` does, with the wheel in place of the checkout."""
-    code = "import sys; from xmem_infer.cli import eval_main; sys.exit(eval_main())"
+    code = "import sys; from xmem_infer.cli import eval_command; sys.exit(eval_command())"
     # -P: not the current folder; the wheel's folder comes before an editable installation.
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -44,7 +44,7 @@ def test_the_wheel_brings_configs_manifest_model_and_command(unpacked_wheel):
     assert (unpacked_wheel / "xmem_infer" / "weights" / "manifest.json").is_file()
     assert (unpacked_wheel / "xmem_infer" / "weights" / "xmem-tiny.safetensors").is_file()
     (entry_points,) = unpacked_wheel.glob("*.dist-info/entry_points.txt")
-    assert "xmem-infer = xmem_infer.cli:eval_main" in entry_points.read_text()
+    assert "xmem-infer = xmem_infer.cli:eval_command" in entry_points.read_text()
     (licence,) = unpacked_wheel.glob("*.dist-info/licenses/LICENSE")
     assert "MIT" in licence.read_text()
 

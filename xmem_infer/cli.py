@@ -1,15 +1,185 @@
-"""The console command `xmem-infer`, and what `scripts/eval.py` calls."""
+"""The commands: a typed configuration in, an exit code out. Every script starts here."""
 
-from .app import leave, run_app
-from .config import EvalConfig
+import dataclasses
+import difflib
+import hashlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_type_hints
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from .config import EvalConfig, configs_dir
+from .errors import EnvironmentFault, UsageError, VideoError, XMemInferError
+from .interrupts import Interrupted, noted_signals
+
+Job = Callable[[Any], int]
+EXIT_CODES: dict[type[BaseException], int] = {VideoError: 1, UsageError: 2, EnvironmentFault: 3, KeyboardInterrupt: 130}
+RENAMED = {"engine": "executor"}  # settings that had another name
+MAX_NAME = 120  # letters in the name of a combination's folder
 
 
-def eval_main() -> None:
-    """Segment videos as `configs/eval.yaml` and the command line say; exits with the run's code."""
-    leave(run_app("eval", EvalConfig, _evaluate))
+def eval_command() -> NoReturn:
+    """Segment videos as `configs/eval.yaml` and the command line say (the console command `xmem-infer`)."""
+    leave(run("eval", EvalConfig, _evaluate))
 
 
 def _evaluate(config: EvalConfig) -> int:
     from .evaluate.run import evaluate  # torch takes seconds; a typo should not wait for it
 
     return evaluate(config)
+
+
+def run(config_name: str, schema: type, job: Job) -> int:
+    """Compose `configs/<config_name>.yaml` on a dataclass, run `job` on the typed result, return the exit code.
+
+    0 ok; 1 some videos failed; 2 usage or config; 3 environment; 130 and 143 signals. In a multirun (-m)
+    each combination runs into a folder of its own, one that fails does not stop the others, and the worst
+    code is returned.
+    """
+    ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
+    codes: list[int] = []
+    log_to_streams()
+
+    @hydra.main(version_base="1.3", config_path=str(configs_dir()), config_name=config_name)
+    def task(composed: DictConfig) -> None:
+        codes.append(1)  # what a fault of this program leaves behind
+        combination = give_own_folder(composed)
+        if combination:
+            print(f"-- {combination}", file=sys.stderr)
+        codes[-1] = guarded(lambda: job(OmegaConf.to_object(composed)))
+        if combination and codes[-1]:
+            print(f"-- {combination}: exit code {codes[-1]}", file=sys.stderr)
+        if codes[-1] >= 128:  # a signal ends the whole sweep
+            raise SystemExit(codes[-1])
+
+    try:
+        check_overrides(sys.argv[1:], schema)
+        with noted_signals():
+            task()
+    except UsageError as error:
+        _complain(error)
+        return exit_code(error)
+    except SystemExit as stop:
+        # Hydra leaves with 1 when it cannot compose: a fault of the request.
+        return max(codes) if codes else (2 if stop.code else 0)
+    return max(codes, default=0)
+
+
+def give_own_folder(composed: DictConfig) -> str:
+    """In a multirun, set `output_dir` (or `run_dir`) to a folder named after what varies; returns that name, else "".
+
+    Below the one given, or output/multirun. A sweep over the folder itself is taken at its word, and a program
+    that writes nothing has no such setting.
+    """
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode is not RunMode.MULTIRUN:
+        return ""
+    # The command line tells which keys vary: in the job's own overrides a sweep is resolved to one value.
+    varied = [
+        override.get_key_element()
+        for override in OverridesParser.create().parse_overrides([a for a in sys.argv[1:] if "=" in a and a[0] != "-"])
+        if override.is_sweep_override()
+    ]
+    jobs = [text for text in hydra_config.overrides.task if text.partition("=")[0] in varied]
+    name = ",".join(jobs)
+    for key in ("output_dir", "run_dir"):  # the programs have one or the other, or neither
+        if key in composed and key not in varied:
+            base = composed[key] or "output/multirun"
+            composed[key] = str(Path(base) / folder_name(name)) if name else base
+    return name or "the only combination"
+
+
+def folder_name(text: str) -> str:
+    """A name that any file system takes; a long one is cut and told apart by a hash."""
+    name = re.sub(r"[^\w.,=+-]+", "_", text)
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def guarded(job: Callable[[], int]) -> int:
+    """Run a job; expected errors become a message on stderr and their exit code."""
+    try:
+        return job()
+    except XMemInferError as error:
+        _complain(error)
+        return exit_code(error)
+    except KeyboardInterrupt as stop:
+        print(f"stopped by {stop or 'Ctrl-C'}; nothing half-written is left, run it again to go on", file=sys.stderr)
+        return exit_code(stop)
+
+
+class _LineHandler(logging.Handler):
+    """Writes messages alone, above tqdm's bars, to what sys.stdout or sys.stderr is at that moment."""
+
+    def __init__(self, stream: str):
+        super().__init__()
+        self.stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=getattr(sys, self.stream))
+
+
+def log_to_streams() -> None:
+    """Show what this package logs, from info upwards: tables on stdout, everything else on stderr."""
+    for name, stream in (("xmem_infer", "stderr"), ("xmem_infer.tables", "stdout")):
+        logger = logging.getLogger(name)
+        logger.handlers = [_LineHandler(stream)]
+        logger.setLevel(logging.INFO)
+        logger.propagate = name == "xmem_infer"  # to the root, which has no handler here
+
+
+def exit_code(error: BaseException) -> int:
+    """What the command line returns for an error: 1 video, 2 usage, 3 environment, 128 + number of a signal."""
+    if isinstance(error, Interrupted):
+        return 128 + error.number
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
+
+
+def leave(code: int) -> NoReturn:
+    """Exit. After a signal at once: everything is put away, and taking torch down can last seconds."""
+    if code >= 128:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def check_overrides(arguments: list[str], schema: type) -> None:
+    """Refuse keys that no setting has, naming the nearest and the choices."""
+    for argument in arguments:
+        key, equals, _ = argument.lstrip("+~").partition("=")
+        if not equals or argument.startswith("-") or key.startswith("hydra"):
+            continue
+        if (configs_dir() / key.partition("@")[0]).is_dir():
+            continue
+        _check_key(key, schema)
+
+
+def _check_key(key: str, schema: type) -> None:
+    parent = ""
+    here: Any = schema
+    for part in key.split("."):
+        names = [field.name for field in dataclasses.fields(here)] if dataclasses.is_dataclass(here) else []
+        if part not in names:
+            near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(part, names, n=1)
+            hint = f" Did you mean {parent}{near[0]}?" if near else ""
+            where = f"under {parent[:-1]}" if parent else "at the top"
+            choices = ", ".join(names) or "none, it is a single value"
+            raise UsageError(f"there is no setting {key!r}.{hint} Settings {where}: {choices}")
+        here = get_type_hints(here)[part]
+        here = next((option for option in get_args(here) if dataclasses.is_dataclass(option)), here)
+        parent += f"{part}."
+
+
+def _complain(error: XMemInferError) -> None:
+    print(f"error: {error}", file=sys.stderr)

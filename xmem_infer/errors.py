@@ -1,28 +1,20 @@
-"""What can go wrong, sorted by whose move it is next; `exit_code` is what the command line returns."""
+"""What can go wrong, sorted by whose move it is next. The command line's exit codes are in `cli.py`."""
 
 
 class XMemInferError(Exception):
     """Base of every error this package raises on purpose. The message says what was wrong, found and to do."""
 
-    exit_code = 1
 
-
-class VideoError(XMemInferError):
-    """One video cannot be read or segmented: not a video, truncated, corrupt, non-finite output."""
-
-    exit_code = 1
-
-
-class UsageError(XMemInferError):
+class UsageError(XMemInferError, ValueError):
     """The request is wrong: path, mask or setting. Raised before expensive work starts."""
 
-    exit_code = 2
+
+class VideoError(XMemInferError, RuntimeError):
+    """One video cannot be read or segmented: not a video, truncated, corrupt, non-finite output."""
 
 
-class EnvironmentFault(XMemInferError):
+class EnvironmentFault(XMemInferError, RuntimeError):
     """The machine cannot do it: disk full, read-only output, output in use, out of memory."""
-
-    exit_code = 3
 
 
 class WeightsError(EnvironmentFault):

@@ -17,11 +17,11 @@ _pending: list[int] = []
 
 
 class Interrupted(KeyboardInterrupt):
-    """The program was asked to stop. number: of the signal; exit_code: what a shell expects then."""
+    """The program was asked to stop by the signal `number`."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        self.number = number
 
 
 def check() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from batch_trees import leftovers, report, tree
 
-from xmem_infer.app import guarded
+from xmem_infer.cli import guarded
 from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
 from xmem_infer.evaluate.run import evaluate
 from xmem_infer.interrupts import noted_signals

@@ -12,6 +12,7 @@ import pytest
 from logs import logged
 from PIL import Image
 
+from xmem_infer.cli import exit_code
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.io.palette import visible_colours
 from xmem_infer.scoring.pictures import compare
@@ -159,7 +160,7 @@ def test_wrong_settings_are_refused_before_anything_is_scored(tree, monkeypatch,
     monkeypatch.chdir(tree)
     with pytest.raises(Exception, match=told) as refused:
         in_process(tree, **settings)
-    assert refused.value.exit_code == 2
+    assert exit_code(refused.value) == 2
     assert not (tree / "run/scores.json").exists()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from xmem_infer.app import MAX_NAME, folder_name
+from xmem_infer.cli import MAX_NAME, folder_name
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "eval.py"
 

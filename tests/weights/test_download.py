@@ -20,6 +20,7 @@ from urllib.request import Request
 import pytest
 import torch
 
+from xmem_infer.cli import exit_code
 from xmem_infer.errors import EnvironmentFault, WeightsError
 from xmem_infer.weights import fetch as fetch_room
 from xmem_infer.weights.download import download
@@ -206,7 +207,7 @@ def test_gives_up_after_the_stated_tries_and_goes_on_in_the_next_run(server, ent
     server.script = [{"drop_after": 150_000}] + [{"drop_after": 0}] * 3
     with pytest.raises(EnvironmentFault, match=r"150,000 bytes are kept in XMem\.pth\.part") as caught:
         download(entry, tmp_path, **QUICK)
-    assert caught.value.exit_code == 3
+    assert exit_code(caught.value) == 3
     assert len(server.seen) == 4
     assert files_in(tmp_path) == {"XMem.pth.part", "XMem.pth.json.part"}
     download(entry, tmp_path, **QUICK)

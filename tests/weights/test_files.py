@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from xmem_infer.cli import exit_code
 from xmem_infer.errors import WeightsError
 from xmem_infer.weights.files import CheckpointFile, check_names, read_checkpoint, verify_hash
 from xmem_infer.weights.hashes import record_hash
@@ -52,7 +53,7 @@ def refused(path, *wanted):
         with pytest.raises(WeightsError) as caught:
             read_checkpoint(path)
     message = str(caught.value)
-    assert caught.value.exit_code == 3
+    assert exit_code(caught.value) == 3
     for phrase in (str(path), *wanted):
         assert phrase in message, message
     return message

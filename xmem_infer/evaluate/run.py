@@ -42,12 +42,12 @@ def evaluate(config: EvalConfig) -> int:
         EnvironmentFault: A fault of the machine, before work starts where it can be known; finished videos stay.
     """
     check_runtime(config.runtime, choose_device(config.runtime.device))
-    chosen_outputs(config.output)
-    chosen_metrics(config.metrics)
     name = executor_of(config)
     executor = EXECUTORS[name]
     if name == "ray":
         ray.import_ray()
+    chosen_outputs(config.output)
+    chosen_metrics(config.metrics)
     plan = make_plan(config)
     weights = resolve_weights(config.weights)
     for line in plan.warnings:

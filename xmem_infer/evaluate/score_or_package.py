@@ -22,7 +22,8 @@ WORTH_PROCESSES = 300  # frames; fewer are done before other processes have star
 def score_or_package(config: EvalConfig, plan: Plan, weights: Path) -> int:
     """Score the masks of a run, or pack them for the server; returns 0, or 1 where something did not fit.
 
-    show: takes the table. Raises EnvironmentFault where the disk refuses.
+    Raises:
+        EnvironmentFault: The disk refuses.
     """
     if not config.output.masks:
         return 0  # there is nothing to look at

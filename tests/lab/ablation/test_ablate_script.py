@@ -1,7 +1,6 @@
 """`scripts/ablate.py` as its users run it: a process, its exit code, its words, its files."""
 
 import csv
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -34,35 +33,30 @@ def run(tmp_path, tiny_weights, make_clip):
     return start
 
 
+@pytest.mark.slow
 def test_an_ablation(run, tmp_path):
     done = run("ablate.precisions=[fp32]")
     assert done.returncode == 0, done.stderr
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    pictures = {
-        f"{stem}.{kind}"
-        for stem in ("memory", "saving", "memory_by_frame", "time", "agreement")
-        for kind in ("png", "svg")
-    }
-    assert names == {"report.md", "results.csv", "results.json", *pictures}
+    pictures = {f"{stem}.png" for stem in ("memory", "saving", "memory_by_frame", "time", "agreement")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.md", "results.csv", *pictures}
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
     assert [row["status"] for row in rows] == ["ok"] * 5
     assert len({row["masks_sha256"] for row in rows}) == 1
     peaks = {row["grad_mode"]: int(row["peak_tensor_bytes"]) for row in rows}
     assert peaks["set_grad_enabled"] == peaks["no_grad"] == peaks["inference_mode"] < peaks["enable_grad_detached"]
-    content = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert content["machine"]["cpu_threads"] == 1
-    assert content["precisions"][0]["jf"] is not None
+    assert "| cpu threads | 1 |" in (tmp_path / "out" / "report.md").read_text()
+    assert "5 combinations, 1 runs each" in done.stderr
+    assert done.stderr.count("report in out/report.md") == 1
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (["runtime.device=cpu", "ablate.precisions=[fp32,tf32]"], ["tf32", "NVIDIA"]),
         (["ablate.grad_modes=[no_grad,off]"], ["off", "inference_mode"]),
-        (["ablate.precisions=[fp8]"], ["fp8"]),
         (["ablate.max_memory_gb=0.01"], ["max_memory_gb"]),
-        (["ablate.objects=[0]"], ["ablate.objects=0"]),
         (["ablate.repeat=3"], ["ablate.repeats"]),
         (["suite=everything"], ["everything", "documents"]),
     ],
@@ -84,7 +78,7 @@ def test_wrong_settings_are_refused_before_any_work(run, tmp_path, overrides, wo
         ({"ablate": MatrixConfig(precisions=[Precision.tf32])}, "tf32.*NVIDIA"),
     ],
 )
-def test_what_the_clip_or_the_device_cannot_do_is_refused_before_any_work(tmp_path, make_clip, config, words):
+def test_what_clip_or_device_cannot_do_is_refused_before_any_work(tmp_path, make_clip, config, words):
     write_clip(tmp_path / "set", make_clip)
     given = {"video_dir": str(tmp_path / "set"), "output_dir": str(tmp_path / "out"), **config}
     runtime = AblationRuntime(Device.cpu)
@@ -96,17 +90,14 @@ def test_what_the_clip_or_the_device_cannot_do_is_refused_before_any_work(tmp_pa
 @pytest.mark.slow
 def test_the_documents_suite(run, tmp_path):
     done = run(
-        "suite=documents",
-        "ablate.precisions=[fp32]",
-        "ablate.objects=[1,2]",
-        "documents.hidden=500",
+        "suite=documents", "ablate.precisions=[fp32]", "ablate.objects=[1,2]", "documents.hidden=500",
         "documents.rows=50",
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    content = json.loads((tmp_path / "out" / "results.json").read_text())
-    verdicts = {claim["claim"]: claim["verdict"] for claim in content["claims"]}
+    claims = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
+    verdicts = {claim["claim"]: claim["verdict"] for claim in claims}
     assert len(verdicts) == 29
-    assert "not_measured" not in verdicts.values()
+    assert "not measured" not in verdicts.values()
     assert verdicts["no_grad and inference_mode need the same memory"] == "holds"  # in fp32
-    assert {claim["document"] for claim in content["claims"]} == {1, 2, 3, 4, 5}
+    assert {claim["document"] for claim in claims} == {"1", "2", "3", "4", "5"}
     assert (tmp_path / "out" / "saving.png").stat().st_size > 0

@@ -25,7 +25,7 @@ def test_held_and_peak_are_exact():
     assert (counter.held, counter.peak) == (2000, 6000)
 
 
-def test_a_chain_holds_two_links_without_a_graph_and_all_that_backward_needs_with_one():
+def test_a_chain_holds_two_links_without_a_graph_and_all_with_one():
     weight = torch.ones(1000, requires_grad=True)
 
     def work():

@@ -218,7 +218,7 @@ def serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
         with noted_signals():
             _serve(pipe, setup)
     except Interrupted as stop:
-        sys.exit(stop.exit_code)
+        sys.exit(128 + stop.number)
     except (EOFError, BrokenPipeError):
         return  # nobody is left to work for
 

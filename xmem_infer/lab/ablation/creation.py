@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -10,41 +13,58 @@ from torch import Tensor, nn
 from ...model.network import XMem
 from ...weights.build import build_network
 from ...weights.files import read_checkpoint
-from .requests import CreateRequest
-from .resident import ceiling, peak_resident_bytes, resident_bytes, restart_peak
+from ..child import Tell
+from ..resident import ceiling
 from .tensor_bytes import TensorBytes
-
-Tell = Callable[..., None]
-Maker = Callable[[], nn.Module]
 
 LINEAR_LAYERS, LINEAR_WIDTH = 12, 2048  # 200 MB: about as large as the published network
 
 
+class Subject(Enum):
+    xmem = "the network of a checkpoint"
+    linear = "a pile of Linear layers"
+
+
+class Way(Enum):
+    default = "as torch does"
+    disable_torch_init = "the fifth document's"
+    meta = "on the meta device, loaded with assign=True"
+
+
+@dataclass
+class CreateRequest:
+    """Make a network in one of the ways and fill it with given tensors."""
+
+    subject: Subject
+    way: Way
+    weights: Path
+    threads: int | None
+    ceiling_bytes: int
+
+
 def create(request: CreateRequest, tell: Tell) -> None:
-    """Make `what` by `way` and fill it with given tensors; tell `created`: seconds, tensor and resident peaks."""
+    """Make the network; tell `created`: seconds, peak of new tensors, share of parameters `disabled_init` concerns."""
     with ceiling(request.ceiling_bytes):
-        maker, state = _subject(request)
-        before = resident_bytes()
-        restart_peak()
+        make, state = _maker_and_tensors(request)
         counter = TensorBytes(torch.device("cpu"))
         with counter.counting():
             started = perf_counter()
-            network = _fill(_create(maker, request.way), state, assign=request.way == "meta")
+            with _context(request.way):
+                network = make()
+            network.load_state_dict(state, assign=request.way is Way.meta)
             seconds = perf_counter() - started
         tell(
             "created",
             seconds=seconds,
             peak_bytes=counter.peak,
-            held_bytes=counter.held,
-            resident_growth_bytes=peak_resident_bytes() - before,
             requires_grad=all(parameter.requires_grad for parameter in network.parameters()),
             skipped_share=_skipped_share(network),
         )
 
 
-def _subject(request: CreateRequest) -> tuple[Maker, dict[str, Tensor]]:
+def _maker_and_tensors(request: CreateRequest) -> tuple[Callable[[], nn.Module], dict[str, Tensor]]:
     """How the network is made, and the tensors it is to have, both ready before the clock starts."""
-    if request.what == "xmem":
+    if request.subject is Subject.xmem:
         built = build_network(read_checkpoint(request.weights).tensors, request.weights)
         sizes = built.sizes
         return lambda: XMem(sizes), built.state_dict()
@@ -53,20 +73,10 @@ def _subject(request: CreateRequest) -> tuple[Maker, dict[str, Tensor]]:
     return lambda: nn.Sequential(*(nn.Linear(LINEAR_WIDTH, LINEAR_WIDTH) for _ in range(LINEAR_LAYERS))), state
 
 
-def _create(maker: Maker, way: str) -> nn.Module:
-    """way: `default`, `disable_torch_init` (the fifth document's), `meta`."""
-    contexts: dict[str, AbstractContextManager[object]] = {
-        "default": nullcontext(),
-        "disable_torch_init": disabled_init(),
-        "meta": torch.device("meta"),
-    }
-    with contexts[way]:
-        return maker()
-
-
-def _fill(network: nn.Module, state: dict[str, Tensor], assign: bool) -> nn.Module:
-    network.load_state_dict(state, assign=assign)
-    return network
+def _context(way: Way) -> AbstractContextManager[object]:
+    if way is Way.meta:
+        return torch.device("meta")
+    return disabled_init() if way is Way.disable_torch_init else nullcontext()
 
 
 def _skipped_share(network: nn.Module) -> float:

@@ -1,82 +1,145 @@
-"""suite=documents: every claim of the five documents as a case, with a verdict and what was measured."""
+"""suite=documents: measure, hold every case against the evidence, write the page."""
 
-import csv
-import io
+import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from tqdm import tqdm
 
 from ...config import GradMode, Precision
-from ...io.atomic import write_json, write_whole
+from ...interrupts import check
 from ...model.network import XMem
-from .claims import Claim, Verdict
-from .claims_children import create_requests, creation_claims, linear_claims, linear_requests, measure
-from .claims_network import network_claims
-from .claims_recording import recording_claims
-from .claims_switching import switching_claims
-from .claims_timed import timed_claims
-from .config import AblateConfig
-from .plan import Cell, cells_of, interleaved
+from ..child import Outcome, run_in_child
+from ..report import setting, table, write_csv, write_page
+from . import checks_of_figures, checks_of_torch
+from .checks_of_figures import LINEAR_MODES
+from .creation import CreateRequest, Subject, Way, create
+from .evidence import Evidence, Finding, NotMeasured, Verdict
+from .linear import LinearRequest, linear_forward
+from .plan import Combination, combinations, interleaved
 from .plots import draw_by_frame, draw_memory, draw_savings
-from .process import Nursery
-from .report import savings_table, setting, table_of
-from .summary import Line, Saving, lines_of, savings
-from .sweep import GB, Bench, Row, sweep
+from .report import savings_table
+from .summary import savings
+from .sweep import Setup, sweep
 
-Say = Callable[[str], None]
-TITLES = {
-    1: "XMem disables gradients globally",
-    2: "no_grad in practice",
-    3: "no_grad against inference_mode",
-    4: "The managers compared",
-    5: "disable_torch_init against no_grad",
-}
+ADVICE = "What this needs did not finish. More memory (ablate.max_memory_gb) or smaller sizes help."
+TABLE = Path(__file__).with_name("claims.yaml")
+log = logging.getLogger(__name__)
 
 
-def check_documents(
-    config: AblateConfig,
-    bench: Bench,
-    nursery: Nursery,
-    precisions: Sequence[Precision],
-    context: Mapping[str, Any],
-    folder: Path,
-    say: Say,
-) -> int:
-    """Check every claim and write the report; 0, or 1 where a run failed."""
+@dataclass(frozen=True)
+class Case:
+    """A row of the table: a claim of a document (1-5), what checks it, and why it comes out as it does."""
+
+    document: int
+    claim: str
+    check: Callable[[Evidence], Finding]
+    why: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim held against the evidence: the verdict, what was measured, and the reason in two sentences."""
+
+    document: int
+    claim: str
+    verdict: Verdict
+    measured: str
+    why: str
+
+
+def read_cases() -> tuple[dict[int, str], list[Case]]:
+    """The documents' titles by number, and the table of cases."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(TABLE))
+    checks = {**vars(checks_of_figures), **vars(checks_of_torch)}
+    return content["titles"], [Case(**{**row, "check": checks[row["check"]]}) for row in content["claims"]]
+
+
+def hold_against(case: Case, evidence: Evidence) -> Claim:
+    """The verdict on a claim; `not measured` where a process that it needs did not finish."""
+    try:
+        return Claim(case.document, case.claim, *case.check(evidence), case.why)
+    except NotMeasured as reason:
+        return Claim(case.document, case.claim, Verdict.not_measured, str(reason), ADVICE)
+
+
+def check_documents(setup: Setup, precisions: Sequence[Precision], context: Mapping[str, Any], folder: Path) -> int:
+    """Check every claim and write results.csv, pictures and report.md; 0, or 1 where a run failed."""
     # Memory depends on the sizes of the network, not on its numbers: the published sizes need no download.
-    bench = replace(bench, weights=_published_sizes(bench.folder))
+    setup = replace(setup, weights=_published_sizes(setup.folder))
+    titles, cases = read_cases()
+    evidence = _measure(setup, precisions)
+    claims = [hold_against(case, evidence) for case in cases]
+    write_csv(folder / "results.csv", [{**vars(claim), "verdict": claim.verdict.value} for claim in claims])
+    draw_memory(evidence.runs, folder)
+    draw_by_frame(evidence.modes, folder, setup.config.ablate.max_memory_gb)
+    if evidence.savings:
+        draw_savings(evidence.savings, folder)
+    write_page(folder / "report.md", _page(context, titles, claims, evidence))
+    log.info("%d claims: %s; report in %s", len(claims), _tally(claims), folder / "report.md")
+    return 1 if any(run.status == "failed" for run in (*evidence.modes, *evidence.runs)) else 0
+
+
+def _measure(setup: Setup, precisions: Sequence[Precision]) -> Evidence:
+    """Everything that takes child processes."""
+    config = setup.config
     within_a_frame = [GradMode.set_grad_enabled, GradMode.enable_grad_detached]
-    cells = cells_of(replace(config.ablate, grad_modes=within_a_frame), precisions)
-    scene = cells[0].scene
-    every_mode = [Cell(scene, precision, mode) for precision in precisions for mode in GradMode]
-    say(f"{len(every_mode) + len(cells)} runs at the network's published size, then the other claims")
-    modes = sweep(bench, interleaved(every_mode, 1), nursery, say)
-    rows = sweep(replace(bench, timed=False), interleaved(cells, 1), nursery, say)
-    lines = lines_of(rows)
-    saved = savings(lines)
-    ceiling_bytes = int(bench.max_memory_gb * GB)
-    linear = linear_requests(config.documents, bench.threads, ceiling_bytes)
-    create = create_requests(bench.weights, bench.threads, ceiling_bytes)
-    with tqdm(total=len(linear) + len(create), desc="other claims", unit="process", disable=None) as bar:
-        claims = [
-            *network_claims(modes, lines, saved),
-            *linear_claims(config.documents, measure(linear, "linear", nursery, bar.update)),
-            *creation_claims(measure(create, "created", nursery, bar.update)),
-            *recording_claims(),
-            *switching_claims(),
-            *timed_claims(config.documents.forwards),
-        ]
-    claims.sort(key=lambda claim: claim.document)
-    _write(config, context, claims, modes, rows, saved, folder)
-    _draw(lines, lines_of(modes), saved, folder, bench.max_memory_gb)
-    say(f"{len(claims)} claims: {_tally(claims)}; report in {folder / 'report.md'}")
-    return 1 if any(row.status == "failed" for row in (*modes, *rows)) else 0
+    found = combinations(replace(config.ablate, grad_modes=within_a_frame), precisions)
+    every_mode = [Combination(found[0].scene, precision, mode) for precision in precisions for mode in GradMode]
+    log.info("%d runs at the network's published size, then the other claims", len(every_mode) + len(found))
+    modes = sweep(setup, interleaved(every_mode, 1))
+    runs = sweep(replace(setup, timed=False), interleaved(found, 1))
+    linear = {mode: _linear(setup, mode) for mode in LINEAR_MODES}
+    created = {(subject, way): _created(setup, subject, way) for subject, way in product(Subject, Way)}
+    return Evidence(config.documents, modes, runs, savings(runs), linear, created)
+
+
+def _linear(setup: Setup, mode: GradMode) -> Outcome:
+    check()
+    sizes, threads = setup.config.documents, setup.config.runtime.threads
+    asked = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, threads, setup.ceiling_bytes)
+    return run_in_child(linear_forward, asked, lambda event: check())
+
+
+def _created(setup: Setup, subject: Subject, way: Way) -> Outcome:
+    check()
+    asked = CreateRequest(subject, way, setup.weights, setup.config.runtime.threads, setup.ceiling_bytes)
+    return run_in_child(create, asked, lambda event: check())
+
+
+def _page(
+    context: Mapping[str, Any], titles: Mapping[int, str], claims: Sequence[Claim], evidence: Evidence
+) -> Iterator[str]:
+    yield "# The documents' claims, measured"
+    yield (
+        f"{len(claims)} claims: {_tally(claims)}. Memory of the network is measured at the published sizes with random "
+        "weights (memory depends on sizes alone); the setting below names the weights found, which are not used here."
+    )
+    yield setting(context)
+    for document, title in titles.items():
+        here = [claim for claim in claims if claim.document == document]
+        yield f"## {document}. {title}"
+        rows = [(claim.claim, f"**{claim.verdict.value}**", claim.measured) for claim in here]
+        yield table(("claim", "verdict", "measured"), rows)
+        yield from (f"*{claim.claim}.* {claim.why}" for claim in here)
+        if document == 1:
+            if evidence.savings:
+                yield "![Saving within a frame](saving.png)"
+                yield savings_table(evidence.savings)
+            yield f"All grad modes on {evidence.modes[0].place[0]}:"
+            yield "![Memory by frame](memory_by_frame.png)"
+            yield "![Peak memory](memory.png)"
+
+
+def _tally(claims: Sequence[Claim]) -> str:
+    count = Counter(claim.verdict for claim in claims)
+    return ", ".join(f"{count[verdict]} {verdict.value}" for verdict in Verdict if count[verdict])
 
 
 def _published_sizes(folder: Path) -> Path:
@@ -86,63 +149,3 @@ def _published_sizes(folder: Path) -> Path:
     path = folder / "published_sizes.safetensors"
     save_file(state, path)
     return path
-
-
-def _draw(
-    lines: Sequence[Line], modes: Sequence[Line], saved: Sequence[Saving], folder: Path, ceiling_gb: float
-) -> None:
-    draw_memory(lines, folder)
-    draw_by_frame(modes, folder, ceiling_gb)
-    if saved:
-        draw_savings(saved, folder)
-
-
-def _write(
-    config: AblateConfig, context: Mapping[str, Any], claims: Sequence[Claim], modes: Sequence[Row],
-    rows: Sequence[Row], saved: Sequence[Saving], folder: Path,
-) -> None:  # fmt: skip
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("document", "claim", "verdict", "measured", "why"))
-    table.writerows((c.document, c.claim, c.verdict.value, c.measured, c.why) for c in claims)
-    write_whole(folder / "results.csv", lambda to: to.write_text(text.getvalue(), encoding="utf-8"))
-    content = {
-        **context,
-        "config": asdict(config),
-        "claims": [asdict(claim) for claim in claims],
-        "runs": [{**row.flat(), **row.series()} for row in (*modes, *rows)],
-        "savings": [{**asdict(s), "saved": s.whole, "saved_without_network": s.working} for s in saved],
-    }
-    write_json(folder / "results.json", content)
-    report = _report(context, claims, modes, saved)
-    write_whole(folder / "report.md", lambda to: to.write_text(report, encoding="utf-8"))
-
-
-def _report(context: Mapping[str, Any], claims: Sequence[Claim], modes: Sequence[Row], saved: Sequence[Saving]) -> str:
-    parts = [
-        "# The documents' claims, measured",
-        f"{len(claims)} claims: {_tally(claims)}. Memory of the network is measured at the published sizes with random "
-        "weights (memory depends on sizes alone); the setting below names the weights found, which are not used here.",
-        setting(context),
-    ]
-    for document, title in TITLES.items():
-        here = [claim for claim in claims if claim.document == document]
-        parts.append(f"## {document}. {title}")
-        parts.append(
-            table_of(("claim", "verdict", "measured"), [(c.claim, f"**{c.verdict.value}**", c.measured) for c in here])
-        )
-        parts += [f"*{claim.claim}.* {claim.why}" for claim in here]
-        if document == 1:
-            parts += [
-                "![Saving within a frame](saving.png)",
-                savings_table(saved),
-                f"All grad modes on {modes[0].cell.scene.words}:",
-                "![Memory by frame](memory_by_frame.png)",
-                "![Peak memory](memory.png)",
-            ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _tally(claims: Sequence[Claim]) -> str:
-    count = Counter(claim.verdict for claim in claims)
-    return ", ".join(f"{count[verdict]} {verdict.value}" for verdict in Verdict if count[verdict])

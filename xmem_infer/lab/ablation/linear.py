@@ -1,39 +1,38 @@
 """In the child: the documents' Linear - ReLU - Linear, and what a forward leaves in memory."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from ...config import GradMode
 from ...runtime.grad_mode import grad_mode
-from .requests import LinearRequest
-from .resident import ceiling, peak_resident_bytes, resident_bytes, restart_peak
-from .tensor_bytes import TensorBytes, bytes_of
+from ..child import Tell
+from ..resident import ceiling
+from .tensor_bytes import TensorBytes
 
-Tell = Callable[..., None]
+
+@dataclass
+class LinearRequest:
+    """One forward of Linear(features, hidden) - ReLU - Linear(hidden, features) on ones (rows, features)."""
+
+    features: int
+    hidden: int
+    rows: int
+    grad_mode: GradMode
+    threads: int | None
+    ceiling_bytes: int
 
 
 def linear_forward(request: LinearRequest, tell: Tell) -> None:
-    """One forward; tell `linear` with the bytes it leaves (output and graph), its peak, and the mode it ran in."""
+    """One forward; tell `linear`: the bytes it leaves (output and graph), its peak, its output alone."""
     with ceiling(request.ceiling_bytes):
         network = _network(request.features, request.hidden)
         x = torch.ones(request.rows, request.features, requires_grad=True)
-        before = resident_bytes()
-        restart_peak()
         counter = TensorBytes(x.device)
         with grad_mode(request.grad_mode), counter.counting():
             y = network(x)
-        tell(
-            "linear",
-            held_bytes=counter.held,
-            peak_bytes=counter.peak,
-            output_bytes=y.numel() * y.element_size(),
-            network_bytes=bytes_of(network),
-            resident_before_bytes=before,
-            resident_after_bytes=resident_bytes(),
-            peak_resident_bytes=peak_resident_bytes(),
-            requires_grad=y.requires_grad,
-        )
+        tell("linear", held_bytes=counter.held, peak_bytes=counter.peak, output_bytes=y.numel() * y.element_size())
 
 
 def _network(features: int, hidden: int) -> nn.Sequential:

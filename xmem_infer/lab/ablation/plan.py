@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeVar
 
 import torch
 
@@ -12,8 +11,6 @@ from ...errors import UsageError
 from ...runtime.precision import check_precision
 from .clip import Clip, with_objects
 from .config import MatrixConfig
-
-T = TypeVar("T")
 
 GRADIENTS_OFF = tuple(mode for mode in GradMode if not mode.records)
 
@@ -26,37 +23,36 @@ class Scene:
     objects: int
     frames: int
 
-    @property
-    def words(self) -> str:
+    def __str__(self) -> str:
         size = "original size" if self.size == -1 else f"{self.size}p"
         return f"{size}, {self.objects} object{'s' if self.objects > 1 else ''}, {self.frames} frames"
 
 
+Place = tuple[Scene, Precision]  # where grad modes are compared
+
+
 @dataclass(frozen=True)
-class Cell:
-    """One combination."""
+class Combination:
+    """One cell of the matrix."""
 
     scene: Scene
     precision: Precision
     grad_mode: GradMode
 
-    @property
-    def words(self) -> str:
-        return f"{self.grad_mode.name}, {self.precision.name}, {self.scene.words}"
+    def __str__(self) -> str:
+        return f"{self.grad_mode.name}, {self.precision.name}, {self.scene}"
 
 
-def cells_of(matrix: MatrixConfig, precisions: Sequence[Precision]) -> list[Cell]:
+def combinations(matrix: MatrixConfig, precisions: Sequence[Precision]) -> list[Combination]:
     """Every combination once, modes varying fastest, so that what is compared is measured close together."""
-    scenes = [Scene(*sizes) for sizes in product(_once(matrix.sizes), _once(matrix.objects), _once(matrix.frames))]
-    return [Cell(*parts) for parts in product(scenes, _once(precisions), _once(matrix.grad_modes))]
+    scenes = [Scene(*sizes) for sizes in product(matrix.sizes, matrix.objects, matrix.frames)]
+    return list(dict.fromkeys(Combination(*parts) for parts in product(scenes, precisions, matrix.grad_modes)))
 
 
-def interleaved(cells: Sequence[Cell], repeats: int) -> list[tuple[Cell, int]]:
-    """Each cell once per round, every other round backwards: a machine that slows down favours nobody."""
-    order = []
-    for repeat in range(repeats):
-        order += [(cell, repeat) for cell in (cells if repeat % 2 == 0 else reversed(cells))]
-    return order
+def interleaved(found: Sequence[Combination], repeats: int) -> list[tuple[Combination, int]]:
+    """Each combination once per round, every other round backwards: a machine that slows down favours nobody."""
+    rounds = [found if repeat % 2 == 0 else found[::-1] for repeat in range(repeats)]
+    return [(combination, repeat) for repeat, one_round in enumerate(rounds) for combination in one_round]
 
 
 def precisions_for(wanted: Sequence[Precision] | None, device: torch.device) -> list[Precision]:
@@ -86,7 +82,3 @@ def _has(precision: Precision, device: torch.device) -> bool:
     except UsageError:
         return False
     return precision is not Precision.bf16 or torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def _once(values: Sequence[T]) -> list[T]:
-    return list(dict.fromkeys(values))

@@ -1,60 +1,69 @@
 """In the child: segment a clip and report what every frame costs."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
 
-from ...config import Device, RuntimeConfig
+from ...config import DataConfig, Device, GradMode, MemoryConfig, Precision, RuntimeConfig
 from ...errors import EnvironmentFault
 from ...io.frames import open_frames
 from ...predictor import Segmenter
 from ...types import LabelMask
 from ...weights.build import build_network
 from ...weights.files import read_checkpoint, verify_hash
+from ..child import Tell
+from ..resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .clip import FirstFrames
-from .requests import SegmentRequest
-from .resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .tensor_bytes import TensorBytes, bytes_of
-
-Tell = Callable[..., None]
 
 
 @dataclass
-class Seen:
-    """The masks of a pass so far."""
+class SegmentRequest:
+    """Segment the first `frames` of a video from a mask (.npy) and report memory and time per frame.
 
-    masks: list[np.ndarray] = field(default_factory=list)
+    timed: take times and resident memory; on the CPU tensor memory is counted in a second pass, so that
+    counting slows down no clock. masks_to: .npz that takes the masks; None: only their hash is wanted.
+    """
 
-    def sha256(self) -> str:
-        digest = hashlib.sha256()
-        for mask in self.masks:
-            digest.update(mask.tobytes())
-        return digest.hexdigest()
+    video: Path
+    mask: Path
+    weights: Path
+    frames: int
+    grad_mode: GradMode
+    precision: Precision
+    data: DataConfig
+    memory: MemoryConfig
+    device: Device
+    threads: int | None
+    ceiling_bytes: int
+    timed: bool = True
+    masks_to: Path | None = None
 
 
 def segment(request: SegmentRequest, tell: Tell) -> None:
-    """Load, segment in one or two passes, tell: loaded, pass, frame (many), pass_done."""
+    """Load, segment in one or two passes, tell: loaded; of each pass frame (many) and pass_done."""
     segmenter, network_bytes = _load(request, tell)
-    on_gpu = segmenter.prepared.device.type == "cuda"
-    seen = Seen()
+    device = segmenter.prepared.device
+    masks: list[np.ndarray] = []
     if request.timed:
         # The allocator of CUDA counts by itself; on the CPU nothing may slow this pass down.
-        counter = TensorBytes(segmenter.prepared.device) if on_gpu else None
-        seen = _one_pass("timed", segmenter, request, counter, tell)
-    if not on_gpu or not request.timed:
-        counter = TensorBytes(segmenter.prepared.device, 0 if on_gpu else network_bytes)
+        masks = _one_pass("timed", segmenter, request, TensorBytes(device) if device.type == "cuda" else None, tell)
+    if device.type != "cuda" or not request.timed:
+        counter = TensorBytes(device, 0 if device.type == "cuda" else network_bytes)
         counted = _one_pass("counted", segmenter, request, counter, tell)
-        seen = seen if request.timed else counted
-    if request.masks_to is not None and seen.masks:
-        np.savez_compressed(request.masks_to, masks=np.stack(seen.masks))
+        masks = masks if request.timed else counted
+    if request.masks_to is not None and masks:
+        np.savez_compressed(request.masks_to, masks=np.stack(masks))
 
 
 def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
+    """The segmenter and the bytes of its network."""
     started = perf_counter()
     file = read_checkpoint(request.weights)
     verify_hash(file)
@@ -68,33 +77,26 @@ def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
         "loaded",
         read_seconds=read - started,
         build_seconds=built - read,
-        prepare_seconds=perf_counter() - built,
         network_bytes=bytes_of(network),
         resident_bytes=resident_bytes(),
-        weights_sha256=file.sha256,
     )
     return segmenter, bytes_of(network)
 
 
 def _one_pass(
     name: str, segmenter: Segmenter, request: SegmentRequest, counter: TensorBytes | None, tell: Tell
-) -> Seen:
+) -> list[np.ndarray]:
     """Segment the clip once. Running out of memory ends the pass, not the process: partial figures count."""
     restart_peak()
-    tell("pass", name=name)
-    seen, reason = Seen(), None
+    masks: list[np.ndarray] = []
+    digest, reason = hashlib.sha256(), None
     try:
         with _limit(request):
-            for frame_name, labels, spent in _frames(segmenter, request, counter):
-                seen.masks.append(labels)
-                tell(
-                    "frame",
-                    index=len(seen.masks) - 1,
-                    name=frame_name,
-                    ms=spent,
-                    resident_bytes=resident_bytes(),
-                    **({} if counter is None else {"held_bytes": counter.held, "peak_bytes": counter.last_peak}),
-                )
+            for mask, spent in _frames(segmenter, request, counter):
+                masks.append(mask)
+                digest.update(mask.tobytes())
+                sizes = {} if counter is None else {"held_bytes": counter.held, "peak_bytes": counter.last_peak}
+                tell("frame", of=name, index=len(masks) - 1, ms=spent, resident_bytes=resident_bytes(), **sizes)
     except CeilingReached:
         reason = f"stopped at the ceiling of {request.ceiling_bytes / 1e9:g} GB"
     except EnvironmentFault as error:  # once the network is loaded, memory is all that can be missing
@@ -103,22 +105,22 @@ def _one_pass(
         "pass_done",
         name=name,
         oom=reason,
-        frames_done=len(seen.masks),
+        frames_done=len(masks),
         peak_resident_bytes=peak_resident_bytes(),
         peak_tensor_bytes=None if counter is None else counter.peak,
         cuda_reserved_bytes=torch.cuda.max_memory_reserved() if segmenter.prepared.device.type == "cuda" else None,
-        masks_sha256=seen.sha256(),
+        masks_sha256=digest.hexdigest(),
     )
-    return seen
+    return masks
 
 
 def _frames(
     segmenter: Segmenter, request: SegmentRequest, counter: TensorBytes | None
-) -> Iterator[tuple[str, np.ndarray, float]]:
-    """Name, labels and milliseconds of each frame, from upload to labels: the wait for the decoder is left out.
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Mask and milliseconds of each frame, from upload to mask: the wait for the decoder is left out.
 
     All that a frame releases must be released while it is counted, so nothing of a result is handed on but
-    a copy of its labels (the array itself lies in a tensor).
+    a copy of its mask (the array itself lies in a tensor).
     """
     source = FirstFrames(open_frames(request.video, request.data), request.frames)
     results = segmenter.segment(source, LabelMask(np.load(request.mask)))
@@ -128,9 +130,9 @@ def _frames(
             if result is None:
                 return
             spent = sum(time for stage, time in result.stage_ms.items() if stage != "read")
-            name, labels = result.frame.name, result.mask.copy()
+            mask = result.mask.copy()
             result = None
-        yield name, labels, spent
+        yield mask, spent
 
 
 def _limit(request: SegmentRequest) -> AbstractContextManager[None]:

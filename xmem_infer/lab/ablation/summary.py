@@ -1,10 +1,10 @@
-"""From runs to findings: one line per combination, savings against both baselines, agreement of the masks."""
+"""From runs to findings: repeats joined, savings against both baselines, agreement of the masks."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,72 +14,61 @@ from ...scoring.pairing import read_ids
 from ...scoring.score_video import rules_for, score_video
 from ...scoring.scores import Rules
 from .clip import Clip, merged, with_objects
-from .plan import GRADIENTS_OFF, Cell, Scene
-from .sweep import Row, percentile
+from .plan import GRADIENTS_OFF, Place, Scene
+from .sweep import Run
 
 DOCUMENTED_SAVING = 0.30
+Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass
-class Line:
-    """All runs of one combination. peak_spread: largest over smallest tensor peak of the repeats, less 1.
+def joined(runs: Sequence[Run]) -> list[Run]:
+    """The repeats of each combination as one run, in the order in which combinations first come.
 
-    status: ok, or the worst of the runs; frames_done: of the run that got least far.
+    status: ok, or the worst; frames_done: of the run that got least far; the largest peak in tensors; all times;
+    medians of what else differs.
     """
-
-    cell: Cell
-    status: str
-    reason: str
-    frames_done: int
-    peak_tensor_bytes: int | None
-    peak_spread: float
-    network_bytes: int | None
-    peak_resident_bytes: float | None
-    cuda_reserved_bytes: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    load_ms: float | None
-    hashes: frozenset[str]
-    held_bytes: list[int]
-    frame_peak_bytes: list[int]
+    return [_joined(group) for group in _grouped(runs, lambda run: run.combination).values()]
 
 
-def lines_of(rows: Sequence[Row]) -> list[Line]:
-    """Runs joined by combination, in the order in which these first come."""
-    groups: dict[Cell, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.cell].append(row)
-    return [_line(cell, group) for cell, group in groups.items()]
-
-
-def _line(cell: Cell, rows: list[Row]) -> Line:
-    worst = min(rows, key=lambda row: ("failed", "oom", "ok").index(row.status))
-    peaks = [row.peak_tensor_bytes for row in rows if row.peak_tensor_bytes is not None]
-    times = [time for row in rows for time in row.times_ms]
-    shown = max(rows, key=lambda row: len(row.held_bytes))
-    loads = [1000 * (row.read_seconds + row.build_seconds) for row in rows if row.read_seconds and row.build_seconds]
-    return Line(
-        cell,
-        worst.status,
-        worst.reason,
-        min(row.frames_done for row in rows),
-        max(peaks, default=None),
-        max(peaks) / min(peaks) - 1 if peaks else 0.0,
-        shown.network_bytes,
-        _median(row.peak_resident_bytes for row in rows),
-        _median(row.cuda_reserved_bytes for row in rows),
-        percentile(times, 50),
-        percentile(times, 95),
-        median(loads) if loads else None,
-        frozenset(row.masks_sha256 for row in rows if row.masks_sha256 and row.status == "ok"),
-        shown.held_bytes,
-        shown.frame_peak_bytes,
+def _joined(runs: list[Run]) -> Run:
+    worst = min(runs, key=lambda run: ("failed", "oom", "ok").index(run.status))
+    shown = max(runs, key=lambda run: len(run.held_bytes))
+    return replace(
+        shown,
+        status=worst.status,
+        reason=worst.reason,
+        frames_done=min(run.frames_done for run in runs),
+        peak_tensor_bytes=max((run.peak_tensor_bytes for run in runs if run.peak_tensor_bytes), default=None),
+        peak_resident_bytes=_median(run.peak_resident_bytes for run in runs),
+        cuda_reserved_bytes=_median(run.cuda_reserved_bytes for run in runs),
+        read_seconds=_median(run.read_seconds for run in runs),
+        build_seconds=_median(run.build_seconds for run in runs),
+        times_ms=[time for run in runs for time in run.times_ms],
     )
 
 
-def _median(values: Any) -> float | None:
+def _median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value]
     return median(known) if known else None
+
+
+def peak_spread(runs: Sequence[Run]) -> float:
+    """How far the tensor peaks of one combination's repeats are apart at most: largest over smallest, less 1."""
+    peaks = _grouped([run for run in runs if run.status == "ok"], lambda run: run.combination).values()
+    found = [[run.peak_tensor_bytes for run in group if run.peak_tensor_bytes] for group in peaks]
+    return max((max(group) / min(group) - 1 for group in found if group), default=0.0)
+
+
+def by_place(runs: Sequence[Run]) -> dict[Place, list[Run]]:
+    """Runs that differ in the gradient mode only."""
+    return _grouped(runs, lambda run: run.place)
+
+
+def _grouped(runs: Sequence[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
+    groups: dict[Key, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[key(run)].append(run)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -108,29 +97,18 @@ class Saving:
         return 1 - (self.off_bytes - self.network_bytes) / (self.baseline_bytes - self.network_bytes)
 
 
-def savings(lines: Sequence[Line]) -> list[Saving]:
+def savings(runs: Sequence[Run]) -> list[Saving]:
     """Per scene and precision, the largest peak of the modes without gradients against each baseline measured."""
     found = []
-    for (scene, precision), here in by_place(lines).items():
-        off = [
-            line.peak_tensor_bytes or 0 for line in here if line.cell.grad_mode in GRADIENTS_OFF and line.status == "ok"
-        ]
-        for line in here:
-            peak, known = line.peak_tensor_bytes, line.cell.grad_mode not in GRADIENTS_OFF and line.status != "failed"
+    for (scene, precision), here in by_place(runs).items():
+        off = [run.peak_tensor_bytes or 0 for run in here if run.mode in GRADIENTS_OFF and run.status == "ok"]
+        for run in here:
+            peak, known = run.peak_tensor_bytes, run.mode not in GRADIENTS_OFF and run.status != "failed"
             # A run stopped early may have needed less so far than a whole one without gradients: that says nothing.
-            if off and known and peak and (line.status == "ok" or peak > max(off)):
-                network = line.network_bytes or 0
-                stopped = line.status == "oom"
-                found.append(Saving(scene, precision, line.cell.grad_mode, max(off), peak, network, stopped))
+            if off and known and peak and (run.status == "ok" or peak > max(off)):
+                network, stopped = run.network_bytes or 0, run.status == "oom"
+                found.append(Saving(scene, precision, run.mode, max(off), peak, network, stopped))
     return found
-
-
-def by_place(lines: Sequence[Line]) -> dict[tuple[Scene, Precision], list[Line]]:
-    """Lines that differ in the gradient mode only."""
-    places: dict[tuple[Scene, Precision], list[Line]] = defaultdict(list)
-    for line in lines:
-        places[line.cell.scene, line.cell.precision].append(line)
-    return places
 
 
 @dataclass(frozen=True)
@@ -143,14 +121,13 @@ class Agreement:
     jf: float | None
 
 
-def agreements(rows: Sequence[Row], clip: Clip) -> list[Agreement]:
+def agreements(runs: Sequence[Run], clip: Clip) -> list[Agreement]:
     """Per scene and precision, from the first complete run without gradients (the modes agree to the bit)."""
-    masks: dict[tuple[Scene, Precision], np.ndarray] = {}
-    for row in rows:
-        place = row.cell.scene, row.cell.precision
-        if row.status == "ok" and row.masks is not None and place not in masks:
-            with np.load(row.masks) as file:
-                masks[place] = file["masks"]
+    masks: dict[Place, np.ndarray] = {}
+    for run in runs:
+        if run.status == "ok" and run.masks is not None and run.place not in masks:
+            with np.load(run.masks) as file:
+                masks[run.place] = file["masks"]
     found = []
     for (scene, precision), mine in masks.items():
         reference = masks.get((scene, Precision.fp32))

@@ -11,7 +11,7 @@ from dataclasses import asdict
 import torch
 
 from ...config import MemoryConfig
-from ..ablation.resident import peak_resident_bytes, resident_bytes, restart_peak
+from ..resident import peak_resident_bytes, resident_bytes, restart_peak
 from .contenders import make_contender
 from .networks import network_for
 from .peak_memory import Sizes

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from ..ablation.process import child_environment
+from ..child import child_environment
 
 KILLED = -9  # SIGKILL: what the system does when memory is short
 

@@ -1,9 +1,9 @@
-"""The pictures of the benchmark: bars by workload, curves. Each as PNG and SVG."""
+"""The pictures of the benchmark: bars by workload, curves.."""
 
 from pathlib import Path
 from typing import Any
 
-from ...outputs.chart_style import legend, new_figure, plain, save
+from ..charts import legend, new_figure, plain, save
 from .config import PUBLISHED_FP32, VARIANTS
 from .curves import axes_of, points
 from .findings import Findings

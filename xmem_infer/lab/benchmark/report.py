@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...io.atomic import write_json, write_whole
-from ..ablation.report import setting, table_of
+from ..report import setting, table
 from .config import BASELINES
 from .curves import axes_of, points
 from .end_to_end import MASKS, PIPELINE_STAGES, WAYS
@@ -69,13 +69,13 @@ def _parts(findings: Findings) -> Iterator[str]:
         yield f"**Not finished.** Still to be measured: {', '.join(findings.missing)}."
     yield setting(findings.context)
     yield HOW
-    yield table_of(("variant", "what is active"), [(name, "; ".join(words)) for name, words in findings.active.items()])
+    yield table(("variant", "what is active"), [(name, "; ".join(words)) for name, words in findings.active.items()])
     yield "## Time per frame"
     yield "![Time per frame and ratio to the published formulation](times.png)"
     for workload in findings.asked_for():
         yield f"### {workload.name}: {workload.words}"
-        yield table_of(*times_table(findings, workload))
-        yield table_of(*_stage_table(findings, workload))
+        yield table(*times_table(findings, workload))
+        yield table(*_stage_table(findings, workload))
     if findings.peaks:
         yield "## Peak memory"
         yield (
@@ -87,8 +87,8 @@ def _parts(findings: Findings) -> Iterator[str]:
     if findings.end_to_end:
         yield "## From video file to masks on disk"
         yield _end_to_end_text(findings)
-        yield table_of(*end_to_end_table(findings))
-        yield table_of(*_pipeline_table(findings))
+        yield table(*end_to_end_table(findings))
+        yield table(*_pipeline_table(findings))
     if findings.has_curves():
         yield "## Curves"
         yield "![Time against objects, resolution and memory](curves.png)"
@@ -139,7 +139,7 @@ def _peak_table(findings: Findings) -> str:
          _megabytes(peak.total_bytes), _megabytes(peak.video_bytes))
         for peak in findings.peaks
     ]  # fmt: skip
-    return table_of(("workload", "variant", "result", "peak MB", "above the first frame MB"), rows)
+    return table(("workload", "variant", "result", "peak MB", "above the first frame MB"), rows)
 
 
 def _end_to_end_text(findings: Findings) -> str:
@@ -168,7 +168,7 @@ def _curve_table(findings: Findings) -> str:
         for variant in findings.config.curve.variants:
             found = points(axis, variant, findings.lines)
             rows.append((axis.title, variant, ", ".join(f"{place:g}: {_number(spent)}" for place, spent in found)))
-    return table_of(("against", "variant", "ms per frame"), rows)
+    return table(("against", "variant", "ms per frame"), rows)
 
 
 def _number(value: float | None, digits: int = 1) -> str:

@@ -17,9 +17,9 @@ from ...interrupts import check
 from ...io.atomic import disk_fault
 from ...io.versions import versions
 from ...model.network import XMem
-from ...outputs.chart_style import new_figure
 from ...runtime.limits import thread_count
-from ..ablation.report import table_of
+from ..charts import new_figure
+from ..report import table
 from .config import BenchmarkConfig
 from .contenders import Contender, make_contender
 from .curves import workloads_of
@@ -105,9 +105,9 @@ def console_summary(findings: Findings) -> list[str]:
     said += [f"torch {torch.__version__}"]
     said += [f"{name}: {'; '.join(words)}" for name, words in findings.active.items()]
     for workload in findings.asked_for():
-        said += ["", f"{workload.name}: {workload.words}", table_of(*times_table(findings, workload))]
+        said += ["", f"{workload.name}: {workload.words}", table(*times_table(findings, workload))]
     if findings.end_to_end:
-        said += ["", table_of(*end_to_end_table(findings))]
+        said += ["", table(*end_to_end_table(findings))]
     return said
 
 

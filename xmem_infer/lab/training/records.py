@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...io.atomic import write_whole
-from ...outputs.chart_style import new_figure, save
+from ..charts import new_figure, save
 
 
 class Records:
@@ -64,7 +64,7 @@ def read_rows(run: Path, name: str) -> list[dict]:
 
 
 def plot_curves(run: Path, out: Path) -> None:
-    """Draw out/training.png and .svg: loss and its parts, J&F by clip. EnvironmentFault without matplotlib."""
+    """Draw out/training.png: loss and its parts, J&F by clip. EnvironmentFault without matplotlib."""
     loss, validation = read_rows(run, "loss"), read_rows(run, "validation")
     figure = new_figure(11, 4)
     left, right = figure.subplots(1, 2)

@@ -1,10 +1,13 @@
+import logging
+import signal
 import sys
 
 import pytest
 
-from xmem_infer.app import check_overrides, guarded, run_app
+from xmem_infer.cli import check_overrides, guarded, run
 from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
-from xmem_infer.errors import UsageError, VideoError, WeightsError
+from xmem_infer.errors import EnvironmentFault, UsageError, VideoError, WeightsError
+from xmem_infer.interrupts import Interrupted
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,14 @@ def test_typos_are_refused_with_the_choices(argument, words):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(VideoError("a"), 1), (UsageError("a"), 2), (WeightsError("a"), 3), (KeyboardInterrupt(), 130)],
+    [
+        (VideoError("a"), 1),
+        (UsageError("a"), 2),
+        (EnvironmentFault("a"), 3),
+        (WeightsError("a"), 3),
+        (KeyboardInterrupt(), 130),
+        (Interrupted(signal.SIGTERM), 143),
+    ],
 )
 def test_errors_become_exit_codes(error, code, capsys):
     def job():
@@ -54,7 +64,7 @@ def compose(monkeypatch, *arguments):
         return 0
 
     monkeypatch.setattr(sys, "argv", ["eval.py", *arguments])
-    return run_app("eval", EvalConfig, job), seen
+    return run("eval", EvalConfig, job), seen
 
 
 def test_yaml_and_dataclasses_agree_and_come_out_typed(monkeypatch, tmp_path):
@@ -72,3 +82,19 @@ def test_yaml_and_dataclasses_agree_and_come_out_typed(monkeypatch, tmp_path):
 def test_values_that_do_not_compose_are_usage_errors(monkeypatch, bad, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert compose(monkeypatch, "video_dir=x", bad) == (2, [])
+
+
+def test_logged_lines_go_to_stderr_and_tables_to_stdout(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["eval.py", "video_dir=x"])
+
+    def job(config):
+        logging.getLogger("xmem_infer.some.room").info("%d videos", 3)
+        logging.getLogger("xmem_infer.tables").info("J&F 90")
+        logging.getLogger("xmem_infer.some.room").debug("for developers")
+        return 0
+
+    for _ in range(2):
+        assert run("eval", EvalConfig, job) == 0
+        shown = capsys.readouterr()
+        assert (shown.out, shown.err) == ("J&F 90\n", "3 videos\n")

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from xmem_infer.lab.ablation.resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
+from xmem_infer.lab.resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="exact only where /proc tells")
 MB = 1_000_000

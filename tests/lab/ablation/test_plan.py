@@ -9,7 +9,7 @@ from xmem_infer.config import DataConfig, GradMode, Precision, configs_dir
 from xmem_infer.errors import UsageError
 from xmem_infer.lab.ablation.clip import open_clip
 from xmem_infer.lab.ablation.config import AblateConfig, DocumentsConfig, MatrixConfig
-from xmem_infer.lab.ablation.plan import cells_of, check_scenes, interleaved, precisions_for
+from xmem_infer.lab.ablation.plan import check_scenes, combinations, interleaved, precisions_for
 
 CPU = torch.device("cpu")
 
@@ -22,17 +22,17 @@ def test_the_yaml_holds_the_defaults_of_the_dataclasses():
 
 def test_every_combination_once_and_modes_side_by_side():
     matrix = MatrixConfig(sizes=[240, 480], objects=[1, 1], frames=[5, 8])
-    cells = cells_of(matrix, [Precision.fp32, Precision.bf16])
-    assert len(cells) == len(set(cells)) == 2 * 1 * 2 * 2 * 5
-    assert [cell.grad_mode for cell in cells[:5]] == list(GradMode)
-    assert len({(cell.scene, cell.precision) for cell in cells[:5]}) == 1
+    found = combinations(matrix, [Precision.fp32, Precision.bf16])
+    assert len(found) == len(set(found)) == 2 * 1 * 2 * 2 * 5
+    assert [one.grad_mode for one in found[:5]] == list(GradMode)
+    assert len({(one.scene, one.precision) for one in found[:5]}) == 1
 
 
 def test_rounds_are_interleaved_and_turn_round():
-    cells = cells_of(MatrixConfig(sizes=[240], objects=[1]), [Precision.fp32])
-    order = interleaved(cells, 3)
+    found = combinations(MatrixConfig(sizes=[240], objects=[1]), [Precision.fp32])
+    order = interleaved(found, 3)
     assert [repeat for _, repeat in order] == [0] * 5 + [1] * 5 + [2] * 5
-    assert [cell for cell, _ in order] == [*cells, *reversed(cells), *cells]
+    assert [one for one, _ in order] == [*found, *reversed(found), *found]
 
 
 def test_precisions_that_the_device_lacks_are_refused():

@@ -1,0 +1,137 @@
+"""The documents' claims: their verdicts on this version of torch, and on figures made up or measured at small sizes."""
+
+import pytest
+import torch
+from torch import nn
+
+from xmem_infer.config import GradMode, Precision
+from xmem_infer.lab.ablation.checks_of_figures import LINEAR_MODES, seconds_in_turns
+from xmem_infer.lab.ablation.config import DocumentsConfig
+from xmem_infer.lab.ablation.creation import Subject, Way, disabled_init
+from xmem_infer.lab.ablation.documents import hold_against, read_cases
+from xmem_infer.lab.ablation.evidence import Evidence, Verdict, refused, verdict
+from xmem_infer.lab.ablation.linear import LinearRequest, linear_forward
+from xmem_infer.lab.ablation.plan import Combination, Scene
+from xmem_infer.lab.ablation.sweep import Run
+from xmem_infer.lab.child import Outcome
+
+TITLES, CASES = read_cases()
+EXPECTED = {
+    "Inside no_grad outputs have requires_grad=False": Verdict.holds,
+    "An accidental backward() raises": Verdict.holds,
+    "Training outside of the block is unaffected": Verdict.holds,
+    "no_grad combines with autocast": Verdict.holds,
+    "The version counter still advances under no_grad, not in inference mode": Verdict.holds,
+    '"no_grad still builds the graph but does not record"': Verdict.does_not_hold,
+    "eval() + no_grad while training, inference_mode in deployment": Verdict.holds,
+    "set_grad_enabled(False) switches gradients off for the whole program, no_grad for a region": Verdict.holds_in_part,
+    "Gradients can be switched on again inside no_grad, not inside inference_mode": Verdict.holds,
+    "enable_grad nested inside no_grad turns tracking on again": Verdict.holds,
+    "set_grad_enabled(bool) switches by a condition": Verdict.holds,
+    "is_grad_enabled() tells the mode": Verdict.holds,
+    "Optimiser steps need gradients on": Verdict.holds_in_part,
+    "no_grad works as a decorator": Verdict.holds,
+    "no_grad is thread-local": Verdict.holds,
+    "no_grad restores the previous mode on exit": Verdict.holds,
+}
+
+
+MB = 10**6
+
+
+def run(mode, precision=Precision.fp32, peak=300 * MB, grows=0):
+    held = [(250 + grows * frame) * MB for frame in range(8)]
+    return Run(Combination(Scene(240, 1, 8), precision, mode), 0, "ok", "", 8, peak, times_ms=[10.0], held_bytes=held)
+
+
+@pytest.fixture
+def evidence():
+    modes = [run(mode) for mode in GradMode if mode is not GradMode.enable_grad] + [run(GradMode.enable_grad, grows=9)]
+    linear = {mode: Outcome("oom", reason="killed") for mode in LINEAR_MODES}
+    created = {(subject, way): Outcome("failed", reason="killed") for subject in Subject for way in Way}
+    return Evidence(DocumentsConfig(50, 400, 10, forwards=20), modes, [], [], linear, created)
+
+
+def checked(evidence, *claims):
+    found = {case.claim: hold_against(case, evidence) for case in CASES if not claims or case.claim in claims}
+    return [found[claim] for claim in claims] if claims else found
+
+
+def test_the_table_has_every_claim_once_in_the_documents_order():
+    assert len({case.claim for case in CASES}) == len(CASES) == 29
+    documents = [case.document for case in CASES]
+    assert documents == sorted(documents)
+    assert set(documents) == set(TITLES) == {1, 2, 3, 4, 5}
+    assert all(case.why.count(". ") >= 1 for case in CASES)
+
+
+def test_verdicts_of_what_torch_defines(evidence):
+    found = {claim.claim: claim for claim in checked(evidence, *EXPECTED)}
+    assert {name: found[name].verdict for name in EXPECTED} == EXPECTED
+    assert all(claim.measured for claim in found.values())
+    assert torch.is_grad_enabled()
+
+
+def test_verdicts_on_runs_of_the_network(evidence):
+    claims = [case.claim for case in CASES if case.check.__name__ in ("waste", "same_effect", "same_peak")]
+    grows, same, peak = checked(evidence, *claims)
+    assert grows.verdict is Verdict.holds_in_part
+    assert "grows by 9 MB a frame (8 frames done, ok), with gradients off it is flat (250 MB)" in grows.measured
+    assert "1.00x" in grows.measured
+    assert same.verdict is peak.verdict is Verdict.holds
+    assert "fp32: 300.0 and 300.0 MB, masks equal to the bit" in peak.measured
+
+
+def test_what_could_not_be_measured_says_why(evidence):
+    found = [claim for claim in checked(evidence).values() if claim.verdict is Verdict.not_measured]
+    assert {claim.claim.split()[0] for claim in found} == {
+        "Switching", "The", "Memory", "After", "disable_torch_init", "Building",
+    }  # fmt: skip
+    assert sum("killed" in claim.measured for claim in found) == 5
+
+
+def test_verdict_and_refused():
+    assert [verdict(True, True), verdict(True, False), verdict(False)] == [
+        Verdict.holds, Verdict.holds_in_part, Verdict.does_not_hold,
+    ]  # fmt: skip
+    assert refused(lambda: torch.ones(2) @ torch.ones(3)) != ""
+    assert refused(lambda: None) == ""
+
+
+def test_alternatives_take_turns_in_their_modes():
+    seen = []
+    spent = seconds_in_turns((torch.enable_grad, torch.no_grad), lambda: seen.append(torch.is_grad_enabled()), 40)
+    assert len(spent) == 2
+    assert seen[2:6] == [True, True, False, False]
+    assert seen[6:10] == [False, False, True, True]
+
+
+def test_the_documents_example_does_not_run_as_written(evidence):
+    (claim,) = checked(evidence, next(case.claim for case in CASES if case.check.__name__ == "small_linear"))
+    assert "cannot be multiplied" in claim.measured
+
+
+def test_disabled_init_leaves_linear_alone_and_is_undone():
+    before = nn.Linear.reset_parameters
+    with disabled_init():
+        layer = nn.Linear(4, 4)
+        assert nn.Linear.reset_parameters is not before
+        assert layer.weight.requires_grad
+    assert nn.Linear.reset_parameters is before
+
+
+def test_the_linear_holds_its_output_alone_without_gradients(evidence):
+    for mode in LINEAR_MODES:
+        outcome = evidence.linear[mode] = Outcome("ok")
+        request = LinearRequest(50, 400, 10, mode, None, 64 * 10**9)
+        linear_forward(
+            request, lambda event, outcome=outcome, **figures: outcome.events.append({"event": event, **figures})
+        )
+    held = {mode: outcome.last("linear")["held_bytes"] for mode, outcome in evidence.linear.items()}
+    output, hidden = 10 * 50 * 4, 10 * 400 * 4
+    assert held[GradMode.no_grad] == held[GradMode.inference_mode] == output
+    assert held[GradMode.enable_grad] == output + hidden
+    alone, high = (
+        hold_against(case, evidence) for case in CASES if case.check.__name__ in ("output_alone", "high_and_low")
+    )
+    assert {alone.verdict, high.verdict} == {Verdict.holds, Verdict.holds_in_part}  # the peak lies within the forward

@@ -1,0 +1,218 @@
+"""Claims about memory and time, decided by runs in child processes and by clocks."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from ...config import GradMode
+from ..child import Event
+from ..report import megabytes
+from .creation import Subject, Way
+from .evidence import Evidence, Finding, NotMeasured, Verdict, event_of, refused, verdict
+from .plan import GRADIENTS_OFF, Scene
+from .summary import DOCUMENTED_SAVING
+
+NEAR = 0.05  # a saving of 25% to 35% counts as the documented 30%
+CLEARLY = 1.05  # a smaller ratio of times is not told from the noise of a shared machine
+ROUNDS = 20  # in which the alternatives of a timing take turns
+LINEAR_MODES = (GradMode.enable_grad, GradMode.no_grad, GradMode.inference_mode)
+
+
+def waste(evidence: Evidence) -> Finding:
+    modes = GradMode.set_grad_enabled, GradMode.enable_grad_detached, GradMode.enable_grad
+    off, cut, on = (evidence.run(mode, evidence.first_precision, whole=False) for mode in modes)
+    growth = (on.held_bytes[-1] - on.held_bytes[0]) / max(1, len(on.held_bytes) - 1)
+    flat = off.held_bytes[-1] <= 1.001 * off.held_bytes[min(1, len(off.held_bytes) - 1)]
+    slower = cut.p50_ms / off.p50_ms if cut.p50_ms and off.p50_ms else None
+    return verdict(growth > 0 and flat, slower is not None and slower > CLEARLY), (
+        f"{off.place[0]}, {off.place[1].name}: with gradients on memory grows by "
+        f"{growth / 1e6:.0f} MB a frame ({on.frames_done} frames done, {on.status}), with gradients off it is "
+        f"{'flat' if flat else 'not flat'} ({off.held_bytes[-1] / 1e6:.0f} MB); time per frame with the graph cut each "
+        f"frame: {'not measured' if slower is None else f'{slower:.2f}x'}"
+    )
+
+
+def same_effect(evidence: Evidence) -> Finding:
+    modes = GradMode.set_grad_enabled, GradMode.no_grad
+    peaks_equal, masks_equal, seen = _compared(evidence, *modes)[0]
+    return verdict(peaks_equal, masks_equal), f"peak in tensors {seen}"
+
+
+def same_peak(evidence: Evidence) -> Finding:
+    found = _compared(evidence, GradMode.no_grad, GradMode.inference_mode)
+    names = dict.fromkeys(run.place[1].name for run in evidence.modes)
+    seen = "; ".join(f"{name}: {words}" for name, (_, _, words) in zip(names, found, strict=True))
+    return verdict(*(equal for equal, _, _ in found)), f"segmenting {evidence.modes[0].place[0]}, {seen}"
+
+
+def _compared(evidence: Evidence, first: GradMode, second: GradMode) -> list[tuple[bool, bool, str]]:
+    """By precision: whether peaks and masks of two modes are equal, and both in words."""
+    found = []
+    for precision in dict.fromkeys(run.place[1] for run in evidence.modes):
+        a, b = evidence.run(first, precision), evidence.run(second, precision)
+        same = a.masks_sha256 == b.masks_sha256
+        words = f"{megabytes(a.peak_tensor_bytes)} and {megabytes(b.peak_tensor_bytes)} MB, masks "
+        words += "equal to the bit" if same else "unlike"
+        found.append((a.peak_tensor_bytes == b.peak_tensor_bytes, same, words))
+    return found
+
+
+def thirty_percent(evidence: Evidence) -> Finding:
+    savings = [saving for saving in evidence.savings if saving.baseline is GradMode.enable_grad_detached]
+    if not savings:
+        raise NotMeasured("no pair of runs finished")
+    whole, bare = sorted(s.whole for s in savings), sorted(s.working for s in savings)
+    found = verdict(*(abs(share - DOCUMENTED_SAVING) <= NEAR for share in whole))
+    if found is Verdict.does_not_hold and whole[0] < DOCUMENTED_SAVING < whole[-1]:
+        found = Verdict.holds_in_part
+    return found, (
+        f"within a frame {100 * whole[0]:.0f}% to {100 * whole[-1]:.0f}% of the tensors' peak, network included "
+        f"({100 * bare[0]:.0f}% to {100 * bare[-1]:.0f}% without it), at {len(savings)} combinations of size, "
+        "objects and precision; over a clip more with every frame"
+    )
+
+
+def room_for_more(evidence: Evidence) -> Finding:
+    known = [(one, one.peak_tensor_bytes) for one in evidence.runs if one.peak_tensor_bytes]
+    pairs = [
+        (larger, smaller)
+        for larger in known
+        for smaller in known
+        if larger[0].mode in GRADIENTS_OFF and smaller[0].mode is GradMode.enable_grad_detached
+        and larger[0].place[1] is smaller[0].place[1] and _smaller(smaller[0].place[0], larger[0].place[0])
+    ]  # fmt: skip
+    if not pairs:
+        raise NotMeasured("only one scene was measured: give several ablate.sizes or ablate.objects")
+    fits = [bytes_off <= bytes_on for (_, bytes_off), (_, bytes_on) in pairs]
+    (off, bytes_off), (on, bytes_on) = max(pairs, key=lambda pair: pair[1][1] / pair[0][1])
+    return verdict(*fits), (
+        f"in {sum(fits)} of {len(fits)} comparisons a larger scene without gradients fits where a smaller one with "
+        f"them does; furthest: {off.place[0]} ({off.place[1].name}) takes {megabytes(bytes_off)} MB without, "
+        f"{on.place[0]} {megabytes(bytes_on)} MB with"
+    )
+
+
+def _smaller(scene: Scene, than: Scene) -> bool:
+    if scene.frames != than.frames or scene == than:
+        return False
+    if scene.size != than.size and -1 in (scene.size, than.size):
+        return False  # -1 is the clip's own size, whatever that is
+    return scene.size <= than.size and scene.objects <= than.objects
+
+
+def output_alone(evidence: Evidence) -> Finding:
+    on, off, inference = (event_of(evidence.linear[mode], "linear") for mode in LINEAR_MODES)
+    output, sizes = off["output_bytes"], evidence.sizes
+    published = (sizes.features, sizes.hidden, sizes.rows) == (5000, 50000, 1000)
+    where = "" if published else f"with ({sizes.features}, {sizes.hidden}) on {sizes.rows} rows: "
+    return verdict(off["held_bytes"] == output, inference["held_bytes"] == output), (
+        f"{where}held after the forward: {_mib(on)} MiB with gradients, {_mib(off)} under no_grad, {_mib(inference)} "
+        f"in inference_mode; the output is {output:,} bytes = {output / 2**20:.2f} MiB (the document's MB are MiB); "
+        f"peak during the forward {_mib(on, 'peak_bytes')}, {_mib(off, 'peak_bytes')}, "
+        f"{_mib(inference, 'peak_bytes')} MiB"
+    )
+
+
+def high_and_low(evidence: Evidence) -> Finding:
+    on, off = (event_of(evidence.linear[mode], "linear") for mode in LINEAR_MODES[:2])
+    return verdict(on["held_bytes"] > off["held_bytes"], on["peak_bytes"] > off["peak_bytes"]), (
+        f"two Linear layers: held {_mib(on)} against {_mib(off)} MiB, peak {_mib(on, 'peak_bytes')} against "
+        f"{_mib(off, 'peak_bytes')} MiB"
+    )
+
+
+def _mib(event: Event, name: str = "held_bytes") -> str:
+    return f"{event[name] / 2**20:.2f}"
+
+
+def faster_creation(evidence: Evidence) -> Finding:
+    made = _made(evidence)
+    ms = {key: 1000 * event["seconds"] for key, event in made.items()}
+    slow = {subject: ms[subject, Way.default] for subject in Subject}
+    fast = {subject: ms[subject, Way.disable_torch_init] for subject in Subject}
+    gain = {subject: slow[subject] / fast[subject] for subject in Subject}
+    share = {subject: made[subject, Way.default]["skipped_share"] for subject in Subject}
+    xmem, linear = Subject.xmem, Subject.linear
+    # For XMem told by what it touches: a single creation of a few milliseconds is noise.
+    return verdict(gain[linear] > 1.2, share[xmem] > 0.5), (
+        f"made and filled: 12 x Linear(2048, 2048) {slow[linear]:.0f} ms, with disable_torch_init {fast[linear]:.0f} "
+        f"ms ({gain[linear]:.1f}x); XMem {slow[xmem]:.0f} and {fast[xmem]:.0f} ms ({gain[xmem]:.1f}x). It concerns "
+        f"{share[linear]:.0%} of the parameters of the first and {share[xmem]:.1%} of XMem's"
+    )
+
+
+def creation_apart(evidence: Evidence) -> Finding:
+    kept = all(_made(evidence)[subject, Way.disable_torch_init]["requires_grad"] for subject in Subject)
+    return verdict(kept), f"all parameters of models made with it require gradients: {kept}"
+
+
+def meta_device(evidence: Evidence) -> Finding:
+    made = _made(evidence)
+    default, meta = made[Subject.xmem, Way.default], made[Subject.xmem, Way.meta]
+    linear = [1000 * made[Subject.linear, way]["seconds"] for way in (Way.default, Way.meta)]
+    return verdict(meta["seconds"] < default["seconds"], meta["peak_bytes"] < default["peak_bytes"]), (
+        f"XMem with the tensors of a checkpoint at hand: {1000 * default['seconds']:.0f} ms and "
+        f"{default['peak_bytes'] / 1e6:.1f} MB of new tensors by default, {1000 * meta['seconds']:.0f} ms and "
+        f"{meta['peak_bytes'] / 1e6:.1f} MB on the meta device; Linear layers {linear[0]:.0f} against "
+        f"{linear[1]:.0f} ms"
+    )
+
+
+def _made(evidence: Evidence) -> dict[tuple[Subject, Way], Event]:
+    return {key: event_of(outcome, "created") for key, outcome in evidence.created.items()}
+
+
+def small_linear(evidence: Evidence) -> Finding:
+    """Document 2's table: forwards of Linear(10, 5) on 1000 rows."""
+    layer, x, forwards = nn.Linear(10, 5), torch.ones(1000, 10), evidence.sizes.forwards
+    as_written = refused(lambda: layer(torch.ones(1, 1000)))
+    on, off = seconds_in_turns((torch.enable_grad, torch.no_grad), lambda: layer(x), forwards)
+    ratio = on / off
+    return Verdict.holds if ratio >= 1.8 else verdict(ratio > CLEARLY, False), (
+        f"{forwards} forwards: {on * forwards:.4f} s with gradients, {off * forwards:.4f} s without: {ratio:.2f}x. "
+        f"As written the example does not run ({as_written}); in_features=10 was used"
+    )
+
+
+def inference_mode_faster(evidence: Evidence) -> Finding:
+    """Document 3's: 100 forwards each, in large layers and in many small operations."""
+    large = nn.Sequential(nn.Linear(500, 5000), nn.ReLU(), nn.Linear(5000, 500))
+    rows, few = torch.ones(100, 500), torch.ones(10)
+
+    def many_small() -> Tensor:
+        y = few
+        for _ in range(200):
+            y = y[:10] + 1
+        return y
+
+    ratios = []
+    for work in (lambda: large(rows), many_small):
+        no_grad, inference = seconds_in_turns((torch.no_grad, torch.inference_mode), work, 100)
+        ratios.append(no_grad / inference)
+    return verdict(*(ratio > CLEARLY for ratio in ratios)), (
+        f"100 forwards each, no_grad over inference_mode: {ratios[0]:.2f}x for Linear(500, 5000)-ReLU-Linear(5000, "
+        f"500), {ratios[1]:.2f}x for chains of 200 slices and additions of 10 numbers"
+    )
+
+
+def seconds_in_turns(
+    modes: tuple[Callable[[], AbstractContextManager[object]], ...], work: Callable[[], object], times: int
+) -> list[float]:
+    """Seconds per call in each mode: `times` calls spread over rounds in which the modes take turns; the median."""
+    per_round = max(1, times // ROUNDS)
+    spent: Mapping[int, list[float]] = {number: [] for number in range(len(modes))}
+    for mode in modes:
+        with mode():
+            work()
+    for turn in range(ROUNDS):
+        for number in spent if turn % 2 == 0 else reversed(list(spent)):
+            with modes[number]():
+                started = perf_counter()
+                for _ in range(per_round):
+                    work()
+                spent[number].append((perf_counter() - started) / per_round)
+    return [median(values) for values in spent.values()]

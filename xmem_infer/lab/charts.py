@@ -1,0 +1,84 @@
+"""How the reports' pictures look: sizes, frames, legends, bars side by side, PNG files that repeat to the byte."""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..errors import EnvironmentFault
+from ..io.atomic import write_whole
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A figure in inches. Raises EnvironmentFault without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EnvironmentFault("pictures need matplotlib: `pip install matplotlib`, or the extra `plot`") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain(axes: Any) -> None:
+    """Light horizontal lines, no box."""
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+
+def legend(figure: Any, axes: Any, title: str) -> None:
+    """One legend for all panels, entries once, below; the title above."""
+    handles, labels = axes.get_legend_handles_labels()
+    entries = dict(zip(labels, handles, strict=True))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside lower center",
+        ncols=max(1, min(len(entries), int(figure.get_figwidth() // 2.2))),
+        frameon=False,
+        fontsize=8,
+    )
+
+
+def grouped_bars(
+    axes: Any, groups: Sequence[str], heights: Mapping[str, Sequence[float | None]], colours: Mapping[str, str],
+    *, form: str = ",.0f", size: float = 6.5, rotation: int = 90,
+    whiskers: Mapping[str, Sequence[float | None]] | None = None, stopped: Collection[tuple[str, int]] = (),
+) -> None:  # fmt: skip
+    """Bars side by side, each with its figure on top.
+
+    Args:
+        axes: Where to draw.
+        groups: A label under each group.
+        heights: By series, a height per group; None: no bar.
+        colours: By series.
+        form: How a figure is written.
+        size: Of the figures' letters, in points.
+        rotation: Of the figures, in degrees.
+        whiskers: By series, to where a line goes up from the bar.
+        stopped: (series, index of the group) of bars hatched and marked `oom`: runs that ended early.
+    """
+    tops = [value for series in (heights, whiskers or {}) for values in series.values() for value in values if value]
+    top = max(tops, default=1.0)
+    for offset, (name, values) in enumerate(heights.items()):
+        for x, height in enumerate(values):
+            if height is None:
+                continue
+            at = x + (offset - (len(heights) - 1) / 2) * 0.84 / len(heights)
+            oom = (name, x) in stopped
+            axes.bar(
+                at, height, 0.8 / len(heights), color=colours[name], label=name, hatch="//" if oom else None,
+                edgecolor="white", linewidth=0.5,
+            )  # fmt: skip
+            upper = max(height, (whiskers[name][x] if whiskers else None) or 0.0)
+            axes.plot([at, at], [height, upper], color="#555555", linewidth=1)
+            text = f"{'oom ' if oom else ''}{height:{form}}"
+            axes.text(at, upper + 0.015 * top, text, ha="center", va="bottom", fontsize=size, rotation=rotation)
+    axes.set_xticks(range(len(groups)), groups, fontsize=8)
+    axes.set_ylim(0, 1.15 * top)
+
+
+def save(figure: Any, folder: Path, stem: str) -> None:
+    """Write `stem`.png; the same figures give the same bytes. Raises EnvironmentFault."""
+    write_whole(folder / f"{stem}.png", partial(figure.savefig, format="png", dpi=110))
