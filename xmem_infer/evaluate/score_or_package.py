@@ -6,7 +6,7 @@ from pathlib import Path
 from ..config import EvalConfig
 from ..scoring.pairing import Pairing, pair_video
 from ..scoring.parallel import usable_cores
-from ..scoring.published import compare, words
+from ..scoring.published import compare, describe_comparison
 from ..scoring.report import log_scores, write_report
 from ..scoring.score_folders import score_pairing
 from ..scoring.scores import Rules
@@ -44,7 +44,7 @@ def _score(config: EvalConfig, plan: Plan, weights: Path, workers: int) -> int:
     dataset = config.dataset
     published = None if dataset is None else compare(dataset, weights, scores)
     log_scores(scores, write_report(scores, plan.output_dir, workers=workers, published=published))
-    if dataset is not None and (line := words(dataset, weights, scores)) is not None:
+    if dataset is not None and (line := describe_comparison(dataset, weights, scores)) is not None:
         tables.info(line)
     log.info(f"scores in {plan.output_dir}: scores.csv, scores.json, pictures")
     return 1 if scores.problems else 0
