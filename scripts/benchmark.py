@@ -11,7 +11,7 @@ def main() -> None:
 def _benchmark(config: BenchmarkConfig) -> int:
     from xmem_infer.lab.benchmark.run import benchmark  # torch takes seconds; a typo should not wait for it
 
-    return benchmark(config, say=print)
+    return benchmark(config)
 
 
 if __name__ == "__main__":

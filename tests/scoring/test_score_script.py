@@ -245,12 +245,3 @@ def test_sheets_show_prediction_filled_and_annotation_outlined():
     outline = drawn[36, 39].tolist()
     assert outline[1] == max(outline) > 150  # the lightened green of object 2
     assert picture.max() == 100  # the given picture is untouched
-
-
-def test_the_benchmark_compares_and_prints_a_ratio(tree):
-    pytest.importorskip("vos_benchmark", reason="vos-benchmark (extra dev) is not installed")
-    done = run(f"annotations={tree}/set/Annotations/480p", "rounds=1", cwd=tree, script="benchmark_scoring.py")
-    assert done.returncode == 0, done.stderr
-    assert "median" in done.stdout
-    assert "the same in both" in done.stdout
-    assert run("turns=3", cwd=tree, script="benchmark_scoring.py").returncode == 2

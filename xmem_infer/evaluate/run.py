@@ -24,7 +24,7 @@ from .jobs import Plan, make_plan
 from .provenance import machine, peak_memory
 from .records import claim
 from .score_or_package import score_or_package
-from .video_run import VideoRun
+from .video_run import VideoRun, recorded_settings
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def evaluate(config: EvalConfig) -> int:
         log.info(f"warning: {line}")
     if not plan.videos:
         return _log_failures(plan)
-    loaded = load_network(weights)
+    loaded = load_network(weights, config.network)
     segmenter = Segmenter(loaded.network, config.memory, config.runtime, config.data)
     prepared = segmenter.prepared
     log.info(
@@ -88,7 +88,8 @@ class Run:
         self.provenance = {"machine": machine(segmenter.prepared.device), "versions": versions()}
         if not config.overwrite:
             for video in plan.videos:
-                self.video_run.records.check_settings(video.name, self.video_run.wanted_record(video))
+                wanted = self.video_run.wanted_record(video)
+                self.video_run.records.check_settings(video.name, wanted, recorded_settings(EvalConfig()))
 
     def __enter__(self) -> "Run":
         return self

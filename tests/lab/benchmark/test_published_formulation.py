@@ -9,15 +9,15 @@ import torch
 from xmem_infer.config import MemoryConfig, Precision
 from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import UsageError
-from xmem_infer.lab.benchmark.cat_memory import PUBLISHED_MEMORY, CatMemory
-from xmem_infer.lab.benchmark.config import VARIANTS
-from xmem_infer.lab.benchmark.contenders import make_contender, prepare_published
+from xmem_infer.lab.benchmark.concatenated_memory import CONCATENATED, ConcatenatedMemory
+from xmem_infer.lab.benchmark.interleaved import measure
 from xmem_infer.lab.benchmark.scene import block_mask, drifting_frames
+from xmem_infer.lab.benchmark.variants import check_variants, default_variants, make_variant, prepare_published
 from xmem_infer.lab.benchmark.workloads import Workload
 from xmem_infer.memory.manager import XMemMemory
 from xmem_infer.model.network import KeyFeatures
 from xmem_infer.ops.images import normalise
-from xmem_infer.runtime.backends.prepare import prepare
+from xmem_infer.runtime.backends.prepare import BACKENDS, prepare
 
 CPU = torch.device("cpu")
 SHAPE = (2, 3)  # h, w
@@ -48,13 +48,15 @@ def random_frame(generator, objects):
 )
 def test_the_growing_memory_reads_what_the_memory_reads(config):
     """Consolidation and eviction included; an object removed on the way."""
-    start, _ = random_frame(torch.Generator().manual_seed(0), 1)
-    growing, memory = (kind(config, start) for kind in (CatMemory, XMemMemory))
-    generator, objects = torch.Generator().manual_seed(1), 3
+    generator = torch.Generator().manual_seed(1)
+    features, value = random_frame(generator, 3)
+    growing, memory = (kind(config, features) for kind in (ConcatenatedMemory, XMemMemory))
+    objects = 3
     for number in range(24):
         features, value = random_frame(generator, objects)
         if number:
-            torch.testing.assert_close(growing.read(features), memory.read(features), atol=1e-10, rtol=1e-10)
+            read = torch.cat(memory.read(features), 1)
+            torch.testing.assert_close(growing.read(features)[0], read, atol=1e-10, rtol=1e-10)
         growing.add(features, value)
         memory.add(features, value)
         if number == 15:
@@ -71,54 +73,72 @@ def test_the_growing_memory_reads_what_the_memory_reads(config):
 
 def test_the_growing_memory_refuses_late_objects():
     generator = torch.Generator().manual_seed(0)
-    growing = CatMemory(SMALL, random_frame(generator, 1)[0])
-    growing.add(*random_frame(generator, 1))
+    frame = random_frame(generator, 1)
+    growing = ConcatenatedMemory(SMALL, frame[0])
+    growing.add(*frame)
     with pytest.raises(UsageError, match="1 objects and cannot take 2"):
         growing.add(*random_frame(generator, 2))
 
 
 def test_the_baseline_computes_the_same_probabilities(tiny_network):
     config = MemoryConfig(memory_every=1, max_long_term_tokens=300)
-    engines = [
-        Engine(prepare_published(tiny_network, CPU, Precision.fp32).network, replace(config, kind=PUBLISHED_MEMORY)),
-        Engine(prepare(copy.deepcopy(tiny_network), CPU, Precision.fp32, "eager").network, config),
-    ]
+    published = prepare_published(tiny_network, CPU, Precision.fp32)
+    eager = prepare(copy.deepcopy(tiny_network), CPU, Precision.fp32, "eager")
+    engines = [Engine(published.network, replace(config, kind=CONCATENATED)), Engine(eager.network, config)]
     states = [engine.start() for engine in engines]
-    workload = Workload(64, 2)
-    mask = torch.from_numpy(block_mask(workload))
-    with torch.no_grad():
-        for t, image in enumerate(map(torch.from_numpy, drifting_frames(workload, 30))):
-            found = [
-                engine.step(state, normalise(image), mask if t == 0 else None)
-                for engine, state in zip(engines, states, strict=True)
-            ]
-            torch.testing.assert_close(*found, atol=1e-4, rtol=0)
+    for prob, other in zip(*map(segment, (published, eager), engines, states, (30, 30)), strict=True):
+        torch.testing.assert_close(prob, other, atol=1e-4, rtol=0)
     assert states[0].memory.long_term_tokens == states[1].memory.long_term_tokens > 0
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if not name.startswith("compiled")])
-def test_every_contender_segments_the_same_clip(tiny_network, name):
+@pytest.mark.parametrize("name", default_variants())
+def test_every_variant_segments_the_same_clip(tiny_network, name):
     """fp32 to rounding; bf16 as near as its 8 bits let it, several frames and a memory frame later."""
-    reference, contender = (make_contender(kind, tiny_network, CPU) for kind in ("published_fp32", name))
-    config, workload = MemoryConfig(memory_every=2), Workload(64, 2)
-    mask = torch.from_numpy(block_mask(workload))
     probs = []
-    for one in (reference, contender):
-        engine = Engine(one.prepared.network, replace(config, kind=one.memory))
-        state = engine.start()
-        for t, image in enumerate(map(torch.from_numpy, drifting_frames(workload, 5))):
-            with torch.no_grad(), one.prepared.context():
-                prob = engine.step(state, normalise(image), mask if t == 0 else None)
-        probs.append(prob)
+    for variant in (make_variant(one, tiny_network, CPU) for one in ("published_fp32", name)):
+        engine = Engine(variant.prepared.network, MemoryConfig(variant.memory, memory_every=2))
+        probs.append(segment(variant.prepared, engine, engine.start(), 5)[-1])
     difference = (probs[0] - probs[1]).abs()
-    assert difference.mean() < (1e-5 if contender.precision is Precision.fp32 else 2e-2)
-    assert contender.active
+    assert difference.mean() < (1e-5 if variant.prepared.precision is Precision.fp32 else 2e-2)
+    assert variant.prepared.active
+
+
+def segment(prepared, engine, state, frames):
+    """Probabilities of each frame of the benchmark's clip."""
+    workload = Workload(64, 2)
+    mask = torch.from_numpy(block_mask(workload))
+    images = [normalise(torch.from_numpy(pixels)) for pixels in drifting_frames(workload, frames)]
+    with torch.no_grad(), prepared.context():
+        return [engine.step(state, image, None if t else mask) for t, image in enumerate(images)]
 
 
 def test_making_a_baseline_leaves_the_network_alone(tiny_network):
     network = copy.deepcopy(tiny_network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     for name in ("published_bf16", "plain_bf16"):
-        make_contender(name, network, CPU)
+        make_variant(name, network, CPU)
     for name, value in network.state_dict().items():
-        assert value.dtype is before[name].dtype and torch.equal(value, before[name])
+        assert value.dtype is before[name].dtype
+        assert torch.equal(value, before[name])
+
+
+def test_a_backend_registered_outside_is_a_row(tiny_network):
+    @BACKENDS.register("doubled")
+    def doubled(network, device, precision):
+        return BACKENDS["eager"](network, device, precision)[0], ("as eager",), True
+
+    try:
+        assert {"doubled_fp32", "doubled_bf16"} <= set(default_variants())
+        (found,) = measure(Workload(64, 1), [make_variant("doubled_fp32", tiny_network, CPU)], 1, lambda step: None)
+    finally:
+        del BACKENDS._entries["doubled"]
+    assert found.variant == "doubled_fp32"
+    assert found.frame_ms > 0
+
+
+def test_variants_that_do_not_exist_are_refused():
+    check_variants(["published_fp32", "compiled_bf16"], "variants")
+    with pytest.raises(UsageError, match=r"variants=fast_fp8.*fast_bf16"):
+        check_variants(["fast_fp8"], "variants")
+    with pytest.raises(UsageError, match=r"end_to_end\.variant=published_fp32"):
+        check_variants(["published_fp32"], "end_to_end.variant", baselines=False)

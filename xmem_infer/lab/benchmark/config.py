@@ -1,30 +1,23 @@
-"""Settings of the benchmark; `configs/benchmark.yaml` is merged on these."""
+"""Settings of the benchmark; `configs/benchmark.yaml` is merged on these. Variants are checked in variants.py."""
 
 from dataclasses import dataclass, field
 
 from ...config import require
 from .workloads import Workload, parse_workload
 
-PUBLISHED_FP32, PUBLISHED_BF16, PLAIN_BF16 = "published_fp32", "published_bf16", "plain_bf16"
-BASELINES = (PUBLISHED_FP32, PUBLISHED_BF16, PLAIN_BF16)
-PROJECT = ("eager_fp32", "eager_bf16", "fast_fp32", "fast_bf16", "compiled_fp32", "compiled_bf16")
-VARIANTS = (*BASELINES, *PROJECT)
-ON_REQUEST = ("compiled_fp32", "compiled_bf16")  # compiling takes minutes per workload
-
 
 @dataclass
 class CurvesConfig:
     """What varies around `base` in the curves, one thing at a time."""
 
-    variants: list[str] = field(default_factory=lambda: [PUBLISHED_FP32, "fast_bf16"])
+    variants: list[str] = field(default_factory=lambda: ["published_fp32", "fast_bf16"])
     base: str = "480p_2"
     objects: list[int] = field(default_factory=lambda: [1, 2, 5, 10])
     heights: list[int] = field(default_factory=lambda: [240, 360, 480, 720])  # px
     memory_frames: list[int] = field(default_factory=lambda: [1, 3, 6, 9])  # and full long-term memory
 
     def __post_init__(self) -> None:
-        check_names(self.variants, "curve.variants")
-        for name in ("objects", "heights", "memory_frames"):
+        for name in ("variants", "objects", "heights", "memory_frames"):
             require(len(getattr(self, name)) > 0, f"curve.{name}", [], "a list with at least one entry")
         for frames in self.memory_frames:
             require(1 <= frames <= 9, "curve.memory_frames", frames, "between 1 and 9")
@@ -42,7 +35,6 @@ class EndToEndConfig:
     frames: int = 25
 
     def __post_init__(self) -> None:
-        require(self.variant in PROJECT, "end_to_end.variant", self.variant, f"one of {', '.join(PROJECT)}")
         require(self.frames >= 6, "end_to_end.frames", self.frames, "at least 6: the sixth is a memory frame")
         self.workloads = unique_names(self.workloads)
         for name in self.workloads:
@@ -61,6 +53,7 @@ class BenchmarkRuntime:
 @dataclass
 class BenchmarkConfig:
     output_dir: str | None = None
+    redraw: str | None = None  # folder of an earlier report, whose pictures are drawn anew from its results.csv
     weights: str | None = None  # None: the published network's sizes, random numbers by seed
     workloads: list[str] = field(
         default_factory=lambda: [
@@ -68,7 +61,7 @@ class BenchmarkConfig:
             "tiny_480p_1", "tiny_480p_2", "tiny_480p_5",
         ]
     )  # fmt: skip
-    variants: list[str] = field(default_factory=lambda: [name for name in VARIANTS if name not in ON_REQUEST])
+    variants: list[str] | None = None  # None: baselines and all backends but `compiled`
     rounds: int = 3
     peak_memory: list[str] = field(default_factory=lambda: ["480p_2", "480p_2_long_term"])  # none: not measured
     curves: bool = True
@@ -77,20 +70,30 @@ class BenchmarkConfig:
     runtime: BenchmarkRuntime = field(default_factory=BenchmarkRuntime)
 
     def __post_init__(self) -> None:
-        check_names(self.variants, "variants")
+        require(self.variants != [], "variants", [], "null or a list with at least one entry")
         require(len(self.workloads) > 0, "workloads", [], "a list with at least one entry")
         # One name for one workload: 480p_2_9frames is 480p_2.
         self.workloads, self.peak_memory = unique_names(self.workloads), unique_names(self.peak_memory)
         require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
 
 
+@dataclass
+class WorkersConfig:
+    """Settings of `scripts/benchmark_workers.py`."""
+
+    video_dir: str | None = None
+    clips: int = 4  # copies of the example clip
+    weights: str = "auto"
+    workers: int = 2
+    rounds: int = 3
+    size: int = 240  # px of the short side
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 2, "workers", self.workers, "at least 2: they are compared with one process")
+        require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
+        require(self.video_dir is not None or self.clips >= self.workers, "clips", self.clips, "at least workers")
+
+
 def unique_names(workloads: list[str]) -> list[str]:
     """Each workload once, by the one name it has. Raises UsageError for one that is not possible."""
     return list(dict.fromkeys(parse_workload(name).name for name in workloads))
-
-
-def check_names(variants: list[str], key: str) -> None:
-    """Raise UsageError for an empty list or a variant that does not exist."""
-    require(len(variants) > 0, key, variants, "a list with at least one entry")
-    for name in variants:
-        require(name in VARIANTS, key, name, f"of {', '.join(VARIANTS)}")

@@ -1,48 +1,41 @@
 """One thing varied at a time: objects, resolution, memory."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from .config import CurvesConfig
-from .rounds import Line, memory_tokens
 from .workloads import Workload, parse_workload
 
-
-@dataclass(frozen=True)
-class Axis:
-    """A curve's x axis: title, its workloads in order, and where each of them stands on it."""
-
-    title: str
-    workloads: Sequence[Workload]
-    place: Callable[[Workload], float]
+Row = Mapping[str, Any]  # of results.csv
 
 
-def axes_of(config: CurvesConfig) -> list[Axis]:
-    """Objects, pixels (millions) and tokens in memory, around the base."""
+def axes_of(config: CurvesConfig) -> dict[str, dict[Workload, float]]:
+    """Titles of the x axes; of each its workloads in order and where they stand on it."""
     base = parse_workload(config.base)
+    objects = [replace(base, objects=count) for count in sorted(set(config.objects))]
+    heights = [replace(base, height=height) for height in sorted(set(config.heights))]
     memory = [replace(base, memory_frames=frames) for frames in sorted(set(config.memory_frames))]
-    return [
-        Axis(
-            "objects",
-            [replace(base, objects=objects) for objects in sorted(set(config.objects))],
-            lambda workload: workload.objects,
-        ),
-        Axis(
-            "megapixels",
-            [replace(base, height=height) for height in sorted(set(config.heights))],
-            lambda workload: workload.height * workload.width / 1e6,
-        ),
-        Axis("tokens in memory", [*memory, replace(base, long_term=True)], memory_tokens),
-    ]
+    return {
+        "objects": {workload: workload.objects for workload in objects},
+        "megapixels": {workload: workload.height * workload.width / 1e6 for workload in heights},
+        "tokens in memory": {w: w.memory_tokens for w in [*memory, replace(base, long_term=True)]},
+    }
 
 
 def workloads_of(config: CurvesConfig) -> list[Workload]:
     """Every workload on a curve, once. Raises UsageError for one that is not possible."""
-    found = dict.fromkeys(workload for axis in axes_of(config) for workload in axis.workloads)
+    found = dict.fromkeys(workload for axis in axes_of(config).values() for workload in axis)
     return [parse_workload(workload.name) for workload in found]
 
 
-def points(axis: Axis, variant: str, lines: Sequence[Line]) -> list[tuple[float, float]]:
+def are_measured(config: CurvesConfig, rows: Sequence[Row]) -> bool:
+    """Whether rows hold every point of every curve."""
+    found = {(row["workload"], row["variant"]) for row in rows}
+    return all((w.name, variant) in found for w in workloads_of(config) for variant in config.variants)
+
+
+def points(axis: Mapping[Workload, float], variant: str, rows: Sequence[Row]) -> list[tuple[float, float]]:
     """Where it stands and milliseconds per frame, of the workloads that were measured."""
-    found = {line.workload: line.frame_ms for line in lines if line.variant == variant}
-    return [(axis.place(workload), found[workload]) for workload in axis.workloads if workload in found]
+    found = {row["workload"]: float(row["p50_ms"]) for row in rows if row["variant"] == variant}
+    return [(place, found[workload.name]) for workload, place in axis.items() if workload.name in found]

@@ -6,22 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from ...config import DataConfig, Device, OutputConfig, Precision, RuntimeConfig
-from ...interrupts import check
+from ...config import DataConfig, Device, OutputConfig, RuntimeConfig
 from ...io.frames import open_frames
-from ...model.network import XMem
 from ...ops.images import normalise
 from ...outputs.writer import VideoWriter
 from ...predictor import Segmenter
 from ...runtime.grad_mode import grad_mode
 from ...types import LabelMask
-from .rounds import Step
+from .interleaved import Step
 from .scene import block_mask, drifting_frames, write_clip
+from .variants import split_name
 from .workloads import Workload
 
 ENGINE, MASKS, REVIEW = "engine alone", "file to masks", "file to masks, overlay and preview"
@@ -31,10 +30,16 @@ PIPELINE_STAGES = ("read", "upload", "segment", "post", "write")
 
 @dataclass
 class EndToEnd:
-    """ms_per_frame: of each way (WAYS), a figure per round; stage_ms: of every frame of all rounds of MASKS.
+    """One clip each way.
 
-    `read` is the wait for the decoder, which works ahead, `write` the wait for the writer, `finish` (one figure per
-    round) what is left to write and to publish after the last frame.
+    Attributes:
+        workload: Size and objects of the clip.
+        variant: What segmented it, by name.
+        frames: In the clip.
+        ms_per_frame: By way (WAYS), a figure per round.
+        stage_ms: Of `MASKS`, by stage, a figure per frame of all rounds: `read` is the wait for the decoder, which
+            works ahead, `write` the wait for the writer. `finish`, a figure per round, is what is left to write and
+            to publish after the last frame.
     """
 
     workload: Workload
@@ -47,34 +52,25 @@ class EndToEnd:
         """Median over the engine's."""
         return float(np.median(self.ms_per_frame[way]) / np.median(self.ms_per_frame[ENGINE]))
 
-    def flat(self) -> dict[str, Any]:
-        """For a table."""
-        found: dict[str, Any] = {"workload": self.workload.name, "variant": self.variant, "frames": self.frames}
-        for way in WAYS:
-            found[f"{way}, ms"] = float(np.median(self.ms_per_frame[way]))
-        return {**found, **{f"{way}, ratio": self.ratio(way) for way in WAYS[1:]}}
-
 
 def measure_end_to_end(
-    network: XMem, workload: Workload, variant: str, frames: int, rounds: int, step: Step
+    network: nn.Module, workload: Workload, variant: str, frames: int, rounds: int, step: Step
 ) -> EndToEnd:
     """Time the whole of a clip each way, interleaved; one round more, for warming up, is not counted."""
-    kind, _, precision = variant.partition("_")
-    runtime = RuntimeConfig(Device.cpu, precision=Precision(precision), variant=kind)
+    backend, precision = split_name(variant)
+    runtime = RuntimeConfig(Device.cpu, precision=precision, variant=backend)
     segmenter = Segmenter(network, None, runtime, DataConfig(size=workload.height))
     found = EndToEnd(workload, variant, frames)
     with tempfile.TemporaryDirectory(prefix="xmem_benchmark_") as scratch:
-        clip = Path(scratch) / "clip.mp4"
+        clip, folder, mask = Path(scratch) / "clip.mp4", Path(scratch), LabelMask(block_mask(workload))
         write_clip(drifting_frames(workload, frames), clip)
-        mask = LabelMask(block_mask(workload))
         ways: dict[str, Callable[[], float]] = {
             ENGINE: lambda: _engine_alone(segmenter, clip, mask),
-            MASKS: lambda: _to_disk(segmenter, clip, mask, Path(scratch), False, found.stage_ms),
-            REVIEW: lambda: _to_disk(segmenter, clip, mask, Path(scratch), True, {}),
+            MASKS: lambda: _to_disk(segmenter, clip, mask, folder, False, found.stage_ms),
+            REVIEW: lambda: _to_disk(segmenter, clip, mask, folder, True, defaultdict(list)),
         }
         for number in range(-1, rounds):
             for way in WAYS if number % 2 == 0 else reversed(WAYS):
-                check()
                 step(f"{workload.name}: {way}")
                 seconds = ways[way]()
                 if number >= 0:
@@ -87,12 +83,12 @@ def measure_end_to_end(
 def _engine_alone(segmenter: Segmenter, clip: Path, mask: LabelMask) -> float:
     """Seconds for all frames, decoded and normalised before."""
     images = [normalise(torch.from_numpy(frame.image)) for frame in open_frames(clip, segmenter.data)]
-    labels = torch.from_numpy(mask.ids)
-    state = segmenter.engine.start()
+    ids = torch.from_numpy(mask.ids)
+    state = segmenter.start()
     started = perf_counter()
     for index, image in enumerate(images):
         with grad_mode(segmenter.runtime.grad_mode), segmenter.prepared.context():
-            segmenter.engine.step(state, image, None if index else labels, end=index == len(images) - 1)
+            segmenter.engine.step(state, image, None if index else ids, end=index == len(images) - 1)
     return perf_counter() - started
 
 
@@ -109,7 +105,7 @@ def _to_disk(
             writer.put(result.frame, result.mask, result.confidence)
             result.stage_ms["write"] = (perf_counter() - before) * 1000
             for stage, spent in result.stage_ms.items():
-                stage_ms.setdefault(stage, []).append(spent)
+                stage_ms[stage].append(spent)
         last = perf_counter()
-    stage_ms.setdefault("finish", []).append((perf_counter() - last) * 1000)
+    stage_ms["finish"].append((perf_counter() - last) * 1000)
     return perf_counter() - started

@@ -1,75 +1,79 @@
-"""Peak memory of a contender before a workload: the largest resident size of a fresh process."""
+"""Peak memory of a variant on a workload: the largest resident size of a fresh process."""
 
-import json
-import subprocess
-import sys
+import ctypes
+import gc
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from ..child import child_environment
+import torch
 
-KILLED = -9  # SIGKILL: what the system does when memory is short
+from ...config import MemoryConfig
+from ..child import Tell, run_in_child
+from ..resident import peak_resident_bytes, resident_bytes, restart_peak
+from .variants import load_benchmark_network, make_variant
+from .workload_runner import WorkloadRunner
+from .workloads import parse_workload
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Resident bytes with libraries imported, with the network prepared, and at most while frames were segmented."""
+@dataclass
+class PeakRequest:
+    """What the child measures. weights: as in the settings; threads: None = torch's choice."""
 
-    imported: int
-    prepared: int
-    peak: int
+    workload: str
+    variant: str
+    weights: str | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """sizes: None where the process did not end well; status (ok | oom | failed) and reason then say why."""
+    """What the child found.
+
+    Attributes:
+        workload: Its name.
+        variant: Its name.
+        status: ok | oom | failed; `reason` says why it is not ok.
+        total_bytes: Network, memory and activations: all but the libraries; None where the status is not ok.
+        video_bytes: Above the size before the first frame: what the video needs beside the network.
+    """
 
     workload: str
     variant: str
     status: str
-    sizes: Sizes | None = None
     reason: str = ""
-
-    @property
-    def total_bytes(self) -> int | None:
-        """Network, memory and activations: all but the libraries."""
-        return None if self.sizes is None else self.sizes.peak - self.sizes.imported
-
-    @property
-    def video_bytes(self) -> int | None:
-        """Above the size before the first frame: what the video needs beside the network."""
-        return None if self.sizes is None else self.sizes.peak - self.sizes.prepared
-
-    def flat(self) -> dict[str, Any]:
-        """For a table."""
-        return {
-            "workload": self.workload, "variant": self.variant, "status": self.status, "reason": self.reason,
-            "peak_bytes": self.total_bytes, "above_first_frame_bytes": self.video_bytes,
-        }  # fmt: skip
+    total_bytes: int | None = None
+    video_bytes: int | None = None
 
 
-def measure_peak(workload: str, variant: str, weights: str | None, threads: int | None) -> PeakMemory:
-    """Run an ordinary and a memory frame with memory filled, in a fresh process. What fails is a row."""
-    package = __package__.partition(".")[0]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            f"{package}.benchmark.memory_child",
-            workload,
-            variant,
-            weights or "",
-            str(threads or 0),
-        ],
-        capture_output=True,
-        text=True,
-        env=child_environment(),
-        check=False,
-    )
-    if done.returncode == KILLED:
-        return PeakMemory(workload, variant, "oom", reason="killed by the system, as it does when memory is short")
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        reason = f"exit code {done.returncode}: {lines[-1] if lines else 'no message'}"
-        return PeakMemory(workload, variant, "failed", reason=reason)
-    return PeakMemory(workload, variant, "ok", Sizes(**json.loads(done.stdout)))
+def measure_peak(request: PeakRequest) -> PeakMemory:
+    """Run an ordinary and a memory frame with memory filled, in a fresh process. What fails is a result."""
+    outcome = run_in_child(segment_in_child, request)
+    sizes = outcome.last("sizes") or {}
+    return PeakMemory(
+        request.workload, request.variant, outcome.status, outcome.reason,
+        sizes.get("total_bytes"), sizes.get("video_bytes"),
+    )  # fmt: skip
+
+
+def segment_in_child(request: PeakRequest, tell: Tell) -> None:
+    """The child's side of `measure_peak`."""
+    imported = resident_bytes()
+    workload = parse_workload(request.workload)
+    network = load_benchmark_network(workload.tiny, request.weights)
+    variant = make_variant(request.variant, network, torch.device("cpu"))
+    del network
+    _return_freed_memory()
+    prepared = resident_bytes()
+    runner = WorkloadRunner(variant, workload, MemoryConfig().max_working_frames)  # the memory frame consolidates
+    _return_freed_memory()
+    restart_peak()  # filling is faster than a video, and may need more
+    runner.run_once()
+    peak = peak_resident_bytes()
+    tell("sizes", total_bytes=peak - imported, video_bytes=peak - prepared)
+
+
+def _return_freed_memory() -> None:
+    """To the system, where it is glibc that keeps it: what is held for later is not in use."""
+    gc.collect()
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,114 +1,118 @@
 """What `scripts/benchmark.py` does: check, measure, report."""
 
+import logging
 import platform
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from ...evaluate.provenance import machine
 from ...interrupts import check
-from ...io.atomic import disk_fault
 from ...io.versions import versions
-from ...model.network import XMem
 from ...runtime.limits import thread_count
 from ..charts import new_figure
-from ..report import table
+from ..report import output_folder
 from .config import BenchmarkConfig
-from .contenders import Contender, make_contender
 from .curves import workloads_of
-from .end_to_end import WAYS, measure_end_to_end
-from .findings import Findings
-from .networks import network_for
-from .peak_memory import measure_peak
-from .plots import draw_curves, draw_times
-from .report import end_to_end_table, times_table, write_report, write_results
-from .rounds import Step, measure, steps_of
+from .end_to_end import measure_end_to_end
+from .interleaved import Step, measure
+from .peak_memory import PeakRequest, measure_peak
+from .report import end_to_end_table, redraw, times_table, write_report
+from .results import Results
+from .variants import Variant, check_variants, default_variants, load_benchmark_network, make_variant
 from .workloads import Workload, parse_workload
 
-Say = Callable[[str], None]
 CPU = torch.device("cpu")
+tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
 
 
-def benchmark(config: BenchmarkConfig, say: Say = lambda line: None) -> int:
-    """Measure what `config` asks for and write the report; 0, or 1 where a process that measured memory failed.
+def benchmark(config: BenchmarkConfig) -> int:
+    """Measure what `config` asks for and write the report.
 
-    Raises UsageError and WeightsError before any work.
+    Returns:
+        0, or 1 where a process that measured memory failed.
+
+    Raises:
+        UsageError: Before any work: a workload or a variant that does not exist.
+        WeightsError: Before any work: weights that cannot be used.
+        EnvironmentFault: No matplotlib, or a folder that cannot be written to.
     """
     new_figure(1, 1)  # without matplotlib the report cannot be made: said now, not afterwards
+    if config.redraw is not None:
+        redraw(config, Path(config.redraw).expanduser())
+        return 0
+    config.variants = list(dict.fromkeys(config.variants or default_variants()))
+    check_variants(config.variants, "variants")
+    check_variants(config.curve.variants, "curve.variants")
+    check_variants([config.end_to_end.variant], "end_to_end.variant", baselines=False)
     plan = workload_plan(config)
-    folder = output_folder(config)
-    with thread_count(config.runtime.threads), tqdm(total=_total(config, plan), desc="benchmark", disable=None) as bar:
-        networks = Networks(config.weights, {workload.tiny for workload in plan} | _tiny_end_to_end(config))
+    folder = output_folder(config.output_dir, "output/benchmark")
+    with thread_count(config.runtime.threads):
+        variants = PreparedVariants(config.weights, {workload.tiny for workload in [*plan, *_end_to_end(config)]})
+        results = Results(config, _context(config), variants.active)
+        parts = _parts(config, plan, variants, results)
+        with tqdm(total=len(parts), desc="benchmark", disable=None) as bar:
 
-        def step(words: str) -> None:
-            bar.set_postfix_str(words)
-            bar.update()
+            def step(description: str) -> None:
+                check()
+                bar.set_postfix_str(description)
 
-        findings = Findings(config, _context(config), networks.active, [], [], [])
-        pieces = _pieces(config, plan, networks, findings, step)
-        for number, measure_piece in enumerate(pieces.values(), 1):
-            measure_piece()
-            findings = replace(findings, missing=list(pieces)[number:])
-            publish(findings, folder)
-    for text in console_summary(findings):
-        say(text)
-    say(f"report in {folder / 'report.md'}")
-    return 0 if all(peak.status == "ok" for peak in findings.peaks) else 1
-
-
-def publish(findings: Findings, folder: Path) -> None:
-    """The report of what was measured so far: hours of it must not be lost with the last minute."""
-    write_results(findings, folder)
-    draw_times(findings, folder)
-    for old in folder.glob("curves.*"):  # of an earlier run
-        old.unlink()
-    if findings.has_curves():
-        draw_curves(findings, folder)
-    write_report(findings, folder)
+            for number, measure_part in enumerate(parts.values(), 1):
+                measure_part(step)
+                bar.update()
+                results.missing = list(parts)[number:]
+                write_report(results, folder)  # after each: hours of it must not be lost with the last minute
+    for text in console_summary(results):
+        tables.info(text)
+    tables.info("report in %s", folder / "report.md")
+    return 0 if all(peak.status == "ok" for peak in results.peaks) else 1
 
 
-class Networks:
-    """The networks of a run, loaded before any work, and the contenders made from them, each once."""
+class PreparedVariants:
+    """The networks of a run, loaded before any work, and the variants made from them, each once.
+
+    Attributes:
+        networks: The embedded model under True, the one of `weights` under False.
+        active: By name, what makes a variant fast, in words: the same for both networks.
+    """
 
     def __init__(self, weights: str | None, kinds: set[bool]):
-        self.networks: dict[bool, XMem] = {tiny: network_for(tiny, weights) for tiny in sorted(kinds)}
-        self._contenders: dict[tuple[str, bool], Contender] = {}
-        self.active: dict[str, Sequence[str]] = {}  # what each contender does, in words: the same for every network
+        self.networks: dict[bool, nn.Module] = {tiny: load_benchmark_network(tiny, weights) for tiny in sorted(kinds)}
+        self.active: dict[str, Sequence[str]] = {}
+        self._prepared: dict[tuple[str, bool], Variant] = {}
 
-    def contender(self, name: str, tiny: bool) -> Contender:
+    def get(self, name: str, tiny: bool) -> Variant:
         """Prepared when first asked for."""
-        if (name, tiny) not in self._contenders:
-            self._contenders[name, tiny] = make_contender(name, self.networks[tiny], CPU)
-            self.active[name] = self._contenders[name, tiny].active
-        return self._contenders[name, tiny]
+        if (name, tiny) not in self._prepared:
+            self._prepared[name, tiny] = make_variant(name, self.networks[tiny], CPU)
+            self.active[name] = self._prepared[name, tiny].prepared.active
+        return self._prepared[name, tiny]
 
 
 def workload_plan(config: BenchmarkConfig) -> dict[Workload, list[str]]:
     """The variants to measure for each workload: those asked for, and on workloads of the curves alone theirs."""
-    plan = {parse_workload(name): list(dict.fromkeys(config.variants)) for name in config.workloads}
+    plan = {parse_workload(name): list(config.variants or default_variants()) for name in config.workloads}
     for workload in workloads_of(config.curve) if config.curves else []:
         known = plan.setdefault(workload, [])
         known += [name for name in dict.fromkeys(config.curve.variants) if name not in known]
     return plan
 
 
-def console_summary(findings: Findings) -> list[str]:
+def console_summary(results: Results) -> list[str]:
     """The tables of times, for the terminal."""
-    said = [f"{key}: {value}" for key, value in {**findings.context["machine"], **findings.context["subject"]}.items()]
-    said += [f"torch {torch.__version__}"]
-    said += [f"{name}: {'; '.join(words)}" for name, words in findings.active.items()]
-    for workload in findings.asked_for():
-        said += ["", f"{workload.name}: {workload.words}", table(*times_table(findings, workload))]
-    if findings.end_to_end:
-        said += ["", table(*end_to_end_table(findings))]
-    return said
+    context = {**results.context["machine"], **results.context["subject"]}
+    lines = [*(f"{key}: {value}" for key, value in context.items()), f"torch {torch.__version__}"]
+    lines += [f"{name}: {'; '.join(active)}" for name, active in results.active.items()]
+    for workload in results.asked_for():
+        lines += ["", f"{workload.name}: {workload.description}", times_table(results, workload)]
+    return [*lines, "", end_to_end_table(results)] if results.end_to_end else lines
 
 
 def cpu_model() -> str:
@@ -120,61 +124,40 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def output_folder(config: BenchmarkConfig) -> Path:
-    """`output_dir`, or output/benchmark below the current folder; made, to learn early that it cannot be."""
-    folder = Path(config.output_dir or "output/benchmark").expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_fault(error, folder) from error
-    return folder
-
-
 def _context(config: BenchmarkConfig) -> dict[str, Any]:
+    weights = config.weights or "published sizes, random numbers (seed 0)"
     return {
         "machine": {"cpu": cpu_model(), **machine(CPU)},
         "versions": versions(),
-        "subject": {
-            "weights": config.weights or "published sizes, random numbers (seed 0)",
-            "rounds": config.rounds,
-        },
+        "subject": {"weights": weights, "rounds": config.rounds},
     }
 
 
-def _pieces(
-    config: BenchmarkConfig, plan: dict[Workload, list[str]], networks: "Networks", findings: Findings, step: Step
-) -> dict[str, Callable[[], None]]:
-    """What there is to measure, in order, by name; each adds to `findings`."""
+def _parts(
+    config: BenchmarkConfig, plan: dict[Workload, list[str]], variants: PreparedVariants, results: Results
+) -> dict[str, Callable[[Step], None]]:
+    """What there is to measure, in order, by name; each adds to `results`."""
 
-    def times(workload: Workload, variants: list[str]) -> None:
-        contenders = [networks.contender(name, workload.tiny) for name in variants]
-        findings.lines.extend(measure(workload, contenders, config.rounds, step))
+    def times(workload: Workload, names: list[str], step: Step) -> None:
+        prepared = [variants.get(name, workload.tiny) for name in names]
+        results.measurements.extend(measure(workload, prepared, config.rounds, step))
 
-    def peaks(workload: str) -> None:
-        for variant in dict.fromkeys(config.variants):
-            check()
-            step(f"{workload}: peak memory of {variant}")
-            findings.peaks.append(measure_peak(workload, variant, config.weights, config.runtime.threads))
+    def peaks(workload: str, step: Step) -> None:
+        for name in config.variants or ():
+            step(f"{workload}: peak memory of {name}")
+            results.peaks.append(measure_peak(PeakRequest(workload, name, config.weights, config.runtime.threads)))
 
-    def end_to_end(name: str) -> None:
-        workload, settings = parse_workload(name), config.end_to_end
-        network = networks.networks[workload.tiny]
-        findings.end_to_end.append(
-            measure_end_to_end(network, workload, settings.variant, settings.frames, config.rounds, step)
-        )
+    def end_to_end(workload: Workload, step: Step) -> None:
+        wanted, network = config.end_to_end, variants.networks[workload.tiny]
+        found = measure_end_to_end(network, workload, wanted.variant, wanted.frames, config.rounds, step)
+        results.end_to_end.append(found)
 
     return {
-        **{workload.name: partial(times, workload, variants) for workload, variants in plan.items()},
+        **{workload.name: partial(times, workload, names) for workload, names in plan.items()},
         **{f"peak memory of {name}": partial(peaks, name) for name in config.peak_memory},
-        **{f"{name} end to end": partial(end_to_end, name) for name in config.end_to_end.workloads},
+        **{f"{workload.name} end to end": partial(end_to_end, workload) for workload in _end_to_end(config)},
     }
 
 
-def _tiny_end_to_end(config: BenchmarkConfig) -> set[bool]:
-    return {parse_workload(name).tiny for name in config.end_to_end.workloads}
-
-
-def _total(config: BenchmarkConfig, plan: dict[Workload, list[str]]) -> int:
-    rounds = sum(steps_of(len(variants), config.rounds) for variants in plan.values())
-    ways = len(config.end_to_end.workloads) * len(WAYS) * (config.rounds + 1)
-    return rounds + len(config.peak_memory) * len(set(config.variants)) + ways
+def _end_to_end(config: BenchmarkConfig) -> list[Workload]:
+    return [parse_workload(name) for name in config.end_to_end.workloads]

@@ -1,4 +1,4 @@
-"""An engine whose stages can be watched from outside: timed, or their arithmetic counted."""
+"""An engine whose stages can be observed from outside: timed, or their arithmetic counted."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +10,7 @@ from torch import Tensor
 from ...config import MemoryConfig
 from ...engine.engine import Engine
 from ...model.family import Network
-from .contenders import Contender
+from .variants import Variant
 
 KEY_ENCODER, MEMORY_READ, DECODER = "key encoder", "memory read", "decoder"
 VALUE_ENCODER, MEMORY_WRITE = "value encoder", "memory write"
@@ -22,52 +22,56 @@ Result = TypeVar("Result")
 Observer = Callable[[str], AbstractContextManager[None]]
 
 
-class Watch:
-    """Enters `observer(stage)` around every stage; an observer is exchanged at will.
+class Stages:
+    """Enters `observer(stage)` around every stage; the observer can be exchanged at any time.
 
-    added: what was last remembered, features and value of a frame.
+    Attributes:
+        observer: A context manager by the name of a stage.
+        remembered: What was added to memory last: a frame's features and its value; None before the first.
     """
 
     def __init__(self) -> None:
-        self.observer: Observer = unwatched
-        self.added: tuple[Any, Tensor] | None = None
+        self.observer: Observer = unobserved
+        self.remembered: tuple[Any, Tensor] | None = None
 
     def around(self, stage: str, verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        """The verb, watched."""
+        """The verb, observed as this stage."""
 
-        def watched(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        def observed(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             with self.observer(stage):
                 return verb(*args, **kwargs)
 
-        return watched
+        return observed
 
 
-def unwatched(stage: str) -> AbstractContextManager[None]:
-    """Let a stage run."""
+def unobserved(stage: str) -> AbstractContextManager[None]:
+    """An observer that does nothing."""
     return nullcontext()
 
 
-class WatchedNetwork:
-    """A network's verbs, watched."""
+class ObservedNetwork:
+    """A network's verbs, observed."""
 
-    def __init__(self, network: Network, watch: Watch):
+    def __init__(self, network: Network, stages: Stages):
         self.empty_state = network.empty_state
-        self.encode_image = watch.around(KEY_ENCODER, network.encode_image)
-        self.encode_memory = watch.around(VALUE_ENCODER, network.encode_memory)
-        self.segment = watch.around(DECODER, network.segment)
+        self.encode_image = stages.around(KEY_ENCODER, network.encode_image)
+        self.encode_memory = stages.around(VALUE_ENCODER, network.encode_memory)
+        self.segment = stages.around(DECODER, network.segment)
 
 
-def watched_engine(contender: Contender, config: MemoryConfig, watch: Watch) -> Engine:
-    """The contender's engine with its verbs and its memory's watched."""
-    engine = Engine(WatchedNetwork(contender.prepared.network, watch), replace(config, kind=contender.memory))
-    engine.new_memory = _watched_memory(engine.new_memory, watch)
+def observed_engine(variant: Variant, config: MemoryConfig, stages: Stages) -> Engine:
+    """The variant's engine, network and memory observed."""
+    engine = Engine(ObservedNetwork(variant.prepared.network, stages), replace(config, kind=variant.memory))
+    engine.new_memory = _observed_memory(engine.new_memory, stages)
     return engine
 
 
-def _watched_memory(memory: Any, watch: Watch) -> Any:
+def _observed_memory(memory: Any, stages: Stages) -> Any:
+    """A subclass, not a wrapper: copies of a video's state copy the memory with its verbs."""
+
     def add(self: Any, frame: Any, value: Tensor, permanent: bool = False) -> None:
-        watch.added = frame, value
+        stages.remembered = frame, value
         memory.add(self, frame, value, permanent)
 
-    verbs = {"read": watch.around(MEMORY_READ, memory.read), "add": watch.around(MEMORY_WRITE, add)}
+    verbs = {"read": stages.around(MEMORY_READ, memory.read), "add": stages.around(MEMORY_WRITE, add)}
     return type(memory.__name__, (memory,), verbs)

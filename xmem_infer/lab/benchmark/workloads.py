@@ -15,8 +15,12 @@ _NAME = re.compile(
 class Workload:
     """A video at one moment: its size, its objects, and what its memory holds.
 
-    height: px; memory_frames: in working memory; long_term: whether long-term memory is filled to its capacity
-    (else it is empty); tiny: segmented by the embedded model.
+    Attributes:
+        height: In px.
+        objects: How many.
+        memory_frames: Frames in working memory.
+        long_term: Whether long-term memory is filled to its capacity; else it is empty.
+        tiny: Whether the embedded model segments it.
     """
 
     height: int
@@ -36,7 +40,13 @@ class Workload:
         return 2 * round(self.height * 8 / 9)
 
     @property
-    def words(self) -> str:
+    def memory_tokens(self) -> int:
+        """What an ordinary frame reads from, long-term memory taken at its capacity."""
+        frame = -(-self.height // 16) * -(-self.width // 16)
+        return self.memory_frames * frame + 10_000 * self.long_term
+
+    @property
+    def description(self) -> str:
         network = "xmem-tiny, " if self.tiny else ""
         objects = f"{self.objects} object{'s' if self.objects > 1 else ''}"
         frames = "full memory" if self.memory_frames == FULL_MEMORY_FRAMES else f"{self.memory_frames} memory frames"
@@ -44,7 +54,11 @@ class Workload:
 
 
 def parse_workload(name: str) -> Workload:
-    """The workload of a name. Raises UsageError for one that says something else."""
+    """The workload of a name.
+
+    Raises:
+        UsageError: The name is of another form, or such a video is not possible.
+    """
     found = _NAME.fullmatch(name)
     if found is None:
         raise UsageError(

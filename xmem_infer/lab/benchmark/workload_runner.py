@@ -1,4 +1,4 @@
-"""A contender before a workload: its memory filled once, measured again and again from the same state."""
+"""One variant on one workload: its memory filled once, measured again and again from the same state."""
 
 import copy
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from ...engine.state import VideoState
 from ...ops.images import normalise
 from ...runtime.grad_mode import grad_mode
 from ...runtime.stage_clock import StageClock
-from .contenders import Contender
-from .filling import fill
 from .flops import FlopMeter
+from .memory_fill import fill_memory
 from .scene import block_mask, drifting_frames
-from .stages import FRAME_STAGES, MEMORY_WRITE, REST, Observer, Watch, unwatched, watched_engine
+from .stages import FRAME_STAGES, MEMORY_WRITE, REST, Observer, Stages, observed_engine, unobserved
+from .variants import Variant
 from .workloads import FULL_MEMORY_FRAMES, Workload
 
 # One frame in five is a memory frame, and every fifth of those consolidates working memory, as published.
@@ -29,10 +29,13 @@ FRAME = "frame"
 
 @dataclass(frozen=True)
 class RoundTimes:
-    """One round of one contender, milliseconds: an ordinary frame and a memory frame by stage, and consolidation.
+    """One round of one variant, in milliseconds.
 
-    consolidation_ms: by how much a memory write that consolidates is longer than one that does not; 0 where the
-    workload's memory is not full.
+    Attributes:
+        ordinary: Of an ordinary frame, by stage, and of the whole (`FRAME`).
+        memory: Of a memory frame, likewise.
+        consolidation_ms: By how much a memory write that consolidates is longer than one that does not; 0 where the
+            workload's memory is not full.
     """
 
     ordinary: dict[str, float]
@@ -41,16 +44,16 @@ class RoundTimes:
 
     def stage_ms(self, stage: str) -> float:
         """What a stage (or `FRAME`, all of them) adds to a frame on average over 25 frames of a long video."""
-        mean = weighed(self.ordinary.get(stage, 0.0), self.memory.get(stage, 0.0))
+        mean = mean_of_frames(self.ordinary.get(stage, 0.0), self.memory.get(stage, 0.0))
         return mean + (self.consolidation_ms / CONSOLIDATE_EVERY if stage in (FRAME, MEMORY_WRITE) else 0.0)
 
 
-def weighed(ordinary: float, memory: float) -> float:
+def mean_of_frames(ordinary: float, memory: float) -> float:
     """Mean over five frames, four of them ordinary and one a memory frame."""
     return ((MEMORY_EVERY - 1) * ordinary + memory) / MEMORY_EVERY
 
 
-class Stand:
+class WorkloadRunner:
     """Holds the state of a video with memory as the workload says; measuring never changes it.
 
     Every measurement runs on a copy of that state, so that memory has the same size in every round. The state is that
@@ -58,23 +61,23 @@ class Stand:
     a memory frame every third frame, the copy's next frame is ordinary and the one after it a memory frame.
     """
 
-    def __init__(self, contender: Contender, workload: Workload, max_working_frames: int = FULL_MEMORY_FRAMES + 2):
+    def __init__(self, variant: Variant, workload: Workload, max_working_frames: int = FULL_MEMORY_FRAMES + 2):
         """max_working_frames: one more than memory holds when full, so that the memory frame does not consolidate."""
-        self.contender, self.workload = contender, workload
-        device = contender.prepared.device
+        self.variant, self.workload = variant, workload
+        device = variant.prepared.device
         images = [normalise(torch.from_numpy(pixels).to(device)) for pixels in drifting_frames(workload, 4)]
         self.ordinary_image, self.memory_image = images[2:]
         self.config = MemoryConfig(memory_every=3, max_working_frames=max_working_frames)
-        self.watch = Watch()
-        self.engine = watched_engine(contender, self.config, self.watch)
+        self.stages = Stages()
+        self.engine = observed_engine(variant, self.config, self.stages)
         with self._running():
             self.state = self.engine.start()
             self.engine.step(self.state, images[0], torch.from_numpy(block_mask(workload)).to(device))
-            assert self.watch.added is not None, "the first frame is remembered"
-            fill(self.state, self.watch.added, workload)
+            assert self.stages.remembered is not None, "the first frame is remembered"
+            fill_memory(self.state, self.stages.remembered, workload)
             self.engine.step(self.state, images[1])
 
-    def round(self) -> RoundTimes:
+    def run_round(self) -> RoundTimes:
         """Measure an ordinary frame, a memory frame and a consolidation."""
         with self._running():
             state = copy.deepcopy(self.state)
@@ -92,44 +95,44 @@ class Stand:
                     self.engine.step(state, image)
                 counted.append(meter.stages)
         ordinary, memory = counted
-        return {stage: weighed(ordinary.get(stage, 0), memory.get(stage, 0)) for stage in FRAME_STAGES}
+        return {stage: mean_of_frames(ordinary.get(stage, 0), memory.get(stage, 0)) for stage in FRAME_STAGES}
 
     def run_once(self) -> None:
-        """An ordinary frame and a memory frame, on the state itself: this ends the stand's use."""
+        """An ordinary frame and a memory frame, on the state itself: the runner is of no use afterwards."""
         with self._running():
             for image in (self.ordinary_image, self.memory_image):
                 self.engine.step(self.state, image)
 
     def _timed_frame(self, state: VideoState, image: Tensor) -> dict[str, float]:
         spent: dict[str, float] = {}
-        with self._observed(StageClock(self.contender.prepared.device, spent)):
+        with self._observed(StageClock(self.variant.prepared.device, spent)):
             started = perf_counter()
             self.engine.step(state, image)
             total = (perf_counter() - started) * 1000
         return {**spent, REST: total - sum(spent.values()), FRAME: total}
 
     def _consolidation_ms(self, plain_write_ms: float) -> float:
-        if self.workload.memory_frames < FULL_MEMORY_FRAMES or self.watch.added is None:
+        if self.workload.memory_frames < FULL_MEMORY_FRAMES or self.stages.remembered is None:
             return 0.0
         memory: Any = copy.deepcopy(self.state.memory)
         memory.config = replace(self.config, max_working_frames=FULL_MEMORY_FRAMES + 1)
-        frame, value = self.watch.added
+        frame, value = self.stages.remembered
         started = perf_counter()
         memory.add(frame, value)
         spent = (perf_counter() - started) * 1000
         if memory.working_tokens >= FULL_MEMORY_FRAMES * memory.frame_tokens:
-            raise RuntimeError(f"{self.contender.name}: the tenth memory frame did not consolidate working memory")
+            raise RuntimeError(f"{self.variant.name}: the tenth memory frame did not consolidate working memory")
         return max(0.0, spent - plain_write_ms)
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        with grad_mode(GradMode.set_grad_enabled), self.contender.prepared.context():
+        with grad_mode(GradMode.set_grad_enabled), self.variant.prepared.context():
             yield
 
     @contextmanager
     def _observed(self, observer: Observer) -> Iterator[None]:
-        self.watch.observer = observer
+        self.stages.observer = observer
         try:
             yield
         finally:
-            self.watch.observer = unwatched
+            self.stages.observer = unobserved

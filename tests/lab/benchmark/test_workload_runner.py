@@ -3,12 +3,11 @@ import torch
 import torch.nn.functional as F
 
 from xmem_infer.config import MemoryConfig, Precision
-from xmem_infer.lab.benchmark.contenders import make_contender
 from xmem_infer.lab.benchmark.end_to_end import PIPELINE_STAGES, WAYS, measure_end_to_end
 from xmem_infer.lab.benchmark.flops import FlopMeter
-from xmem_infer.lab.benchmark.peak_memory import measure_peak
+from xmem_infer.lab.benchmark.interleaved import measure
+from xmem_infer.lab.benchmark.peak_memory import PeakRequest, measure_peak
 from xmem_infer.lab.benchmark.roofline import probe
-from xmem_infer.lab.benchmark.rounds import measure, memory_tokens, steps_of
 from xmem_infer.lab.benchmark.stages import (
     DECODER,
     FRAME_STAGES,
@@ -17,8 +16,9 @@ from xmem_infer.lab.benchmark.stages import (
     MEMORY_WRITE,
     REST,
     VALUE_ENCODER,
-)  # fmt: skip
-from xmem_infer.lab.benchmark.stand import FRAME, RoundTimes, Stand
+)
+from xmem_infer.lab.benchmark.variants import make_variant
+from xmem_infer.lab.benchmark.workload_runner import FRAME, RoundTimes, WorkloadRunner
 from xmem_infer.lab.benchmark.workloads import Workload
 
 CPU = torch.device("cpu")
@@ -26,40 +26,41 @@ SMALL = Workload(64, 2)
 
 
 @pytest.fixture
-def stand(tiny_network):
+def runner(tiny_network):
     def build(name="fast_fp32", workload=SMALL):
-        return Stand(make_contender(name, tiny_network, CPU), workload)
+        return WorkloadRunner(make_variant(name, tiny_network, CPU), workload)
 
     return build
 
 
 @pytest.mark.parametrize("name", ["published_fp32", "published_bf16", "plain_bf16", "eager_bf16", "fast_bf16"])
-def test_a_round_measures_every_stage_and_changes_nothing(stand, name):
-    here = stand(name)
-    memory, sensory = here.state.memory, here.state.objects["sensory"].clone()
+def test_a_round_measures_every_stage_and_changes_nothing(runner, name):
+    runner = runner(name)
+    memory = runner.state.memory
+    before = {key: x.clone() for key, x in runner.state.objects.items()}
     for _ in range(2):
-        times = here.round()
+        times = runner.run_round()
         assert {KEY_ENCODER, MEMORY_READ, DECODER, REST, FRAME} == set(times.ordinary)
         assert set(times.memory) == {*times.ordinary, VALUE_ENCODER, MEMORY_WRITE}
         assert sum(times.memory[stage] for stage in FRAME_STAGES) == pytest.approx(times.memory[FRAME])
-        assert memory.working_tokens == 9 * memory.frame_tokens == memory_tokens(SMALL)
-    assert torch.equal(here.state.objects["sensory"], sensory)
+        assert memory.working_tokens == 9 * memory.frame_tokens == SMALL.memory_tokens
+    assert all(torch.equal(x, before[key]) for key, x in runner.state.objects.items())
 
 
 @pytest.mark.parametrize("name", ["published_fp32", "fast_fp32"])
-def test_memory_is_filled_as_the_workload_says(stand, name):
-    few = stand(name, Workload(64, 1, memory_frames=3)).state.memory
+def test_memory_is_filled_as_the_workload_says(runner, name):
+    few = runner(name, Workload(64, 1, memory_frames=3)).state.memory
     assert (few.working_tokens, few.long_term_tokens) == (3 * few.frame_tokens, 0)
-    many = stand(name, Workload(64, 1, long_term=True)).state.memory
+    many = runner(name, Workload(64, 1, long_term=True)).state.memory
     assert many.working_tokens == 9 * many.frame_tokens
     assert 9_500 < many.long_term_tokens <= 10_000
     assert many.config.num_prototypes == 128
 
 
 def test_with_the_published_settings_the_memory_frame_consolidates(tiny_network):
-    here = Stand(make_contender("fast_fp32", tiny_network, CPU), SMALL, MemoryConfig().max_working_frames)
-    here.run_once()
-    memory = here.state.memory
+    runner = WorkloadRunner(make_variant("fast_fp32", tiny_network, CPU), SMALL, MemoryConfig().max_working_frames)
+    runner.run_once()
+    memory = runner.state.memory
     assert (memory.working_tokens, memory.long_term_tokens) == (5 * memory.frame_tokens, 128)
 
 
@@ -71,15 +72,14 @@ def test_frames_are_weighed_as_in_a_video():
     assert times.stage_ms(MEMORY_WRITE) == pytest.approx(2.0)
 
 
-def test_sharing_between_objects_shows_in_the_arithmetic(stand):
-    published, fast = stand("published_fp32").flops(), stand("fast_fp32").flops()
+def test_sharing_between_objects_shows_in_the_arithmetic(runner):
+    published, fast = runner("published_fp32").flops(), runner("fast_fp32").flops()
     assert fast[KEY_ENCODER] == published[KEY_ENCODER] > 0
     assert 0 < fast[DECODER] < published[DECODER]
     assert 0 < fast[VALUE_ENCODER] < published[VALUE_ENCODER]
     tokens, queries, objects, value_dim = 9 * 32, 32, 2, 32
-    assert published[MEMORY_READ] - fast[MEMORY_READ] == pytest.approx(
-        2 * tokens * queries * objects * value_dim, rel=0.2
-    )
+    dense_readout = 2 * tokens * queries * objects * value_dim
+    assert published[MEMORY_READ] - fast[MEMORY_READ] == pytest.approx(dense_readout, rel=0.2)
 
 
 def test_operations_of_a_convolution_and_a_product():
@@ -87,22 +87,16 @@ def test_operations_of_a_convolution_and_a_product():
     with FlopMeter() as meter:
         with meter("convolution"):
             F.conv2d(x, weight, padding=1)
-        with meter("product"):
-            torch.ones(3, 5) @ torch.ones(5, 7)
-        with meter("product"):
-            torch.ones(3, 5) @ torch.ones(5, 7)
+        for _ in range(2):
+            with meter("product"):
+                torch.ones(3, 5) @ torch.ones(5, 7)
     assert meter.stages == {"convolution": 2 * 2 * 16 * 10 * 12 * 8 * 9, "product": 2 * 2 * 3 * 5 * 7}
 
 
 @pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_convolution_pointwise"), reason="torch without oneDNN's fused ones")
 def test_operations_of_a_fused_convolution():
-    x, weight, bias, summand = (
-        torch.ones(2, 8, 10, 12),
-        torch.ones(16, 8, 3, 3),
-        torch.ones(16),
-        torch.ones(2, 16, 10, 12),
-    )
-    geometry = [1, 1], [1, 1], [1, 1], 1
+    x, weight, bias = torch.ones(2, 8, 10, 12), torch.ones(16, 8, 3, 3), torch.ones(16)
+    summand, geometry = torch.ones(2, 16, 10, 12), ([1, 1], [1, 1], [1, 1], 1)
     with FlopMeter() as meter:
         with meter("relu"):
             torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *geometry, "relu", [], "")
@@ -110,48 +104,42 @@ def test_operations_of_a_fused_convolution():
             torch.ops.mkldnn._convolution_pointwise(x, weight, None, *geometry, "none", [], "")
         with meter("sum"):
             torch.ops.mkldnn._convolution_pointwise(x, summand, weight, bias, *geometry, "add", None, None, [], None)
-    assert set(meter.stages.values()) == {2 * 2 * 16 * 10 * 12 * 8 * 9}
-    assert len(meter.stages) == 3
+    assert meter.stages == dict.fromkeys(("relu", "no bias", "sum"), 2 * 2 * 16 * 10 * 12 * 8 * 9)
 
 
-def test_rounds_are_interleaved_and_counted(tiny_network):
-    contenders = [make_contender(name, tiny_network, CPU) for name in ("published_fp32", "eager_fp32", "fast_bf16")]
-    said = []
-    lines = measure(SMALL, contenders, rounds=2, step=said.append)
-    assert [line.variant for line in lines] == [contender.name for contender in contenders]
-    assert all(len(line.rounds) == 2 for line in lines)
-    assert len(said) == steps_of(3, rounds=2)
-    there, back = said[-6:-3], said[-3:]
-    assert there == back[::-1]
-    fast = lines[-1]
-    assert fast.precision is Precision.bf16 and fast.peak != lines[0].peak
-    flat = fast.flat()
-    assert flat["share_of_yardstick"] == pytest.approx(
-        flat["gflop"] / (flat["p50_ms"] / 1000) / flat["yardstick_gflops"]
-    )
-    assert flat["p95_ms"] >= flat["p50_ms"] > 0
+def test_rounds_are_interleaved_every_other_one_backwards(tiny_network):
+    variants = [make_variant(name, tiny_network, CPU) for name in ("published_fp32", "eager_fp32", "fast_bf16")]
+    steps = []
+    found = measure(SMALL, variants, rounds=2, step=steps.append)
+    assert [one.variant for one in found] == [variant.name for variant in variants]
+    assert all(len(one.rounds) == 2 for one in found)
+    assert steps[-6:-3] == steps[-3:][::-1]
+    fast = found[-1]
+    assert fast.precision is Precision.bf16
+    assert fast.yardstick != found[0].yardstick
+    row = fast.row()
+    assert row["share_of_yardstick"] == pytest.approx(row["gflop"] / (row["p50_ms"] / 1000) / row["yardstick_gflops"])
+    assert row["p95_ms"] >= row["p50_ms"] > 0
 
 
 def test_the_yardstick_is_a_rate():
     assert probe(Precision.fp32) > 1e8
 
 
-def test_from_file_to_masks(tiny_network):
-    said = []
-    whole = measure_end_to_end(tiny_network, SMALL, "fast_fp32", frames=6, rounds=2, step=said.append)
+def test_a_clip_is_timed_from_file_to_masks(tiny_network):
+    steps = []
+    whole = measure_end_to_end(tiny_network, SMALL, "fast_fp32", frames=6, rounds=2, step=steps.append)
     assert {way: len(times) for way, times in whole.ms_per_frame.items()} == dict.fromkeys(WAYS, 2)
-    assert len(said) == 3 * len(WAYS)
-    assert {stage: len(times) for stage, times in whole.stage_ms.items()} == {
-        **dict.fromkeys(PIPELINE_STAGES, 12),
-        "finish": 2,
-    }
+    assert len(steps) == 3 * len(WAYS)
+    stages = {stage: len(times) for stage, times in whole.stage_ms.items()}
+    assert stages == {**dict.fromkeys(PIPELINE_STAGES, 12), "finish": 2}
 
 
-def test_peak_memory_of_a_fresh_process(tiny_weights, tmp_path):
-    peak = measure_peak("64p_2", "fast_fp32", str(tiny_weights), threads=1)
+@pytest.mark.slow
+def test_peak_memory_is_that_of_a_fresh_process(tiny_weights, tmp_path):
+    peak = measure_peak(PeakRequest("64p_2", "fast_fp32", str(tiny_weights), threads=1))
     assert peak.status == "ok", peak.reason
-    assert 0 < peak.sizes.imported < peak.sizes.prepared < peak.sizes.peak
     assert peak.total_bytes > peak.video_bytes > 0
-    missing = measure_peak("64p_2", "fast_fp32", str(tmp_path / "none.pth"), threads=1)
+    missing = measure_peak(PeakRequest("64p_2", "fast_fp32", str(tmp_path / "none.pth"), threads=1))
     assert (missing.status, missing.total_bytes) == ("failed", None)
     assert "none.pth" in missing.reason

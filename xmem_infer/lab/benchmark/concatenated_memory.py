@@ -1,4 +1,4 @@
-"""The memory of the published formulation, as the paper writes it: for the baselines of the benchmark.
+"""The memory of the published formulation, as the paper writes it: what the benchmark's baselines read from.
 
 Tokens stand in columns; every memory frame is concatenated to what there is, every reading concatenates long-term
 and working memory, scores all tokens for all queries, softmaxes the best of them into a dense affinity that is zero
@@ -15,6 +15,8 @@ from ...config import MemoryConfig
 from ...errors import UsageError
 from ...memory.protocol import MEMORIES
 from ...model.family import Features
+
+CONCATENATED = "concatenated"  # its name in MEMORIES
 
 
 @dataclass
@@ -43,12 +45,9 @@ class Tokens:
         return self.key, self.shrinkage, self.selection, self.value, self.use, self.life
 
 
-PUBLISHED_MEMORY = "published formulation"
-
-
-@MEMORIES.register(PUBLISHED_MEMORY)
-class CatMemory:
-    """`Memory`'s verbs and numbers for objects that are all there on the first frame. Values stay in their dtype."""
+@MEMORIES.register(CONCATENATED)
+class ConcatenatedMemory:
+    """The numbers of `XMemMemory`, for objects that are all there on the first frame. Values stay in their dtype."""
 
     def __init__(self, config: MemoryConfig, features: Features):
         self.config = config

@@ -1,0 +1,140 @@
+"""The rows of the benchmark: the published formulation, and every backend that is registered."""
+
+import copy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...config import MemoryConfig, Precision
+from ...errors import UsageError
+from ...model.family import ObjectState
+from ...model.network import XMem
+from ...runtime.backends.prepare import BACKENDS, Prepared, prepare
+from ...runtime.precision import HALF, precision_context
+from ...weights.build import load_network
+from ...weights.manifest import embedded_model, resolve_weights
+from .concatenated_memory import CONCATENATED
+
+PUBLISHED, PLAIN = "published", "plain"
+PUBLISHED_FP32 = "published_fp32"
+BASELINES = (PUBLISHED_FP32, "published_bf16", "plain_bf16")
+PRECISIONS = (Precision.fp32, Precision.bf16)
+ON_REQUEST = ("compiled",)  # compiling takes minutes per workload
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to run the network.
+
+    Attributes:
+        name: `<backend>_<precision>`, or one of BASELINES.
+        prepared: The network, ready to run.
+        memory: Name of its memory in MEMORIES.
+    """
+
+    name: str
+    prepared: Prepared
+    memory: str
+
+
+def variant_names() -> list[str]:
+    """Every variant that there is, baselines first, then the backends in the order of their registration."""
+    return [*BASELINES, *(f"{backend}_{precision.value}" for backend in BACKENDS.names() for precision in PRECISIONS)]
+
+
+def default_variants() -> list[str]:
+    """The variants that are measured where none are named."""
+    return [name for name in variant_names() if name.partition("_")[0] not in ON_REQUEST]
+
+
+def check_variants(names: list[str], key: str, baselines: bool = True) -> None:
+    """Refuse variants that do not exist.
+
+    Raises:
+        UsageError: With the setting and the variants that there are.
+    """
+    choices = [name for name in variant_names() if baselines or name not in BASELINES]
+    for name in names:
+        if name not in choices:
+            raise UsageError(f"{key}={name}: it must be one of {', '.join(choices)}")
+
+
+def split_name(variant: str) -> tuple[str, Precision]:
+    """Kind (a backend, `published` or `plain`) and precision of a variant's name."""
+    kind, _, precision = variant.rpartition("_")
+    return kind, Precision(precision)
+
+
+def make_variant(name: str, network: nn.Module, device: torch.device) -> Variant:
+    """The variant of a name. The network may be moved to another memory format, its numbers stay."""
+    kind, precision = split_name(name)
+    if kind == PLAIN:
+        return Variant(name, prepare_plain(network, device, precision), CONCATENATED)
+    if kind == PUBLISHED:
+        return Variant(name, prepare_published(network, device, precision), CONCATENATED)
+    return Variant(name, prepare(network, device, precision, kind), MemoryConfig().kind)
+
+
+def prepare_published(network: nn.Module, device: torch.device, precision: Precision) -> Prepared:
+    """The network as it is written: contiguous, batch norm as it is, image features repeated for each object."""
+    own: Any = copy.deepcopy(network).to(device).to(memory_format=torch.contiguous_format).eval()
+    what = "network as written, NCHW; every object on its own; dense affinity; memory grown by concatenation"
+    active = (what,) if precision is Precision.fp32 else (what, f"autocast to {precision.value}")
+    return Prepared(own, device, precision, PUBLISHED, partial(precision_context, precision, device), active)
+
+
+def prepare_plain(network: nn.Module, device: torch.device, precision: Precision) -> Prepared:
+    """The whole network in half precision and channels last, with the casts that it needs to run; nothing else."""
+    dtype = HALF[precision]
+    own = copy.deepcopy(network).to(device, dtype).to(memory_format=torch.channels_last).eval()
+    active = (f"whole network in {precision.value}, channels last; memory as published",)
+    context = partial(precision_context, Precision.fp32, device)
+    return Prepared(InputsCast(own, dtype), device, precision, PLAIN, context, active)
+
+
+class InputsCast:
+    """A network's verbs with every input cast to its dtype."""
+
+    def __init__(self, network: Any, dtype: torch.dtype):
+        self.network, self.dtype = network, dtype
+        self.empty_state = network.empty_state
+
+    def encode_image(self, image: Tensor) -> Any:
+        """See `Network`."""
+        return self.network.encode_image(image.to(self.dtype, memory_format=torch.channels_last))
+
+    def encode_memory(
+        self, image: Tensor, features: Any, state: ObjectState, masks: Tensor, deep_update: bool
+    ) -> tuple[Tensor, ObjectState]:
+        """See `Network`."""
+        image = image.to(self.dtype, memory_format=torch.channels_last)
+        return self.network.encode_memory(image, features, self._cast(state), masks.to(self.dtype), deep_update)
+
+    def segment(
+        self, features: Any, readouts: list[Tensor], state: ObjectState, update_state: bool
+    ) -> tuple[ObjectState, Tensor, Tensor]:
+        """See `Network`."""
+        readouts = [readout.to(self.dtype) for readout in readouts]
+        return self.network.segment(features, readouts, self._cast(state), update_state)
+
+    def _cast(self, state: ObjectState) -> ObjectState:
+        return {name: x.to(self.dtype) for name, x in state.items()}
+
+
+def load_benchmark_network(tiny: bool, weights: str | None) -> nn.Module:
+    """The embedded model (`tiny`), a checkpoint of any family by path or name, or the published sizes with random
+    numbers (seed 0): time does not depend on what the numbers are.
+
+    Raises:
+        WeightsError: The checkpoint is missing, damaged, unsafe or does not fit.
+    """
+    if tiny:
+        return load_network(embedded_model()).network
+    if weights is not None:
+        return load_network(resolve_weights(weights)).network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return XMem().eval()

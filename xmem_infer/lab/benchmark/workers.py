@@ -1,0 +1,108 @@
+"""Throughput of several workers with a share of the cores each against one process that uses them all, in one run."""
+
+import json
+import logging
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ...config import DataConfig
+from ...datasets.discovery import find_videos
+from ...errors import UsageError
+from ...interrupts import check
+from ...io.masks import read_mask
+from ...scoring.parallel import usable_cores
+from .config import WorkersConfig
+
+ROOT = Path(__file__).resolve().parents[3]
+MAX_DIFFERING = 1e-3  # share of pixels: torch adds up in another order with another number of threads
+log = logging.getLogger(__name__)
+tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
+
+
+def benchmark_workers(config: WorkersConfig) -> int:
+    """Run `scripts/eval.py` with one and with several workers in turns; print every round and the ratios of medians.
+
+    Returns:
+        0; 1: the masks differ; else the exit code of the run that failed.
+
+    Raises:
+        UsageError: Fewer videos than workers.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        return _measure(config, Path(scratch))
+
+
+def _measure(config: WorkersConfig, scratch: Path) -> int:
+    videos = config.video_dir or str(_copy_example(scratch / "set", config.clips))
+    if (found := len(find_videos(videos, None, DataConfig()))) < config.workers:
+        raise UsageError(f"video_dir={videos} means {found} video(s), fewer than workers={config.workers}: give more")
+    outs = {workers: scratch / f"out{workers}" for workers in (1, config.workers)}
+    times: dict[int, list[tuple[float, float]]] = {workers: [] for workers in outs}
+    tables.info("round  workers   command      work   frames/s of work")
+    for number in range(config.rounds):
+        for workers in outs if number % 2 == 0 else reversed(outs):
+            shutil.rmtree(outs[workers], ignore_errors=True)
+            started = time.perf_counter()
+            if code := _run_eval(config, videos, outs[workers], workers):
+                return code
+            command = time.perf_counter() - started
+            work, frames = _work_of(outs[workers])
+            times[workers].append((command, work))
+            tables.info(f"{number + 1:5} {workers:8} {command:8.2f}s {work:8.2f}s {frames / work:18.2f}")
+        share = differing_share(*outs.values())
+        if share > MAX_DIFFERING:
+            log.error("masks differ in %.3f%% of the pixels", 100 * share)
+            return 1
+    one, many = ([statistics.median(column) for column in zip(*times[key], strict=True)] for key in outs)
+    setting = f"{usable_cores()} cores, {frames} frames, medians of {config.rounds}"
+    tables.info(f"{config.workers} workers against one process, {setting}:")
+    tables.info(f"throughput of the command x {one[0] / many[0]:.2f}, of the work alone x {one[1] / many[1]:.2f}")
+    tables.info(f"masks are the same but for {share:.5%} of the pixels" if share else "masks are the same")
+    return 0
+
+
+def _run_eval(config: WorkersConfig, videos: str, out: Path, workers: int) -> int:
+    """Segment all videos without pictures and scores; the exit code, after what it wrote where it is not 0."""
+    overrides = [f"video_dir={videos}", f"output_dir={out}", f"weights={config.weights}", f"workers={workers}"]
+    overrides += [f"data.size={config.size}", "output.overlay=false", "output.preview=false", "score=false"]
+    if workers == 1:
+        overrides.append(f"runtime.threads={usable_cores()}")  # several share the cores out by themselves
+    command = [sys.executable, str(ROOT / "scripts" / "eval.py"), *overrides]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    check()
+    if done.returncode:
+        log.error(done.stderr)
+    return done.returncode
+
+
+def _copy_example(root: Path, clips: int) -> Path:
+    """A set of `clips` copies of the example clip."""
+    for clip in range(clips):
+        for folder in ("JPEGImages", "Annotations"):
+            shutil.copytree(ROOT / "examples" / "clip" / folder / "scene", root / folder / f"scene{clip}")
+    return root
+
+
+def _work_of(output_dir: Path) -> tuple[float, int]:
+    """Seconds from the first begin to the last end of a video, and all frames. A record is a video's last act."""
+    entries = json.loads((output_dir / "run.json").read_text())["videos"]
+    ends = {name: (output_dir / "records" / f"{name}.json").stat().st_mtime for name in entries}
+    begins = [ends[name] - entry["seconds"] for name, entry in entries.items()]
+    return max(ends.values()) - min(begins), sum(entry["frames"] for entry in entries.values())
+
+
+def differing_share(one: Path, other: Path) -> float:
+    """Share of the pixels whose object differs between two outputs; 1 where they do not hold the same files."""
+    names, others = ({str(path.relative_to(out)) for path in out.glob("masks/**/*.png")} for out in (one, other))
+    if names != others:
+        return 1.0
+    limit = DataConfig().max_pixels
+    pairs = ((read_mask(one / name, limit).ids, read_mask(other / name, limit).ids) for name in sorted(names))
+    return float(np.mean([np.mean(a != b) for a, b in pairs]))
