@@ -4,18 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
-from xmem_infer.cli import exit_code
+from xmem_infer.cli import exit_code, log_to_streams
 from xmem_infer.errors import UsageError, XMemInferError
 from xmem_infer.weights.download import download
-from xmem_infer.weights.hashes import read_lock
+from xmem_infer.weights.hashes import recorded_hash
 from xmem_infer.weights.manifest import Manifest, WeightsEntry, download_folder, load_manifest
 
 
 def main() -> int:
     """0: all asked for are there; 2: wrong request; 3: something could not be fetched; 130: interrupted."""
-    parser = argparse.ArgumentParser(description="Fetch the published XMem checkpoints, checked and resumable.")
+    parser = argparse.ArgumentParser(description="Fetch the published XMem checkpoints, checked.")
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="checkpoints to fetch (default: the published default)"
     )
@@ -24,6 +22,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to put them in (default: %(default)s)")
     parser.set_defaults(output=download_folder())
     args = parser.parse_args()
+    log_to_streams()
     try:
         manifest = load_manifest()
         if args.list:
@@ -45,24 +44,17 @@ def chosen(manifest: Manifest, names: list[str]) -> list[WeightsEntry]:
 
 
 def show(manifest: Manifest, folder: Path) -> None:
-    recorded = read_lock(folder)
     for entry in manifest.files:
         here = "here" if (folder / entry.name).is_file() else "not here"
         size = f"{entry.approx_bytes / 1e6:.0f} MB" if entry.approx_bytes else "size unknown"
         print(f"{entry.name:<20} {size:>7}  {here:<8}  {entry.description}")
-        print(f"{'':<20} sha256 {entry.sha256 or recorded.get(entry.name) or 'not known yet'}")
+        print(f"{'':<20} sha256 {entry.sha256 or recorded_hash(folder / entry.name) or 'not known yet'}")
     print(f"folder: {folder}\nsource: {manifest.source}")
 
 
 def bring(entry: WeightsEntry, folder: Path) -> int:
     try:
-        with tqdm(desc=entry.name, unit="B", unit_scale=True, unit_divisor=1000, disable=None) as bar:
-
-            def progress(done: int, total: int | None) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            result = download(entry, folder, progress, say=lambda line: tqdm.write(line, file=sys.stderr))
+        result = download(entry, folder)
     except XMemInferError as error:
         print(f"error: {error}", file=sys.stderr)
         return exit_code(error)
@@ -75,5 +67,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; nothing half-written is left, run it again", file=sys.stderr)
         sys.exit(130)

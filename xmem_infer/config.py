@@ -47,12 +47,6 @@ class GradMode(Enum):
         return self in (GradMode.enable_grad, GradMode.enable_grad_detached)
 
 
-class Layout(Enum):
-    davis = "davis"  # {JPEGImages,Annotations}/480p/<video>, videos named in a list
-    ytvos = "ytvos"  # all_frames/<split>_all_frames/JPEGImages/<video>, <split>/Annotations/<video>, meta.json
-    folders = "folders"  # {JPEGImages,Annotations}/<video>
-
-
 class GivenMasks(Enum):
     first = "first"  # of each video the first file
     new_objects = "new_objects"  # all files; a later one gives labels not seen before, its 0 says nothing
@@ -175,7 +169,7 @@ class DatasetConfig:
 
     name: str = "generic"
     title: str = "this data set"  # in messages
-    layout: Layout = Layout.folders
+    layout: str = "folders"  # a layout by name: davis, ytvos, folders
     levels: list[str] = field(default_factory=lambda: ["."])  # below data_root, where the tree may begin
     split: str = ""  # of the ytvos layout
     video_lists: list[str] = field(default_factory=list)  # the first one there names the videos; none: folders
@@ -203,6 +197,7 @@ class EvalConfig:
     metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # of the scores
     output_dir: str | None = None
     weights: str = "auto"
+    network: str = "auto"  # family of the checkpoint; auto: told by its entries
     overwrite: bool = False
     workers: int = 1  # processes, each with a network of its own
     data: DataConfig = field(default_factory=DataConfig)

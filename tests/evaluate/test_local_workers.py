@@ -101,10 +101,10 @@ def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkeypatch):
     """As where memory is too small to load the network: three deaths, then words, and not for ever."""
-    from xmem_infer.evaluate.executors import local
+    from xmem_infer.evaluate.executors import processes
 
     videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
-    monkeypatch.setattr(local, "serve", doomed)
+    monkeypatch.setattr(processes, "serve", doomed)
     with pytest.raises(EnvironmentFault, match=r"3 workers in a row died.*exit code 9.*fewer than workers=2"):
         here(videos, "out", workers=2)
     assert leftovers(tmp_path / "out") == []

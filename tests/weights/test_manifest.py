@@ -172,14 +172,14 @@ def test_auto_prefers_the_manifests_order_over_the_folders(places):
 def test_pinned_hash_outweighs_the_recorded_one(places, monkeypatch):
     right, wrong = (hashlib.sha256(text).hexdigest() for text in (b"right", b"wrong"))
     path = put(places[1])
-    (path.parent / "downloads.lock.json").write_text(json.dumps({"XMem.pth": {"sha256": wrong}}))
+    (path.parent / "XMem.pth.sha256").write_text(f"{wrong}  XMem.pth\n")
     pinned = WeightsEntry("XMem.pth", "https://x/XMem.pth", "d", 9, sha256=right)
     assert "manifest.json" in require_hash(path, right, pinned)
     with pytest.raises(WeightsError) as caught:
         require_hash(path, wrong, pinned)
     assert right in str(caught.value)
     assert wrong in str(caught.value)
-    assert "downloads.lock.json" in require_hash(path, wrong, None)
+    assert "XMem.pth.sha256" in require_hash(path, wrong, None)
 
     listed = json.loads((places[0] / "manifest.json").read_text())
     listed["files"][0]["sha256"] = right

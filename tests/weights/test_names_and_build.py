@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 
 from xmem_infer.errors import WeightsError
 from xmem_infer.model.network import XMem
+from xmem_infer.model.published_names import from_published, to_published
 from xmem_infer.model.sizes import NetworkSizes, sizes_of
 from xmem_infer.weights.build import build_network, load_network
-from xmem_infer.weights.names import from_published, to_published
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "data" / "parity" / "checkpoint_layout.json").read_text())
 

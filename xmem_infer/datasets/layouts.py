@@ -3,10 +3,12 @@
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
-from ..config import DataConfig, DatasetConfig, GivenMasks, Layout, MaskPolicy, SavedFrames
+from ..config import DataConfig, DatasetConfig, GivenMasks, MaskPolicy, SavedFrames
 from ..errors import UsageError
 from ..io.listing import list_images, name_some, numbering_warnings
+from ..registry import Registry
 from .mask_files import ANNOTATIONS, FRAMES
 from .tree import Tree, frames_and_masks, listed_videos, open_tree, require_videos, video_folders
 from .video_input import VideoInput
@@ -23,15 +25,26 @@ class FoundSet:
     warnings: list[str] = field(default_factory=list)
 
 
+class Layout(Protocol):
+    """How the files of a data set lie: finds its videos, not yet opened."""
+
+    def __call__(self, rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
+        """The videos below `data_root`; sizes: the working sizes (short side, px) of this run."""
+
+
+LAYOUTS: Registry[Layout] = Registry("data-set layout", "dataset.layout")
+
+
 def find_dataset(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
     """The videos of the data set below `data_root`; sizes: the working sizes (short side, px) of this run.
 
-    Raises UsageError that tells which file or folder, of which data set, is missing and where it is expected.
+    Raises:
+        UsageError: Which file or folder, of which data set, is missing and where it is expected.
     """
-    find = {Layout.davis: _davis, Layout.ytvos: _ytvos, Layout.folders: _folders}[rules.layout]
-    return find(rules, data_root, data, sizes)
+    return LAYOUTS[rules.layout](rules, data_root, data, sizes)
 
 
+@LAYOUTS.register("davis")
 def _davis(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
     tree = open_tree(rules, data_root, FRAMES)
     names = listed_videos(tree)
@@ -56,6 +69,7 @@ def _davis_full_resolution(tree: Tree, names: list[str]) -> tuple[Path, Path] | 
     return None
 
 
+@LAYOUTS.register("ytvos")
 def _ytvos(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
     tree = open_tree(rules, data_root, f"{rules.split}/{ANNOTATIONS}")
     masks = tree.folder(rules.split, ANNOTATIONS)
@@ -100,6 +114,7 @@ def _listed_frames(tree: Tree, meta: Path, names: list[str]) -> dict[str, frozen
     return listed
 
 
+@LAYOUTS.register("folders")
 def _folders(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
     tree = open_tree(rules, data_root, FRAMES)
     frames, masks = frames_and_masks(tree)

@@ -54,7 +54,7 @@ def evaluate(config: EvalConfig) -> int:
         log.info(f"warning: {line}")
     if not plan.videos:
         return _log_failures(plan)
-    loaded = load_network(weights)
+    loaded = load_network(weights, config.network)
     segmenter = Segmenter(loaded.network, config.memory, config.runtime, config.data)
     prepared = segmenter.prepared
     log.info(

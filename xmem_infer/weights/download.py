@@ -1,18 +1,28 @@
 """Gets a published checkpoint into a folder, once, checked. The only code that opens the network, when called."""
 
+import http.client
+import logging
 import os
+import socket
+import ssl
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError, URLError
+
+from filelock import FileLock, Timeout
 
 from ..errors import EnvironmentFault, WeightsError
-from .fetch import Progress, Say, fetch
 from .files import read_checkpoint
-from .hashes import read_lock, record_hash, require_hash
+from .hashes import record_hash, require_hash
 from .manifest import WeightsEntry
-from .partial import PartFile
+
+_WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP statuses
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,48 +34,47 @@ class Downloaded:
     fetched: bool
 
 
-def _silent(*_: object) -> None:
-    pass
-
-
 def download(
-    entry: WeightsEntry,
-    folder: Path,
-    progress: Progress = _silent,
-    say: Say = _silent,
-    *,
-    timeout_s: float = 30.0,
-    attempts: int = 5,
-    wait_s: float = 1.0,
+    entry: WeightsEntry, folder: Path, *, timeout_s: float = 30.0, attempts: int = 5, wait_s: float = 1.0
 ) -> Downloaded:
     """Make sure that `folder` holds a readable `entry.name` with the hash known for it, fetching it if needed.
 
     A readable file already there is kept (its hash recorded if none was known); an unusable one is moved aside
-    (`<name>.unusable.pth`) once the new one is checked. progress(bytes so far, bytes in all or None). say(one line
-    about a retry or a replacement). Raises WeightsError where the file offered or found is not the right one,
-    EnvironmentFault for network, disk, or another download into the folder.
+    (`<name>.unusable.pth`) once the new one is checked. Nothing unchecked ever has the final name.
+
+    Args:
+        entry: What to fetch.
+        folder: Where to; made if missing.
+        timeout_s: Silence on the line that counts as a drop.
+        attempts: Tries where the connection or the server fails; the pause between them doubles from wait_s.
+        wait_s: The first pause.
+
+    Raises:
+        WeightsError: The file offered or found is not the right one.
+        EnvironmentFault: Network, disk, or another download into the folder.
     """
     final = folder / entry.name
-    sha256 = _hash_if_readable(final)
-    if sha256 and require_hash(final, sha256, entry):
-        return Downloaded(final, sha256, fetched=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFault(f"the folder {folder} cannot be made: {error.strerror or error}") from error
     with _only_download(folder):
-        sha256 = _hash_if_readable(final)  # again: another run may have brought it since
-        fetched = sha256 is None
-        if sha256 is None:
+        sha256 = _hash_if_readable(final)
+        if fetched := sha256 is None:
             if final.exists():
-                say(f"{entry.name}: the file there cannot be used and will be replaced")
-            part = PartFile(final)
-            fetch(entry, part, progress, say, timeout_s, attempts, wait_s)
-            sha256 = _checked(part, entry)
-            part.finish()
+                log.info(f"{entry.name}: the file there cannot be used and will be replaced")
+            part = final.with_name(f"{final.name}.part")
+            for leftover in folder.glob(f"{part.name}*"):  # of a killed process
+                leftover.unlink()
+            try:
+                _fetch(entry, part, timeout_s, attempts, wait_s)
+                sha256 = _checked(part, final, entry)
+                if final.exists():
+                    os.replace(final, final.with_name(f"{final.stem}.unusable{final.suffix}"))
+                os.replace(part, final)
+            except OSError as error:
+                raise EnvironmentFault(f"{final} cannot be written: {error.strerror or error}") from error
+            finally:
+                part.unlink(missing_ok=True)
+        assert sha256 is not None
         require_hash(final, sha256, entry)
-        if read_lock(folder).get(entry.name) != sha256:
-            record_hash(final, sha256, entry.url)
+        record_hash(final, sha256)
     return Downloaded(final, sha256, fetched)
 
 
@@ -79,43 +88,75 @@ def _hash_if_readable(path: Path) -> str | None:
         return None
 
 
-def _checked(part: PartFile, entry: WeightsEntry) -> str:
-    """The sha256 of a complete download that is a checkpoint and the one expected; anything else is removed."""
+def _fetch(entry: WeightsEntry, part: Path, timeout_s: float, attempts: int, wait_s: float) -> None:
+    """Bring the whole of `entry.url` into `part`. OSError where the disk refuses."""
+    import torch.hub
+
+    silence = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout_s)  # torch.hub has no setting for it, and would wait for ever
     try:
-        sha256 = read_checkpoint(part.path).sha256
-        require_hash(part.final, sha256, entry)
+        for attempt in range(1, attempts + 1):
+            try:
+                return torch.hub.download_url_to_file(entry.url, str(part), progress=sys.stderr.isatty())
+            except (URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
+                problem = _passing_problem(error, entry.url)
+            if attempt < attempts:
+                pause = wait_s * 2 ** (attempt - 1)
+                log.info(f"{entry.name}: {problem}; trying again in {pause:.0f} s")
+                time.sleep(pause)
+    finally:
+        socket.setdefaulttimeout(silence)
+    raise EnvironmentFault(
+        f"{entry.url} could not be fetched: {problem}. Run the same command again, or save that address as "
+        f"{part.with_suffix('')} with a tool that resumes"
+    )
+
+
+def _passing_problem(error: Exception, url: str) -> str:
+    """What went wrong, where trying again may help; raises where it will not."""
+    if isinstance(error, HTTPError):
+        answer = f"{error.code} ({http.client.responses.get(error.code, 'unknown')})"
+        if error.code in (404, 410):
+            raise WeightsError(
+                f"{url} does not exist ({error.code}): the release may have moved; see weights/README.md"
+            )
+        if error.code not in _WORTH_RETRYING:
+            raise EnvironmentFault(f"{url} answered {answer}: not allowed here?")
+        return f"the server answered {answer}"
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        raise EnvironmentFault(f"the identity of {url} cannot be verified: {cause.verify_message or cause}")
+    if isinstance(cause, TimeoutError):
+        return "the server fell silent"
+    return f"no connection ({cause or type(error).__name__})"
+
+
+def _checked(part: Path, final: Path, entry: WeightsEntry) -> str:
+    """The sha256 of a complete download that is a checkpoint and the one expected."""
+    try:
+        if part.stat().st_size > entry.max_bytes:
+            raise WeightsError(f"too large to be {entry.name}: more than {entry.max_bytes:,} bytes")
+        sha256 = read_checkpoint(part).sha256
+        require_hash(final, sha256, entry)
     except WeightsError as error:
-        part.forget()
         raise WeightsError(f"what {entry.url} served was refused and removed: {error}") from error
     return sha256
 
 
 @contextmanager
 def _only_download(folder: Path) -> Iterator[None]:
-    """Hold the folder for one download at a time; the hold ends with the process, however that ends."""
+    """Hold the folder, made if missing, for one download at a time; the hold ends with the process."""
+    lock = FileLock(folder / ".downloads.part", timeout=0)
     try:
-        handle = (folder / ".downloads.part").open("ab")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise EnvironmentFault(
+            f"another download into {folder} is running: wait for it to end, then run this again"
+        ) from None
     except OSError as error:
         raise EnvironmentFault(f"the folder {folder} cannot be written: {error.strerror or error}") from error
-    with handle:
-        try:
-            _lock(handle.fileno())
-        except (BlockingIOError, PermissionError):
-            raise EnvironmentFault(
-                f"another download into {folder} is running: wait for it to end, then run this again"
-            ) from None
+    try:
         yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        lock.release()

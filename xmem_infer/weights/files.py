@@ -124,7 +124,7 @@ def _head_and_hash(path: Path) -> tuple[bytes, str]:
 def _read_torch(path: Path, kind: Kind) -> object:
     size = f"{path.stat().st_size:,} bytes"
     if kind is Kind.pickle:
-        _refuse_code(path, kind)
+        _refuse_code(path, kind, "")
         raise WeightsError(f"{path} is a Python pickle, not a checkpoint that PyTorch wrote ({size})")
     try:
         if kind is Kind.torch_zip and not zipfile.is_zipfile(path):
@@ -135,13 +135,13 @@ def _read_torch(path: Path, kind: Kind) -> object:
     except WeightsError:
         raise
     except Exception as error:  # damaged bytes make the reader raise anything
-        _refuse_code(path, kind)
+        _refuse_code(path, kind, str(error))
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise WeightsError(f"{path} is cut off or damaged ({size}): {reason}. {_FETCH_AGAIN}") from error
 
 
-def _refuse_code(path: Path, kind: Kind) -> None:
-    names = globals_asked_for(path, kind)
+def _refuse_code(path: Path, kind: Kind, refusal: str) -> None:
+    names = globals_asked_for(path, kind, refusal)
     if names:
         raise WeightsError(
             f"{path} wants to run code and was not loaded: its pickle calls {', '.join(names[:8])}"

@@ -1,12 +1,14 @@
-"""What a file is by its first bytes, and what a pickle in it would run. Nothing here unpickles anything."""
+"""What a file is by its first bytes, and what a pickle in it would run. Nothing here runs anything."""
 
 import json
-import pickletools
+import pickle
 import re
 import zipfile
 from enum import Enum
 from pathlib import Path
-from typing import IO
+from typing import NoReturn
+
+import torch
 
 HEAD_BYTES = 512
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
@@ -14,16 +16,6 @@ _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 _LEGACY_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch's magic number, little endian
 _LFS_POINTER = b"version https://git-lfs"
-_PICKLES_IN_LEGACY_FILE = 5  # magic number, protocol, system, object, storage keys; raw bytes follow
-_PICKLE_SCAN_BYTES = 64 * 2**20
-
-# What a plain dict of tensors refers to; every other global is a call the file asks for.
-_ORDINARY_GLOBAL = re.compile(
-    r"collections\.OrderedDict"
-    r"|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_\w+"
-    r"|torch(\.storage)?\.\w*Storage|torch\.(Size|Tensor|device|serialization\._get_layout)"
-    r"|torch\.(float|bfloat|complex|int|uint)\d+\w*|torch\.(bool|strided)"
-)
 
 
 class Kind(Enum):
@@ -82,49 +74,35 @@ def bytes_of_whole_safetensors(path: Path) -> int:
         raise ValueError(f"its header cannot be read ({error})") from error
 
 
-def globals_asked_for(path: Path, kind: Kind) -> list[str]:
-    """Dotted names, beyond those of plain tensors, that the pickles in a file would call; read, never run.
+def globals_asked_for(path: Path, kind: Kind, refusal: str) -> list[str]:
+    """Dotted names, beyond those of plain tensors, that the pickle in a file would call; none of them is run.
 
-    A damaged pickle is scanned up to the damage.
+    Args:
+        path: The file.
+        kind: Its kind.
+        refusal: What torch said when it refused to load it: for the old format, the only source.
     """
     try:
-        if kind is not Kind.torch_zip:
+        if kind is Kind.torch_zip:
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        if kind is Kind.pickle:
             with path.open("rb") as file:
-                return _scan(file, _PICKLES_IN_LEGACY_FILE)
-        with zipfile.ZipFile(path) as archive:
-            entry = _pickle_entry(archive)
-            if entry is None or archive.getinfo(entry).file_size > _PICKLE_SCAN_BYTES:
-                return []
-            with archive.open(entry) as file:
-                return _scan(file, 1)
+                _RefusingUnpickler(file).load()
+    except _GlobalAskedFor as asked:
+        return [str(asked)]
     except Exception:  # damaged bytes make the reader raise anything
         return []
+    return re.findall(r"GLOBAL (\S+\.\w+) (?:was not an allowed|whose module)", refusal)
+
+
+class _GlobalAskedFor(Exception):
+    pass
+
+
+class _RefusingUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise _GlobalAskedFor(f"{module}.{name}")
 
 
 def _pickle_entry(archive: zipfile.ZipFile) -> str | None:
     return next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-
-
-def _scan(file: IO[bytes], pickles: int) -> list[str]:
-    names: list[str] = []
-    strings: list[str] = []  # as pushed: STACK_GLOBAL takes its two names from the last ones
-    try:
-        for _ in range(pickles):
-            memo: dict[int, str] = {}
-            top = ""  # the value just pushed, where it is a string
-            for opcode, argument, _position in pickletools.genops(file):
-                if opcode.name in ("GLOBAL", "INST"):
-                    names.append(str(argument).replace(" ", "."))
-                elif opcode.name == "STACK_GLOBAL":
-                    names.append(".".join(strings[-2:]))
-                elif "PUT" in opcode.name or opcode.name == "MEMOIZE":
-                    memo[len(memo) if argument is None else int(argument)] = top
-                    continue  # leaves the top where it is
-                if opcode.name.endswith("GET"):
-                    argument = memo.get(int(argument or 0))
-                top = argument if isinstance(argument, str) else ""
-                if top:
-                    strings.append(top)
-    except Exception:  # damaged bytes make the parser raise anything; what was seen until then counts
-        pass
-    return [name for name in dict.fromkeys(names) if not _ORDINARY_GLOBAL.fullmatch(name)]

@@ -42,7 +42,7 @@ class Worker:
                 "need the folder it was started in, with videos, weights and output, under the same path everywhere"
             ) from error
         config = setup.config
-        loaded = load_network(setup.weights)
+        loaded = load_network(setup.weights, config.network)
         if loaded.sha256 != setup.weights_sha256:
             raise WeightsError(
                 f"{setup.weights} changed since the run began, or is another file on {socket.gethostname()}: its "

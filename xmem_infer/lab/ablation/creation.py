@@ -66,6 +66,7 @@ def _maker_and_tensors(request: CreateRequest) -> tuple[Callable[[], nn.Module],
     """How the network is made, and the tensors it is to have, both ready before the clock starts."""
     if request.subject is Subject.xmem:
         built = build_network(read_checkpoint(request.weights).tensors, request.weights)
+        assert isinstance(built, XMem), "the ablation of creation is of the XMem family"
         sizes = built.sizes
         return lambda: XMem(sizes), built.state_dict()
     layers = [nn.Linear(LINEAR_WIDTH, LINEAR_WIDTH, device="meta") for _ in range(LINEAR_LAYERS)]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import nn
 
 from ...config import DataConfig, MemoryConfig, RuntimeConfig
 from ...errors import UsageError
-from ...model.network import XMem
 from ...predictor import Segmenter
 from ...scoring.pairing import annotations_folder
 from ...scoring.score_video import score_video
@@ -51,7 +51,7 @@ def find_clips(root: Path, names: list[str] | None = None, frames: int | None = 
     return clips
 
 
-def tracker(network: XMem, size: int, runtime: RuntimeConfig, memory: MemoryConfig) -> Track:
+def tracker(network: nn.Module, size: int, runtime: RuntimeConfig, memory: MemoryConfig) -> Track:
     """`tracked_by` a copy of the network; inside it the short side has `size` px."""
     return tracked_by(Segmenter(copy.deepcopy(network), memory, runtime, DataConfig(size=size)))
 

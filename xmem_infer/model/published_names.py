@@ -1,4 +1,15 @@
-"""The names table: published checkpoint names <-> this package's, read both ways."""
+"""XMem's checkpoints: the published names <-> this package's, and how the family is told and built."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from .family import FAMILIES
+from .network import XMem
+from .sizes import NetworkSizes, Shape, sizes_of
+
+_STEM = "value_encoder.trunk.conv1.weight"
 
 # Longest first within a branch; the first prefix (ending at a dot) that fits is replaced, once.
 _TABLE = (
@@ -52,3 +63,31 @@ def _rename(name: str, table: tuple[tuple[str, str], ...]) -> str:
 def is_published(names: set[str]) -> bool:
     """Whether a checkpoint speaks the published names (its projection's name exists there alone)."""
     return any(name.startswith("key_proj.") for name in names)
+
+
+class XMemFamily:
+    """See `family.Family`."""
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """Whether there is a key encoder and a value encoder, in published or own names."""
+        return all(any(name.startswith(part) for name in names) for part in ("key_encoder.", "value_encoder."))
+
+    def own_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Own names, float32; a single-object checkpoint gets a channel of zeros for the other objects' masks."""
+        if is_published(set(tensors)):
+            tensors = {from_published(name): value for name, value in tensors.items()}
+        tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+        stem = tensors.get(_STEM)
+        if stem is not None and stem.ndim == 4 and stem.shape[1] == 4:
+            tensors[_STEM] = torch.cat([stem, torch.zeros_like(stem[:, :1])], 1)
+        return tensors
+
+    def build(self, shapes: Mapping[str, Shape]) -> XMem:
+        """The network in the sizes of these shapes; the published sizes where too much is missing to tell."""
+        try:
+            return XMem(sizes_of(shapes))
+        except (KeyError, IndexError):
+            return XMem(NetworkSizes())
+
+
+FAMILIES.register("xmem")(XMemFamily())

@@ -1,0 +1,46 @@
+"""An executor added from outside, chosen by its name."""
+
+import json
+
+import pytest
+from batch_trees import write_set
+
+from xmem_infer.config import DataConfig, Device, EvalConfig, ExecutorConfig, Precision, RuntimeConfig
+from xmem_infer.errors import UsageError
+from xmem_infer.evaluate.executors.protocol import EXECUTORS, executor_of
+from xmem_infer.evaluate.run import evaluate
+
+
+def config(tmp_path, weights, **changes):
+    return EvalConfig(
+        video_dir=str(tmp_path / "set"),
+        output_dir=str(tmp_path / "out"),
+        weights=str(weights),
+        data=DataConfig(size=-1),
+        runtime=RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1),
+        **changes,
+    )
+
+
+def test_an_executor_from_outside_is_found_by_its_name(tmp_path, make_clip, tiny_weights, monkeypatch):
+    monkeypatch.setattr(EXECUTORS, "_entries", dict(EXECUTORS._entries))
+    write_set(tmp_path / "set", make_clip, {"a": 2, "b": 3})
+    order = []
+
+    @EXECUTORS.register("backwards")
+    def backwards(video_run, weights, videos):
+        for video in reversed(videos):
+            order.append(video.name)
+            yield video, video_run.run(video)
+
+    assert evaluate(config(tmp_path, tiny_weights, executor=ExecutorConfig("backwards"))) == 0
+    assert order == ["b", "a"]
+    assert list(json.loads((tmp_path / "out" / "run.json").read_text())["videos"]) == ["a", "b"]
+    with pytest.raises(UsageError, match=r"executor.kind=backward: .*did you mean backwards\?"):
+        evaluate(config(tmp_path, tiny_weights, executor=ExecutorConfig("backward")))
+
+
+def test_auto_is_this_process_for_one_worker(tmp_path):
+    assert executor_of(config(tmp_path, "w")) == "in_process"
+    assert executor_of(config(tmp_path, "w", workers=2)) == "processes"
+    assert executor_of(config(tmp_path, "w", executor=ExecutorConfig("in_process"), workers=2)) == "in_process"
