@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from .config import CurvesConfig
+from .interleaved import Row
 from .workloads import Workload, parse_workload
-
-Row = Mapping[str, Any]  # of results.csv
 
 
 def axes_of(config: CurvesConfig) -> dict[str, dict[Workload, float]]:

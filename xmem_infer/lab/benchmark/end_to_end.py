@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -47,10 +46,6 @@ class EndToEnd:
     frames: int
     ms_per_frame: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     stage_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    def ratio(self, way: str) -> float:
-        """Median over the engine's."""
-        return float(np.median(self.ms_per_frame[way]) / np.median(self.ms_per_frame[ENGINE]))
 
 
 def measure_end_to_end(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..charts import grouped_bars, legend, new_figure, plain, save
 from .config import CurvesConfig
-from .curves import Row, axes_of, points
+from .curves import axes_of, points
+from .interleaved import Row
 from .variants import PUBLISHED_FP32, variant_names
 
 PALETTE = ("#8c2d25", "#cf6a5f", "#8a8a8a", "#9cc7e6", "#4a90c2", "#e8c33d", "#2e7d32", "#b39ddb", "#5e35b1", "#00897b")

@@ -1,21 +1,24 @@
 """The benchmark in files: results.csv, report.md, times.png, curves.png."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..report import megabytes, number, setting, table, write_csv, write_page
 from .config import BenchmarkConfig
 from .curves import are_measured, axes_of, points
-from .end_to_end import MASKS, PIPELINE_STAGES, WAYS
+from .end_to_end import MASKS, PIPELINE_STAGES, WAYS, EndToEnd
+from .interleaved import Row, column
+from .peak_memory import PeakMemory
 from .plots import draw_curves, draw_times
-from .results import Results
 from .stages import FRAME_STAGES
 from .variants import BASELINES
 from .workload_runner import MEMORY_EVERY
-from .workloads import Workload
+from .workloads import parse_workload
 
 HOW = (
     f"Times are milliseconds per frame with memory as the workload says: the mean over {MEMORY_EVERY} frames, four "
@@ -38,10 +41,37 @@ END_TO_END = (
 )
 
 
+@dataclass
+class Results:
+    """What was asked for, and what was found so far.
+
+    Attributes:
+        config: The settings.
+        context: Machine, versions, subject.
+        active: By variant, what makes it fast, in words.
+        rows: Times, of the workloads and of the points of the curves.
+        missing: What is not measured yet, or was not when the run was stopped.
+    """
+
+    config: BenchmarkConfig
+    context: Mapping[str, Any]
+    active: Mapping[str, Sequence[str]]
+    rows: list[Row] = field(default_factory=list)
+    peaks: list[PeakMemory] = field(default_factory=list)
+    end_to_end: list[EndToEnd] = field(default_factory=list)
+    missing: Sequence[str] = ()
+
+
 def write_report(results: Results, folder: Path) -> None:
     """The page, its table and its pictures. Raises EnvironmentFault."""
-    write_csv(folder / "results.csv", results.rows())
-    _draw(results.rows(), results.config, folder)
+    peaks = {(peak.workload, peak.variant): peak for peak in results.peaks}
+    rows = []
+    for row in results.rows:
+        peak = peaks.get((row["workload"], row["variant"]))
+        whole, video = (peak.total_bytes, peak.video_bytes) if peak else (None, None)
+        rows.append({**row, "peak_bytes": whole, "above_first_frame_bytes": video})
+    write_csv(folder / "results.csv", rows)
+    _draw(rows, results.config, folder)
     write_page(folder / "report.md", _parts(results))
 
 
@@ -51,7 +81,7 @@ def redraw(config: BenchmarkConfig, folder: Path) -> None:
         _draw(list(csv.DictReader(file)), config, folder)
 
 
-def _draw(rows: Sequence[dict[str, str]], config: BenchmarkConfig, folder: Path) -> None:
+def _draw(rows: Sequence[Row], config: BenchmarkConfig, folder: Path) -> None:
     draw_times(rows, config.workloads, folder)
     if config.curves and are_measured(config.curve, rows):
         draw_curves(rows, config.curve, folder)
@@ -68,10 +98,10 @@ def _parts(results: Results) -> Iterator[str]:
     yield table(("variant", "what is active"), [(name, "; ".join(active)) for name, active in results.active.items()])
     yield "## Time per frame"
     yield "![Speed against the published formulation](times.png)"
-    for workload in results.asked_for():
-        yield f"### {workload.name}: {workload.description}"
-        yield times_table(results, workload)
-        yield _stage_table(results, workload)
+    for title, rows in by_workload(results).items():
+        yield f"### {title}"
+        yield times_table(rows)
+        yield _stage_table(rows)
     if results.peaks:
         yield "## Peak memory"
         yield PEAK
@@ -81,80 +111,83 @@ def _parts(results: Results) -> Iterator[str]:
         yield END_TO_END
         yield end_to_end_table(results)
         yield _pipeline_table(results)
-    if results.config.curves and are_measured(results.config.curve, results.rows()):
+    if results.config.curves and are_measured(results.config.curve, results.rows):
         yield "## Curves"
         yield "![Time against objects, resolution and memory](curves.png)"
         yield _curve_table(results)
 
 
-def times_table(results: Results, workload: Workload) -> str:
+def by_workload(results: Results) -> dict[str, list[Row]]:
+    """The rows of the workloads asked for, under a title of each; the others lie on curves only."""
+    found = {}
+    for name in results.config.workloads:
+        if rows := [row for row in results.rows if row["workload"] == name]:
+            found[f"{name}: {parse_workload(name).description}"] = rows
+    return found
+
+
+def times_table(rows: Sequence[Row]) -> str:
     """Times, ratios and share of the yardstick of every variant."""
     head = ("variant", "p50 ms", "p95 ms", "fps", *(f"x {name}" for name in BASELINES), "GFLOP", "share of yardstick")
-    rows = []
-    for found in results.of(workload):
-        ratios = [results.ratio(found, baseline) for baseline in BASELINES]
-        flops = found.total_flops
-        rows.append(
-            (found.variant, number(found.frame_ms), number(found.percentile_ms(95)), f"{1000 / found.frame_ms:.3g}",
-             *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
-             "-" if flops is None else f"{flops / 1e9:.3g}", _percent(found.yardstick_share()))
-        )  # fmt: skip
-    return table(head, rows)
+    cells = [
+        (row["variant"], number(row["p50_ms"]), number(row["p95_ms"]), f"{1000 / row['p50_ms']:.3g}",
+         *(_form(row[f"times_{name}"], ".2f") for name in BASELINES), _form(row["gflop"], ".3g"),
+         _form(row["share_of_yardstick"], ".0%"))
+        for row in rows
+    ]  # fmt: skip
+    return table(head, cells)
+
+
+def _stage_table(rows: Sequence[Row]) -> str:
+    head = ("variant", *(f"{stage}: p50 / p95 ms (share)" for stage in FRAME_STAGES))
+    cells = []
+    for row in rows:
+        cells.append([row["variant"]])
+        for start in map(column, FRAME_STAGES):
+            share = row[f"{start}share_of_yardstick"]
+            times = f"{number(row[f'{start}p50_ms'])} / {number(row[f'{start}p95_ms'])}"
+            cells[-1].append(times if share is None else f"{times} ({share:.0%})")
+    return table(head, cells)
 
 
 def end_to_end_table(results: Results) -> str:
     """Milliseconds per frame each way, and ratios to the engine alone."""
     head = ("workload", "variant", "frames", *(f"{way}, ms" for way in WAYS), *(f"{way}, ratio" for way in WAYS[1:]))
-    rows = []
+    cells = []
     for whole in results.end_to_end:
-        times = (number(float(np.median(whole.ms_per_frame[way]))) for way in WAYS)
-        ratios = (f"{whole.ratio(way):.3f}" for way in WAYS[1:])
-        rows.append((whole.workload.name, whole.variant, whole.frames, *times, *ratios))
-    return table(head, rows)
-
-
-def _stage_table(results: Results, workload: Workload) -> str:
-    head = ("variant", *(f"{stage}: p50 / p95 ms (share)" for stage in FRAME_STAGES))
-    rows = []
-    for found in results.of(workload):
-        cells = [found.variant]
-        for stage in FRAME_STAGES:
-            share = found.yardstick_share(stage)
-            times = f"{number(found.percentile_ms(50, stage))} / {number(found.percentile_ms(95, stage))}"
-            cells.append(times if share is None else f"{times} ({_percent(share)})")
-        rows.append(cells)
-    return table(head, rows)
-
-
-def _peak_table(results: Results) -> str:
-    rows = [
-        (peak.workload, peak.variant, f"{peak.status}: {peak.reason}" if peak.reason else peak.status,
-         megabytes(peak.total_bytes), megabytes(peak.video_bytes))
-        for peak in results.peaks
-    ]  # fmt: skip
-    return table(("workload", "variant", "result", "peak MB", "above the first frame MB"), rows)
+        engine, *others = (float(np.median(whole.ms_per_frame[way])) for way in WAYS)
+        ratios = (f"{spent / engine:.3f}" for spent in others)
+        cells.append((whole.workload.name, whole.variant, whole.frames, *map(number, (engine, *others)), *ratios))
+    return table(head, cells)
 
 
 def _pipeline_table(results: Results) -> str:
     head = ("workload", *(f"{stage}: p50 / p95 ms" for stage in PIPELINE_STAGES), "finish ms, per clip")
-    rows = []
+    cells = []
     for whole in results.end_to_end:
-        cells = [whole.workload.name]
-        for stage in PIPELINE_STAGES:
-            p50, p95 = np.percentile(whole.stage_ms[stage], (50, 95))
-            cells.append(f"{number(p50)} / {number(p95)}")
-        rows.append([*cells, number(float(np.median(whole.stage_ms["finish"])))])
-    return table(head, rows)
+        times = (np.percentile(whole.stage_ms[stage], (50, 95)) for stage in PIPELINE_STAGES)
+        finish = number(float(np.median(whole.stage_ms["finish"])))
+        cells.append((whole.workload.name, *(f"{number(p50)} / {number(p95)}" for p50, p95 in times), finish))
+    return table(head, cells)
+
+
+def _peak_table(results: Results) -> str:
+    cells = [
+        (peak.workload, peak.variant, f"{peak.status}: {peak.reason}" if peak.reason else peak.status,
+         megabytes(peak.total_bytes), megabytes(peak.video_bytes))
+        for peak in results.peaks
+    ]  # fmt: skip
+    return table(("workload", "variant", "result", "peak MB", "above the first frame MB"), cells)
 
 
 def _curve_table(results: Results) -> str:
-    rows = []
+    cells = []
     for title, axis in axes_of(results.config.curve).items():
         for variant in results.config.curve.variants:
-            found = points(axis, variant, results.rows())
-            rows.append((title, variant, ", ".join(f"{place:g}: {number(spent)}" for place, spent in found)))
-    return table(("against", "variant", "ms per frame"), rows)
+            found = points(axis, variant, results.rows)
+            cells.append((title, variant, ", ".join(f"{place:g}: {number(spent)}" for place, spent in found)))
+    return table(("against", "variant", "ms per frame"), cells)
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.0f}%"
+def _form(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"

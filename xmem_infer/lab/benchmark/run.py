@@ -24,8 +24,7 @@ from .curves import workloads_of
 from .end_to_end import measure_end_to_end
 from .interleaved import Step, measure
 from .peak_memory import PeakRequest, measure_peak
-from .report import end_to_end_table, redraw, times_table, write_report
-from .results import Results
+from .report import Results, by_workload, end_to_end_table, redraw, times_table, write_report
 from .variants import Variant, check_variants, default_variants, load_benchmark_network, make_variant
 from .workloads import Workload, parse_workload
 
@@ -110,8 +109,8 @@ def console_summary(results: Results) -> list[str]:
     context = {**results.context["machine"], **results.context["subject"]}
     lines = [*(f"{key}: {value}" for key, value in context.items()), f"torch {torch.__version__}"]
     lines += [f"{name}: {'; '.join(active)}" for name, active in results.active.items()]
-    for workload in results.asked_for():
-        lines += ["", f"{workload.name}: {workload.description}", times_table(results, workload)]
+    for title, rows in by_workload(results).items():
+        lines += ["", title, times_table(rows)]
     return [*lines, "", end_to_end_table(results)] if results.end_to_end else lines
 
 
@@ -140,7 +139,7 @@ def _parts(
 
     def times(workload: Workload, names: list[str], step: Step) -> None:
         prepared = [variants.get(name, workload.tiny) for name in names]
-        results.measurements.extend(measure(workload, prepared, config.rounds, step))
+        results.rows.extend(measure(workload, prepared, config.rounds, step))
 
     def peaks(workload: str, step: Step) -> None:
         for name in config.variants or ():
