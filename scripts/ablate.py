@@ -1,23 +1,7 @@
 """Gradient modes and precisions measured on a clip, or the documents' claims checked. See configs/ablate.yaml."""
 
-import logging
-
 from xmem_infer.cli import leave, run
 from xmem_infer.lab.ablation.config import AblateConfig
 
-
-def main() -> None:
-    leave(run("ablate", AblateConfig, _ablate))
-
-
-def _ablate(config: AblateConfig) -> int:
-    from xmem_infer.lab.ablation.run import ablate  # torch takes seconds; a typo should not wait for it
-
-    logging.basicConfig(format="%(message)s")  # here, since Hydra sets logging up before the job
-    logging.getLogger("xmem_infer").setLevel(logging.INFO)
-
-    return ablate(config)
-
-
 if __name__ == "__main__":
-    main()
+    leave(run("ablate", AblateConfig, "lab.ablation.run.ablate"))

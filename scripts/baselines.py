@@ -7,8 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from xmem_infer.cli import guarded, leave
+from xmem_infer.cli import complain, leave
 from xmem_infer.config import Precision
+from xmem_infer.errors import XMemInferError
 from xmem_infer.interrupts import noted_signals
 from xmem_infer.lab.training.comparison import below_baselines, check_card, compare, fill_card, markdown, methods
 from xmem_infer.lab.training.validation import find_clips
@@ -24,8 +25,11 @@ def main() -> int:
     parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
     parser.add_argument("--card", type=Path, help="model card whose table of scores is replaced")
     args = parser.parse_args()
-    with noted_signals():
-        return guarded(lambda: _print_tables(args))
+    try:
+        with noted_signals():
+            return _print_tables(args)
+    except (XMemInferError, KeyboardInterrupt) as error:
+        return complain(error)
 
 
 def _print_tables(args: argparse.Namespace) -> int:

@@ -9,17 +9,5 @@ command (with imports and loading), and of the work alone, from the first video'
 from xmem_infer.cli import leave, run
 from xmem_infer.lab.benchmark.config import WorkersConfig
 
-
-def main() -> None:
-    """0: measured; 1: the masks differ; 2: wrong request; else the exit code of the run that failed."""
-    leave(run("benchmark_workers", WorkersConfig, _benchmark_workers))
-
-
-def _benchmark_workers(config: WorkersConfig) -> int:
-    from xmem_infer.lab.benchmark.workers import benchmark_workers
-
-    return benchmark_workers(config)
-
-
 if __name__ == "__main__":
-    main()
+    leave(run("benchmark_workers", WorkersConfig, "lab.benchmark.workers.benchmark_workers"))

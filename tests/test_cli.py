@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from xmem_infer.cli import check_overrides, guarded, run
+from xmem_infer.cli import check_overrides, complain, run
 from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError, WeightsError
 from xmem_infer.interrupts import Interrupted
@@ -51,10 +51,7 @@ def test_typos_are_refused_with_the_choices(argument, words):
     ],
 )
 def test_errors_become_exit_codes(error, code, capsys):
-    def job():
-        raise error
-
-    assert guarded(job) == code
+    assert complain(error) == code
     assert capsys.readouterr().err
 
 

@@ -12,7 +12,7 @@ Names are imported when first used: reading a mask or scoring a folder must not 
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Segmenter": "predictor",

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
@@ -24,7 +25,7 @@ from .errors import EnvironmentFault, UsageError, VideoError, XMemInferError
 from .interrupts import Interrupted, noted_signals
 from .settings_help import settings_help
 
-Job = Callable[[Any], int]
+Job = str | Callable[[Any], int]
 EXIT_CODES: dict[type[BaseException], int] = {VideoError: 1, UsageError: 2, EnvironmentFault: 3, KeyboardInterrupt: 130}
 RENAMED = {"engine": "executor"}  # settings that had another name
 MAX_NAME = 120  # letters in the name of a combination's folder
@@ -32,17 +33,14 @@ MAX_NAME = 120  # letters in the name of a combination's folder
 
 def eval_command() -> NoReturn:
     """Segment videos as `configs/eval.yaml` and the command line say (the console command `xmem-infer`)."""
-    leave(run("eval", EvalConfig, _evaluate))
-
-
-def _evaluate(config: EvalConfig) -> int:
-    from .evaluate.run import evaluate  # torch takes seconds; a typo should not wait for it
-
-    return evaluate(config)
+    leave(run("eval", EvalConfig, "evaluate.run.evaluate"))
 
 
 def run(config_name: str, schema: type, job: Job) -> int:
     """Compose `configs/<config_name>.yaml` on a dataclass, run `job` on the typed result, return the exit code.
+
+    A job named as in this package ("evaluate.run.evaluate") is imported once the settings are found right: torch takes
+    seconds, and a typo should not wait for it.
 
     0 ok; 1 some videos failed; 2 usage or config; 3 environment; 130 and 143 signals. In a multirun (-m)
     each combination runs into a folder of its own, one that fails does not stop the others, and the worst
@@ -61,7 +59,12 @@ def run(config_name: str, schema: type, job: Job) -> int:
         combination = give_own_folder(composed)
         if combination:
             print(f"-- {combination}", file=sys.stderr)
-        codes[-1] = guarded(lambda: job(OmegaConf.to_object(composed)))
+        try:
+            config = OmegaConf.to_object(composed)
+            function = _imported(job) if isinstance(job, str) else job
+            codes[-1] = function(config)
+        except (XMemInferError, KeyboardInterrupt) as error:
+            codes[-1] = complain(error)
         if combination and codes[-1]:
             print(f"-- {combination}: exit code {codes[-1]}", file=sys.stderr)
         if codes[-1] >= 128:  # a signal ends the whole sweep
@@ -72,8 +75,7 @@ def run(config_name: str, schema: type, job: Job) -> int:
         with noted_signals():
             task()
     except UsageError as error:
-        _complain(error)
-        return exit_code(error)
+        return complain(error)
     except SystemExit as stop:
         # Hydra leaves with 1 when it cannot compose: a fault of the request.
         return max(codes) if codes else (2 if stop.code else 0)
@@ -110,16 +112,20 @@ def folder_name(text: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def guarded(job: Callable[[], int]) -> int:
-    """Run a job; expected errors become a message on stderr and their exit code."""
-    try:
-        return job()
-    except XMemInferError as error:
-        _complain(error)
-        return exit_code(error)
-    except KeyboardInterrupt as stop:
-        print(f"stopped by {stop or 'Ctrl-C'}; nothing half-written is left, run it again to go on", file=sys.stderr)
-        return exit_code(stop)
+def complain(error: XMemInferError | KeyboardInterrupt) -> int:
+    """Say on standard error what ended a job; returns the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        stop = str(error) or "Ctrl-C"
+        print(f"stopped by {stop}; nothing half-written is left, run it again to go on", file=sys.stderr)
+    else:
+        print(f"error: {error}", file=sys.stderr)
+    return exit_code(error)
+
+
+def _imported(name: str) -> Callable[[Any], int]:
+    module, _, function = name.rpartition(".")
+    found: Callable[[Any], int] = getattr(import_module(f"{__package__}.{module}"), function)
+    return found
 
 
 class _LineHandler(logging.Handler):
@@ -183,7 +189,3 @@ def _check_key(key: str, schema: type) -> None:
         here = get_type_hints(here)[part]
         here = next((option for option in get_args(here) if dataclasses.is_dataclass(option)), here)
         parent += f"{part}."
-
-
-def _complain(error: XMemInferError) -> None:
-    print(f"error: {error}", file=sys.stderr)

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import DataConfig, GradMode, MemoryConfig, RuntimeConfig
-from .engine.engine import Engine
-from .engine.objects import ids_to_take
+from .engine.engine import Engine, ids_to_take
 from .engine.state import VideoState
 from .errors import VideoError
 from .io.frames import ArrayFrames, FrameSource, frame_name, open_frames

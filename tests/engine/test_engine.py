@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmem_infer.config import MemoryConfig
-from xmem_infer.engine.engine import Engine
-from xmem_infer.engine.objects import ids_to_take, take_mask
+from xmem_infer.engine.engine import Engine, ids_to_take, take_mask
 from xmem_infer.errors import UsageError
 from xmem_infer.runtime.backends.prepare import prepare
 

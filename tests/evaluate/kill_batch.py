@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from batch_trees import leftovers, report, tree
 
-from xmem_infer.cli import guarded
+from xmem_infer.cli import complain
 from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
+from xmem_infer.errors import XMemInferError
 from xmem_infer.evaluate.run import evaluate
 from xmem_infer.interrupts import noted_signals
 
@@ -63,7 +64,9 @@ class Batch:
         try:
             with noted_signals():
                 os.write(told, b".")
-                code = guarded(lambda: evaluate(config))
+                code = evaluate(config)
+        except (XMemInferError, KeyboardInterrupt) as error:
+            code = complain(error)
         finally:
             import multiprocessing.util
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from xmem_infer.evaluate.jobs import make_plan
-from xmem_infer.evaluate.tta import passes_of, segment_video
+from xmem_infer.evaluate.tta import passes_of
 from xmem_infer.ops.images import resize
 from xmem_infer.predictor import Segmenter
 
@@ -32,6 +32,10 @@ def start(tiny_network, tmp_path):
         return config, make_plan(config).videos[0], segmenter
 
     return open_job
+
+
+def segment_video(segmenter, video, config):
+    return segmenter.segment_passes(video.frames, video.masks, passes_of(video, config))
 
 
 def at_size(result, size):

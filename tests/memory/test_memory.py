@@ -203,7 +203,7 @@ def test_keys_far_from_zero_lose_no_digits():
     store = TokenStore(0, 60, key.T.reshape(1, 16, 6, 10))
     for part in (slice(0, 40), slice(40, 60)):  # appended before and after the first reading
         store.append(store.working, key[part], shrinkage[part])
-        found = store.packed_similarity()(query_key, selection)
+        found = store.packed_keys().similarity(query_key, selection)
     expected = similarity(key.double(), shrinkage.double(), query_key.double(), selection.double())
     torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
     plain = similarity(key, shrinkage, query_key, selection)

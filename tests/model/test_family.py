@@ -55,6 +55,9 @@ class Toy(nn.Module):
     def process_in_chunks(self, count):
         pass
 
+    def image_entry(self):
+        return self.colour
+
 
 class ToyFamily:
     def recognises(self, names):

@@ -1,34 +1,38 @@
-"""oneDNN's product against torch's own."""
+"""Packed keys, with oneDNN's product and with torch's own, against the similarity as it is defined."""
 
 import pytest
 import torch
 
-from xmem_infer.ops import packed_keys
-from xmem_infer.ops.packed_keys import PackedKeys
+from xmem_infer.ops import affinity
+from xmem_infer.ops.affinity import PackedKeys, memory_columns, similarity
 
 
 @pytest.fixture(params=["oneDNN's", "torch's own"])
 def way(request, monkeypatch):
     if request.param == "torch's own":
-        monkeypatch.setattr(packed_keys, "_has_onednn_product", lambda: False)
-    elif not packed_keys._has_onednn_product():
+        monkeypatch.setattr(affinity, "_has_onednn_product", lambda: False)
+    elif not affinity._has_onednn_product():
         pytest.skip("this torch has no other product than its own")
 
 
 @pytest.mark.parametrize("channels", [16, 65])
 @pytest.mark.parametrize("queries", [1, 70, 600])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_products_are_the_matrix_product(way, dtype, queries, channels):
-    queries, tokens = torch.randn(queries, channels).to(dtype), torch.randn(900, channels).to(dtype)
-    fixed = PackedKeys(tokens)
-    for part in queries.split(512):
-        torch.testing.assert_close(fixed.products(part), part @ tokens.T)
+def test_packed_keys_give_the_similarity(way, dtype, queries, channels):
+    key, shrinkage = torch.randn(900, channels).to(dtype), 1 + torch.rand(900).to(dtype)
+    query_key, selection = torch.randn(queries, channels).to(dtype), torch.rand(queries, channels).to(dtype)
+    centre = key.mean(0)
+    packed = PackedKeys(memory_columns(key - centre, shrinkage), centre)
+    for query, part in zip(query_key.split(512), selection.split(512), strict=True):
+        expected = similarity(key.double(), shrinkage.double(), query.double(), part.double())
+        found = packed.similarity(query, part)
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("recorded", ["queries", "tokens"])
+@pytest.mark.parametrize("recorded", ["queries", "columns"])
 def test_gradients_are_recorded(way, recorded):
-    parts = {"queries": torch.randn(7, 5), "tokens": torch.randn(30, 5)}
+    parts = {"queries": torch.randn(7, 5), "columns": memory_columns(torch.randn(30, 5), torch.ones(30))}
     parts[recorded].requires_grad_()
-    PackedKeys(parts["tokens"]).products(parts["queries"]).sum().backward()
-    other = parts["tokens" if recorded == "queries" else "queries"]
-    torch.testing.assert_close(parts[recorded].grad, other.sum(0).expand_as(parts[recorded]))
+    PackedKeys(parts["columns"], torch.zeros(5)).similarity(parts["queries"], torch.ones(7, 5)).sum().backward()
+    assert parts[recorded].grad.abs().sum() > 0

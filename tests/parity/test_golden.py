@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ class AsPublished(XMemMemory):
             products = 2 * ((query_key * selection) @ key.T) - selection @ key.square().T - own
             return (products * shrinkage / math.sqrt(key.shape[1])).float()
 
-        self.store.packed_similarity = lambda: scores
+        self.store.packed_keys = lambda: SimpleNamespace(similarity=scores)
         return super().read(query)
 
 

@@ -1,12 +1,9 @@
 """Test-time augmentation: which passes a run makes over each video. `Segmenter.segment_passes` carries them out."""
 
-from collections.abc import Iterator
-
 from ..config import EvalConfig
 from ..datasets.layouts import DAVIS_SIZE
 from ..datasets.video_input import VideoInput
-from ..predictor import Pass, Segmenter
-from ..results import FrameResult
+from ..predictor import Pass
 
 
 def working_sizes(config: EvalConfig) -> list[int]:
@@ -24,9 +21,3 @@ def passes_of(video: VideoInput, config: EvalConfig) -> list[Pass]:
             seen = full or video
             passes.append(Pass(seen.frames, seen.masks, size, flipped))
     return passes
-
-
-def segment_video(segmenter: Segmenter, video: VideoInput, config: EvalConfig) -> Iterator[FrameResult]:
-    """Segment a video in all its passes; results at the size of its own frames, one per frame."""
-    permanent = frozenset(video.masks) if config.data.permanent else frozenset[str]()
-    return segmenter.segment_passes(video.frames, video.masks, passes_of(video, config), permanent)

@@ -15,7 +15,7 @@ from ..predictor import Segmenter
 from .provenance import peak_memory, reset_peak_memory
 from .records import Record, Records
 from .timing import VideoClock
-from .tta import segment_video
+from .tta import passes_of
 
 
 class VideoRun:
@@ -47,8 +47,10 @@ class VideoRun:
         # disable=None: silent off a terminal
         hidden = None if each_frame is None else True
         bar = tqdm(total=video.frames.count, desc=video.name, unit="frame", leave=False, disable=hidden)
+        passes = passes_of(video, self.config)
+        permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
         with self._writer(video) as writer, bar:
-            for result in segment_video(self.segmenter, video, self.config):
+            for result in self.segmenter.segment_passes(video.frames, video.masks, passes, permanent):
                 if video.is_saved(result.frame.name):
                     with clock.writing():
                         scores = result.probabilities() if writer.needs_scores else None

@@ -8,27 +8,23 @@ from ..types import Frame
 class CorruptPolicy:
     """Stop at a corrupt frame, or stand in the picture before it and say so.
 
-    `warnings` is the source's own list; lines are added to it. One object per pass over the video.
+    `warnings` is the source's own list; lines are added to it. One object per pass over the video, which notes each
+    frame that could be read in `last_readable`.
     """
 
     def __init__(self, video: str, on_corrupt: OnCorrupt, warnings: list[str]):
         self._video, self._on_corrupt, self._warnings = video, on_corrupt, warnings
-        self._last: Frame | None = None
-
-    def sound(self, frame: Frame) -> Frame:
-        """Pass a good frame on, and keep it to stand in for the next ones."""
-        self._last = frame
-        return frame
+        self.last_readable: Frame | None = None
 
     def corrupt(self, frame: str, index: int, name: str, reason: str, time_s: float | None = None) -> Frame:
         """A frame to stand in; raises VideoError instead where asked to, or where there is none before it.
 
         frame: what the user knows it by. reason: the rest of a sentence that begins with the frame.
         """
-        if self._last is None or self._on_corrupt is OnCorrupt.fail:
-            raise corrupt_error(self._video, frame, reason, is_first=self._last is None)
-        self._warnings.append(f"{frame} {reason}; the picture of frame {self._last.name} stands in for it")
-        return Frame(index, name, self._last.image.copy(), time_s, corrupt=reason)
+        if self.last_readable is None or self._on_corrupt is OnCorrupt.fail:
+            raise corrupt_error(self._video, frame, reason, is_first=self.last_readable is None)
+        self._warnings.append(f"{frame} {reason}; the picture of frame {self.last_readable.name} stands in for it")
+        return Frame(index, name, self.last_readable.image.copy(), time_s, corrupt=reason)
 
 
 def corrupt_error(video: str, frame: str, reason: str, is_first: bool) -> VideoError:

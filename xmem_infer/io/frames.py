@@ -136,7 +136,8 @@ class FrameFolder:
             except UnreadableImage as error:
                 yield policy.corrupt(f"frame {file}", index, file.stem, str(error))
             else:
-                yield policy.sound(Frame(index, file.stem, image))
+                policy.last_readable = Frame(index, file.stem, image)
+                yield policy.last_readable
 
 
 class ArrayFrames:

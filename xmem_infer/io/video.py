@@ -140,7 +140,8 @@ class VideoFile:
                 yield lost("is damaged", decoded.pts)
                 continue
             name = numbered_name(index, self.count)
-            yield policy.sound(Frame(index, name, upright(decoded), seconds(decoded.pts)))
+            policy.last_readable = Frame(index, name, upright(decoded), seconds(decoded.pts))
+            yield policy.last_readable
             index += 1
         if ledger.skipped:
             self.warnings.append(

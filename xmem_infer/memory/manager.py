@@ -68,12 +68,12 @@ class XMemMemory:
         # Buckets that cover every token share one affinity; the others choose among their own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
         chunk = max(1, MAX_SCORES // rows.numel())
-        similarity = store.packed_similarity()
+        keys = store.packed_keys()
         shared: list[Affinity] = []
         own: list[list[Affinity]] = [[] for _ in columns]
         for start in range(0, query_key.shape[0], chunk):
             part = slice(start, start + chunk)
-            scores = similarity(query_key[part], selection[part])
+            scores = keys.similarity(query_key[part], selection[part])
             shared.append(top_k_affinity(scores, self.config.top_k))
             for parts, column in zip(own, columns, strict=True):
                 if column.numel() < rows.numel():

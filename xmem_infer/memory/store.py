@@ -4,15 +4,13 @@ A row is a token. Long-term memory fills the rows from 0, working memory those f
 between is unused. A value stands in the row of its own key, so late objects cannot meet another's key.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..ops.affinity import full_precision, memory_columns, query_columns
-from ..ops.packed_keys import PackedKeys
+from ..ops.affinity import PackedKeys, full_precision, memory_columns
 
 
 @dataclass
@@ -72,20 +70,8 @@ class TokenStore:
         regions = (self.long_term, self.working)
         return torch.cat([torch.arange(r.start, r.stop, device=self.key.device) for r in regions])
 
-    def packed_similarity(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """For one reading: queries (Q, C_k) and their selection -> similarity (Q, tokens) with the tokens in use.
-
-        Tokens stand in the order of `filled`.
-        """
-        keys = PackedKeys(self._packed_keys())
-
-        def similarity(query_key: Tensor, selection: Tensor) -> Tensor:
-            with full_precision(query_key):
-                return keys.products(query_columns(query_key - self._centre, selection))
-
-        return similarity
-
-    def _packed_keys(self) -> Tensor:
+    def packed_keys(self) -> PackedKeys:
+        """For one reading: the tokens in use, in the order of `filled`."""
         tokens = self.long_term.size + self.working.size
         if not self._packed_valid:
             rows = self.filled()
@@ -94,7 +80,7 @@ class TokenStore:
                 self._centre = keys.detach().mean(0)
                 self._packed[:tokens] = memory_columns(keys - self._centre, self.shrinkage[rows])
             self._packed_valid = True
-        return self._packed[:tokens]
+        return PackedKeys(self._packed[:tokens], self._centre)
 
     def add_bucket(self, objects: int, value_dim: int, dtype: torch.dtype) -> None:
         """Room for the values of `objects` more objects, covering no token yet."""

@@ -67,7 +67,10 @@ class PreparableNetwork(Protocol):
         """Parts whose inputs are cast to the precision of their weights."""
 
     def process_in_chunks(self, count: int) -> None:
-        """In place: see at most `count` objects at once where that does not change the result."""
+        """See at most `count` objects at once from now on, where that does not change the result."""
+
+    def image_entry(self) -> nn.Module:
+        """The part that an image enters first: its input is cast and laid out there."""
 
 
 class Family(Protocol):

@@ -3,6 +3,7 @@
 B videos of equal size, O objects each. Sensory memory is a tensor given in and handed back.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from ..ops.masks import aggregate_logits
 from .blocks import FeatureFusion, RecurrentCell, ResBlock, Trunk, per_object
 from .family import ObjectState
-from .object_chunks import ChunkedDecoder, ChunkedValueEncoder
 from .sizes import NetworkSizes
 
 SENSORY = "sensory"
@@ -145,6 +145,7 @@ class XMem(nn.Module):
         self.key_projection = KeyProjection(self.sizes.key_trunk.channels[2], self.sizes.key_dim)
         self.value_encoder = ValueEncoder(self.sizes)
         self.decoder = Decoder(self.sizes)
+        self.objects_at_once: int | None = None
 
     def encode_image(self, image: Tensor) -> KeyFeatures:
         """image (B, 3, H, W) normalised, sides divisible by 16 -> KeyFeatures."""
@@ -166,7 +167,12 @@ class XMem(nn.Module):
         """
         others = masks.sum(1, keepdim=True) - masks
         both = torch.stack([masks, others], 2)
-        value, sensory = self.value_encoder(image, features.f16, state[SENSORY], both, deep_update)
+        chunk = self.objects_at_once or masks.shape[1]
+        # What an object sees of the others is in its masks.
+        value, sensory = _concatenated(
+            self.value_encoder(image, features.f16, *part, deep_update)
+            for part in zip(state[SENSORY].split(chunk, 1), both.split(chunk, 1), strict=True)
+        )
         return value, {SENSORY: sensory}
 
     def segment(
@@ -178,7 +184,12 @@ class XMem(nn.Module):
         and sum to 1.
         """
         readout = readouts[0] if len(readouts) == 1 else torch.cat(readouts, 1)
-        sensory, logits = self.decoder(features, readout, state[SENSORY], update_state)
+        chunk = self.objects_at_once or readout.shape[1]
+        # Objects meet only afterwards, in soft aggregation.
+        sensory, logits = _concatenated(
+            self.decoder(features, *part, update_state)
+            for part in zip(readout.split(chunk, 1), state[SENSORY].split(chunk, 1), strict=True)
+        )
         logits = wide(logits)
         # An overflow must not pass for certainty: saturation would turn infinity into a sound probability.
         logits = logits.masked_fill(logits.isinf(), torch.nan)
@@ -196,9 +207,17 @@ class XMem(nn.Module):
         return [self.value_encoder.trunk, self.decoder.fusion, *self.float32_parts(), *gates]
 
     def process_in_chunks(self, count: int) -> None:
-        """In place: value encoder and decoder see at most `count` objects at once."""
-        self.decoder = ChunkedDecoder(self.decoder, count)  # type: ignore[assignment]
-        self.value_encoder = ChunkedValueEncoder(self.value_encoder, count)  # type: ignore[assignment]
+        """Value encoder and decoder see at most `count` objects at once: fewer activations, the same result."""
+        self.objects_at_once = count
+
+    def image_entry(self) -> nn.Module:
+        """The part that an image enters first."""
+        return self.key_encoder
+
+
+def _concatenated(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    first, second = zip(*chunks, strict=True)
+    return (first[0], second[0]) if len(first) == 1 else (torch.cat(first, 1), torch.cat(second, 1))
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:

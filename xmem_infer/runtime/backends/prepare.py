@@ -133,11 +133,9 @@ def _rewritten(network: Any, precision: Precision) -> tuple[Any, tuple[str, ...]
         hold_weights_in(network, HALF[precision])
         active += (f"weights held in {precision.value}, keys and logits in fp32",)
     network = network.to(memory_format=torch.channels_last)
-    entry = network.encode_image
-
-    def encode_image(image: Tensor) -> Any:
-        dtype = HALF.get(precision, image.dtype)
-        return entry(image.to(dtype, memory_format=torch.channels_last))
-
-    network.encode_image = encode_image
+    network.image_entry().register_forward_pre_hook(partial(_laid_out, HALF.get(precision)))
     return network, active
+
+
+def _laid_out(dtype: torch.dtype | None, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return inputs[0].to(dtype or inputs[0].dtype, memory_format=torch.channels_last)

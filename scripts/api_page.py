@@ -1,0 +1,70 @@
+"""Write docs/python-api.md from the docstrings of the public names: python scripts/api_page.py"""
+
+import inspect
+from pathlib import Path
+
+import xmem_infer
+from xmem_infer.datasets.layouts import LAYOUTS
+from xmem_infer.evaluate.run import EXECUTORS
+from xmem_infer.memory.manager import MEMORIES
+from xmem_infer.outputs.writer import OUTPUTS
+from xmem_infer.registry import Registry
+from xmem_infer.runtime.backends.prepare import BACKENDS
+from xmem_infer.scoring.metrics import METRICS
+from xmem_infer.weights.build import FAMILIES
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "python-api.md"
+REGISTRIES = (MEMORIES, FAMILIES, BACKENDS, EXECUTORS, OUTPUTS, LAYOUTS, METRICS)
+INTRODUCTION = """# Python API
+
+Written from the docstrings by `python scripts/api_page.py`. Names are imported from `xmem_infer`. O objects, H W pixels.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    parts = [INTRODUCTION]
+    for name in xmem_infer.__all__:
+        thing = getattr(xmem_infer, name)
+        if not name.startswith("_"):
+            parts += [f"## {name}\n", *_described(name, thing)]
+    parts.append("## What can be added by name\n\n| what | setting | names |\n|---|---|---|")
+    parts += [_row(registry) for registry in REGISTRIES]
+    return "\n".join(parts) + "\n"
+
+
+def _described(name: str, thing: object) -> list[str]:
+    parts = [_signature(name, thing), _docstring(thing)]
+    if inspect.isclass(thing):
+        own = [(key, value) for key, value in vars(thing).items() if not key.startswith("_")]
+        for key, value in own:
+            function = value.__func__ if isinstance(value, classmethod) else value
+            if inspect.isfunction(function):
+                parts += [f"### {name}.{key}\n", _signature(key, function), _docstring(function)]
+    return parts
+
+
+def _signature(name: str, thing: object) -> str:
+    try:
+        signature = str(inspect.signature(thing)) if callable(thing) else ""
+    except ValueError:
+        return ""
+    if inspect.isclass(thing) and (issubclass(thing, Exception) or len(signature) > 400):
+        return ""
+    text = f"{name}{signature}".replace("xmem_infer.", "").replace("collections.abc.", "").replace("self, ", "")
+    return f"```python\n{text}\n```\n"
+
+
+def _docstring(thing: object) -> str:
+    text = inspect.cleandoc(thing.__doc__ or "")
+    if text.startswith(f"{getattr(thing, '__name__', '')}("):
+        return ""  # what dataclass writes where there is none
+    return f"```text\n{text}\n```\n" if "\n" in text else f"{text}\n"
+
+
+def _row(registry: Registry) -> str:
+    return f"| {registry.what} | `{registry.key}` | {', '.join(f'`{name}`' for name in registry.names())} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
