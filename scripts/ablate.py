@@ -1,7 +1,5 @@
 """Gradient modes and precisions measured on a clip, or the documents' claims checked. See configs/ablate.yaml."""
 
-import logging
-
 from xmem_infer.cli import leave, run
 from xmem_infer.lab.ablation.config import AblateConfig
 
@@ -12,9 +10,6 @@ def main() -> None:
 
 def _ablate(config: AblateConfig) -> int:
     from xmem_infer.lab.ablation.run import ablate  # torch takes seconds; a typo should not wait for it
-
-    logging.basicConfig(format="%(message)s")  # here, since Hydra sets logging up before the job
-    logging.getLogger("xmem_infer").setLevel(logging.INFO)
 
     return ablate(config)
 
