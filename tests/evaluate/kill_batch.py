@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from batch_trees import leftovers, report, tree
 
-from xmem_infer.cli import complain
+from xmem_infer import cli
 from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
 from xmem_infer.errors import XMemInferError
 from xmem_infer.evaluate.run import evaluate
@@ -66,7 +66,7 @@ class Batch:
                 os.write(told, b".")
                 code = evaluate(config)
         except (XMemInferError, KeyboardInterrupt) as error:
-            code = complain(error)
+            code = cli.complain(error)
         finally:
             import multiprocessing.util
 
