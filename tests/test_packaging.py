@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import xmem_infer
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -45,6 +47,9 @@ def test_the_wheel_brings_configs_manifest_model_and_command(unpacked_wheel):
     assert (unpacked_wheel / "xmem_infer" / "weights" / "xmem-tiny.safetensors").is_file()
     (entry_points,) = unpacked_wheel.glob("*.dist-info/entry_points.txt")
     assert "xmem-infer = xmem_infer.cli:eval_command" in entry_points.read_text()
+    assert (unpacked_wheel / "xmem_infer" / "py.typed").is_file()
+    (metadata,) = unpacked_wheel.glob("*.dist-info/METADATA")
+    assert f"\nVersion: {xmem_infer.__version__}\n" in metadata.read_text()
     (licence,) = unpacked_wheel.glob("*.dist-info/licenses/LICENSE")
     assert "MIT" in licence.read_text()
 
@@ -63,3 +68,19 @@ def test_the_wheel_segments_from_another_folder(unpacked_wheel, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "preview model" in done.stderr
     assert len(list((tmp_path / "output" / "clip" / "masks" / "clip").iterdir())) == 3
+
+
+def test_the_base_installation_needs_no_extra(unpacked_wheel, tmp_path):
+    """Packages of the extras are hidden, as where they were never installed."""
+    for name in ("matplotlib", "ray", "torchvision", "psutil"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not in the base installation')")
+    code = (
+        "import sys, pkgutil, importlib; sys.path.insert(0, sys.argv[1]); import xmem_infer\n"
+        "for module in pkgutil.walk_packages(xmem_infer.__path__, 'xmem_infer.'):\n"
+        "    if not module.name.startswith('xmem_infer.lab'): importlib.import_module(module.name)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -12,6 +12,8 @@ Names are imported when first used: reading a mask or scoring a folder must not 
 from importlib import import_module
 from typing import Any
 
+__version__ = "0.1.0"
+
 _HOME = {
     "Segmenter": "predictor",
     "FrameResult": "results",
@@ -19,11 +21,12 @@ _HOME = {
     "prepare": "runtime.backends.prepare",
     "load_network": "weights.build",
     **dict.fromkeys(("DataConfig", "EvalConfig", "MemoryConfig", "OutputConfig", "RuntimeConfig"), "config"),
+    **dict.fromkeys(("Device", "GradMode", "LateObjects", "MaskPolicy", "OnCorrupt", "Precision"), "config"),
     **dict.fromkeys(("Frame", "LabelMask", "ObjectConfidence"), "types"),
     **dict.fromkeys(("EnvironmentFault", "UsageError", "VideoError", "WeightsError", "XMemInferError"), "errors"),
 }
 
-__all__ = list(_HOME)
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

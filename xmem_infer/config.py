@@ -7,6 +7,7 @@ refuses `Literal`; their names are what stands on the command line.
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from .errors import UsageError
 
@@ -77,6 +78,7 @@ class DataConfig:
     max_pixels: int = 100_000_000  # px per frame; larger headers are refused before allocation
 
     def __post_init__(self) -> None:
+        read_choices(self, "data")
         require(self.size == -1 or self.size >= 16, "data.size", self.size, "-1 (original) or at least 16")
         require(self.max_pixels >= 1, "data.max_pixels", self.max_pixels, "at least 1")
 
@@ -95,6 +97,7 @@ class MemoryConfig:
     late_objects: LateObjects = LateObjects.aligned
 
     def __post_init__(self) -> None:
+        read_choices(self, "memory")
         require(self.memory_every >= 1, "memory.memory_every", self.memory_every, "at least 1")
         require(self.deep_update_every != 0, "memory.deep_update_every", 0, "negative or at least 1")
         require(self.min_working_frames >= 1, "memory.min_working_frames", self.min_working_frames, "at least 1")
@@ -122,6 +125,7 @@ class RuntimeConfig:
     threads: int | None = None  # CPU threads of torch; None = torch's choice
 
     def __post_init__(self) -> None:
+        read_choices(self, "runtime")
         require(self.objects_at_once >= 1, "runtime.objects_at_once", self.objects_at_once, "at least 1")
         require(self.threads is None or self.threads >= 1, "runtime.threads", self.threads, "null or at least 1")
 
@@ -183,6 +187,7 @@ class DatasetConfig:
     server: str = ""  # where to upload it
 
     def __post_init__(self) -> None:
+        read_choices(self, "dataset")
         choices = ("auto", "davis16", "davis17")
         require(self.rules in choices, "dataset.rules", self.rules, f"one of {', '.join(choices)}")
 
@@ -210,6 +215,16 @@ class EvalConfig:
     def __post_init__(self) -> None:
         require(self.workers >= 1, "workers", self.workers, "at least 1")
         require_names(self.metrics, "metrics")
+
+
+def read_choices(config: Any, group: str) -> None:
+    """Put the members of enums in place of their names, in a settings dataclass that a library user made."""
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if isinstance(kind, type) and issubclass(kind, Enum) and not isinstance(value, kind):
+            names = [member.name for member in kind]
+            require(value in names, f"{group}.{name}", value, f"one of {', '.join(names)}")
+            setattr(config, name, kind[value])
 
 
 def require(holds: bool, key: str, found: object, allowed: str) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from xmem_infer.errors import UsageError
 from xmem_infer.evaluate.run import evaluate
 from xmem_infer.evaluate.server_zip import Expected, check_masks
-from xmem_infer.scoring.published import words
+from xmem_infer.scoring.published import describe_comparison
 from xmem_infer.scoring.score_folders import score_folders
 from xmem_infer.scoring.scores import Measures, ObjectScore, Rules, SetScores, VideoScore
 
@@ -109,7 +109,7 @@ def test_published_figures_of_other_weights_are_shown_as_such():
     video = VideoScore("a", ("1", "2", "3", "4"), (ObjectScore(1, 0, {"J": series, "F": series}, figures),), figures)
     scores = SetScores(Rules.davis16, Path("p"), Path("a"), (video,), {}, {})
     dataset = trees.eval_config("davis16_val", dataset__videos=[1]).dataset
-    line = words(dataset, Path("weights/xmem-tiny.safetensors"), scores)
+    line = describe_comparison(dataset, Path("weights/xmem-tiny.safetensors"), scores)
     assert line == "published for DAVIS-2016 val: XMem: J&F 91.5; XMem-s012: J&F 92.0; the weights here are xmem-tiny"
 
 

@@ -1,6 +1,7 @@
 """executor=processes: the same results as in one process, and what happens when workers die."""
 
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -107,6 +108,30 @@ def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkey
     monkeypatch.setattr(processes, "serve", doomed)
     with pytest.raises(EnvironmentFault, match=r"3 workers in a row died.*exit code 9.*fewer than workers=2"):
         here(videos, "out", workers=2)
+    assert leftovers(tmp_path / "out") == []
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server")
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_fork_server_killed_while_it_starts_a_worker(here, tmp_path, make_clip, monkeypatch, times):
+    """Once: another is started. Always: a message instead of a traceback."""
+    from multiprocessing import forkserver
+
+    connect, kills = forkserver.connect_to_new_process, []
+
+    def killed_first(fds):
+        if len(kills) < times:
+            kills.append(forkserver._forkserver._forkserver_pid)
+            os.kill(kills[-1], signal.SIGKILL)
+        return connect(fds)
+
+    videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
+    monkeypatch.setattr(forkserver, "connect_to_new_process", killed_first)
+    if times == 1:
+        assert here(videos, "out", workers=2)[0] == 0
+    else:
+        with pytest.raises(EnvironmentFault, match=r"3 workers in a row died.*forks workers was killed"):
+            here(videos, "out", workers=2)
     assert leftovers(tmp_path / "out") == []
 
 

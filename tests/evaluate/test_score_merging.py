@@ -77,7 +77,7 @@ def slow_merge(scores):
         for x in range(width):
             total: dict[int, int] = {0: 0}
             for one in scores:
-                for label, value in zip([0, *one.labels], one.values[:, y, x].tolist(), strict=True):
+                for label, value in zip([0, *one.object_ids], one.values[:, y, x].tolist(), strict=True):
                     total[label] = total.get(label, 0) + value
             labels[y, x] = max(total, key=total.__getitem__)
     return labels

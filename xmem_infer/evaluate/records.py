@@ -46,15 +46,18 @@ class Records:
         """Remove what a process left that was killed while it wrote a record."""
         Staged(self.folder / f"{video}.json").discard()
 
-    def check_settings(self, video: str, wanted: Record) -> None:
-        """Refuse to mix results of other settings or weights into this folder."""
+    def check_settings(self, video: str, wanted: Record, defaults: dict[str, Any]) -> None:
+        """Refuse to mix results of other settings or weights into this folder.
+
+        defaults: what holds for settings that a record does not name, being older than they are.
+        """
         found = self.read(video)
         if found is None:
             return
         differing = [
-            f"{key}: {found.settings.get(key)} there, {value} now"
+            f"{key}: {found.settings.get(key, defaults.get(key))} there, {value} now"
             for key, value in wanted.settings.items()
-            if found.settings.get(key) != value
+            if found.settings.get(key, defaults.get(key)) != value
         ]
         if found.weights != wanted.weights:
             differing.append(f"weights: {found.weights[:12]} there, {wanted.weights[:12]} now (sha256)")

@@ -24,7 +24,7 @@ from .jobs import Plan, make_plan
 from .provenance import machine, peak_memory
 from .records import claim
 from .score_or_package import score_or_package
-from .video_run import VideoRun
+from .video_run import VideoRun, recorded_settings
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,8 @@ class Run:
         self.provenance = {"machine": machine(segmenter.prepared.device), "versions": versions()}
         if not config.overwrite:
             for video in plan.videos:
-                self.video_run.records.check_settings(video.name, self.video_run.wanted_record(video))
+                wanted = self.video_run.wanted_record(video)
+                self.video_run.records.check_settings(video.name, wanted, recorded_settings(EvalConfig()))
 
     def __enter__(self) -> "Run":
         return self

@@ -2,7 +2,7 @@
 
 import logging
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from .records import claim
 
 log = logging.getLogger(__name__)
 
-Say = Callable[[str], object]
 MAX_PIXELS = 100_000_000  # px of a mask whose palette is read
 NO_PICTURE = np.empty((0, 0, 3), np.uint8)  # masks are written without their frames
 
@@ -38,9 +37,9 @@ class MergeConfig:
 
 @dataclass(frozen=True)
 class SavedScores:
-    """One frame of one run: labels in order of the channels behind the background; (O + 1, H, W) uint8."""
+    """One frame of one run: object ids in order of the channels behind the background; (O + 1, H, W) uint8."""
 
-    labels: list[int]
+    object_ids: list[int]
     values: np.ndarray
 
 
@@ -72,12 +71,12 @@ def merge_runs(config: MergeConfig) -> int:
 
 
 def merge_frame(scores: list[SavedScores]) -> np.ndarray:
-    """(H, W) uint8: the label of the highest sum of scores; a run that does not know a label gives it none."""
-    labels = list(dict.fromkeys(label for one in scores for label in one.labels))
-    total = np.zeros((len(labels) + 1, *scores[0].values.shape[1:]), np.uint32)
+    """(H, W) uint8: the object of the highest sum of scores; a run that does not know an object gives it none."""
+    object_ids = list(dict.fromkeys(object_id for one in scores for object_id in one.object_ids))
+    total = np.zeros((len(object_ids) + 1, *scores[0].values.shape[1:]), np.uint32)
     for one in scores:
-        total[[0, *(1 + labels.index(label) for label in one.labels)]] += one.values
-    return np.array([0, *labels], np.uint8)[total.argmax(0)]
+        total[[0, *(1 + object_ids.index(object_id) for object_id in one.object_ids)]] += one.values
+    return np.array([0, *object_ids], np.uint8)[total.argmax(0)]
 
 
 def read_scores(path: Path) -> SavedScores:
@@ -113,7 +112,7 @@ def _merge_video(folders: list[Path], video: str, output_dir: Path) -> None:
 def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedScores]]]:
     """Every frame's name and its scores in each run, one frame in memory at a time."""
     names = [{path.stem for path in (folder / video).glob("*.npz")} for folder in folders]
-    differing = sorted(names[0].union(*names) - names[0].intersection(*names))
+    differing = _not_in_all(names)
     if differing or not names[0]:
         what = f"not all have {name_some(differing)}" if differing else "there are none"
         raise VideoError(f"frames with scores differ between the runs: {what}")
@@ -136,12 +135,16 @@ def _scores_folder(run: str) -> Path:
 
 def _common_videos(folders: list[Path]) -> list[str]:
     names = [{path.name for path in list_folders(folder)} for folder in folders]
-    differing = sorted(names[0].union(*names) - names[0].intersection(*names))
+    differing = _not_in_all(names)
     if differing:
         raise UsageError(f"the runs differ in their videos: not all have scores of {name_some(differing)}")
     if not names[0]:
         raise UsageError(f"{folders[0]} holds no scores")
     return sorted(names[0], key=natural_key)
+
+
+def _not_in_all(names: list[set[str]]) -> list[str]:
+    return sorted(names[0].union(*names) - names[0].intersection(*names))
 
 
 def _palette(folders: list[Path], video: str) -> bytes | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from ..config import EvalConfig
 from ..scoring.pairing import Pairing, pair_video
 from ..scoring.parallel import usable_cores
-from ..scoring.published import compare, words
-from ..scoring.report import table, write_report
+from ..scoring.published import compare, describe_comparison
+from ..scoring.report import log_scores, write_report
 from ..scoring.score_folders import score_pairing
 from ..scoring.scores import Rules
 from .jobs import Plan
@@ -43,13 +43,8 @@ def _score(config: EvalConfig, plan: Plan, weights: Path, workers: int) -> int:
     scores = score_pairing(pairing, rules, workers, progress=True, metrics=config.metrics)
     dataset = config.dataset
     published = None if dataset is None else compare(dataset, weights, scores)
-    for remark in write_report(scores, plan.output_dir, workers=workers, published=published):
-        log.info(f"note: {remark}")
-    if scores.videos:
-        tables.info(table(scores))
-    for name, problem in scores.problems.items():
-        log.info(f"not scored: {name}: {problem}")
-    if dataset is not None and (line := words(dataset, weights, scores)) is not None:
+    log_scores(scores, write_report(scores, plan.output_dir, workers=workers, published=published))
+    if dataset is not None and (line := describe_comparison(dataset, weights, scores)) is not None:
         tables.info(line)
     log.info(f"scores in {plan.output_dir}: scores.csv, scores.json, pictures")
     return 1 if scores.problems else 0

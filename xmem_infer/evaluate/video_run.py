@@ -89,14 +89,19 @@ class VideoRun:
 
     def wanted_record(self, video: VideoInput, frames: int = 0) -> Record:
         """The record that `run` leaves: everything the masks depend on."""
-        settings = {
-            f"{group}.{key}": getattr(value, "name", value)
-            for group in ("data", "memory", "runtime", "output", "tta")
-            for key, value in asdict(getattr(self.config, group)).items()
-            if (group, key) != ("runtime", "threads")
-        }
+        settings = recorded_settings(self.config)
         settings["runtime.precision"] = self.segmenter.prepared.precision.name
         settings["runtime.variant"] = self.segmenter.prepared.backend
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
         return Record(video.fingerprint, self.weights_sha256, settings, frames)
+
+
+def recorded_settings(config: EvalConfig) -> dict[str, Any]:
+    """The settings that masks depend on, by key; a folder's results are all of the same ones."""
+    return {
+        f"{group}.{key}": getattr(value, "name", value)
+        for group in ("data", "memory", "runtime", "output", "tta")
+        for key, value in asdict(getattr(config, group)).items()
+        if (group, key) != ("runtime", "threads")
+    }

@@ -29,7 +29,7 @@ def compare(dataset: DatasetConfig, weights: Path, scores: SetScores) -> dict[st
     }
 
 
-def words(dataset: DatasetConfig, weights: Path, scores: SetScores) -> str | None:
+def describe_comparison(dataset: DatasetConfig, weights: Path, scores: SetScores) -> str | None:
     """One line that sets the scores beside the published ones, or says why they do not compare."""
     if not dataset.published or scores.measures is None:
         return None

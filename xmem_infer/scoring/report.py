@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..io.atomic import disk_fault, write_json, write_whole
+from ..io.atomic import disk_fault, remove, write_json, write_whole
 from ..io.versions import versions
 from .pairing import count
 from .parallel import in_parallel
@@ -71,19 +71,14 @@ def write_report(
             stale -= set(charts)
         except ImportError:
             remarks.append("no bar chart: it needs matplotlib (`pip install matplotlib`, or the extra `plot`)")
-    remove_all(stale)
+    try:
+        for path in stale:
+            remove(path)
+    except OSError as error:
+        raise disk_fault(error, output_dir) from error
     write_csv(scores, output_dir / "scores.csv")
     write_scores(scores, output_dir / "scores.json", worst_frames, published)
     return remarks
-
-
-def remove_all(paths: Iterable[Path]) -> None:
-    """Delete files that may be there. Raises EnvironmentFault where the disk refuses."""
-    for path in paths:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise disk_fault(error, path) from error
 
 
 def write_csv(scores: SetScores, path: Path) -> None:

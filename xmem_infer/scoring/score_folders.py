@@ -110,7 +110,7 @@ def score_pairing(
     problems = dict(pairing.problems)
     if rules is Rules.auto:
         rules = detect_rules(pairing.pairs)
-    parcels = [parcel for pair in pairing.pairs for parcel in cut(pair)]
+    parcels = [parcel for pair in pairing.pairs for parcel in split_into_parcels(pair)]
     found: dict[str, dict[int, list[FrameScore]]] = {pair.name: {} for pair in pairing.pairs}
     total = sum(len(parcel.files) for parcel in parcels)
     with tqdm(total=total, desc="scoring", unit="frame", disable=None if progress else True) as bar:
@@ -148,7 +148,7 @@ def detect_rules(pairs: Iterable[VideoPair]) -> Rules:
     return rules_for(firsts())
 
 
-def cut(pair: VideoPair) -> Iterator[Parcel]:
+def split_into_parcels(pair: VideoPair) -> Iterator[Parcel]:
     """The video in parcels; of the first and last frame only the annotation is looked at."""
     files = list(zip(pair.annotations, (None, *pair.predictions[1:-1], None), strict=True))
     for start in range(0, len(files), CHUNK_FRAMES):

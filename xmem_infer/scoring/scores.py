@@ -36,15 +36,7 @@ class Measures(dict[str, float]):
 
 @dataclass(frozen=True)
 class FrameScore:
-    """One annotated frame.
-
-    Attributes:
-        annotated: Ids in the annotation.
-        predicted: Ids in the prediction.
-        values: The metrics by the id of each object shown in either.
-        has_void: Whether pixels were left out.
-        problem: Why the frame could not be scored.
-    """
+    """One annotated frame: the ids in both masks; the metrics by object; problem: why it could not be scored."""
 
     annotated: tuple[int, ...] = ()
     predicted: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""How often a video was begun in this run: on disk, because who counts in memory may be killed too."""
+"""How often each video was begun in this run; kept on disk, since a process that counts in memory can be killed too."""
 
 import json
 import os
@@ -18,14 +18,13 @@ ADVICE = (
 
 
 class Quarantined(VideoError):
-    """A video whose worker died every time; it is left alone so that the others go on."""
+    """A video whose worker died at every attempt; it is given up so that the others go on."""
 
 
 class Attempts:
     """The attempts of a run, one file per video below `output_dir/records/attempts`.
 
-    They belong to one run: the next one starts at none, because it was asked for anew and what ended this
-    one need not have been the video.
+    They belong to one run: the next one starts at zero, since what ended this one need not have been the video.
     """
 
     def __init__(self, output_dir: Path):
@@ -62,6 +61,6 @@ class Attempts:
 
 
 def quarantine(made: list[str], deaths: list[str] | None = None) -> Quarantined:
-    """The error for a video that was begun too often. made: its attempts; deaths: how they ended, where known."""
+    """The error for a video that was begun too often. made: its attempts; deaths: how the workers ended, where known."""
     ends = "; ".join(deaths or made)
     return Quarantined(f"its worker died {len(made)} times in the midst of it ({ends}). {ADVICE}")

@@ -4,30 +4,26 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
-import threading
 import time
-import traceback
 from collections import defaultdict, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...datasets.video_input import VideoInput
-from ...errors import EnvironmentFault, XMemInferError
-from ...interrupts import Interrupted, check, noted_signals
-from ...scoring.parallel import leave_with_parent, usable_cores
+from ...errors import EnvironmentFault
+from ...interrupts import check
+from ...scoring.parallel import usable_cores
 from ..video_run import VideoRun
 from .attempts import MAX_ATTEMPTS, Attempts, quarantine
-from .progress import Progress
 from .protocol import EXECUTORS, Outcome, Outcomes
-from .worker import Setup, Worker
-from .workers import gpu_of, in_workers, worker_setup
+from .worker import Setup, Worker, serve
+from .workers import Progress, gpu_of, in_workers, worker_setup
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +132,10 @@ class ProcessPool:
         wanted = min(self.workers, len(self.waiting) + self._busy())
         free = [number for number in range(self.workers) if all(number != handle.number for handle in self.handles)]
         for number in free[: max(0, wanted - len(self.handles))]:
-            self.handles.append(WorkerHandle(self.setup, number))
+            try:
+                self.handles.append(WorkerHandle(self.setup, number))
+            except (EOFError, ConnectionError):
+                self._count_early_death("the process that forks workers was killed")  # the next one starts it anew
 
     def _assign(self) -> None:
         for handle in self.handles:
@@ -153,7 +152,8 @@ class ProcessPool:
         if kind == "fault":
             raise content
         if kind == "bug":
-            raise RuntimeError(f"a worker failed unexpectedly{_at(handle)}:\n{content}")
+            where = "" if handle.video is None else f" at {handle.video.name}"
+            raise RuntimeError(f"a worker failed unexpectedly{where}:\n{content}")
         if kind == "frame":
             self.progress.frames += 1
             return None
@@ -207,40 +207,6 @@ class ProcessPool:
                 handle.process.join()
             handle.pipe.close()
         self.handles.clear()
-
-
-def serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
-    """The worker process. SIGTERM unwinds it; Ctrl-C is left to the main process, which it does not outlive."""
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when the first call reaches CUDA, which is below
-    try:
-        with noted_signals():
-            _serve(pipe, setup)
-    except Interrupted as stop:
-        sys.exit(128 + stop.number)
-    except (EOFError, BrokenPipeError):
-        return  # nobody is left to work for
-
-
-def _serve(pipe: Connection, setup: Setup) -> None:
-    try:
-        worker = Worker(setup)
-        check()
-        pipe.send(("ready", None))
-        while True:
-            video = pipe.recv()
-            pipe.send(("outcome", worker.do(video, lambda: pipe.send(("frame", None)))))
-    except XMemInferError as fault:
-        pipe.send(("fault", fault))
-    except (EOFError, BrokenPipeError):
-        raise
-    except Exception:
-        pipe.send(("bug", traceback.format_exc()))
-
-
-def _at(handle: WorkerHandle) -> str:
-    return "" if handle.video is None else f" at {handle.video.name}"
 
 
 @contextmanager

@@ -19,10 +19,9 @@ from ...errors import EnvironmentFault, UsageError, XMemInferError
 from ...interrupts import check
 from ...scoring.parallel import usable_cores
 from ..video_run import VideoRun
-from .progress import Progress
 from .protocol import EXECUTORS, Outcome, Outcomes
 from .worker import Setup, Worker
-from .workers import in_workers, worker_setup
+from .workers import Progress, in_workers, worker_setup
 
 log = logging.getLogger(__name__)
 

@@ -3,19 +3,41 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+
+from tqdm import tqdm
 
 from ...config import Device
 from ...datasets.video_input import VideoInput
 from ...errors import XMemInferError
 from ..video_run import VideoRun
 from .attempts import Attempts, Quarantined
-from .progress import Progress
 from .protocol import Outcomes
 from .worker import Setup
 
 log = logging.getLogger(__name__)
+
+
+class Progress:
+    """The bar of a batch on a terminal, with counts of what happens in the workers."""
+
+    def __init__(self, videos: int):
+        self.running = self.frames = self.failed = self.retried = 0
+        self._bar = tqdm(total=videos, desc="videos", unit="video", disable=None)  # None: silent off a terminal
+        self.close = self._bar.close
+
+    def finished(self, failed: bool) -> None:
+        """Count a video that is done with."""
+        self.failed += failed
+        self._bar.update()
+
+    def show(self) -> None:
+        """Bring the line up to date, at the bar's own pace."""
+        counts = {"running": self.running, "frames": self.frames, "failed": self.failed, "retried": self.retried}
+        self._bar.set_postfix({name: count for name, count in counts.items() if count}, refresh=False)
+        self._bar.update(0)
+
 
 Start = Callable[[int, Sequence[VideoInput], Progress], Outcomes]
 
@@ -28,7 +50,7 @@ def in_workers(video_run: VideoRun, videos: Sequence[VideoInput], start: Start) 
     if not videos:
         return
     try:
-        with Progress(len(videos)) as progress:
+        with closing(Progress(len(videos))) as progress:
             workers = min(video_run.config.workers, len(videos))
             for video, outcome in start(workers, longest_first(videos), progress):
                 if not isinstance(outcome, Quarantined):

@@ -6,10 +6,9 @@ from math import isfinite
 
 import torch
 from torch import nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ...errors import EnvironmentFault
-from ...model.blocks import ResBlock
+from ...model.blocks import BasicBlock, Bottleneck, ResBlock
 from ...model.network import XMem
 from .batches import Batch, stage_at
 from .config import OptimConfig, TrainConfig

@@ -1,0 +1,32 @@
+"""Settings that library users build by hand, without Hydra."""
+
+import pytest
+
+import xmem_infer
+from xmem_infer import DataConfig, Device, GradMode, LateObjects, MemoryConfig, Precision, RuntimeConfig, UsageError
+
+
+def test_choices_may_be_given_by_name():
+    runtime = RuntimeConfig(device="cpu", precision="bf16", grad_mode="no_grad")
+    assert runtime == RuntimeConfig(Device.cpu, GradMode.no_grad, Precision.bf16)
+    assert MemoryConfig(late_objects="published").late_objects is LateObjects.published
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: RuntimeConfig(precision="fp8"), r"runtime\.precision=fp8 .*auto, fp32, tf32, fp16, bf16"),
+        (lambda: DataConfig(on_corrupt=3), r"data\.on_corrupt=3 .*fail, warn"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_choices(build, said):
+    with pytest.raises(UsageError, match=said):
+        build()
+    with pytest.raises(ValueError, match=said):
+        build()
+
+
+def test_every_public_name_exists():
+    for name in xmem_infer.__all__:
+        assert getattr(xmem_infer, name) is not None
+    assert xmem_infer.__version__.count(".") == 2
