@@ -1,4 +1,4 @@
-"""How often each video was begun in this run; kept on disk, since a process that counts in memory can be killed too."""
+"""How often each video was begun in this run; kept on disk, since a process that counts may be killed too."""
 
 import json
 import os
