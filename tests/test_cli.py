@@ -1,4 +1,5 @@
 import logging
+import re
 import signal
 import sys
 
@@ -8,6 +9,7 @@ from xmem_infer.cli import check_overrides, complain, run
 from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError, WeightsError
 from xmem_infer.interrupts import Interrupted
+from xmem_infer.lab.benchmark.config import BenchmarkConfig
 
 
 @pytest.mark.parametrize(
@@ -95,3 +97,20 @@ def test_logged_lines_go_to_stderr_and_tables_to_stdout(monkeypatch, tmp_path, c
         assert run("eval", EvalConfig, job) == 0
         shown = capsys.readouterr()
         assert (shown.out, shown.err) == ("J&F 90\n", "3 videos\n")
+
+
+def test_help_has_every_key_with_its_default_and_a_word(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["eval.py", "--help"])
+    assert run("eval", EvalConfig, lambda config: 1) == 0
+    text = capsys.readouterr().out
+    for line in (
+        "memory.top_k=30 +tokens read per query", r"runtime.device=auto +auto \| cpu", r"tta.sizes=\[\]",
+        "mask=null +image", r"metrics=\[J,F\]", "Ready-made, runtime=NAME: compiled, default, eager, fast",
+    ):  # fmt: skip
+        assert re.search(line, text), line
+    assert "Ready-made, output" in text
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--help"])
+    assert run("benchmark", BenchmarkConfig, lambda config: 1) == 0
+    text = capsys.readouterr().out
+    assert "rounds=3" in text
+    assert "Ready-made" not in text

@@ -22,6 +22,7 @@ LEVELS = (
     {"outputs", "datasets"},
     {"scoring"},
     {"evaluate"},
+    {"settings_help"},
     {"cli"},
     {"lab"},
 )

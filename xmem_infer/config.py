@@ -72,8 +72,8 @@ class Precision(Enum):
 class DataConfig:
     size: int = 480  # px of the short side inside the network; -1 = original
     antialias: bool = False  # the published runs used none
-    on_corrupt: OnCorrupt = OnCorrupt.fail
-    masks: MaskPolicy = MaskPolicy.auto
+    on_corrupt: OnCorrupt = OnCorrupt.fail  # a frame that cannot be decoded
+    masks: MaskPolicy = MaskPolicy.auto  # which of the masks there are given
     permanent: bool = False  # frames with a given mask stay in memory for the whole video
     max_pixels: int = 100_000_000  # px per frame; larger headers are refused before allocation
 
@@ -88,13 +88,13 @@ class MemoryConfig:
     kind: str = "xmem"  # a memory by name
     memory_every: int = 5  # frames between memory frames (r)
     deep_update_every: int = -1  # frames; < 0: on every memory frame
-    long_term: bool = True
+    long_term: bool = True  # consolidate old memory frames; false: they are dropped
     min_working_frames: int = 5  # T_min
     max_working_frames: int = 10  # T_max
     num_prototypes: int = 128  # P, tokens per consolidation
     max_long_term_tokens: int = 10_000  # LT_max
     top_k: int = 30  # tokens read per query
-    late_objects: LateObjects = LateObjects.aligned
+    late_objects: LateObjects = LateObjects.aligned  # how objects of later frames are paired with memory
 
     def __post_init__(self) -> None:
         read_choices(self, "memory")
@@ -117,12 +117,12 @@ class MemoryConfig:
 
 @dataclass
 class RuntimeConfig:
-    device: Device = Device.auto
-    grad_mode: GradMode = GradMode.set_grad_enabled
-    precision: Precision = Precision.auto
+    device: Device = Device.auto  # auto: CUDA, MPS, else the CPU
+    grad_mode: GradMode = GradMode.set_grad_enabled  # whether and how autograd is switched off
+    precision: Precision = Precision.auto  # of the network; auto: by what the device computes fast
     variant: str = "auto"  # a backend by name: eager, fast, compiled; auto: fast, eager where gradients are recorded
     objects_at_once: int = 8  # in encoders and decoder; more are processed in turns, with the same result
-    threads: int | None = None  # CPU threads of torch; None = torch's choice
+    threads: int | None = None  # CPU threads of torch; null = torch's choice
 
     def __post_init__(self) -> None:
         read_choices(self, "runtime")
@@ -132,9 +132,9 @@ class RuntimeConfig:
 
 @dataclass
 class OutputConfig:
-    masks: bool = True
-    overlay: bool = True
-    preview: bool = True
+    masks: bool = True  # a PNG for each frame
+    overlay: bool = True  # a video with the masks drawn in
+    preview: bool = True  # a sheet of frames
     scores: bool = False  # probabilities as 8 bit arrays, large
     also: list[str] = field(default_factory=list)  # outputs that others registered, by name
 
@@ -142,7 +142,7 @@ class OutputConfig:
 @dataclass
 class ExecutorConfig:
     kind: str = "auto"  # in_process, processes, ray; auto: in_process for one worker, else processes
-    address: str | None = None  # of a Ray cluster; None: $RAY_ADDRESS, else one is started on this machine
+    address: str | None = None  # of a Ray cluster; null: $RAY_ADDRESS, else one is started on this machine
 
     def __post_init__(self) -> None:
         require(
@@ -183,7 +183,7 @@ class DatasetConfig:
     scored: bool = False  # the annotations are public
     videos: list[int] = field(default_factory=list)  # how many the whole set has (several: of its releases)
     published: dict[str, dict[str, float]] = field(default_factory=dict)  # checkpoint -> figure -> percent
-    zip_root: str | None = None  # folder inside the zip for the server, "" = top; None: there is no server
+    zip_root: str | None = None  # folder inside the zip for the server, "" = top; null: there is no server
     server: str = ""  # where to upload it
 
     def __post_init__(self) -> None:
@@ -194,17 +194,17 @@ class DatasetConfig:
 
 @dataclass
 class EvalConfig:
-    video_dir: str | None = None
-    mask: str | None = None
+    video_dir: str | None = None  # folder of frames, video file, or folder with JPEGImages/ and Annotations/
+    mask: str | None = None  # image (first frame) or folder of masks named after frames; null: looked for beside it
     dataset: DatasetConfig | None = None
-    data_root: str | None = None
-    score: bool = True  # where all frames are annotated
-    metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # of the scores
-    output_dir: str | None = None
-    weights: str = "auto"
+    data_root: str | None = None  # the folder that dataset=NAME lies in
+    score: bool = True  # J&F where all frames are annotated
+    metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # names of metrics; J&F is their mean
+    output_dir: str | None = None  # null: output/<name of video_dir or data set>
+    weights: str = "auto"  # path, or a name from weights/manifest.json
     network: str = "auto"  # family of the checkpoint; auto: told by its entries
-    overwrite: bool = False
-    workers: int = 1  # processes, each with a network of its own
+    overwrite: bool = False  # replace what other settings made in output_dir
+    workers: int = 1  # processes, each with a network of its own; executor=ray: on the machines of a Ray cluster
     data: DataConfig = field(default_factory=DataConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)

@@ -29,7 +29,7 @@ NO_PICTURE = np.empty((0, 0, 3), np.uint8)  # masks are written without their fr
 @dataclass
 class MergeConfig:
     runs: list[str] = field(default_factory=list)  # output folders of eval.py with output.scores=true
-    output_dir: str = "output/merged"
+    output_dir: str = "output/merged"  # masks go to masks/ in it
 
     def __post_init__(self) -> None:
         require(len(set(self.runs)) == len(self.runs), "runs", self.runs, "different folders")

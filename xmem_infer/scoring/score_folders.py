@@ -26,14 +26,14 @@ CHUNK_FRAMES = 8  # frames per parcel of work: short, so that an interruption is
 
 @dataclass
 class ScoreConfig:
-    predictions: str | None = None
-    annotations: str | None = None
-    output_dir: str | None = None  # None: beside the predictions
-    images: str | None = None  # frames behind the worst-frame sheets; None: JPEGImages beside Annotations
-    videos: str | None = None  # text file with a name per line; None: all
-    rules: Rules = Rules.auto
-    metrics: list[str] = field(default_factory=lambda: ["J", "F"])
-    workers: int | None = None  # processes; None: one per core
+    predictions: str | None = None  # folder of video folders with PNG masks, or an output_dir of eval.py
+    annotations: str | None = None  # the same, or a data set's root (Annotations/480p in it is found)
+    output_dir: str | None = None  # scores.csv, scores.json, pictures; null: beside the predictions
+    images: str | None = None  # frames behind the sheets of worst frames; null: JPEGImages beside Annotations
+    videos: str | None = None  # text file with one name per line (ImageSets/2017/val.txt); null: all
+    rules: Rules = Rules.auto  # davis16: not 0 is the one object; davis17: labels are objects, 255 void
+    metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # names of metrics; J&F is their mean
+    workers: int | None = None  # processes; null: one per core
     worst_frames: int = 8  # per video; 0: no sheets
 
     def __post_init__(self) -> None:

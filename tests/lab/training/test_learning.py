@@ -136,7 +136,7 @@ def test_unrolling_is_the_engine(memory_every):
     plan = [t % memory_every == 0 for t in range(5)]
     with torch.no_grad():
         result = unroll(network, images, masks, F.avg_pool2d(masks, 16), plan, 30)
-        engine = Engine(prepare(network, CPU), MemoryConfig(memory_every=memory_every))
+        engine = Engine(prepare(network, CPU).network, MemoryConfig(memory_every=memory_every))
         state = engine.start()
         engine.step(state, images[0, 0], labels, [1])
         for t in range(1, 5):
