@@ -17,7 +17,8 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "python-api.md"
 REGISTRIES = (MEMORIES, FAMILIES, BACKENDS, EXECUTORS, OUTPUTS, LAYOUTS, METRICS)
 INTRODUCTION = """# Python API
 
-Written from the docstrings by `python scripts/api_page.py`. Names are imported from `xmem_infer`. O objects, H W pixels.
+Written from the docstrings by `python scripts/api_page.py`. Names are imported from `xmem_infer`.
+O objects, H W pixels.
 """
 
 

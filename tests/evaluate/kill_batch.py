@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from batch_trees import leftovers, report, tree
 
-from xmem_infer.cli import complain
+from xmem_infer import cli
 from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
 from xmem_infer.errors import XMemInferError
 from xmem_infer.evaluate.run import evaluate
@@ -29,7 +29,7 @@ STOP_S = 5.0
 PATIENCE_S = 60.0  # for a fork server that is still importing torch, and sees only then that nobody needs it
 
 
-def complain(words):
+def tell(words):
     print(words, flush=True)
 
 
@@ -66,7 +66,7 @@ class Batch:
                 os.write(told, b".")
                 code = evaluate(config)
         except (XMemInferError, KeyboardInterrupt) as error:
-            code = complain(error)
+            code = cli.complain(error)
         finally:
             import multiprocessing.util
 
@@ -109,26 +109,26 @@ def check_stopped(number, code, seconds, output_dir, whole, before):
     """
     where = f"{number.name} -> {code} after {seconds:.1f} s"
     if code != (-number if number is signal.SIGKILL else 128 + number):
-        complain(f"{where}: wrong exit code")
+        tell(f"{where}: wrong exit code")
     if number is not signal.SIGKILL:
         if seconds > STOP_S:
-            complain(f"{where}: too slow")
+            tell(f"{where}: too slow")
         if left := set(leftovers(output_dir)) - before:
-            complain(f"{where}: left {left}")
+            tell(f"{where}: left {left}")
     deadline = time.monotonic() + PATIENCE_S
     while orphans := descendants(output_dir):
         if time.monotonic() > deadline:
-            complain(f"{where}: processes {orphans} go on")
+            tell(f"{where}: processes {orphans} go on")
             break
         time.sleep(0.02)
     visible = {path: content for path, content in tree(output_dir).items() if "/." not in path}
     visible = {path: content for path, content in visible.items() if not path.startswith("records/attempts")}
     for path, content in visible.items():
         if whole.get(path) != content:
-            complain(f"{where}: {path} is not as it should be")
+            tell(f"{where}: {path} is not as it should be")
     for video in (output_dir / "masks").glob("[!.]*"):
         if len(list(video.iterdir())) != sum(path.startswith(f"masks/{video.name}/") for path in whole):
-            complain(f"{where}: {video} is not whole")
+            tell(f"{where}: {video} is not whole")
 
 
 def main():
@@ -138,7 +138,7 @@ def main():
     chance = random.Random(1)
     undisturbed = folder / "whole"
     if code := ended(Batch(videos, weights, 1).begin(undisturbed)):
-        complain(f"the undisturbed run ended with {code}")
+        tell(f"the undisturbed run ended with {code}")
     whole = tree(undisturbed)
     batch, made, turn, span = Batch(videos, weights, workers), 0, 0, None
     while made < kills:
@@ -162,17 +162,17 @@ def main():
                 check_stopped(number, code, time.monotonic() - sent, output_dir, whole, before)
                 continue
             if code := ended(child):
-                complain(f"turn {turn}: the last run ended with {code}")
+                tell(f"turn {turn}: the last run ended with {code}")
             span = span or time.monotonic() - started
             break
         if tree(output_dir) != whole:
-            complain(f"turn {turn}: the tree differs from that of the undisturbed run")
+            tell(f"turn {turn}: the tree differs from that of the undisturbed run")
         if left := leftovers(output_dir):
-            complain(f"turn {turn}: left {left}")
+            tell(f"turn {turn}: left {left}")
         if sorted(report(output_dir)["videos"]) != sorted(report(undisturbed)["videos"]):
-            complain(f"turn {turn}: run.json tells of other videos")
+            tell(f"turn {turn}: run.json tells of other videos")
         shutil.rmtree(output_dir)
-    complain(f"kills={made}")
+    tell(f"kills={made}")
 
 
 if __name__ == "__main__":

@@ -110,10 +110,10 @@ class Engine:
         objects = state.objects or self.network.empty_state(features)
         prob = None
         if plan.segment and state.memory is not None:
-            objects, _, batch = self.network.segment(
-                features, state.memory.read(features), objects, plan.sensory_update
-            )
+            readouts = state.memory.read(features)
+            objects, odds, batch = self.network.segment(features, readouts, objects, plan.sensory_update)
             prob = batch[0]
+            del odds, readouts  # as large as the probabilities: not to be held while the frame is remembered
         if given is not None:
             prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.taken))
         assert prob is not None, "a frame is segmented or given"

@@ -57,8 +57,9 @@ def query_columns(query_key: Tensor, selection: Tensor | None) -> Tensor:
 class PackedKeys:
     """A memory's keys for one reading: similarity with one lot of queries after another.
 
-    On the CPU oneDNN lays the tokens out once and multiplies, where torch lets us, in two thirds of the time of torch's
-    own product. The names are no promise, so they are tried first; they record no gradient, so torch's own product does.
+    On the CPU oneDNN lays the tokens out once and multiplies, where torch lets us, in two thirds of the time of
+    torch's own product. The names are no promise, so they are tried first; they record no gradient: then torch's own
+    product is used.
     """
 
     def __init__(self, columns: Tensor, centre: Tensor):

@@ -54,6 +54,7 @@ class BenchmarkRuntime:
 class BenchmarkConfig:
     output_dir: str | None = None
     redraw: str | None = None  # folder of an earlier report, whose pictures are drawn anew from its results.csv
+    network: str = "auto"  # family; auto: told by the entries of `weights`, XMem without them
     weights: str | None = None  # None: the published network's sizes, random numbers by seed
     workloads: list[str] = field(
         default_factory=lambda: [

@@ -17,11 +17,12 @@ from .workloads import parse_workload
 
 @dataclass
 class PeakRequest:
-    """What the child measures. weights: as in the settings; threads: None = torch's choice."""
+    """What the child measures. weights and network: as in the settings; threads: None = torch's choice."""
 
     workload: str
     variant: str
     weights: str | None = None
+    network: str = "auto"
     threads: int | None = None
 
 
@@ -59,7 +60,7 @@ def segment_in_child(request: PeakRequest, tell: Tell) -> None:
     """The child's side of `measure_peak`."""
     imported = resident_bytes()
     workload = parse_workload(request.workload)
-    network = load_benchmark_network(workload.tiny, request.weights)
+    network = load_benchmark_network(workload.tiny, request.weights, request.network)
     variant = make_variant(request.variant, network, torch.device("cpu"))
     del network
     _return_freed_memory()

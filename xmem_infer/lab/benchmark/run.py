@@ -54,7 +54,7 @@ def benchmark(config: BenchmarkConfig) -> int:
     plan = workload_plan(config)
     folder = output_folder(config.output_dir, "output/benchmark")
     with thread_count(config.runtime.threads):
-        variants = PreparedVariants(config.weights, {workload.tiny for workload in [*plan, *_end_to_end(config)]})
+        variants = PreparedVariants(config, {workload.tiny for workload in [*plan, *_end_to_end(config)]})
         results = Results(config, _context(config), variants.active)
         parts = _parts(config, plan, variants, results)
         with tqdm(total=len(parts), desc="benchmark", disable=None) as bar:
@@ -82,8 +82,10 @@ class PreparedVariants:
         active: By name, what makes a variant fast, in words: the same for both networks.
     """
 
-    def __init__(self, weights: str | None, kinds: set[bool]):
-        self.networks: dict[bool, nn.Module] = {tiny: load_benchmark_network(tiny, weights) for tiny in sorted(kinds)}
+    def __init__(self, config: BenchmarkConfig, kinds: set[bool]):
+        self.networks: dict[bool, nn.Module] = {
+            tiny: load_benchmark_network(tiny, config.weights, config.network) for tiny in sorted(kinds)
+        }
         self.active: dict[str, Sequence[str]] = {}
         self._prepared: dict[tuple[str, bool], Variant] = {}
 
@@ -144,7 +146,8 @@ def _parts(
     def peaks(workload: str, step: Step) -> None:
         for name in config.variants or ():
             step(f"{workload}: peak memory of {name}")
-            results.peaks.append(measure_peak(PeakRequest(workload, name, config.weights, config.runtime.threads)))
+            request = PeakRequest(workload, name, config.weights, config.network, config.runtime.threads)
+            results.peaks.append(measure_peak(request))
 
     def end_to_end(workload: Workload, step: Step) -> None:
         wanted, network = config.end_to_end, variants.networks[workload.tiny]

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from ...config import MemoryConfig, Precision
 from ...errors import UsageError
-from ...model.family import ObjectState
-from ...model.network import XMem
+from ...model.family import FAMILIES, ObjectState
 from ...runtime.backends.prepare import BACKENDS, Prepared, prepare
 from ...runtime.precision import HALF, precision_context
-from ...weights.build import load_network
+from ...weights.build import AUTO, PUBLISHED_FAMILY, load_network
 from ...weights.manifest import embedded_model, resolve_weights
 from .concatenated_memory import CONCATENATED
 
@@ -124,17 +123,23 @@ class InputsCast:
         return {name: x.to(self.dtype) for name, x in state.items()}
 
 
-def load_benchmark_network(tiny: bool, weights: str | None) -> nn.Module:
-    """The embedded model (`tiny`), a checkpoint of any family by path or name, or the published sizes with random
-    numbers (seed 0): time does not depend on what the numbers are.
+def load_benchmark_network(tiny: bool, weights: str | None, family: str = AUTO) -> nn.Module:
+    """The network to measure.
+
+    Args:
+        tiny: The embedded model, whatever the rest says.
+        weights: A checkpoint by path or name; None: the family's published sizes with random numbers (seed 0), since
+            time does not depend on what the numbers are.
+        family: A name in FAMILIES; `auto`: told by the checkpoint's entries, XMem without a checkpoint.
 
     Raises:
+        UsageError: There is no such family.
         WeightsError: The checkpoint is missing, damaged, unsafe or does not fit.
     """
     if tiny:
         return load_network(embedded_model()).network
     if weights is not None:
-        return load_network(resolve_weights(weights)).network
+        return load_network(resolve_weights(weights), family).network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return XMem().eval()
+        return FAMILIES[PUBLISHED_FAMILY if family == AUTO else family].build({}).eval()
