@@ -61,10 +61,6 @@ class Attempts:
 
 
 def quarantine(made: list[str], deaths: list[str] | None = None) -> Quarantined:
-<<<<<<< HEAD
-    """The error for a video that was begun too often. made: its attempts; deaths: how they ended, where known."""
-=======
     """The error for a video that was begun too often. made: its attempts; deaths: how its workers ended, if known."""
->>>>>>> main
     ends = "; ".join(deaths or made)
     return Quarantined(f"its worker died {len(made)} times in the midst of it ({ends}). {ADVICE}")
