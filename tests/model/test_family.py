@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xmem_infer.config import MemoryConfig
 from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import UsageError, WeightsError
-from xmem_infer.model.family import FAMILIES
+from xmem_infer.model.family import FAMILIES, Conventions
 from xmem_infer.ops.masks import aggregate_logits
 from xmem_infer.runtime.backends.prepare import prepare
 from xmem_infer.weights.build import build_network
@@ -24,6 +24,8 @@ class ToyFeatures(NamedTuple):
 
 class Toy(nn.Module):
     """Keys are mean colours, values are mean masks; carries a count of remembered frames and the last mask."""
+
+    conventions = Conventions()
 
     def __init__(self):
         super().__init__()

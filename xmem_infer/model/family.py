@@ -5,6 +5,7 @@ carries from frame to frame for each object, and what it stores of a memory fram
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -13,6 +14,28 @@ from ..registry import Registry
 
 ObjectState = dict[str, Tensor]
 """What is carried for each object, by name: tensors (1, O, ...) that are zero for a new object."""
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What a network was trained with and leaves to the engine. The defaults are XMem's.
+
+    Attributes:
+        memory: Its memory by name, for memory.kind=auto.
+        padding: Normalised colour of the pixels added at the sides.
+        antialias: How pictures are made smaller where data.antialias=null.
+        enlarge: Whether pictures below data.size are made larger.
+        mask_resize: Mode of torch's interpolate for masks.
+        staggered_updates: The object state is updated on memory.stagger_updates of memory_every frames, memory frames
+            among them; otherwise on those that are no memory frames.
+    """
+
+    memory: str = "xmem"
+    padding: tuple[float, ...] = (0.0, 0.0, 0.0)
+    antialias: bool = False
+    enlarge: bool = True
+    mask_resize: str = "nearest"
+    staggered_updates: bool = False
 
 
 class Features(Protocol):
@@ -33,6 +56,10 @@ class Features(Protocol):
 
 class Network(Protocol):
     """The verbs of a network that is ready to run. Inputs are float32 whatever the precision."""
+
+    @property
+    def conventions(self) -> Conventions:
+        """What it leaves to the engine."""
 
     def encode_image(self, image: Tensor) -> Any:
         """Features of a picture (1, 3, H, W), normalised, sides divisible by 16."""

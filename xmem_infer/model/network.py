@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..ops.masks import aggregate_logits
 from .blocks import FeatureFusion, RecurrentCell, ResBlock, Trunk, per_object
-from .family import ObjectState
+from .family import Conventions, ObjectState
 from .sizes import NetworkSizes
 
 SENSORY = "sensory"
@@ -138,6 +138,8 @@ class Decoder(nn.Module):
 class XMem(nn.Module):
     """The whole network; its verbs are those of `family.Network`. The object state is `sensory` (B, O, C_h, h, w)."""
 
+    conventions = Conventions()
+
     def __init__(self, sizes: NetworkSizes | None = None):
         super().__init__()
         self.sizes = sizes or NetworkSizes()
@@ -169,7 +171,7 @@ class XMem(nn.Module):
         both = torch.stack([masks, others], 2)
         chunk = self.objects_at_once or masks.shape[1]
         # What an object sees of the others is in its masks.
-        value, sensory = _concatenated(
+        value, sensory = concatenated(
             self.value_encoder(image, features.f16, *part, deep_update)
             for part in zip(state[SENSORY].split(chunk, 1), both.split(chunk, 1), strict=True)
         )
@@ -186,7 +188,7 @@ class XMem(nn.Module):
         readout = readouts[0] if len(readouts) == 1 else torch.cat(readouts, 1)
         chunk = self.objects_at_once or readout.shape[1]
         # Objects meet only afterwards, in soft aggregation.
-        sensory, logits = _concatenated(
+        sensory, logits = concatenated(
             self.decoder(features, *part, update_state)
             for part in zip(readout.split(chunk, 1), state[SENSORY].split(chunk, 1), strict=True)
         )
@@ -215,7 +217,8 @@ class XMem(nn.Module):
         return self.key_encoder
 
 
-def _concatenated(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def concatenated(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Two results of chunks of objects, put together along the objects."""
     first, second = zip(*chunks, strict=True)
     return (first[0], second[0]) if len(first) == 1 else (torch.cat(first, 1), torch.cat(second, 1))
 

@@ -53,7 +53,7 @@ class ObservedNetwork:
     """A network's verbs, observed."""
 
     def __init__(self, network: Network, stages: Stages):
-        self.empty_state = network.empty_state
+        self.conventions, self.empty_state = network.conventions, network.empty_state
         self.encode_image = stages.around(KEY_ENCODER, network.encode_image)
         self.encode_memory = stages.around(VALUE_ENCODER, network.encode_memory)
         self.segment = stages.around(DECODER, network.segment)

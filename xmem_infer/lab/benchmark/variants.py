@@ -99,7 +99,7 @@ class InputsCast:
 
     def __init__(self, network: Any, dtype: torch.dtype):
         self.network, self.dtype = network, dtype
-        self.empty_state = network.empty_state
+        self.conventions, self.empty_state = network.conventions, network.empty_state
 
     def encode_image(self, image: Tensor) -> Any:
         """See `Network`."""
