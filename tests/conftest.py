@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,15 @@ from xmem_infer.weights.build import build_network
 PARITY = Path(__file__).parent / "data" / "parity"
 
 
-def _load_parity():
-    spec = importlib.util.spec_from_file_location("parity", PARITY / "parity.py")
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, PARITY / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-parity = _load_parity()
+parity = sys.modules["parity"] = _load("parity")  # which the other one imports
+cutie_parity = _load("cutie")
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +45,28 @@ def published_state():
 
     def build(**options):
         state = parity.make_checkpoint(**options)
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in state.items()}
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def cutie_cases():
+    return json.loads((PARITY / "cutie_cases.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def cutie_golden():
+    """cutie_golden("fifo") -> the arrays of that case."""
+    return lambda name: np.load(PARITY / f"golden_cutie_{name}.npz")
+
+
+@pytest.fixture(scope="session")
+def cutie_state():
+    """cutie_state(variant="base", seed=0, ...) -> a state dict of tensors in the published layout."""
+
+    def build(**options):
+        state = cutie_parity.make_checkpoint(**options)
         return {name: torch.from_numpy(np.asarray(value)) for name, value in state.items()}
 
     return build

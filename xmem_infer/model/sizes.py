@@ -45,8 +45,8 @@ def sizes_of(shapes: Mapping[str, Shape]) -> NetworkSizes:
     """Read the sizes off a checkpoint's shapes (in this package's names); KeyError names what is missing."""
     cell = shapes.get("decoder.sensory_update.cell.transform.weight")
     return NetworkSizes(
-        key_trunk=_trunk(shapes, "key_encoder.trunk."),
-        value_trunk=_trunk(shapes, "value_encoder.trunk."),
+        key_trunk=trunk_sizes(shapes, "key_encoder.trunk."),
+        value_trunk=trunk_sizes(shapes, "value_encoder.trunk."),
         key_dim=shapes["key_projection.key.weight"][0],
         value_dim=shapes["value_encoder.fusion.res2.conv2.weight"][0],
         hidden_dim=cell[0] // 3 if cell else 0,
@@ -60,7 +60,8 @@ def sizes_of(shapes: Mapping[str, Shape]) -> NetworkSizes:
     )
 
 
-def _trunk(shapes: Mapping[str, Shape], prefix: str) -> TrunkSizes:
+def trunk_sizes(shapes: Mapping[str, Shape], prefix: str) -> TrunkSizes:
+    """Sizes of the trunk whose entries begin with `prefix`."""
     blocks, widths = [], []
     for layer in ("layer1", "layer2", "layer3"):
         inside = [name.removeprefix(prefix) for name in shapes if name.startswith(f"{prefix}{layer}.")]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import published_names  # noqa: F401  # registers the XMem family
+from ..model.cutie import checkpoint  # noqa: F401  # registers the Cutie family
 from ..model.family import FAMILIES, Family
 from .files import check_names, read_checkpoint, verify_hash
 

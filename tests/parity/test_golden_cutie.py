@@ -1,0 +1,84 @@
+"""The published Cutie's own numbers (float64) against this project."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xmem_infer.model.cutie.network import LAST_MASK, SENSORY, SUMMARIES
+from xmem_infer.ops.images import MEAN, STD
+from xmem_infer.weights.build import build_network
+
+# Relative to the largest number of a part, if that is above 1. Golden numbers are stored in float32.
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
+
+
+@pytest.fixture(scope="module", params=["base", "small"])
+def variant(request):
+    return request.param
+
+
+def random(seed, shape, dtype, draw="standard_normal", **options):
+    return torch.from_numpy(getattr(np.random.RandomState(seed), draw)(size=shape, **options)).to(dtype)
+
+
+def watch(network, found):
+    """Let hooks put what flows between the parts into `found`."""
+
+    def keep(part, *names, read=lambda inputs, out: [out]):
+        part.register_forward_hook(lambda _, inputs, out: found.update(zip(names, read(inputs, out), strict=True)))
+
+    transformer = network.object_transformer
+    keep(network.pixel_encoder, "f4", "f8", "f16", read=lambda _, out: out)
+    keep(network.pixel_fuser.compress, "sensory_compress")
+    keep(network.pixel_fuser, "fused")
+    keep(transformer, "object_readout")
+    keep(network.mask_decoder, "sensory_decoder", "logits_stride4", read=lambda _, out: out)
+    for number, (block, prediction) in enumerate(zip(transformer.blocks, transformer.mask_prediction, strict=True)):
+        keep(prediction, f"aux_logits_{number}")
+        names = (f"blocked_{number}", f"query_{number}", f"pixel_{number}")
+        keep(block, *names, read=lambda inputs, out: (~inputs[4][:, [0, 8]], *out))
+
+
+@pytest.fixture(scope="module", params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def parts(request, variant, cutie_state, make_clip):
+    """The single parts on frame 0 of the components' clip, under their names in the golden file."""
+    dtype = request.param
+    state = cutie_state(variant=variant, pred_bias=2.5 if variant == "base" else 2.0)
+    network = build_network(state, Path("parity")).to(dtype)
+    images, _ = make_clip(2, 96, 160, 2, 0)
+    # Exact in float64 too, so not with `normalise`, which is of float32.
+    mean, std = (torch.tensor(x, dtype=dtype)[:, None, None] for x in (MEAN, STD))
+    image = (torch.from_numpy(images[0]).permute(2, 0, 1)[None].to(dtype) / 255 - mean) / std
+    masks = random(8, (1, 2, 96, 160), dtype, "uniform")
+    masks = masks / masks.sum(1, keepdim=True).clamp(min=1)
+    last_mask = random(11, (1, 2, 96, 160), dtype, "uniform", low=0, high=0.5)
+    last_mask[:, 0, :, :80], last_mask[:, 1, :, :80] = 0.9, 0.05
+    sensory = random(7, (1, 2, 256, 6, 10), dtype).tanh()
+    readout = 2 * random(9, (1, 2, 256, 6, 10), dtype)
+    found = {"pixel_pe": network.object_transformer.positions(6, 10)}
+    watch(network, found)
+    with torch.no_grad():
+        features = network.encode_image(image)
+        empty = {SENSORY: sensory, SUMMARIES: torch.zeros(1, 2, 16, 257, dtype=dtype), LAST_MASK: None}
+        value, state = network.encode_memory(image, features, empty, masks, True)
+        found.update(msk_value=value, sensory_deep=state[SENSORY], obj_summaries=state[SUMMARIES])
+        before = {**state, SENSORY: sensory, LAST_MASK: torch.nn.functional.avg_pool2d(last_mask, 16)}
+        _, odds, prob = network.segment(features, [readout], before, True)
+    return {**found, **features._asdict(), "pix_feat": features.pixels, "odds": odds, "prob": prob}
+
+
+def test_components(variant, parts, cutie_golden):
+    expected = cutie_golden("components" if variant == "base" else "components_small")
+    names = [name.removesuffix("_shape") for name in expected.files if name.endswith("_shape")]
+    for name in set(names) - {"aux_logits_3"}:  # which nothing reads
+        found = parts[name].numpy()
+        assert found.size == np.prod(expected[f"{name}_shape"]), name
+        thinned = found.ravel()[:: int(expected[f"{name}_step"])]
+        scale = max(1.0, float(np.abs(expected[name]).max()))
+        np.testing.assert_allclose(
+            thinned / scale, expected[name] / scale, atol=TOLERANCE[parts[name].dtype], err_msg=name
+        )
+    for name in [name for name in expected.files if name.startswith("blocked")]:
+        assert np.array_equal(parts[name].numpy(), expected[name]), name

@@ -1,0 +1,242 @@
+"""Cutie: pixel encoder, mask encoder, pixel fuser, object transformer, mask decoder.
+
+B videos of equal size, O objects each. What is carried for each object is given in and handed back: its sensory state,
+the sums that its queries start from, and its mask on the last frame, at stride 16.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...ops.images import MEAN, STD, STRIDE
+from ...ops.masks import aggregate_logits
+from ..blocks import RecurrentCell, Trunk
+from ..family import Conventions, ObjectState
+from ..network import KeyProjection, SensoryUpdate, UpBlock, concatenated, upsample, wide
+from .blocks import PixelFusion
+from .object_transformer import ObjectSummarizer, ObjectTransformer
+from .sizes import CutieSizes
+
+SENSORY = "sensory"
+SUMMARIES = "summaries"
+LAST_MASK = "last_mask"
+
+
+class CutieFeatures(NamedTuple):
+    """What a picture gives (B, C, ...): memory keys, pixel features at stride 16, the trunk's at strides 8 and 4."""
+
+    key: Tensor  # (B, C_k, h, w)
+    shrinkage: Tensor  # (B, 1, h, w), >= 1
+    selection: Tensor  # (B, C_k, h, w), in (0, 1)
+    pixels: Tensor  # (B, C, h, w)
+    f8: Tensor
+    f4: Tensor
+
+
+class ReducedKeyProjection(nn.Module):
+    """Stride-16 features -> key, shrinkage, selection, by way of fewer channels of their own."""
+
+    def __init__(self, in_channels: int, channels: int, key_dim: int):
+        super().__init__()
+        self.reduce = nn.Conv2d(in_channels, channels, 1)
+        self.project = KeyProjection(channels, key_dim)
+
+    def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `KeyProjection.forward`."""
+        return self.project(self.reduce(f16))
+
+
+class MaskEncoder(nn.Module):
+    """Picture and masks -> the value of each object, and its deeply updated sensory state."""
+
+    def __init__(self, sizes: CutieSizes):
+        super().__init__()
+        self.trunk = Trunk(sizes.mask_trunk, in_channels=3, own_channels=2)
+        self.fusion = PixelFusion(sizes.channels)
+        self.deep_update = RecurrentCell(sizes.channels, sizes.channels)
+
+    def forward(
+        self, image: Tensor, pixels: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
+    ) -> tuple[Tensor, Tensor]:
+        """masks (B, O, 2, H, W): of each object, its own and the others'. Returns (B, O, C, h, w) twice."""
+        objects = masks.shape[1]
+        _, _, g16 = self.trunk(image, masks.flatten(0, 1))
+        value = self.fusion(pixels, g16)
+        if deep_update:
+            sensory = self.deep_update(value, sensory.flatten(0, 1)).unflatten(0, (-1, objects))
+        return value.unflatten(0, (-1, objects)), sensory
+
+
+class PixelFuser(nn.Module):
+    """Visual readout with pixel features, sensory state and the last frame's masks, of the objects read together."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.compress = nn.Conv2d(channels + 2, channels, 1)
+        self.fusion = PixelFusion(channels)
+
+    def forward(self, pixels: Tensor, readout: Tensor, sensory: Tensor, last_mask: Tensor) -> Tensor:
+        """readout and sensory (B, O, C, h, w), last_mask (B, O, h, w) -> (B, O, C, h, w)."""
+        state = torch.cat([sensory, _with_others(last_mask)], 2).flatten(0, 1)
+        own = readout.flatten(0, 1) + self.compress(state)
+        return self.fusion(pixels, own).unflatten(0, (-1, readout.shape[1]))
+
+
+class MaskDecoder(nn.Module):
+    """Object readout and image features -> the logits of each object at stride 4."""
+
+    def __init__(self, sizes: CutieSizes):
+        super().__init__()
+        f4, f8, _ = sizes.pixel_trunk.channels
+        channels, (d8, d4) = sizes.channels, sizes.decoder
+        self.up8 = UpBlock(f8, channels, d8, 1)
+        self.up4 = UpBlock(f4, d8, d4, 1)
+        self.prediction = nn.Conv2d(d4, 1, 3, padding=1)
+        self.sensory_update = SensoryUpdate((channels, d8, d4), channels, channels)
+
+    def forward(
+        self, features: CutieFeatures, readout: Tensor, sensory: Tensor, update_sensory: bool
+    ) -> tuple[Tensor, Tensor]:
+        """readout and sensory (B, O, C, h, w) -> the sensory state, and logits (B, O, H / 4, W / 4)."""
+        objects = readout.shape[1]
+        g16 = readout.flatten(0, 1)
+        g8 = self.up8(features.f8, g16, objects)
+        g4 = self.up4(features.f4, g8, objects)
+        logits = self.prediction(F.relu(g4))
+        if update_sensory:
+            state = self.sensory_update(g16, g8, g4, logits, sensory.flatten(0, 1))
+            sensory = state.unflatten(0, (-1, objects))
+        return sensory, logits.unflatten(0, (-1, objects)).squeeze(2)
+
+
+class Cutie(nn.Module):
+    """The whole network; its verbs are those of `family.Network`.
+
+    The object state is `sensory` (B, O, C, h, w), `summaries` (B, O, queries, C + 1) and `last_mask` (B, O, h, w).
+    """
+
+    conventions = Conventions(
+        memory="cutie",
+        padding=tuple(-mean / std for mean, std in zip(MEAN, STD, strict=True)),  # black: padded before normalised
+        antialias=True,
+        enlarge=False,
+        mask_resize="nearest-exact",
+        staggered_updates=True,
+    )
+
+    def __init__(self, sizes: CutieSizes | None = None):
+        super().__init__()
+        self.sizes = sizes or CutieSizes()
+        f16, channels = self.sizes.pixel_trunk.channels[2], self.sizes.channels
+        self.pixel_encoder = Trunk(self.sizes.pixel_trunk, in_channels=3)
+        self.pixel_projection = nn.Conv2d(f16, channels, 1)
+        self.key_projection = ReducedKeyProjection(f16, channels, self.sizes.key_dim)
+        self.mask_encoder = MaskEncoder(self.sizes)
+        self.object_summarizer = ObjectSummarizer(self.sizes)
+        self.pixel_fuser = PixelFuser(channels)
+        self.object_transformer = ObjectTransformer(self.sizes)
+        self.mask_decoder = MaskDecoder(self.sizes)
+        self.objects_at_once: int | None = None
+
+    def encode_image(self, image: Tensor) -> CutieFeatures:
+        """image (B, 3, H, W) normalised, sides divisible by 16 -> CutieFeatures."""
+        f4, f8, f16 = self.pixel_encoder(image)
+        key, shrinkage, selection = self.key_projection(f16)
+        return CutieFeatures(key, shrinkage, selection, self.pixel_projection(f16), f8, f4)
+
+    def empty_state(self, features: CutieFeatures) -> ObjectState:
+        """The state of no objects."""
+        batch, _, height, width = features.key.shape
+        new, channels = features.key.new_zeros, self.sizes.channels
+        return {
+            SENSORY: new(batch, 0, channels, height, width),
+            SUMMARIES: new(batch, 0, self.sizes.queries, channels + 1),
+            LAST_MASK: new(batch, 0, height, width),
+        }
+
+    def encode_memory(
+        self, image: Tensor, features: CutieFeatures, state: ObjectState, masks: Tensor, deep_update: bool
+    ) -> tuple[Tensor, ObjectState]:
+        """What to remember of a frame: value (B, O, C, h, w), and the state with its summaries added.
+
+        masks (B, O, H, W) are probabilities in [0, 1] without background.
+        """
+        chunk = self.objects_at_once or masks.shape[1]
+        # What an object sees of the others is in its masks.
+        value, sensory = concatenated(
+            self.mask_encoder(image, features.pixels, *part, deep_update)
+            for part in zip(state[SENSORY].split(chunk, 1), _with_others(masks).split(chunk, 1), strict=True)
+        )
+        small = F.avg_pool2d(masks, STRIDE)
+        sums = self.object_summarizer(value.flatten(0, 1), small.flatten(0, 1)).unflatten(0, small.shape[:2])
+        return value, {SENSORY: sensory, SUMMARIES: state[SUMMARIES] + sums, LAST_MASK: small}
+
+    def segment(
+        self, features: CutieFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
+    ) -> tuple[ObjectState, Tensor, Tensor]:
+        """Decode one frame: the state, log-odds and probabilities (B, O + 1, H, W).
+
+        readouts (B, objects, C, h, w) of each bucket; background is channel 0; probabilities are float32 at least and
+        sum to 1.
+        """
+        sensory = state[SENSORY]
+        readout = self._object_readout(features, readouts, state)
+        chunk = self.objects_at_once or readout.shape[1]
+        sensory, logits = concatenated(
+            self.mask_decoder(features, *part, update_state)
+            for part in zip(readout.split(chunk, 1), sensory.split(chunk, 1), strict=True)
+        )
+        logits = wide(logits)
+        # An overflow must not pass for certainty: saturation would turn infinity into a sound probability.
+        logits = logits.masked_fill(logits.isinf(), torch.nan)
+        odds = upsample(aggregate_logits(logits)[0], 4)
+        prob = odds.softmax(1)
+        return {**state, SENSORY: sensory, LAST_MASK: F.avg_pool2d(prob[:, 1:], STRIDE)}, odds, prob
+
+    def _object_readout(self, features: CutieFeatures, readouts: list[Tensor], state: ObjectState) -> Tensor:
+        """What decoder reads: (B, O, C, h, w). Objects of a bucket see each other here, so none is split."""
+        found, start = [], 0
+        for readout in readouts:
+            slots = slice(start, start + readout.shape[1])
+            sensory, summaries, last_mask = (state[name][:, slots] for name in (SENSORY, SUMMARIES, LAST_MASK))
+            fused = self.pixel_fuser(features.pixels, readout, sensory, last_mask)
+            found.append(self.object_transformer(fused, summaries))
+            start = slots.stop
+        return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+    def float32_parts(self) -> list[nn.Module]:
+        """Keys, logits of masks, and the sums over whole pictures and videos."""
+        return [
+            self.key_projection.project,
+            self.mask_decoder.prediction,
+            self.object_summarizer.features,
+            self.object_summarizer.weights,
+            self.object_transformer.mask_prediction,
+        ]
+
+    def cast_points(self) -> list[nn.Module]:
+        """Where inputs of another precision come in; the cells' sum of gates is computed in the state's float32."""
+        cells = self.mask_encoder.deep_update, self.mask_decoder.sensory_update.cell
+        return [
+            self.mask_encoder.trunk,
+            self.pixel_fuser.compress,
+            self.key_projection.project,
+            self.mask_decoder.prediction,
+            *(cell.transform for cell in cells),
+        ]
+
+    def process_in_chunks(self, count: int) -> None:
+        """Mask encoder and decoder see at most `count` objects at once: fewer activations, the same result."""
+        self.objects_at_once = count
+
+    def image_entry(self) -> nn.Module:
+        """The part that an image enters first."""
+        return self.pixel_encoder
+
+
+def _with_others(masks: Tensor) -> Tensor:
+    """Of each object its own mask and the others' sum: (B, O, H, W) -> (B, O, 2, H, W)."""
+    others = (masks.sum(1, keepdim=True) - masks).clamp(0, 1)
+    return torch.stack([masks, others], 2)

@@ -1,0 +1,171 @@
+"""Queries of each object: what they sum up of remembered frames, and how they talk to the pixels of a new one."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...ops.affinity import full_precision
+from ...ops.masks import aggregate_logits
+from ..network import wide
+from .blocks import ChannelAttentionBlock
+from .sizes import CutieSizes
+
+HEADS = 8
+POSITION_SCALE = 32.0
+
+
+class PositionEncoding(nn.Module):
+    """Sines and cosines of column and row, each coordinate scaled to [0, 32] whatever the size of the grid."""
+
+    inv_freq: Tensor
+
+    def __init__(self, channels: int):
+        super().__init__()
+        count = channels // 4
+        self.register_buffer("inv_freq", 128.0 ** (-torch.arange(count) / count))
+
+    def forward(self, height: int, width: int) -> Tensor:
+        """(height, width, C): sine and cosine interleaved, those of the column first."""
+        columns, rows = self._along(width), self._along(height)
+        grid = columns.expand(height, -1, -1), rows[:, None].expand(-1, width, -1)
+        return torch.cat(grid, 2)
+
+    def _along(self, count: int) -> Tensor:
+        steps = torch.arange(count, device=self.inv_freq.device, dtype=self.inv_freq.dtype)
+        angle = (POSITION_SCALE * steps / (count - 1 + 1e-6))[:, None] * self.inv_freq
+        return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)
+
+
+class ObjectSummarizer(nn.Module):
+    """An object's value and mask on a memory frame -> a sum of features for each query, and the sum of its weights.
+
+    Never divided: sums of several frames are added before `ObjectTransformer` takes their mean.
+    """
+
+    def __init__(self, sizes: CutieSizes):
+        super().__init__()
+        channels, self.queries = sizes.channels, sizes.queries
+        self.positions = PositionEncoding(channels)
+        self.input_proj = nn.Linear(channels, channels)
+        self.features = _perceptron(channels, channels)
+        self.weights = _perceptron(channels, self.queries)
+
+    def forward(self, value: Tensor, mask: Tensor) -> Tensor:
+        """value (n, C, h, w), mask (n, h, w) in [0, 1] -> (n, queries, C + 1), float32 at least."""
+        x = self.input_proj(_rows(value))
+        x = x + self.positions(*mask.shape[1:]).flatten(0, 1).to(x.dtype)
+        inside = wide(mask).flatten(1)[:, :, None]
+        with full_precision(value):
+            features, weights = self.features(wide(x)), self.weights(wide(x)).sigmoid()
+            foreground = self.queries // 2
+            weights = torch.cat([weights[..., :foreground] * inside, weights[..., foreground:] * (1 - inside)], 2)
+            return torch.cat([weights.mT @ features, weights.sum(1)[..., None]], 2)
+
+
+class Attention(nn.Module):
+    """Multi-head attention; the three input projections in one weight, as in torch's own."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """query (n, q, C), key and value (n, k, C), allowed (n, q, k) bool or None: all -> (n, q, C)."""
+        projections = zip(self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        q, k, v = (
+            F.linear(x, weight, bias).unflatten(2, (HEADS, -1)).transpose(1, 2)
+            for x, (weight, bias) in zip((query, key, value), projections, strict=True)
+        )
+        mask = None if allowed is None else allowed[:, None]
+        read = F.scaled_dot_product_attention(q, k, v, mask)
+        return self.out_proj(read.transpose(1, 2).flatten(2))
+
+
+class TransformerBlock(nn.Module):
+    """Queries read pixels, talk among themselves, and pixels read the queries."""
+
+    def __init__(self, sizes: CutieSizes):
+        super().__init__()
+        channels = sizes.channels
+        self.read_pixels, self.read_pixels_norm = Attention(channels), nn.LayerNorm(channels)
+        self.self_attention, self.self_norm = Attention(channels), nn.LayerNorm(channels)
+        self.linear1, self.linear2 = (
+            nn.Linear(channels, sizes.feed_forward),
+            nn.Linear(sizes.feed_forward, channels),
+        )
+        self.linear_norm = nn.LayerNorm(channels)
+        self.read_queries = Attention(channels)
+        self.pixel_block = ChannelAttentionBlock(channels)
+
+    def forward(
+        self, queries: Tensor, query_position: Tensor, pixels: Tensor, pixel_position: Tensor, allowed: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """queries (n, q, C), pixels (n, C, h, w), positions as both in rows, allowed (n, q, h * w) bool."""
+        rows = _rows(pixels)
+        # The residual of both attentions is the normalised input: not the usual pre-norm.
+        x = self.read_pixels_norm(queries)
+        x = x + self.read_pixels(x + query_position, rows + pixel_position, rows, allowed)
+        x = self.self_norm(x)
+        x = x + self.self_attention(x + query_position, x + query_position, x)
+        x = x + self.linear2(self.linear1(self.linear_norm(x)).relu())
+        rows = rows + self.read_queries(rows + pixel_position, x + query_position, x)
+        return x, self.pixel_block(rows.mT.unflatten(2, pixels.shape[2:]).contiguous())
+
+
+class ObjectTransformer(nn.Module):
+    """Pixel readout and summaries of the objects read together -> their readout (paper section 3.2)."""
+
+    def __init__(self, sizes: CutieSizes):
+        super().__init__()
+        channels, self.queries = sizes.channels, sizes.queries
+        self.query_init = nn.Embedding(self.queries, channels)
+        self.query_position = nn.Embedding(self.queries, channels)
+        self.summary_init = nn.Linear(channels, channels)
+        self.summary_position = nn.Linear(channels, channels)
+        self.positions = PositionEncoding(channels)
+        self.pixel_init = nn.Conv2d(channels, channels, 1)
+        self.pixel_position = nn.Conv2d(channels, channels, 1)
+        self.blocks = nn.ModuleList(TransformerBlock(sizes) for _ in range(sizes.blocks))
+        self.mask_prediction = nn.ModuleList(nn.Conv2d(channels, 1, 1) for _ in range(sizes.blocks))
+
+    def forward(self, fused: Tensor, summaries: Tensor) -> Tensor:
+        """fused (B, O, C, h, w), summaries (B, O, queries, C + 1) -> (B, O, C, h, w). O: objects of one bucket."""
+        objects = fused.shape[1]
+        fused = fused.flatten(0, 1)
+        mean = summaries[..., :-1] / (summaries[..., -1:] + 1e-4)
+        mean = mean.flatten(0, 1).to(fused.dtype)
+        queries = self.query_init.weight + self.summary_init(mean)
+        query_position = self.query_position.weight + self.summary_position(mean)
+        pixels = self.pixel_init(fused)
+        position = _rows(self.pixel_position(fused))
+        position = position + self.positions(*fused.shape[2:]).flatten(0, 1).to(position.dtype)
+        for block, prediction in zip(self.blocks, self.mask_prediction, strict=True):
+            allowed = self._allowed(prediction, pixels, objects)
+            queries, pixels = block(queries, query_position, pixels, position, allowed)
+        return pixels.unflatten(0, (-1, objects))
+
+    def _allowed(self, prediction: nn.Module, pixels: Tensor, objects: int) -> Tensor:
+        """Which pixels a query may look at: (B * O, queries, h * w) bool.
+
+        The first half of the queries see where their object wins, the others the rest; who would see nothing, sees all.
+        """
+        # A hard decision: in half precision it would fall the other way here and there.
+        with full_precision(pixels):
+            logits = prediction(wide(pixels).relu()).unflatten(0, (-1, objects)).squeeze(2)
+        odds, _ = aggregate_logits(logits)
+        wins = (odds[:, 1:] >= odds.amax(1, keepdim=True)).flatten(3).flatten(0, 1)
+        seen = torch.stack([wins.flatten(1), ~wins.flatten(1)], 1)
+        seen = seen | ~seen.any(2, keepdim=True)
+        return seen.repeat_interleave(self.queries // 2, 1)
+
+
+def _perceptron(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, out))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(n, C, h, w) -> (n, h * w, C)."""
+    return x.flatten(2).mT
