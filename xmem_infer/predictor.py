@@ -5,7 +5,7 @@ before the result is yielded, so that the caller's own torch code between two re
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from math import isfinite
@@ -23,7 +23,7 @@ from .engine.state import VideoState
 from .errors import VideoError
 from .io.frames import ArrayFrames, FrameSource, frame_name, open_frames
 from .io.masks import check_mask, mask_from_array, read_mask
-from .io.read_ahead import ReadAhead
+from .io.read_ahead import read_ahead
 from .ops.images import normalise, resize, resize_labels, working_size
 from .results import FrameResult, confidence_inside, most_probable
 from .runtime.choice import choose
@@ -166,7 +166,7 @@ class Segmenter:
         sources = list({id(source): source for source in (frames, *(one.frames for one in passes))}.values())
         with ExitStack() as stack:
             stack.callback(self._finish, states)
-            readers = [stack.enter_context(ReadAhead(source)) for source in sources]
+            readers = [stack.enter_context(closing(read_ahead(source))) for source in sources]
             started = perf_counter()
             for read in zip(*readers, strict=True):
                 waited_ms = (perf_counter() - started) * 1000
