@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -15,7 +17,6 @@ from ..types import Frame
 from .corrupt import CorruptPolicy
 from .images import size_words, too_large_words
 from .listing import numbered_name
-from .rotation import upright
 from .video_faults import Extent, Ledger, Pauses
 
 TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg plays text files as pictures of text
@@ -190,3 +191,24 @@ def _decode(
         if not frames:
             return
         yield from frames
+
+
+def upright(frame: VideoFrame) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a decoded frame, turned and mirrored as its display matrix says.
+
+    The matrix (a b; c d) takes a pixel at (x, y) to (a x + c y, b x + d y), y pointing down. Turns that are
+    no multiple of 90 degrees are left out.
+    """
+    pixels = frame.to_ndarray(format="rgb24")
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    parts = np.frombuffer(memoryview(matrix), np.int32)[:5].astype(np.float64)
+    a, b, _, c, d = np.rint(parts / max(1.0, np.abs(parts).max())).astype(int)
+    if (a, d) == (0, 0) and b and c:
+        pixels, to_right, to_bottom = pixels.transpose(1, 0, 2), c, b
+    elif (b, c) == (0, 0) and a and d:
+        to_right, to_bottom = a, d
+    else:
+        return pixels
+    return np.ascontiguousarray(pixels[::to_bottom, ::to_right])
