@@ -33,9 +33,6 @@ class FrameFolder(Output):
                 f" results would overwrite each other in {self.staged.final}; rename one of them"
             ) from error
 
-    def finish(self) -> None:
-        """Nothing to do: every file was complete when written."""
-
 
 @OUTPUTS.register("masks")
 class MaskFolder(FrameFolder):
@@ -83,29 +80,12 @@ class ConfidenceTable(Output):
     path = "confidence/{video}.csv"
     HEADER = ("frame", "label", "area_px", "mean_probability", "lost")
 
-    def __init__(self, video: VideoDetails) -> None:
-        super().__init__(video)
-        self.file: io.TextIOWrapper | None = None
-
     def write(self, item: Item) -> None:
-        if self.file is None:
-            # surrogateescape: a file name that is no valid UTF-8 keeps its bytes
-            self.file = open(  # noqa: SIM115 (closed by finish or discard)
-                self.staged.partial, "w", newline="", encoding="utf-8", errors="surrogateescape"
-            )
-            csv.writer(self.file).writerow(self.HEADER)
-        rows = csv.writer(self.file)
-        for object_id, seen in sorted(item.confidence.items()):
-            rows.writerow((item.frame.name, object_id, seen.area_px, f"{seen.mean_probability:.4f}", int(seen.lost)))
-
-    def finish(self) -> None:
-        if self.file is not None:
-            self.file.close()
-
-    def discard(self) -> None:
-        if self.file is not None:
-            try:
-                self.file.close()
-            except OSError:
-                self.file = None  # the disk refused the rest; it is removed anyway
-        super().discard()
+        # surrogateescape: a file name that is no valid UTF-8 keeps its bytes
+        with open(self.staged.partial, "a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            table = csv.writer(file)
+            if file.tell() == 0:
+                table.writerow(self.HEADER)
+            for object_id, seen in sorted(item.confidence.items()):
+                probability = f"{seen.mean_probability:.4f}"
+                table.writerow((item.frame.name, object_id, seen.area_px, probability, int(seen.lost)))

@@ -2,8 +2,8 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from operator import methodcaller
 from pathlib import Path
 from types import TracebackType
 
@@ -75,10 +75,7 @@ class VideoWriter:
         details = VideoDetails(Path(output_dir), video, palette, fps, count)
         self.outputs: list[Output] = [OUTPUTS[name](details) for name in chosen_outputs(options)]
         self.needs_scores = any(output.needs_scores for output in self.outputs)
-        for output in self.outputs:
-            with disk_faults_named(output):
-                output.stage()
-
+        self.each(methodcaller("stage"))
         self.frames = 0
         self.closed = False
         self.error: BaseException | None = None
@@ -134,11 +131,17 @@ class VideoWriter:
             if self.error is not None or self.cancelled.is_set():
                 continue
             try:
-                for output in self.outputs:
-                    with disk_faults_named(output):
-                        output.write(item)
+                self.each(methodcaller("write", item))
             except BaseException as error:  # nobody else would see it
                 self.error = error
+
+    def each(self, step: Callable[[Output], None]) -> None:
+        """Take a step with every output; where the disk refuses, the message names the output."""
+        for output in self.outputs:
+            try:
+                step(output)
+            except OSError as error:
+                raise disk_fault(error, output.staged.final) from error
 
     def close(self) -> None:
         """Wait until everything is written, then publish it; on an error remove it and raise."""
@@ -150,12 +153,8 @@ class VideoWriter:
                 raise self.error
             if self.frames == 0:
                 raise VideoError(f"{self.video}: no frame was segmented, so there is nothing to write")
-            for output in self.outputs:
-                with disk_faults_named(output):
-                    output.finish()
-            for output in self.outputs:
-                with disk_faults_named(output):
-                    output.publish()
+            self.each(methodcaller("finish"))
+            self.each(methodcaller("publish"))
         except BaseException:
             self.abort()
             raise
@@ -184,12 +183,3 @@ class VideoWriter:
             self.close()
         else:
             self.abort()
-
-
-@contextmanager
-def disk_faults_named(output: Output) -> Iterator[None]:
-    """Turn the disk's refusals into the message that names the output."""
-    try:
-        yield
-    except OSError as error:
-        raise disk_fault(error, output.staged.final) from error
