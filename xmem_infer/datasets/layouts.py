@@ -7,10 +7,10 @@ from typing import Protocol
 
 from ..config import DataConfig, DatasetConfig, GivenMasks, MaskPolicy, SavedFrames
 from ..errors import UsageError
-from ..io.listing import list_images, name_some, numbering_warnings
+from ..io.listing import list_folders, list_images, name_some, numbering_warnings
 from ..registry import Registry
 from .mask_files import ANNOTATIONS, FRAMES
-from .tree import Tree, frames_and_masks, listed_videos, open_tree, require_videos, video_folders
+from .tree import Tree, listed_videos, open_tree, require_videos
 from .video_input import VideoInput
 
 DAVIS_SIZE = 480  # px: what DAVIS is scored at, and the name of its folders at that size
@@ -48,7 +48,7 @@ def find_dataset(rules: DatasetConfig, data_root: str | None, data: DataConfig, 
 def _davis(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
     tree = open_tree(rules, data_root, FRAMES)
     names = listed_videos(tree)
-    frames, masks = frames_and_masks(tree, f"{DAVIS_SIZE}p")
+    frames, masks = tree.frames_and_masks(f"{DAVIS_SIZE}p")
     require_videos(tree, names, frames, masks)
     full = None if set(sizes) == {DAVIS_SIZE} else _davis_full_resolution(tree, names)
     videos = [_video(rules, data, frames / name, masks / name, full=full) for name in names]
@@ -59,7 +59,7 @@ def _davis_full_resolution(tree: Tree, names: list[str]) -> tuple[Path, Path] | 
     """Frames and masks at full resolution; where there are none 480p has to do, with a warning."""
     for level in DAVIS_FULL_RESOLUTION:
         if (tree.root / FRAMES / level).is_dir():
-            frames, masks = frames_and_masks(tree, level)
+            frames, masks = tree.frames_and_masks(level)
             require_videos(tree, names, frames, masks)
             return frames, masks
     tree.warnings.append(
@@ -77,7 +77,7 @@ def _ytvos(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes:
     frames = whole if whole.is_dir() else tree.root / rules.split / FRAMES
     if not frames.is_dir():
         raise tree.missing(f"the folder of frames {FRAMES}", whole)
-    names = video_folders(frames)
+    names = [folder.name for folder in list_folders(frames)]
     require_videos(tree, names, frames, masks)
     saved = _listed_frames(tree, tree.root / rules.split / "meta.json", names)
     sampled = [name for name in names if numbering_warnings([file.stem for file in list_images(frames / name)])]
@@ -117,20 +117,10 @@ def _listed_frames(tree: Tree, meta: Path, names: list[str]) -> dict[str, frozen
 @LAYOUTS.register("folders")
 def _folders(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
     tree = open_tree(rules, data_root, FRAMES)
-    frames, masks = frames_and_masks(tree)
-    names = video_folders(frames)
+    frames, masks = tree.frames_and_masks()
+    names = [folder.name for folder in list_folders(frames)]
     require_videos(tree, names, frames, masks)
-    annotated = rules.saved is SavedFrames.annotated
-    return FoundSet(
-        [
-            _video(
-                rules, data, frames / name, masks / name,
-                frozenset(file.stem for file in list_images(masks / name)) if annotated else None,
-            )
-            for name in names
-        ],
-        tree.warnings,
-    )  # fmt: skip
+    return FoundSet([_video(rules, data, frames / name, masks / name) for name in names], tree.warnings)
 
 
 def _video(
@@ -138,9 +128,12 @@ def _video(
     data: DataConfig,
     frames: Path,
     masks: Path,
-    saved: frozenset[str] | None = None,
+    listed: frozenset[str] | None = None,
     full: tuple[Path, Path] | None = None,
 ) -> VideoInput:
+    saved = listed
+    if rules.saved is SavedFrames.annotated:
+        saved = frozenset(file.stem for file in list_images(masks))
     given = rules.given
     if data.masks is not MaskPolicy.auto:
         given = GivenMasks.first if data.masks is MaskPolicy.first else GivenMasks.all

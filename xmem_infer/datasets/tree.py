@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..config import DatasetConfig
 from ..errors import UsageError
-from ..io.listing import describe_contents, list_folders, list_images, name_some
+from ..io.listing import describe_contents, list_images, name_some
 from .mask_files import ANNOTATIONS, FRAMES
 
 
@@ -28,6 +28,10 @@ class Tree:
             )
         return folder
 
+    def frames_and_masks(self, *level: str) -> tuple[Path, Path]:
+        """JPEGImages and Annotations, at a level below them (480p). Raises UsageError."""
+        return self.folder(FRAMES, *level), self.folder(ANNOTATIONS, *level)
+
     def missing(self, what: str, expected: Path) -> UsageError:
         """The error for a file or folder of this data set that is not there."""
         return UsageError(f"{self.rules.title}: {what} is missing, expected at {expected}")
@@ -38,7 +42,7 @@ def open_tree(rules: DatasetConfig, data_root: str | None, mark: str) -> Tree:
     if not data_root:
         raise UsageError(
             f"data_root is not set: dataset={rules.name} needs data_root=PATH, the folder that holds "
-            f"{' or '.join(_below(level, mark) for level in rules.levels)}"
+            f"{' or '.join(str(Path(level, mark)) for level in rules.levels)}"
         )
     root = Path(data_root).expanduser()
     if not root.is_dir():
@@ -86,17 +90,3 @@ def require_videos(tree: Tree, names: list[str], frames: Path, masks: Path) -> N
                 f"{tree.rules.title}: {what} of {len(lacking)} of {len(names)} videos are missing "
                 f"({name_some(lacking)}), expected in {root / lacking[0]}"
             )
-
-
-def video_folders(root: Path) -> list[str]:
-    """Names of the folders in `root`, in natural order."""
-    return [folder.name for folder in list_folders(root)]
-
-
-def frames_and_masks(tree: Tree, *level: str) -> tuple[Path, Path]:
-    """JPEGImages and Annotations of a tree, at a level below them (480p)."""
-    return tree.folder(FRAMES, *level), tree.folder(ANNOTATIONS, *level)
-
-
-def _below(level: str, mark: str) -> str:
-    return mark if level == "." else f"{level}/{mark}"

@@ -105,7 +105,9 @@ class VideoInput:
         if first != frame_name(self.frames, 0):
             self.warnings.append(f"the first mask is that of frame {first}; before it there is no object")
         used = {frame: path for frame, path in files.items() if only[frame] or frame == first}
-        self.masks = GivenMasks(used if self.new_objects_only else files, data.max_pixels, self._kept_ids(only))
+        self.masks = (
+            GivenMasks(used, data.max_pixels, only) if self.new_objects_only else GivenMasks(files, data.max_pixels)
+        )
         self.truth = self.truth or self._annotations(folder)
         parts = [_hash_files(self.path, list(files.values()))]
         if self.full_resolution is not None:
@@ -125,9 +127,6 @@ class VideoInput:
     def saved_count(self) -> int | None:
         """How many masks are saved, where that is known."""
         return self.frames.count if self.saved is None else len(self.saved)
-
-    def _kept_ids(self, only: dict[str, list[int]]) -> dict[str, list[int]] | None:
-        return only if self.new_objects_only else None
 
     def _refuse_unfit(self, first: Path) -> None:
         if self.one_object and len(self.object_ids) > 1:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ ADVICE = {
 def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
     """The error to raise when writing the output `path` failed: which path, why, and what to do."""
     advice = ADVICE.get(error.errno or 0, "check the disk")
-    reason = error.strerror or str(error)
     return EnvironmentFault(
-        f"cannot write {path}: {reason}; {advice}. Finished videos are intact; run the same command again to go on"
+        f"cannot write {path}: {error.strerror or error}; {advice}. Finished videos are intact; run the same command "
+        "again to go on"
     )
 
 
@@ -70,11 +70,9 @@ class Staged:
     def prepare(self) -> None:
         """Make the parent folder and clear what a killed run left. Raises OSError."""
         self.final.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(self.old):
-            if os.path.lexists(self.final):
-                remove(self.old)
-            else:
-                self.old.rename(self.final)
+        if os.path.lexists(self.old) and not os.path.lexists(self.final):
+            self.old.rename(self.final)
+        remove(self.old)
         remove(self.partial)
 
     def publish(self) -> None:
@@ -89,13 +87,8 @@ class Staged:
 
     def discard(self) -> None:
         """Drop the partial, quietly: this runs while another error is on its way out."""
-        if self.partial.is_dir():
-            shutil.rmtree(self.partial, ignore_errors=True)
-        else:
-            try:
-                self.partial.unlink(missing_ok=True)
-            except OSError:
-                return
+        with suppress(OSError):
+            remove(self.partial)
 
 
 def remove(path: Path) -> None:
@@ -125,9 +118,5 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, lambda to: to.write_text(text + "\n", encoding="utf-8"))
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} does not belong into JSON")
+def _plain(value: object) -> str:
+    return value.name if isinstance(value, Enum) else str(value)

@@ -6,10 +6,9 @@ from ..types import Frame
 
 
 class CorruptPolicy:
-    """Stop at a corrupt frame, or stand in the picture before it and say so.
+    """Stop at a corrupt frame, or repeat the picture before it and say so in `warnings`, the source's own list.
 
-    `warnings` is the source's own list; lines are added to it. One object per pass over the video, which notes each
-    frame that could be read in `last_readable`.
+    One object per pass over the video, which notes each frame that could be read in `last_readable`.
     """
 
     def __init__(self, video: str, on_corrupt: OnCorrupt, warnings: list[str]):

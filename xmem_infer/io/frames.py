@@ -87,43 +87,36 @@ class FrameFolder:
         self.fps: float | None = None
         self.stems: list[str] | None = [file.stem for file in self._files]
         self.incomplete = False
-        self._headers = [self._header(file) for file in self._files]
-        self._refuse_broken()
-        self.size = self._common_size()
+        self._headers: list[Header | str] = []  # or why it cannot be read
+        for file in self._files:
+            self._headers.append(self._checked_header(file))
+        self.size = self._first_header().size
         self.warnings = numbering_warnings(self.stems)
         turned = sum(isinstance(header, Header) and header.orientation != 1 for header in self._headers)
         if turned:
             self.warnings.append(f"{turned} frames are turned as their EXIF orientation says; so must masks be")
         self._known_before = len(self.warnings)
 
-    def _header(self, file: Path) -> Header | str:
-        """The header, or why it cannot be read."""
+    def _first_header(self) -> Header:
+        assert isinstance(self._headers[0], Header), "a broken first frame is refused"
+        return self._headers[0]
+
+    def _checked_header(self, file: Path) -> Header | str:
         try:
-            return read_header(file, self._data.max_pixels)
+            header = read_header(file, self._data.max_pixels)
         except TooManyPixels as error:
             raise VideoError(f"{self.name}: {file} {error}") from error
         except UnreadableImage as error:
+            if not self._headers or self._data.on_corrupt is OnCorrupt.fail:
+                raise corrupt_error(self.name, f"frame {file}", str(error), not self._headers) from error
             return str(error)
-
-    def _refuse_broken(self) -> None:
-        for index, (file, header) in enumerate(zip(self._files, self._headers, strict=True)):
-            if isinstance(header, str) and (index == 0 or self._data.on_corrupt is OnCorrupt.fail):
-                raise corrupt_error(self.name, f"frame {file}", header, is_first=index == 0)
-
-    def _common_size(self) -> tuple[int, int]:
-        known = [
-            (file, header.size)
-            for file, header in zip(self._files, self._headers, strict=True)
-            if isinstance(header, Header)
-        ]
-        first, size = known[0]
-        for file, other in known:
-            if other != size:
-                raise VideoError(
-                    f"{self.name}: frames differ in size: {file} is {size_words(other)}, "
-                    f"{first.name} is {size_words(size)}; a video needs one size"
-                )
-        return size
+        first = self._first_header() if self._headers else header
+        if header.size != first.size:
+            raise VideoError(
+                f"{self.name}: frames differ in size: {file} is {size_words(header.size)}, "
+                f"{self._files[0].name} is {size_words(first.size)}; a video needs one size"
+            )
+        return header
 
     def __iter__(self) -> Iterator[Frame]:
         del self.warnings[self._known_before :]

@@ -28,7 +28,7 @@ def list_images(folder: Path) -> list[Path]:
 
     Raises UsageError where two files share a stem: their masks would get the same name.
     """
-    images = sorted((p for p in _entries(folder) if is_image_name(p) and p.is_file()), key=_by_name)
+    images = [path for path in _entries(folder) if is_image_name(path) and path.is_file()]
     by_stem: dict[str, Path] = {}
     for image in images:
         twin = by_stem.setdefault(image.stem, image)
@@ -42,7 +42,7 @@ def list_images(folder: Path) -> list[Path]:
 
 def list_folders(folder: Path) -> list[Path]:
     """Sub-folders of `folder` that are not hidden, in natural order."""
-    return sorted((p for p in _entries(folder) if p.is_dir() and not p.name.startswith(".")), key=_by_name)
+    return [path for path in _entries(folder) if path.is_dir() and not path.name.startswith(".")]
 
 
 def single_image_error(path: Path) -> UsageError:
@@ -100,10 +100,6 @@ def numbering_warnings(stems: Sequence[str]) -> list[str]:
 
 def _entries(folder: Path) -> list[Path]:
     try:
-        return list(folder.iterdir())
+        return sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
     except OSError as error:
         raise UsageError(f"folder {folder} cannot be read: {error.strerror}") from error
-
-
-def _by_name(path: Path) -> tuple[list[str | int], str]:
-    return natural_key(path.name)
