@@ -99,7 +99,8 @@ class AsPublished(XMemMemory):
         return super().read(query)
 
 
-def test_fast_bf16_is_nearer_than_the_published_formulation_under_autocast(name, cases, golden, network, make_clip):
+@pytest.mark.slow
+def test_fast_bf16_is_nearer_than_the_published_formulation(name, cases, golden, network, make_clip):
     case, expected = cases[name], golden(name)
     errors = {}
     for variant, memory in (("eager", "half-precision similarity"), ("fast", "xmem")):

@@ -51,7 +51,9 @@ def probabilities(prepared, make_clip, objects=3, frames=6):
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("variant", BACKENDS.names())
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[pytest.mark.slow] * (name == "compiled")) for name in BACKENDS.names()]
+)
 def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make_clip):
     if variant == "compiled" and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
@@ -74,7 +76,9 @@ def test_every_variant_has_a_config():
     assert names == {"default", *BACKENDS.names()}
 
 
-@pytest.mark.parametrize("variant", BACKENDS.names())
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[pytest.mark.slow] * (name == "compiled")) for name in BACKENDS.names()]
+)
 def test_preparing_leaves_the_numbers_of_the_network_alone(variant, tiny_network):
     network = copy.deepcopy(tiny_network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
