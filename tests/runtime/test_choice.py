@@ -39,6 +39,6 @@ def test_what_records_gradients_runs_as_it_is_written(mode):
         check_runtime(asked, CPU)
 
 
-def test_a_precision_that_is_not_there_is_refused_before_a_network_is_loaded():
+def test_a_missing_precision_is_refused_before_a_network_is_loaded():
     with pytest.raises(UsageError, match="tf32"):
         check_runtime(RuntimeConfig(precision=Precision.tf32), CPU)

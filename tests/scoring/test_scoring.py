@@ -350,7 +350,7 @@ def test_two_frames_or_no_object_cannot_be_scored(tmp_path):
     assert "no object is annotated" in scores.problems["empty"]
 
 
-def test_more_labels_than_the_one_annotated_object_are_refused_by_the_rules_of_2016():
+def test_2016_rules_refuse_more_labels_than_the_annotated_object():
     predictions, annotations = clip(16)
     with pytest.raises(VideoError, match=r"labels 1, 2, but .* only label 1"):
         score_video(predictions, [np.minimum(mask, 1) for mask in annotations], Rules.davis16)

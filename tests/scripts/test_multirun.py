@@ -48,7 +48,7 @@ def test_every_combination_has_its_own_folder(run, tmp_path):
     assert not (tmp_path / "multirun").exists()  # Hydra's own folder
 
 
-def test_a_failing_combination_does_not_stop_the_rest_and_the_exit_code_tells(run, tmp_path):
+def test_a_failing_combination_does_not_stop_the_rest(run, tmp_path):
     done = run("runtime.precision=tf32,fp32", "output_dir=results")
     assert done.returncode == 2
     assert "runtime.precision=tf32: exit code 2" in done.stderr
