@@ -41,9 +41,8 @@ def run_command(site, folder, *arguments):
     )
 
 
-def test_the_wheel_brings_configs_manifest_model_and_command(unpacked_wheel):
+def test_the_wheel_brings_configs_model_and_command(unpacked_wheel):
     assert (unpacked_wheel / "xmem_infer" / "configs" / "eval.yaml").is_file()
-    assert (unpacked_wheel / "xmem_infer" / "weights" / "manifest.json").is_file()
     assert (unpacked_wheel / "xmem_infer" / "weights" / "xmem-tiny.safetensors").is_file()
     (entry_points,) = unpacked_wheel.glob("*.dist-info/entry_points.txt")
     assert "xmem-infer = xmem_infer.cli:eval_command" in entry_points.read_text()

@@ -201,7 +201,7 @@ class EvalConfig:
     score: bool = True  # J&F where all frames are annotated
     metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # names of metrics; J&F is their mean
     output_dir: str | None = None  # null: output/<name of video_dir or data set>
-    weights: str = "auto"  # path, or a name from weights/manifest.json
+    weights: str = "auto"  # path, or the name of a published checkpoint
     network: str = "auto"  # family of the checkpoint; auto: told by its entries
     overwrite: bool = False  # replace what other settings made in output_dir
     workers: int = 1  # processes, each with a network of its own; executor=ray: on the machines of a Ray cluster

@@ -20,9 +20,10 @@ import pytest
 import torch
 
 from xmem_infer.errors import EnvironmentFault, WeightsError
+from xmem_infer.weights import manifest
 from xmem_infer.weights.download import download
 from xmem_infer.weights.files import read_checkpoint
-from xmem_infer.weights.manifest import Manifest, WeightsEntry
+from xmem_infer.weights.manifest import WeightsEntry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = b"<!DOCTYPE html><html><body>Sign in to this network</body></html>" * 20
@@ -113,7 +114,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def entry(server):
-    return WeightsEntry("XMem.pth", f"http://127.0.0.1:{server.server_port}/XMem.pth", "test", max_bytes=2**20)
+    return WeightsEntry("XMem.pth", "test", url=f"http://127.0.0.1:{server.server_port}/XMem.pth", max_bytes=2**20)
 
 
 def sha256(content):
@@ -207,7 +208,7 @@ def test_what_a_killed_process_leaves_is_cleared_up(server, entry, tmp_path):
     code = (
         "import sys; from pathlib import Path; from xmem_infer.weights.download import download\n"
         "from xmem_infer.weights.manifest import WeightsEntry\n"
-        "download(WeightsEntry('XMem.pth', sys.argv[1], 'test', 2**20), Path(sys.argv[2]))"
+        "download(WeightsEntry('XMem.pth', 'test', url=sys.argv[1]), Path(sys.argv[2]))"
     )
     child = subprocess.Popen([sys.executable, "-c", code, entry.url, str(tmp_path)], cwd=ROOT)
     deadline = time.monotonic() + 60
@@ -278,7 +279,9 @@ def test_something_else_under_the_right_address(server, entry, tmp_path):
 def test_nobody_answers(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
-        closed = WeightsEntry("XMem.pth", f"http://127.0.0.1:{taken.getsockname()[1]}/XMem.pth", "test", 2**20)
+        closed = WeightsEntry(
+            "XMem.pth", "test", url=f"http://127.0.0.1:{taken.getsockname()[1]}/XMem.pth", max_bytes=2**20
+        )
         with pytest.raises(EnvironmentFault, match="no connection"):
             download(closed, tmp_path, **QUICK)
 
@@ -348,7 +351,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(server, entry, tmp_path):
         "import resource, sys; from pathlib import Path; from xmem_infer.weights.download import download\n"
         "from xmem_infer.weights.manifest import WeightsEntry; from xmem_infer.errors import EnvironmentFault\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try: download(WeightsEntry('XMem.pth', sys.argv[1], 'test', 2**20), Path(sys.argv[2]))\n"
+        "try: download(WeightsEntry('XMem.pth', 'test', url=sys.argv[1]), Path(sys.argv[2]))\n"
         "except EnvironmentFault as error: print(error)"
     )
     run = subprocess.run(
@@ -378,7 +381,7 @@ def script(entry, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     entries = (entry, replace(entry, name="XMem-s2.pth", url=entry.url.replace("XMem", "XMem-s2")))
-    monkeypatch.setattr(module, "load_manifest", lambda: Manifest("a test", entries, "tiny.safetensors"))
+    monkeypatch.setattr(manifest, "PUBLISHED", entries)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["download_weights.py", *map(str, arguments)])

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from xmem_infer.cli import exit_code
 from xmem_infer.errors import WeightsError
-from xmem_infer.weights.files import CheckpointFile, check_names, read_checkpoint, verify_hash
-from xmem_infer.weights.hashes import record_hash
+from xmem_infer.weights.files import check_names, read_checkpoint
+from xmem_infer.weights.hashes import record_of, require_hash
 from xmem_infer.weights.sniff import looks_like_web_page
 
 
@@ -374,12 +374,12 @@ def test_long_lists_are_shortened_in_the_middle_with_the_count(count, lines):
 def test_recorded_hash_is_checked_from_then_on(tmp_path):
     path = write(tmp_path / "some.pth", state())
     file = read_checkpoint(path)
-    assert verify_hash(file) is None
-    record_hash(path, file.sha256)
-    assert verify_hash(file) == str(tmp_path / "some.pth.sha256")
+    assert require_hash(path, file.sha256) is None
+    record_of(path).write_text(f"{file.sha256}  some.pth\n")
+    assert require_hash(path, file.sha256) == str(tmp_path / "some.pth.sha256")
     changed = read_checkpoint(write(path, {"a": torch.ones(2)}))
     with pytest.raises(WeightsError) as caught:
-        verify_hash(changed)
+        require_hash(path, changed.sha256)
     assert file.sha256 in str(caught.value)
     assert changed.sha256 in str(caught.value)
 
@@ -387,4 +387,4 @@ def test_recorded_hash_is_checked_from_then_on(tmp_path):
 def test_unreadable_record_of_a_hash_is_said(tmp_path):
     (tmp_path / "some.pth.sha256").write_text("")
     with pytest.raises(WeightsError, match=r"some\.pth\.sha256 cannot be read"):
-        verify_hash(CheckpointFile(tmp_path / "some.pth", {}, "0" * 64))
+        require_hash(tmp_path / "some.pth", "0" * 64)

@@ -1,7 +1,6 @@
 """The list of published files, and how a name becomes a path."""
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -12,18 +11,18 @@ import pytest
 import xmem_infer
 from xmem_infer.errors import WeightsError
 from xmem_infer.weights import manifest as room
-from xmem_infer.weights.files import CheckpointFile, verify_hash
 from xmem_infer.weights.hashes import require_hash
 from xmem_infer.weights.manifest import (
+    PUBLISHED,
     WeightsEntry,
     download_folder,
     embedded_model,
-    load_manifest,
+    find_entry,
     resolve_weights,
     weights_folders,
 )
 
-PUBLISHED = ["XMem.pth", "XMem-s012.pth", "XMem-s2.pth", "XMem-no-sensory.pth"]
+NAMES = ["XMem.pth", "XMem-s012.pth", "XMem-s2.pth", "XMem-no-sensory.pth"]
 
 
 @pytest.fixture
@@ -31,8 +30,7 @@ def places(tmp_path, monkeypatch):
     """Three empty places to look in, in order: a checkout's, the current directory's and the cache's."""
     checkout = tmp_path / "checkout" / "weights"
     checkout.mkdir(parents=True)
-    shutil.copy(room.manifest_path(), checkout / "manifest.json")
-    monkeypatch.setattr(room, "manifest_path", lambda: checkout / "manifest.json")
+    monkeypatch.setattr(room, "models_folder", lambda: checkout)
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -50,9 +48,8 @@ def put(folder, name="XMem.pth"):
 
 
 def test_published_files_are_listed():
-    manifest = load_manifest()
-    assert manifest.names == PUBLISHED
-    for entry in manifest.files:
+    assert [entry.name for entry in PUBLISHED] == NAMES
+    for entry in PUBLISHED:
         assert entry.url == f"https://github.com/hkchengrex/XMem/releases/download/v1.0/{entry.name}"
         assert entry.approx_bytes < entry.max_bytes
         assert entry.description
@@ -60,35 +57,8 @@ def test_published_files_are_listed():
 
 @pytest.mark.parametrize("name", ["XMem", "XMem.pth", "xmem", "XMEM.PTH"])
 def test_names_are_found_in_any_case_with_or_without_suffix(name):
-    assert load_manifest().find(name).name == "XMem.pth"
-    assert load_manifest().find(name + "x") is None
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "said"),
-    [
-        ("name", "../XMem.pth", "plain file name"), ("name", ".hidden", "plain file name"),
-        ("url", "file:///etc/passwd", "https://"), ("max_bytes", 0, "at least 1"),
-        ("sha256", "ABC", "64 lower-case hex"), ("surprise", 1, "surprise"), ("max_bytes", None, "damaged"),
-    ],
-)  # fmt: skip
-def test_malformed_manifests_are_refused(tmp_path, field, value, said):
-    entry = {"name": "a.pth", "url": "https://x/a.pth", "description": "d", "max_bytes": 9, field: value}
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"source": "s", "files": [entry]}))
-    with pytest.raises(WeightsError, match="damaged") as caught:
-        load_manifest(path)
-    assert said in str(caught.value)
-    assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"source": "s", "files": 3}'])
-def test_unreadable_manifests_are_refused(tmp_path, content):
-    (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(WeightsError, match="damaged"):
-        load_manifest(tmp_path / "manifest.json")
-    with pytest.raises(WeightsError, match="cannot be read"):
-        load_manifest(tmp_path / "none.json")
+    assert find_entry(name).name == "XMem.pth"
+    assert find_entry(name + "x") is None
 
 
 def test_names_are_looked_for_in_the_stated_order(places):
@@ -147,7 +117,7 @@ def test_published_but_absent_says_how_to_get_it(places):
 def test_unknown_names_list_the_known_ones(places):
     with pytest.raises(WeightsError) as caught:
         resolve_weights("XMem-s12")
-    for phrase in ("XMem-s12", "did you mean XMem-s012?", *PUBLISHED, "auto"):
+    for phrase in ("XMem-s12", "did you mean XMem-s012?", *NAMES, "auto"):
         assert phrase in str(caught.value)
     with pytest.raises(WeightsError) as caught:
         resolve_weights("zebra")
@@ -173,38 +143,36 @@ def test_pinned_hash_outweighs_the_recorded_one(places, monkeypatch):
     right, wrong = (hashlib.sha256(text).hexdigest() for text in (b"right", b"wrong"))
     path = put(places[1])
     (path.parent / "XMem.pth.sha256").write_text(f"{wrong}  XMem.pth\n")
-    pinned = WeightsEntry("XMem.pth", "https://x/XMem.pth", "d", 9, sha256=right)
-    assert "manifest.json" in require_hash(path, right, pinned)
+    pinned = WeightsEntry("XMem.pth", "d", sha256=right)
+    assert "manifest.py" in require_hash(path, right, pinned)
     with pytest.raises(WeightsError) as caught:
         require_hash(path, wrong, pinned)
     assert right in str(caught.value)
     assert wrong in str(caught.value)
     assert "XMem.pth.sha256" in require_hash(path, wrong, None)
 
-    listed = json.loads((places[0] / "manifest.json").read_text())
-    listed["files"][0]["sha256"] = right
-    (places[0] / "manifest.json").write_text(json.dumps(listed))
+    monkeypatch.setattr(room, "PUBLISHED", (pinned,))
     with pytest.raises(WeightsError, match=right):
-        verify_hash(CheckpointFile(path, {}, wrong))
+        require_hash(path, wrong)
 
 
-def test_wheel_layout_finds_its_own_manifest(tmp_path):
-    """The package copied away from its checkout, with the manifest inside it, as a wheel lays it out."""
+def test_wheel_layout_finds_its_own_model(tmp_path):
+    """The package copied away from its checkout, with the embedded model inside it, as a wheel lays it out."""
     source = Path(xmem_infer.__file__).parent
     package = tmp_path / "xmem_infer"
     for name in ("errors.py", "weights/__init__.py", "weights/manifest.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, package / name)
     (package / "__init__.py").touch()
-    shutil.copy(room.manifest_path(), package / "weights" / "manifest.json")
+    shutil.copy(embedded_model(), package / "weights")
     code = (
         "from xmem_infer.weights.manifest import *\n"
-        "print(manifest_path(), download_folder(), len(weights_folders()), len(load_manifest().files))"
+        "print(embedded_model(), download_folder(), len(weights_folders()), len(PUBLISHED))"
     )
     environment = {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": ""}
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert run.stdout.split() == [
-        str(package / "weights" / "manifest.json"), str(tmp_path / "cache" / "xmem_infer"), "2", "4",
+        str(package / "weights" / "xmem-tiny.safetensors"), str(tmp_path / "cache" / "xmem_infer"), "2", "4",
     ]  # fmt: skip

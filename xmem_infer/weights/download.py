@@ -7,8 +7,6 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -17,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import EnvironmentFault, WeightsError
 from .files import read_checkpoint
-from .hashes import record_hash, require_hash
+from .hashes import record_of, require_hash
 from .manifest import WeightsEntry
 
 _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP statuses
@@ -44,7 +42,7 @@ def download(
 
     Args:
         entry: What to fetch.
-        folder: Where to; made if missing.
+        folder: Where to; made if missing. One download at a time uses it.
         timeout_s: Silence on the line that counts as a drop.
         attempts: Tries where the connection or the server fails; the pause between them doubles from wait_s.
         wait_s: The first pause.
@@ -54,27 +52,20 @@ def download(
         EnvironmentFault: Network, disk, or another download into the folder.
     """
     final = folder / entry.name
-    with _only_download(folder):
-        sha256 = _hash_if_readable(final)
-        if fetched := sha256 is None:
-            if final.exists():
-                log.info(f"{entry.name}: the file there cannot be used and will be replaced")
-            part = final.with_name(f"{final.name}.part")
-            for leftover in folder.glob(f"{part.name}*"):  # of a killed process
-                leftover.unlink()
-            try:
-                _fetch(entry, part, timeout_s, attempts, wait_s)
-                sha256 = _checked(part, final, entry)
-                if final.exists():
-                    os.replace(final, final.with_name(f"{final.stem}.unusable{final.suffix}"))
-                os.replace(part, final)
-            except OSError as error:
-                raise EnvironmentFault(f"{final} cannot be written: {error.strerror or error}") from error
-            finally:
-                part.unlink(missing_ok=True)
-        assert sha256 is not None
-        require_hash(final, sha256, entry)
-        record_hash(final, sha256)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".downloads.part", timeout=0):
+            sha256 = _hash_if_readable(final)
+            if fetched := sha256 is None:
+                sha256 = _replace(final, entry, timeout_s, attempts, wait_s)
+            require_hash(final, sha256, entry)
+            record_of(final).write_text(f"{sha256}  {final.name}\n", encoding="utf-8")
+    except Timeout:
+        raise EnvironmentFault(
+            f"another download into {folder} is running: wait for it to end, then run this again"
+        ) from None
+    except OSError as error:
+        raise EnvironmentFault(f"{final} cannot be written: {error.strerror or error}") from error
     return Downloaded(final, sha256, fetched)
 
 
@@ -85,7 +76,30 @@ def _hash_if_readable(path: Path) -> str | None:
     try:
         return read_checkpoint(path).sha256 if path.exists() else None
     except WeightsError:
+        log.info(f"{path.name}: the file there cannot be used and will be replaced")
         return None
+
+
+def _replace(final: Path, entry: WeightsEntry, timeout_s: float, attempts: int, wait_s: float) -> str:
+    """Fetch and check the file, then give it its name; returns its sha256. OSError where the disk refuses."""
+    part = final.with_name(f"{final.name}.part")
+    for leftover in final.parent.glob(f"{part.name}*"):  # of a killed process
+        leftover.unlink()
+    try:
+        _fetch(entry, part, timeout_s, attempts, wait_s)
+        try:
+            if part.stat().st_size > entry.max_bytes:
+                raise WeightsError(f"too large to be {entry.name}: more than {entry.max_bytes:,} bytes")
+            sha256 = read_checkpoint(part).sha256
+            require_hash(final, sha256, entry)
+        except WeightsError as error:
+            raise WeightsError(f"what {entry.url} served was refused and removed: {error}") from error
+        if final.exists():
+            os.replace(final, final.with_name(f"{final.stem}.unusable{final.suffix}"))
+        os.replace(part, final)
+    finally:
+        part.unlink(missing_ok=True)
+    return sha256
 
 
 def _fetch(entry: WeightsEntry, part: Path, timeout_s: float, attempts: int, wait_s: float) -> None:
@@ -115,48 +129,15 @@ def _fetch(entry: WeightsEntry, part: Path, timeout_s: float, attempts: int, wai
 def _passing_problem(error: Exception, url: str) -> str:
     """What went wrong, where trying again may help; raises where it will not."""
     if isinstance(error, HTTPError):
-        answer = f"{error.code} ({http.client.responses.get(error.code, 'unknown')})"
         if error.code in (404, 410):
             raise WeightsError(
                 f"{url} does not exist ({error.code}): the release may have moved; see weights/README.md"
             )
+        answer = f"{error.code} ({http.client.responses.get(error.code, 'unknown')})"
         if error.code not in _WORTH_RETRYING:
             raise EnvironmentFault(f"{url} answered {answer}: not allowed here?")
         return f"the server answered {answer}"
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         raise EnvironmentFault(f"the identity of {url} cannot be verified: {cause.verify_message or cause}")
-    if isinstance(cause, TimeoutError):
-        return "the server fell silent"
-    return f"no connection ({cause or type(error).__name__})"
-
-
-def _checked(part: Path, final: Path, entry: WeightsEntry) -> str:
-    """The sha256 of a complete download that is a checkpoint and the one expected."""
-    try:
-        if part.stat().st_size > entry.max_bytes:
-            raise WeightsError(f"too large to be {entry.name}: more than {entry.max_bytes:,} bytes")
-        sha256 = read_checkpoint(part).sha256
-        require_hash(final, sha256, entry)
-    except WeightsError as error:
-        raise WeightsError(f"what {entry.url} served was refused and removed: {error}") from error
-    return sha256
-
-
-@contextmanager
-def _only_download(folder: Path) -> Iterator[None]:
-    """Hold the folder, made if missing, for one download at a time; the hold ends with the process."""
-    lock = FileLock(folder / ".downloads.part", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise EnvironmentFault(
-            f"another download into {folder} is running: wait for it to end, then run this again"
-        ) from None
-    except OSError as error:
-        raise EnvironmentFault(f"the folder {folder} cannot be written: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return "the server fell silent" if isinstance(cause, TimeoutError) else f"no connection ({cause})"

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import WeightsError
 from .hashes import require_hash
-from .manifest import DOWNLOAD_COMMAND, how_to_get, load_manifest
-from .sniff import HEAD_BYTES, Kind, bytes_of_whole_safetensors, globals_asked_for, is_torch_archive, kind_of
+from .manifest import DOWNLOAD_COMMAND, how_to_get
+from .sniff import HEAD_BYTES, Kind, bytes_of_whole_safetensors, globals_asked_for, kind_of
 
 WRAPPERS = ("state_dict", "model", "network")  # one level some training codes put around the tensors
 _NAMES_SHOWN = 40
@@ -71,11 +71,8 @@ def read_checkpoint(path: Path) -> CheckpointFile:
 
 
 def verify_hash(file: CheckpointFile) -> str | None:
-    """Compare a file with the hash that the manifest or the lock file beside it has for its name.
-
-    Returns where the hash stands, None where none is known. Raises WeightsError naming both hashes where they differ.
-    """
-    return require_hash(file.path, file.sha256, load_manifest().find(file.path.name))
+    """Compare a file's hash with the one known for its name, see `require_hash`."""
+    return require_hash(file.path, file.sha256)
 
 
 def check_names(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], path: Path) -> None:
@@ -90,18 +87,15 @@ def check_names(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tup
         for name, shape in expected.items()
         if name in found and tuple(found[name]) != tuple(shape)
     ]
-    groups = (
-        ("missing in the file", missing),
-        ("unexpected in the file", unexpected),
-        ("of another shape", misshapen),
-    )
-    if not any(names for _, names in groups):
-        return
-    lines = [f"{path} does not fit the network ({len(found)} entries found, {len(expected)} expected)"]
-    for title, names in groups:
-        if names:
-            lines += [f"{len(names)} {title}:", *(f"  {line}" for line in _shortened(names))]
-    raise WeightsError("\n".join(lines))
+    groups = {
+        "missing in the file": missing,
+        "unexpected in the file": unexpected,
+        "of another shape": misshapen,
+    }
+    if any(groups.values()):
+        head = f"{path} does not fit the network ({len(found)} entries found, {len(expected)} expected)"
+        lists = (f"\n{len(names)} {title}:{_listed(names)}" for title, names in groups.items() if names)
+        raise WeightsError(head + "".join(lists))
 
 
 def _head_and_hash(path: Path) -> tuple[bytes, str]:
@@ -129,7 +123,7 @@ def _read_torch(path: Path, kind: Kind) -> object:
     try:
         if kind is Kind.torch_zip and not zipfile.is_zipfile(path):
             raise WeightsError(f"{path} is cut off ({size}; the end of the archive is missing). {_FETCH_AGAIN}")
-        if kind is Kind.torch_zip and not is_torch_archive(path):
+        if kind is Kind.torch_zip and not any(n.endswith("/data.pkl") for n in zipfile.ZipFile(path).namelist()):
             raise WeightsError(f"{path} is a zip archive, not a checkpoint: it holds no data.pkl")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=kind is Kind.torch_zip)
     except WeightsError:
@@ -170,8 +164,7 @@ def _dict_of_tensors(content: object, path: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(f"{path} holds {what}, not a dict of tensors (plain, or under one of {', '.join(WRAPPERS)})")
     odd = [f"{name} ({_describe(value)})" for name, value in content.items() if not _is_plain_entry(name, value)]
     if odd:
-        shown = "\n".join(f"  {line}" for line in _shortened(odd))
-        raise WeightsError(f"{path}: {len(odd)} of its entries are not plain tensors under a text name:\n{shown}")
+        raise WeightsError(f"{path}: {len(odd)} of its entries are not plain tensors under a text name:{_listed(odd)}")
     return {name: value.detach() for name, value in content.items()}
 
 
@@ -188,9 +181,8 @@ def _is_plain_entry(name: Any, value: Any) -> bool:
 
 
 def _describe(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"tensor, {value.layout}, {value.dtype}, {value.device.type}"
-    return type(value).__name__
+    is_tensor = isinstance(value, torch.Tensor)
+    return f"tensor, {value.layout}, {value.dtype}, {value.device.type}" if is_tensor else type(value).__name__
 
 
 def _require_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -200,15 +192,15 @@ def _require_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
         if tensor.dtype in _FLOATS and tensor.numel() and not all(map(torch.isfinite, torch.aminmax(tensor))):
             bad.append(f"{name} ({tensor.numel() - int(torch.isfinite(tensor).sum()):,} of {tensor.numel():,})")
     if bad:
-        shown = "\n".join(f"  {line}" for line in _shortened(bad))
         raise WeightsError(
-            f"{path} holds NaN or infinity in {len(bad)} of its entries; a network of them gives no masks:\n{shown}"
+            f"{path} holds NaN or infinity in {len(bad)} of its entries; a network of them gives no masks:"
+            f"{_listed(bad)}"
         )
 
 
-def _shortened(lines: list[str]) -> list[str]:
-    """The lines, or the first and last ones of them around a count."""
-    if len(lines) <= _NAMES_SHOWN:
-        return lines
+def _listed(lines: list[str]) -> str:
+    """The lines below each other, indented; of many the first and last ones around a count."""
     half = _NAMES_SHOWN // 2
-    return [*lines[:half], f"... {len(lines) - 2 * half} more ...", *lines[-half:]]
+    if len(lines) > _NAMES_SHOWN:
+        lines = [*lines[:half], f"... {len(lines) - 2 * half} more ...", *lines[-half:]]
+    return "".join(f"\n  {line}" for line in lines)

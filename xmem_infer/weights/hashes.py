@@ -1,9 +1,9 @@
-"""Hashes a checkpoint must have: pinned in the manifest, or recorded beside the file when it was first downloaded."""
+"""Hashes a checkpoint must have: a published one, or the one recorded beside the file when it was first downloaded."""
 
 from pathlib import Path
 
-from ..errors import EnvironmentFault, WeightsError
-from .manifest import WeightsEntry, manifest_path
+from ..errors import WeightsError
+from .manifest import WeightsEntry, find_entry
 
 
 def record_of(path: Path) -> Path:
@@ -12,12 +12,10 @@ def record_of(path: Path) -> Path:
 
 
 def recorded_hash(path: Path) -> str | None:
-    """The sha256 recorded beside the file that is, or will be, at `path`; None where none is."""
+    """The sha256 recorded beside the file that is, or will be, at `path`; None where none is. Raises WeightsError."""
     record = record_of(path)
     try:
-        return record.read_text(encoding="utf-8").split()[0]
-    except FileNotFoundError:
-        return None
+        return record.read_text(encoding="utf-8").split()[0] if record.exists() else None
     except (OSError, ValueError, IndexError) as error:
         raise WeightsError(
             f"{record} cannot be read ({error}): it holds the hash of downloaded weights. Delete it if you trust the "
@@ -25,34 +23,23 @@ def recorded_hash(path: Path) -> str | None:
         ) from error
 
 
-def record_hash(path: Path, sha256: str) -> None:
-    """Record the sha256 of the file at `path`, unless it stands there already."""
-    if recorded_hash(path) == sha256:
-        return
-    try:
-        record_of(path).write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
-    except OSError as error:
-        raise EnvironmentFault(f"{record_of(path)} cannot be written: {error.strerror}") from error
-
-
-def require_hash(path: Path, sha256: str, entry: WeightsEntry | None) -> str | None:
+def require_hash(path: Path, sha256: str, entry: WeightsEntry | None = None) -> str | None:
     """Compare the hash of the file that is, or will be, at `path` with the one known for it.
 
-    Returns:
-        Where the known hash stands (the manifest outweighs the record), None where none is known.
-
-    Raises:
-        WeightsError: They differ; names both.
+    entry: whose published hash outweighs the record; None: the one of the file's name, if there is one. Returns where
+    the known hash stands, None where none is known. Raises WeightsError naming both hashes where they differ.
     """
+    entry = entry or find_entry(path.name)
     if entry is not None and entry.sha256 is not None:
-        known, source = entry.sha256, manifest_path()
+        known, source = entry.sha256, "the list of published files (weights/manifest.py)"
         remedy = "If it is a checkpoint of your own, give it another name; otherwise delete it and download it again"
+    elif record := recorded_hash(path):
+        known, source = record, str(record_of(path))
+        remedy = (
+            f"If the change was wanted, delete {record_of(path).name}; otherwise delete the file and download it again"
+        )
     else:
-        record = recorded_hash(path)
-        if record is None:
-            return None
-        known, source = record, record_of(path)
-        remedy = f"If the change was wanted, delete {source.name}; otherwise delete the file and download it again"
+        return None
     if sha256 != known:
         raise WeightsError(f"{path} has sha256 {sha256}, but {source} says {known}. {remedy}")
-    return str(source)
+    return source

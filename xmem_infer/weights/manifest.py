@@ -1,9 +1,7 @@
 """The published checkpoints by name, and where on this machine a name is looked for."""
 
 import difflib
-import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +9,8 @@ from ..errors import WeightsError
 
 DOWNLOAD_COMMAND = "python scripts/download_weights.py"
 FOLDER_VARIABLE = "XMEM_INFER_WEIGHTS"
+SOURCE = "https://github.com/hkchengrex/XMem/releases/tag/v1.0"
+EMBEDDED = "xmem-tiny.safetensors"  # the small model that this project ships
 _SUFFIXES = (".pth", ".pt", ".safetensors")
 _HERE = Path(__file__).resolve().parent
 
@@ -24,58 +24,48 @@ class WeightsEntry:
     """
 
     name: str
-    url: str
     description: str
-    max_bytes: int
-    approx_bytes: int | None = None
+    approx_bytes: int = 249_000_000
+    url: str = ""
+    max_bytes: int = 2**29
     sha256: str | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+", self.name) or self.name.startswith("."):
-            raise ValueError(f"name={self.name!r} must be a plain file name")
-        if not re.match(r"https?://", self.url):
-            raise ValueError(f"url={self.url!r} must begin with https:// or http://")
-        if self.max_bytes < 1:
-            raise ValueError(f"max_bytes={self.max_bytes} must be at least 1")
-        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ValueError(f"sha256={self.sha256!r} must be 64 lower-case hex digits or null")
+        if not self.url:
+            object.__setattr__(self, "url", f"{SOURCE.replace('tag', 'download')}/{self.name}")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The published files, in the order in which `auto` prefers them; embedded: the file this project ships."""
-
-    source: str
-    files: tuple[WeightsEntry, ...]
-    embedded: str
-
-    @property
-    def names(self) -> list[str]:
-        return [entry.name for entry in self.files]
-
-    def find(self, name: str) -> WeightsEntry | None:
-        """The entry of a file name, with or without its suffix, in any case; None for any other name."""
-        wanted = name.lower()
-        return next((e for e in self.files if wanted in (e.name.lower(), Path(e.name).stem.lower())), None)
+PUBLISHED = (  # in the order in which `auto` prefers them
+    WeightsEntry("XMem.pth", "the published default: static images, then YouTube-VOS and DAVIS"),
+    WeightsEntry("XMem-s012.pth", "static images, then BL30K, then YouTube-VOS and DAVIS; the most accurate on DAVIS"),
+    WeightsEntry("XMem-s2.pth", "YouTube-VOS and DAVIS only, no pretraining on images; for reference"),
+    WeightsEntry(
+        "XMem-no-sensory.pth",
+        "without sensory memory, for frames that do not follow each other in space",
+        approx_bytes=239_400_000,
+    ),
+)
 
 
-def manifest_path() -> Path:
-    """The manifest: inside the package in a wheel, in the folder `weights` in a checkout."""
-    packaged = _HERE / "manifest.json"
-    return packaged if packaged.is_file() else _HERE.parent.parent / "weights" / "manifest.json"
+def published_names() -> str:
+    """`XMem.pth, XMem-s012.pth, ...`, for messages."""
+    return ", ".join(entry.name for entry in PUBLISHED)
 
 
-def load_manifest(path: Path | None = None) -> Manifest:
-    """Read the manifest (by default this project's own). Raises WeightsError where it is missing or malformed."""
-    path = path or manifest_path()
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        files = tuple(WeightsEntry(**fields) for fields in content["files"])
-        return Manifest(content["source"], files, content["embedded"])
-    except OSError as error:
-        raise WeightsError(f"the list of published weights {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"the list of published weights {path} is damaged: {error}") from error
+def find_entry(name: str) -> WeightsEntry | None:
+    """The published file of a name, with or without its suffix, in any case; None for any other name."""
+    wanted = name.lower()
+    return next((e for e in PUBLISHED if wanted in (e.name.lower(), Path(e.name).stem.lower())), None)
+
+
+def models_folder() -> Path:
+    """Where the embedded model lies: inside the package in a wheel, in the folder `weights` in a checkout."""
+    return _HERE if (_HERE / EMBEDDED).is_file() else _HERE.parent.parent / "weights"
+
+
+def embedded_model() -> Path:
+    """The small model that this project ships."""
+    return models_folder() / EMBEDDED
 
 
 def weights_folders() -> list[Path]:
@@ -87,13 +77,8 @@ def weights_folders() -> list[Path]:
     if override:
         return [Path(override).expanduser()]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xmem_infer"
-    checkout = [manifest_path().parent] if _in_checkout() else []
+    checkout = [models_folder()] if _in_checkout() else []
     return list(dict.fromkeys([*checkout, Path.cwd() / "weights", cache]))
-
-
-def embedded_model() -> Path:
-    """The small model that this project ships, beside the manifest."""
-    return manifest_path().parent / load_manifest().embedded
 
 
 def download_folder() -> Path:
@@ -105,47 +90,42 @@ def download_folder() -> Path:
 def resolve_weights(name: str) -> Path:
     """The checkpoint file that `weights=name` means; where the name is a path, the reader says what is wrong with it.
 
-    name: `auto` (the first published checkpoint present, in the manifest's order, else the embedded model), a path to a
-    file, or a name of the manifest ("XMem", "xmem.pth"), looked for in `weights_folders()`, or the embedded model's.
-    Raises WeightsError.
+    name: `auto` (the first published checkpoint present, else the embedded model), a path to a file, or a published
+    name ("XMem", "xmem.pth"), looked for in `weights_folders()`, or the embedded model's. Raises WeightsError.
     """
-    manifest = load_manifest()
     if name.lower() == "auto":
-        return next(filter(None, map(_in_folders, manifest.files)), embedded_model())
-    if name.lower() in (manifest.embedded, Path(manifest.embedded).stem):
+        return next(filter(None, map(_in_folders, PUBLISHED)), embedded_model())
+    if name.lower() in (EMBEDDED, Path(EMBEDDED).stem):
         return embedded_model()
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    named = manifest.find(name)
+    named = find_entry(name)
     if named is not None:
         if found := _in_folders(named):
             return found
         raise WeightsError(f"weights={name}: {named.name} is not on this machine. {how_to_get(named)}")
     if path.exists() or len(path.parts) > 1 or path.suffix.lower() in _SUFFIXES:
         return path
-    close = difflib.get_close_matches(name, [n for e in manifest.files for n in (Path(e.name).stem, e.name)], 1)
+    close = difflib.get_close_matches(name, [n for e in PUBLISHED for n in (Path(e.name).stem, e.name)], 1)
     raise WeightsError(
         f"weights={name} is neither a file nor a known name"
-        f"{f' (did you mean {close[0]}?)' if close else ''}; known: auto, {Path(manifest.embedded).stem}, "
-        f"{', '.join(manifest.names)}"
+        f"{f' (did you mean {close[0]}?)' if close else ''}; known: auto, {Path(EMBEDDED).stem}, {published_names()}"
     )
 
 
-def how_to_get(entry: WeightsEntry | None = None) -> str:
-    """Sentences for an error message: where weights were looked for and how to get an entry, or any at all."""
-    manifest = load_manifest()
-    wanted = entry or manifest.files[0]
+def how_to_get(entry: WeightsEntry = PUBLISHED[0]) -> str:
+    """Sentences for an error message: where weights were looked for and how to get an entry."""
     searched = ", ".join(str(folder) for folder in weights_folders())
     return (
-        f"Looked in {searched}. Fetch it with `{DOWNLOAD_COMMAND} {wanted.name}` (or save {wanted.url} in one of these "
-        f"folders), then say weights={Path(wanted.name).stem}; or give weights=PATH to a .pth, .pt or .safetensors "
-        f"file. Published names: {', '.join(manifest.names)}"
+        f"Looked in {searched}. Fetch it with `{DOWNLOAD_COMMAND} {entry.name}` (or save {entry.url} in one of these "
+        f"folders), then say weights={Path(entry.name).stem}; or give weights=PATH to a .pth, .pt or .safetensors "
+        f"file. Published names: {published_names()}"
     )
 
 
 def _in_checkout() -> bool:
-    return manifest_path().parent != _HERE
+    return models_folder() != _HERE
 
 
 def _in_folders(entry: WeightsEntry) -> Path | None:

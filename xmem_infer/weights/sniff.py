@@ -3,7 +3,6 @@
 import json
 import pickle
 import re
-import zipfile
 from enum import Enum
 from pathlib import Path
 from typing import NoReturn
@@ -50,15 +49,6 @@ def looks_like_web_page(head: bytes) -> bool:
     return re.match(rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]", head) is not None
 
 
-def is_torch_archive(path: Path) -> bool:
-    """Whether a whole zip file holds a PyTorch checkpoint. Raises ValueError where its directory is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _pickle_entry(archive) is not None
-    except Exception as error:  # damaged bytes make the reader raise anything
-        raise ValueError(f"its directory cannot be read ({error})") from error
-
-
 def bytes_of_whole_safetensors(path: Path) -> int:
     """The size that the header of a safetensors file implies (header alone if even that is cut). Raises ValueError."""
     with path.open("rb") as file:
@@ -77,10 +67,7 @@ def bytes_of_whole_safetensors(path: Path) -> int:
 def globals_asked_for(path: Path, kind: Kind, refusal: str) -> list[str]:
     """Dotted names, beyond those of plain tensors, that the pickle in a file would call; none of them is run.
 
-    Args:
-        path: The file.
-        kind: Its kind.
-        refusal: What torch said when it refused to load it: for the old format, the only source.
+    refusal: what torch said when it refused to load it: for its old format, the only source.
     """
     try:
         if kind is Kind.torch_zip:
@@ -102,7 +89,3 @@ class _GlobalAskedFor(Exception):
 class _RefusingUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> NoReturn:
         raise _GlobalAskedFor(f"{module}.{name}")
-
-
-def _pickle_entry(archive: zipfile.ZipFile) -> str | None:
-    return next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
