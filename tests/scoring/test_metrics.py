@@ -16,10 +16,15 @@ from xmem_infer.scoring.metrics import (
     decay,
     disk,
     ids_in,
-    jaccard,
     recall,
+    region_similarity,
     score_objects,
 )
+
+
+def jaccard(prediction, annotation):
+    return region_similarity(prediction, annotation, prediction.shape)
+
 
 J_AND_F = list(chosen_metrics(("J", "F")).values())
 SIDES = st.integers(1, 22)
@@ -129,6 +134,6 @@ def test_decay_of_more_than_256_frames_looks_at_the_last_quarter():
 
 
 @settings(max_examples=80, deadline=None)
-@given(masks(number=1, labels=6), st.lists(st.integers(0, 8), max_size=4))
-def test_labels_are_found_whatever_was_likely(mask, likely):
-    assert ids_in(mask[0], likely) == tuple(label for label in np.unique(mask[0]).tolist() if label)
+@given(masks(number=1, labels=255))
+def test_labels_are_found(mask):
+    assert ids_in(mask[0]) == tuple(label for label in np.unique(mask[0]).tolist() if label)

@@ -78,7 +78,8 @@ def check_masks(masks: Path, videos: list[Expected], workers: int) -> list[str]:
     frames = sum(len(video.frames) for video in videos)
     found: dict[str, str] = {}
     with tqdm(total=frames, desc="checking", unit="mask", disable=None) as bar:
-        for video, problem in in_parallel(partial(check_video, masks), videos, workers):
+        problems = in_parallel(partial(check_video, masks), videos, workers)
+        for video, problem in zip(videos, problems, strict=True):
             bar.update(len(video.frames))
             if problem is not None:
                 found[video.video] = problem

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -21,16 +21,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_parallel(task: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[tuple[Item, Result]]:
-    """Every item with its result, in order of completion; in this process where one worker is enough.
+def in_parallel(
+    task: Callable[[Item], Result], items: Sequence[Item], workers: int, at_once: int = 1
+) -> Iterator[Result]:
+    """The result of every item, in their order; in this process where one worker is enough.
 
-    `task` and items travel to other processes, so both must pickle. Raises what `task` raises, and
-    EnvironmentFault where a process dies.
+    `task` and items travel to other processes, `at_once` items together, so both must pickle. Raises what `task`
+    raises, and EnvironmentFault where a process dies.
     """
     workers = min(workers, len(items))
     if workers <= 1:
-        for item in items:
-            yield item, task(item)
+        yield from map(task, items)
         return
     opencv("scores need")  # its absence is told here; in a worker it would only look like a sudden death
     # Never forked from here: the caller may hold threads or a GPU, and neither survives a fork. A fork server
@@ -40,9 +41,7 @@ def in_parallel(task: Callable[[Item], Result], items: Sequence[Item], workers: 
     context.set_forkserver_preload([f"{__package__}.score_folders", "cv2"])
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
-        pending: dict[Future[Result], Item] = {pool.submit(task, item): item for item in items}
-        for future in as_completed(pending):
-            yield pending[future], future.result()
+        yield from pool.map(task, items, chunksize=at_once)
     except BrokenProcessPool as error:
         raise EnvironmentFault(
             "a scoring process died, probably for lack of memory: run again with fewer, e.g. workers=1"

@@ -58,8 +58,8 @@ def picture_folder(images: Path | None, pair: VideoPair) -> Path | None:
     return next((folder for folder in candidates if folder.is_dir()), None)
 
 
-def draw_sheet(job: SheetJob) -> None:
-    """Write one sheet. Raises EnvironmentFault where the disk refuses."""
+def draw_sheet(job: SheetJob) -> Path:
+    """Write one sheet; returns its path. Raises EnvironmentFault where the disk refuses."""
     pictures = {}
     if job.images is not None:
         found = sorted(path for path in job.images.iterdir() if is_image_name(path))
@@ -81,6 +81,7 @@ def draw_sheet(job: SheetJob) -> None:
     legend = {label: rgb(colours[label]) for label in sorted(shown)}
     sheet = contact_sheet(cells, job.video.name, subtitle, legend)
     write_whole(job.path, lambda path: sheet.save(path, format="PNG"))
+    return job.path
 
 
 def read_pair(job: SheetJob, frame: str) -> tuple[np.ndarray, np.ndarray]:

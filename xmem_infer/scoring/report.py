@@ -50,21 +50,15 @@ def write_report(
         workers: Processes that draw them.
         published: The published figures for scores.json, see `published.compare`.
 
-    Returns:
-        Remarks for the reader.
-
-    Raises:
-        EnvironmentFault: The disk refuses.
+    Returns remarks for the reader. Raises EnvironmentFault where the disk refuses.
     """
     remarks = notes(scores)
     sheets, charts = output_dir / "worst", [output_dir / "scores.png", output_dir / "scores.svg"]
     stale = {sheets / f"{name}.png" for name in (*scores.pairs, *scores.problems)} | set(charts)
     if worst_frames:
         jobs = sheet_jobs(scores, worst_frames, images, sheets)
-        with tqdm(total=len(jobs), desc="worst frames", unit="video", disable=None) as bar:
-            for job, _ in in_parallel(draw_sheet, jobs, workers):
-                stale.discard(job.path)
-                bar.update()
+        drawn = in_parallel(draw_sheet, jobs, workers)
+        stale -= set(tqdm(drawn, total=len(jobs), desc="worst frames", unit="video", disable=None))
     if scores.videos:
         try:
             draw_chart(scores, charts)
@@ -145,23 +139,18 @@ def video_entry(video: VideoScore, worst_frames: int) -> dict[str, Any]:
 def table(scores: SetScores) -> str:
     """The videos and their mean in percent, as columns of text; a mean over some videos only says so."""
     total = len(scores.videos) + len(scores.problems)
-    rows = [
-        (video.name, str(len(video.objects)), str(len(video.frames)), *percent(video.measures))
-        for video in scores.videos
-    ]
+    headings = [name.replace("_", " ") for name in figure_names(scores.metrics)]
+    rows = [["video", "objects", "frames", *headings]]
+    for video in scores.videos:
+        rows.append([video.name, str(len(video.objects)), str(len(video.frames)), *percent(video.measures)])
     if scores.measures_of_scored:
         title = "mean over objects" if scores.measures else f"mean of {len(scores.videos)} of {total} videos only"
-        objects, frames = (sum(int(row[column]) for row in rows) for column in (1, 2))
-        rows.append((title, str(objects), str(frames), *percent(scores.measures_of_scored)))
-    headings = (name.replace("_", " ") for name in figure_names(scores.metrics))
-    rows = [("video", "objects", "frames", *headings), *rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        objects, frames = (sum(int(row[column]) for row in rows[1:]) for column in (1, 2))
+        rows.append([title, str(objects), str(frames), *percent(scores.measures_of_scored)])
+    first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
+        "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))])
+        for name, *cells in rows
     ]
     rule = "-" * len(lines[0])
     body = [*lines[1:-1], rule, lines[-1]] if scores.measures_of_scored else lines[1:]

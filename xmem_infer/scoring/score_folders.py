@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -21,7 +22,7 @@ from .scores import FrameScore, Rules, SetScores
 
 log = logging.getLogger(__name__)
 
-CHUNK_FRAMES = 8  # frames per parcel of work: short, so that an interruption is felt at once
+CHUNK_FRAMES = 8  # that go to a process together: few, so that an interruption is felt at once
 
 
 @dataclass
@@ -63,14 +64,6 @@ def score(config: ScoreConfig) -> int:
     return 1 if scores.problems else 0
 
 
-class Parcel(NamedTuple):
-    """A few frames of a video from index `start` on: annotation and prediction files (None: only look)."""
-
-    video: str
-    start: int
-    files: list[tuple[Path, Path | None]]
-
-
 def score_folders(
     predictions: Path | str,
     annotations: Path | str,
@@ -109,66 +102,43 @@ def score_pairing(
     chosen = chosen_metrics(metrics)  # the functions travel to the workers, where nobody may have registered them
     problems = dict(pairing.problems)
     if rules is Rules.auto:
-        rules = detect_rules(pairing.pairs)
-    parcels = [parcel for pair in pairing.pairs for parcel in split_into_parcels(pair)]
-    found: dict[str, dict[int, list[FrameScore]]] = {pair.name: {} for pair in pairing.pairs}
-    total = sum(len(parcel.files) for parcel in parcels)
-    with tqdm(total=total, desc="scoring", unit="frame", disable=None if progress else True) as bar:
-        for parcel, scores in in_parallel(partial(score_parcel, rules=rules, metrics=chosen), parcels, workers):
-            found[parcel.video][parcel.start] = scores
-            bar.update(len(scores))
+        rules = rules_for(_first_masks(pairing.pairs))
+    files = [files for pair in pairing.pairs for files in _files_to_compare(pair)]
+    results = in_parallel(partial(score_files, rules=rules, metrics=chosen), files, workers, CHUNK_FRAMES)
+    bar = tqdm(results, total=len(files), desc="scoring", unit="frame", disable=None if progress else True)
+    frame_scores = iter(list(bar))
     scored = []
     for pair in pairing.pairs:
-        frame_scores = [score for _, scores in sorted(found[pair.name].items()) for score in scores]
+        of_video = list(islice(frame_scores, len(pair.frames)))
         try:
-            scored.append(gather_video(pair.name, pair.frames, frame_scores, rules, tuple(chosen)))
+            scored.append(gather_video(pair.name, pair.frames, of_video, rules, tuple(chosen)))
         except VideoError as error:
             problems[pair.name] = str(error)
-    return SetScores(
-        rules,
-        pairing.predictions,
-        pairing.annotations,
-        tuple(scored),
-        problems,
-        {pair.name: pair for pair in pairing.pairs},
-        tuple(chosen),
-    )
+    pairs = {pair.name: pair for pair in pairing.pairs}
+    return SetScores(rules, pairing.predictions, pairing.annotations, tuple(scored), problems, pairs, tuple(chosen))
 
 
-def detect_rules(pairs: Iterable[VideoPair]) -> Rules:
-    """davis16 or davis17, from the first annotation of each video; an unreadable one is left for later."""
-
-    def firsts() -> Iterator[np.ndarray]:
-        for pair in pairs:
-            try:
-                yield read_ids(pair.annotations[0])
-            except VideoError:
-                continue
-
-    return rules_for(firsts())
+def score_files(files: tuple[Path, Path | None], rules: Rules, metrics: Metrics) -> FrameScore:
+    """Score one frame from its annotation and its prediction (None: only look); an unreadable mask is a problem."""
+    annotation_file, prediction_file = files
+    try:
+        annotation = read_ids(annotation_file)
+        prediction = None if prediction_file is None else read_ids(prediction_file, annotation.shape)
+    except VideoError as error:
+        return FrameScore(problem=str(error))
+    return score_frame(prediction, annotation, rules, metrics)
 
 
-def split_into_parcels(pair: VideoPair) -> Iterator[Parcel]:
-    """The video in parcels; of the first and last frame only the annotation is looked at."""
-    files = list(zip(pair.annotations, (None, *pair.predictions[1:-1], None), strict=True))
-    for start in range(0, len(files), CHUNK_FRAMES):
-        yield Parcel(pair.name, start, files[start : start + CHUNK_FRAMES])
+def _first_masks(pairs: Iterable[VideoPair]) -> Iterator[np.ndarray]:
+    """The first annotation of each video; an unreadable one is left for later."""
+    for pair in pairs:
+        with suppress(VideoError):
+            yield read_ids(pair.annotations[0])
 
 
-def score_parcel(parcel: Parcel, rules: Rules, metrics: Metrics) -> list[FrameScore]:
-    """Scores of a parcel's frames; unreadable and odd-sized masks become problems."""
-    scores: list[FrameScore] = []
-    likely: tuple[int, ...] = ()
-    for annotation_file, prediction_file in parcel.files:
-        try:
-            annotation = read_ids(annotation_file)
-            prediction = None if prediction_file is None else read_ids(prediction_file, annotation.shape)
-        except VideoError as error:
-            scores.append(FrameScore(problem=str(error)))
-            continue
-        scores.append(score_frame(prediction, annotation, rules, metrics, likely))
-        likely = scores[-1].annotated
-    return scores
+def _files_to_compare(pair: VideoPair) -> list[tuple[Path, Path | None]]:
+    """Annotation and prediction of each frame; of the first and last frame only the annotation is looked at."""
+    return list(zip(pair.annotations, (None, *pair.predictions[1:-1], None), strict=True))
 
 
 def _folder(given: str | None, key: str) -> Path:

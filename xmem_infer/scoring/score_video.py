@@ -51,34 +51,23 @@ def score_video(
             got = "none" if prediction is None else f"{prediction.shape}"
             scores.append(FrameScore(problem=f"the prediction is {got}, the annotation {annotation.shape}"))
         else:
-            scores.append(score_frame(prediction, annotation, rules, chosen, scores[-1].annotated))
+            scores.append(score_frame(prediction, annotation, rules, chosen))
     scores.append(score_frame(None, annotations[-1], rules, chosen))
     return gather_video(name, frames or [str(i) for i in range(len(annotations))], scores, rules, tuple(chosen))
 
 
 def rules_for(firsts: Iterable[np.ndarray]) -> Rules:
     """davis16 where all masks hold nothing but 0 and 255, and one of them 255."""
-    binary = False
-    for mask in firsts:
-        found = ids_in(mask, (VOID,))
-        if found not in ((), (VOID,)):
-            return Rules.davis17
-        binary |= bool(found)
-    return Rules.davis16 if binary else Rules.davis17
+    found = {object_id for mask in firsts for object_id in ids_in(mask)}
+    return Rules.davis16 if found == {VOID} else Rules.davis17
 
 
-def score_frame(
-    prediction: np.ndarray | None,
-    annotation: np.ndarray,
-    rules: Rules,
-    metrics: Metrics,
-    likely: Iterable[int] = (),
-) -> FrameScore:
+def score_frame(prediction: np.ndarray | None, annotation: np.ndarray, rules: Rules, metrics: Metrics) -> FrameScore:
     """Score one frame; masks (H, W) uint8 of one shape; prediction None: only look what is annotated.
 
-    rules: davis16 or davis17. likely: ids that are probably there, which spares a search.
+    rules: davis16 or davis17.
     """
-    annotated = ids_in(annotation, likely)
+    annotated = ids_in(annotation)
     has_void = rules is Rules.davis17 and VOID in annotated
     if has_void:
         judged = annotation != VOID
@@ -87,7 +76,7 @@ def score_frame(
         prediction = None if prediction is None else prediction * judged
     if prediction is None:
         return FrameScore(annotated, has_void=has_void)
-    predicted = ids_in(prediction, annotated)
+    predicted = ids_in(prediction)
     objects = sorted({*annotated, *predicted})
     if rules is Rules.davis16:
         annotation, prediction = (annotation > 0).view(np.uint8), (prediction > 0).view(np.uint8)

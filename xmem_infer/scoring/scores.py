@@ -49,11 +49,8 @@ class FrameScore:
 class ObjectScore:
     """One object of a video.
 
-    Attributes:
-        object_id: Its value in the masks.
-        start: Index of the first frame that counts.
-        values: By metric, (frames from `start` on,) float64.
-        measures: The figures of these frames.
+    object_id: its value in the masks. start: index of the first frame that counts. values: by metric, (frames from
+    `start` on,) float64. measures: the figures of these frames.
     """
 
     object_id: int
@@ -71,15 +68,9 @@ class ObjectScore:
 
 @dataclass(frozen=True)
 class VideoScore:
-    """One video.
+    """One video: names of the scored frames, the objects and the mean over them.
 
-    Attributes:
-        name: Its name.
-        frames: Names of the scored frames.
-        objects: Its objects.
-        measures: The mean over them.
-        unscored: Ids annotated on the last frame only, which is not scored.
-        has_void: Whether pixels were left out.
+    unscored: ids annotated on the last frame only, which is not scored. has_void: whether pixels were left out.
     """
 
     name: str
@@ -106,16 +97,9 @@ class VideoScore:
 
 @dataclass(frozen=True)
 class SetScores:
-    """A scored set.
+    """A scored set: the rules applied, both folders of masks, the videos that could be scored.
 
-    Attributes:
-        rules: Those that were applied.
-        predictions: Folder of the predicted masks.
-        annotations: Folder of the annotated ones.
-        videos: Those that could be scored.
-        problems: By video, why it has no score.
-        pairs: The compared files by video.
-        metrics: Names of the metrics.
+    problems: by video, why it has no score. pairs: the compared files by video. metrics: their names.
     """
 
     rules: Rules
