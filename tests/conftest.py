@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from xmem_infer.cli import run
+from xmem_infer.config import EvalConfig
 from xmem_infer.model.network import XMem
 from xmem_infer.model.sizes import NetworkSizes, TrunkSizes
 from xmem_infer.weights.build import build_network
@@ -106,6 +108,26 @@ def tiny_network():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return XMem(TINY).eval()
+
+
+@pytest.fixture
+def command(tiny_weights, tmp_path, monkeypatch, capsys):
+    """command("video_dir=...") -> (exit code, standard error) of eval.py's command, run in this process.
+
+    Small network, frames as they are, in `tmp_path`; results go to `tmp_path / "out"`.
+    """
+
+    def call(*overrides):
+        usual = ["data.size=-1", "runtime.threads=1", "runtime.precision=fp32", "output_dir=out"]
+        given = {override.partition("=")[0] for override in overrides}
+        settings = [setting for setting in usual if setting.partition("=")[0] not in given]
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["eval.py", f"weights={tiny_weights}", *settings, *overrides])
+        capsys.readouterr()
+        code = run("eval", EvalConfig, "evaluate.run.evaluate")
+        return code, capsys.readouterr().err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -76,11 +76,14 @@ class DataConfig:
     masks: MaskPolicy = MaskPolicy.auto  # which of the masks there are given
     permanent: bool = False  # frames with a given mask stay in memory for the whole video
     max_pixels: int = 100_000_000  # px per frame; larger headers are refused before allocation
+    range: list[float] | None = None  # values of 16-bit grey frames that become 0 and 255; null: by all the frames
 
     def __post_init__(self) -> None:
         read_choices(self, "data")
         require(self.size == -1 or self.size >= 16, "data.size", self.size, "-1 (original) or at least 16")
         require(self.max_pixels >= 1, "data.max_pixels", self.max_pixels, "at least 1")
+        is_range = self.range is None or (len(self.range) == 2 and self.range[0] < self.range[1])
+        require(is_range, "data.range", self.range, "null or two numbers, the lower one first, such as [300,3300]")
 
 
 @dataclass

@@ -155,7 +155,7 @@ class TestVideos:
 
     def test_single_image(self, tmp_path):
         with pytest.raises(UsageError, match="single image"):
-            find_videos(str(image(tmp_path / "a.png")), None, AUTO)
+            one(image(tmp_path / "a.png")).open(AUTO)
 
     @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="permissions do not bind this user")
     def test_unreadable_folder(self, tmp_path):

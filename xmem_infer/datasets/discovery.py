@@ -4,14 +4,7 @@ from pathlib import Path
 
 from ..config import DataConfig, MaskPolicy
 from ..errors import UsageError
-from ..io.listing import (
-    describe_contents,
-    is_image_name,
-    list_folders,
-    list_images,
-    name_some,
-    single_image_error,
-)
+from ..io.listing import describe_contents, list_folders, list_images, name_some
 from .mask_files import FRAMES, video_name
 from .video_input import VideoInput
 
@@ -46,8 +39,6 @@ def _existing(text: str, key: str) -> Path:
 
 def _video_paths(path: Path) -> list[Path]:
     if path.is_file():
-        if is_image_name(path):
-            raise single_image_error(path)
         return [path]
     if (path / FRAMES).is_dir():
         return _videos_in(path / FRAMES)

@@ -45,13 +45,6 @@ def list_folders(folder: Path) -> list[Path]:
     return [path for path in _entries(folder) if path.is_dir() and not path.name.startswith(".")]
 
 
-def single_image_error(path: Path) -> UsageError:
-    """The error for a picture where a video was asked for."""
-    return UsageError(
-        f"{path} is a single image, not a video: give the folder of frames that it lies in, or a video file"
-    )
-
-
 def describe_contents(folder: Path) -> str:
     """What a folder holds, in words: '3 .mp4 files, 2 folders (a, b)' or 'nothing'."""
     entries = [p for p in _entries(folder) if not p.name.startswith(".")]

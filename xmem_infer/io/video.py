@@ -36,6 +36,8 @@ class VideoFile:
         self._path = Path(path)
         if not self._path.is_file():
             raise UsageError(f"{path} {'is not a file' if self._path.exists() else 'does not exist'}")
+        if data.range is not None:
+            raise UsageError(f"data.range={data.range} is of use with images of 16 bits only; {path} is a video file")
         self._data = data
         self.name = self._path.stem
         self.stems: list[str] | None = None
