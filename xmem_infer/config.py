@@ -101,21 +101,12 @@ class MemoryConfig:
 
     def __post_init__(self) -> None:
         read_choices(self, "memory")
-        require(self.memory_every >= 1, "memory.memory_every", self.memory_every, "at least 1")
+        for name in ("memory_every", "min_working_frames", "num_prototypes", "top_k"):
+            require(getattr(self, name) >= 1, f"memory.{name}", getattr(self, name), "at least 1")
         require(self.deep_update_every != 0, "memory.deep_update_every", 0, "negative or at least 1")
-        require(self.min_working_frames >= 1, "memory.min_working_frames", self.min_working_frames, "at least 1")
-        require(
-            self.max_working_frames > self.min_working_frames,
-            "memory.max_working_frames", self.max_working_frames,
-            f"more than memory.min_working_frames ({self.min_working_frames})",
-        )  # fmt: skip
-        require(self.num_prototypes >= 1, "memory.num_prototypes", self.num_prototypes, "at least 1")
-        require(
-            self.max_long_term_tokens > self.num_prototypes,
-            "memory.max_long_term_tokens", self.max_long_term_tokens,
-            f"more than memory.num_prototypes ({self.num_prototypes})",
-        )  # fmt: skip
-        require(self.top_k >= 1, "memory.top_k", self.top_k, "at least 1")
+        for name, lower in (("max_working_frames", "min_working_frames"), ("max_long_term_tokens", "num_prototypes")):
+            found, least = getattr(self, name), getattr(self, lower)
+            require(found > least, f"memory.{name}", found, f"more than memory.{lower} ({least})")
 
 
 @dataclass
@@ -148,11 +139,8 @@ class ExecutorConfig:
     address: str | None = None  # of a Ray cluster; null: $RAY_ADDRESS, else one is started on this machine
 
     def __post_init__(self) -> None:
-        require(
-            self.address is None or self.kind == "ray",
-            "executor.address", self.address,
-            "null, unless executor=ray",
-        )  # fmt: skip
+        is_used = self.address is None or self.kind == "ray"
+        require(is_used, "executor.address", self.address, "null, unless executor=ray")
 
 
 @dataclass

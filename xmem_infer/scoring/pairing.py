@@ -89,31 +89,22 @@ def pair_video(pairing: Pairing, name: str, annotated: Path, predicted: Path) ->
         pairing.problems[name] = str(error)
         return
     frames = sorted(annotations, key=natural_key)
-    scored = frames[1:-1]
-    missing = [frame for frame in scored if frame not in predictions]
-    if not scored:
+    missing = [frame for frame in frames[1:-1] if frame not in predictions]
+    if len(frames) < 3:
         pairing.problems[name] = (
             f"{count(len(frames), 'annotated frame')} in {annotated}; at least 3 are needed, since the first "
             "and the last are not scored"
         )
     elif missing:
-        there = (
-            f"found {name_some(sorted(predictions, key=natural_key))}" if predictions else "found no PNG files at all"
-        )
+        there = name_some(sorted(predictions, key=natural_key)) if predictions else "no PNG files at all"
         pairing.problems[name] = (
-            f"{len(missing)} of {count(len(scored), 'prediction')} missing in {predicted}: {name_some(missing)} "
-            f"({there})"
+            f"{len(missing)} of {count(len(frames) - 2, 'prediction')} missing in {predicted}: {name_some(missing)} "
+            f"(found {there})"
         )
     else:
-        pairing.pairs.append(
-            VideoPair(
-                name,
-                tuple(frames),
-                tuple(annotations[frame] for frame in frames),
-                tuple(predictions.get(frame) for frame in frames),
-                unannotated=len(predictions.keys() - annotations.keys()),
-            )
-        )
+        unannotated = len(predictions.keys() - annotations.keys())
+        files = tuple(annotations[frame] for frame in frames), tuple(predictions.get(frame) for frame in frames)
+        pairing.pairs.append(VideoPair(name, tuple(frames), *files, unannotated))
 
 
 def existing(folder: Path, key: str) -> Path:

@@ -60,10 +60,8 @@ def picture_folder(images: Path | None, pair: VideoPair) -> Path | None:
 
 def draw_sheet(job: SheetJob) -> Path:
     """Write one sheet; returns its path. Raises EnvironmentFault where the disk refuses."""
-    pictures = {}
-    if job.images is not None:
-        found = sorted(path for path in job.images.iterdir() if is_image_name(path))
-        pictures = {path.stem: path for path in found}
+    found = sorted(filter(is_image_name, job.images.iterdir())) if job.images is not None else []
+    pictures = {path.stem: path for path in found}
     measures, colours = job.video.measures, visible_colours(None)
     name = next(iter(measures))
     cells: list[Cell] = []
@@ -78,7 +76,7 @@ def draw_sheet(job: SheetJob) -> Path:
     subtitle = (
         f"worst frames; filled: prediction, outlined: annotation; the video has {name} {100 * measures.overall:.1f}"
     )
-    legend = {label: rgb(colours[label]) for label in sorted(shown)}
+    legend = {label: tuple(colours[label].tolist()) for label in sorted(shown)}
     sheet = contact_sheet(cells, job.video.name, subtitle, legend)
     write_whole(job.path, lambda path: sheet.save(path, format="PNG"))
     return job.path
@@ -136,11 +134,6 @@ def compare(picture: np.ndarray, prediction: np.ndarray, annotation: np.ndarray,
     for object_id, edge in edges.items():
         drawn[edge > 0] = LIGHTEN * 255 + (1 - LIGHTEN) * colours[object_id]
     return drawn
-
-
-def rgb(colour: np.ndarray) -> tuple[int, int, int]:
-    red, green, blue = (int(value) for value in colour)
-    return red, green, blue
 
 
 def draw_chart(scores: SetScores, paths: Sequence[Path]) -> None:

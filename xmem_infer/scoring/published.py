@@ -17,31 +17,29 @@ def compare(dataset: DatasetConfig, weights: Path, scores: SetScores) -> dict[st
 
     None where nothing is published for it, or where not the whole set was scored.
     """
-    figures = _published(dataset, weights, scores)
-    if not figures or scores.measures is None or not is_whole(dataset, len(scores.videos)):
+    here, published = scores.measures, _published(dataset, weights, scores)
+    if not published or here is None or not is_whole(dataset, len(scores.videos)):
         return None
-    here = scores.measures
     return {
         "dataset": dataset.title,
         "checkpoint": weights.stem,
-        "figures": {name: round(percent / 100, 4) for name, percent in figures.items()},
-        "difference": {name: here[name] - percent / 100 for name, percent in figures.items()},
+        "figures": {name: round(percent / 100, 4) for name, percent in published.items()},
+        "difference": {name: here[name] - percent / 100 for name, percent in published.items()},
     }
 
 
 def describe_comparison(dataset: DatasetConfig, weights: Path, scores: SetScores) -> str | None:
     """One line that sets the scores beside the published ones, or says why they do not compare."""
-    if not dataset.published or scores.measures is None:
+    here = scores.measures
+    if not dataset.published or here is None:
         return None
     if not is_whole(dataset, len(scores.videos)):
-        wanted = " or ".join(map(str, dataset.videos))
         return (
-            f"{len(scores.videos)} videos were scored, {dataset.title} has {wanted}: the published figures "
-            f"({all_published(dataset)}) do not compare"
+            f"{len(scores.videos)} videos were scored, {dataset.title} has {' or '.join(map(str, dataset.videos))}: "
+            f"the published figures ({all_published(dataset)}) do not compare"
         )
     if weights.stem not in dataset.published:
         return f"published for {dataset.title}: {all_published(dataset)}; the weights here are {weights.stem}"
-    here = scores.measures
     found = [
         f"{name} {100 * here[name]:.1f} here, {percent:.1f} published ({100 * here[name] - percent:+.1f})"
         for name, percent in _published(dataset, weights, scores).items()
@@ -51,8 +49,8 @@ def describe_comparison(dataset: DatasetConfig, weights: Path, scores: SetScores
 
 def _published(dataset: DatasetConfig, weights: Path, scores: SetScores) -> dict[str, float]:
     """Published percentages of these weights, of the figures that were measured here too."""
-    published = dataset.published.get(weights.stem, {})
-    return {name: percent for name, percent in published.items() if name in figure_names(scores.metrics)}
+    names = figure_names(scores.metrics)
+    return {name: value for name, value in dataset.published.get(weights.stem, {}).items() if name in names}
 
 
 def all_published(dataset: DatasetConfig) -> str:

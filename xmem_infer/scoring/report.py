@@ -92,9 +92,8 @@ def write_csv(scores: SetScores, path: Path) -> None:
 
 def write_scores(scores: SetScores, path: Path, worst_frames: int, published: dict[str, Any] | None) -> None:
     """scores.json; fractions of 1. The set's figures stand at the top, null unless all videos were scored."""
-    figures: dict[str, Any] = dict(scores.measures or dict.fromkeys(figure_names(scores.metrics)))
     content: dict[str, Any] = {
-        **figures,
+        **(scores.measures or dict.fromkeys(figure_names(scores.metrics))),
         "complete": not scores.problems,
         "scored": {
             "videos": len(scores.videos),
@@ -164,16 +163,11 @@ def percent(measures: Measures) -> list[str]:
 def notes(scores: SetScores) -> list[str]:
     """What a reader of the figures should know, though nothing is wrong."""
     found = []
-    void = [video.name for video in scores.videos if video.has_void]
-    if void:
-        found.append(
-            f"label 255 is void by the {Rules.davis17.name} rules: such pixels were left out in {', '.join(void)}"
-        )
+    if void := ", ".join(video.name for video in scores.videos if video.has_void):
+        found.append(f"label 255 is void by the {Rules.davis17.name} rules: such pixels were left out in {void}")
     for video in scores.videos:
-        if video.unscored:
-            labels = ", ".join(str(label) for label in video.unscored)
+        if labels := ", ".join(map(str, video.unscored)):
             found.append(f"{video.name}: object {labels} appears on the last frame only, which is not scored")
-    unannotated = sum(pair.unannotated for pair in scores.pairs.values())
-    if unannotated:
+    if unannotated := sum(pair.unannotated for pair in scores.pairs.values()):
         found.append(f"{count(unannotated, 'predicted frame')} without an annotation: not scored")
     return found

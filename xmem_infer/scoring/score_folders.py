@@ -46,9 +46,7 @@ class ScoreConfig:
 def score(config: ScoreConfig) -> int:
     """Score, log the table and what went wrong, and write the report; returns 0, or 1 where videos were not scored.
 
-    Raises:
-        UsageError: A wrong request.
-        EnvironmentFault: The output cannot be written.
+    Raises UsageError for a wrong request, EnvironmentFault where the output cannot be written.
     """
     predictions, annotations = _folder(config.predictions, "predictions"), _folder(config.annotations, "annotations")
     images = None if config.images is None else _folder(config.images, "images")
