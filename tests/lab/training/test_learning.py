@@ -11,14 +11,20 @@ from xmem_infer.config import Device, MemoryConfig, UsageError
 from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.lab.training.batches import Batch, make_batch
-from xmem_infer.lab.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from xmem_infer.lab.training.checkpoint import export_weights, latest_checkpoint, load_checkpoint, save_checkpoint
 from xmem_infer.lab.training.config import LossConfig, OptimConfig, Stage, TrainConfig, WidthConfig
-from xmem_infer.lab.training.export import export_weights
 from xmem_infer.lab.training.loop import train
-from xmem_infer.lab.training.losses import bootstrapped_cross_entropy, first_read_loss, hard_share, soft_dice
 from xmem_infer.lab.training.pack import Pack, decoded_pack
 from xmem_infer.lab.training.records import Records, read_rows
-from xmem_infer.lab.training.step import learning_rate, new_state, train_step
+from xmem_infer.lab.training.step import (
+    bootstrapped_cross_entropy,
+    first_read_loss,
+    hard_share,
+    learning_rate,
+    new_state,
+    soft_dice,
+    train_step,
+)
 from xmem_infer.lab.training.unroll import unroll
 from xmem_infer.runtime.backends.prepare import prepare
 from xmem_infer.weights.build import load_network

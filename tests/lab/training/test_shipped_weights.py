@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from xmem_infer.config import DataConfig, Precision, RuntimeConfig, configs_dir
+from xmem_infer.config import MemoryConfig, Precision, RuntimeConfig, configs_dir
 from xmem_infer.lab.training.config import TrainConfig, learning_settings
-from xmem_infer.lab.training.validation import find_clips, score, tracked_by
-from xmem_infer.predictor import Segmenter
+from xmem_infer.lab.training.validation import find_clips, score, tracker
 from xmem_infer.weights.build import load_network
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,5 +39,5 @@ def test_it_is_what_the_settings_train(loaded):
 
 def test_it_follows_the_example_clip(loaded):
     (clip,) = find_clips(ROOT / "examples" / "clip")
-    segmenter = Segmenter(loaded.network, None, RuntimeConfig(precision=Precision.fp32), DataConfig(size=240))
-    assert score(clip, tracked_by(segmenter)).measures.overall > 0.75
+    track = tracker(loaded.network, 240, RuntimeConfig(precision=Precision.fp32), MemoryConfig())
+    assert score(clip, track).measures.overall > 0.75

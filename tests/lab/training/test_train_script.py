@@ -71,6 +71,15 @@ def test_a_second_process_on_a_run_is_refused(tmp_path, tar):
     assert "another process trains" in done.stderr
 
 
+def test_without_arguments_it_says_what_to_give():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "train.py")], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "data_pack and run_dir are not set" in done.stderr
+    assert "python scripts/train.py data_pack=" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

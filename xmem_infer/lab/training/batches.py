@@ -2,8 +2,9 @@
 
 import signal
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,12 +38,11 @@ def make_batch(pack: Pack, stages: list[Stage], seed: int, start: int) -> Batch:
         make_sample(pack, np.random.default_rng((seed, start + i)), stage.size, stage.frames, stage.real, objects)
         for i in range(stage.batch)
     ]
-    images = torch.from_numpy(np.stack([sample.images for sample in samples]))
-    labels = torch.from_numpy(np.stack([sample.labels for sample in samples]))
+    images, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*samples, strict=True))
     return Batch(start, images, labels, objects)
 
 
-class BatchStream(IterableDataset):
+class _BatchStream(IterableDataset):
     """Batches from sample `start` on, made in the worker process that iterates."""
 
     def __init__(self, pack_folder: Path, stages: list[Stage], seed: int, start: int):
@@ -59,21 +59,17 @@ class BatchStream(IterableDataset):
             # Ctrl-C goes to every process of a terminal: the one that trains still wants its batch, then ends this one.
             for asked in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(asked, signal.SIG_IGN)
-        start, number = self.start, 0
-        while True:
+        start = self.start
+        for number in count():
             # The loader asks its workers in turn: each makes every n-th batch, and the order is kept.
             if number % turns == turn:
                 yield make_batch(pack, self.stages, self.seed, start)
             start += stage_at(self.stages, start).batch
-            number += 1
 
 
 def batches(pack_folder: Path, stages: list[Stage], seed: int, start: int, workers: int) -> Iterator[Batch]:
     """The stream read ahead by `workers` processes (0: made on demand in this one)."""
-    stream = BatchStream(pack_folder, stages, seed, start)
-    if workers == 0:
-        return iter(DataLoader(stream, batch_size=None))
     # spawn: a forked worker can wait for ever on the threads OpenCV had in the process it was forked from.
-    return iter(
-        DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4, multiprocessing_context="spawn")
-    )
+    ahead: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "spawn"} if workers else {}
+    stream = _BatchStream(pack_folder, stages, seed, start)
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, **ahead))

@@ -1,49 +1,55 @@
-"""The files a run is resumed from: each at most 16 MB, a folder that appears whole or not at all."""
+"""What a run leaves to go on from, and the weights it exports."""
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from ...errors import EnvironmentFault
-from ...io.atomic import Staged
+from ...io.atomic import Staged, write_whole
+from .config import TrainConfig, learning_settings
 from .step import TrainState
 
-_PREFIX = "samples-"
-PARTS = ("network", "average", "first", "second", "step")
+MOMENTS = {"first": "exp_avg", "second": "exp_avg_sq", "step": "step"}  # by file, AdamW's name
+PARTS = ("network", "average", *MOMENTS)
+LICENCE = "trained on non-commercial research data"
 
 
-def save_checkpoint(state: TrainState, folder: Path) -> Path:
-    """Write folder/samples-<n>/ (network, average, both moments, steps, counters) and drop older ones."""
-    name = f"{_PREFIX}{state.seen:08d}"
-    staged = Staged(folder / name)
+def save_checkpoint(state: TrainState, folder: Path) -> None:
+    """Write folder/samples-<n>/, whole or not at all: a file per part and the counters. Older ones are dropped."""
+    staged = Staged(folder / f"samples-{state.seen:08d}")
     if staged.final.is_dir():
-        return staged.final
+        return
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
+    parts["network"], parts["average"] = state.network.state_dict(), state.average.state_dict()
+    for name, parameter in state.network.named_parameters():
+        # Each has steps of its own: what a batch does not need (the decoder's sensory update) gets no gradient in it.
+        if held := state.optimizer.state.get(parameter):
+            for part, key in MOMENTS.items():
+                parts[part][name] = held[key]
     try:
         staged.prepare()
         staged.partial.mkdir(parents=True)
-        for part, tensors in _parts(state).items():
-            file = staged.partial / f"{part}.safetensors"
-            save_file({key: value.contiguous() for key, value in tensors.items()}, file)
-        counters = {"seen": state.seen, "steps": state.steps}
-        (staged.partial / "counters.json").write_text(json.dumps(counters))
+        for part, tensors in parts.items():
+            contiguous = {name: value.contiguous() for name, value in tensors.items()}
+            save_file(contiguous, staged.partial / f"{part}.safetensors")
+        (staged.partial / "counters.json").write_text(json.dumps({"seen": state.seen, "steps": state.steps}))
         staged.publish()
     finally:
         staged.discard()
-    # Older ones, and what a killed run left of one.
-    for old in [*_all(folder), *folder.glob(f".{_PREFIX}*")]:
+    for old in [*folder.glob("samples-*"), *folder.glob(".samples-*")]:  # hidden: what a killed run left
         if old != staged.final:
             shutil.rmtree(old)
-    return staged.final
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint below a folder."""
-    found = _all(folder)
-    return found[-1] if found else None
+    return max(folder.glob("samples-*"), default=None)
 
 
 def load_checkpoint(state: TrainState, path: Path) -> None:
@@ -60,24 +66,29 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
         raise EnvironmentFault(f"{path} was made with other network widths than the settings: {error}") from error
     state.seen, state.steps = counters["seen"], counters["steps"]
     for name, parameter in state.network.named_parameters():
-        if name in parts["first"]:
-            state.optimizer.state[parameter] = {
-                "step": parts["step"][name],
-                "exp_avg": parts["first"][name].to(parameter),
-                "exp_avg_sq": parts["second"][name].to(parameter),
-            }
+        if name in parts["step"]:
+            held = {key: parts[part][name].to(parameter) for part, key in MOMENTS.items() if part != "step"}
+            state.optimizer.state[parameter] = {"step": parts["step"][name], **held}
 
 
-def _parts(state: TrainState) -> dict[str, dict[str, Tensor]]:
-    moments: dict[str, dict[str, Tensor]] = {"first": {}, "second": {}, "step": {}}
-    for name, parameter in state.network.named_parameters():
-        held = state.optimizer.state.get(parameter)
-        if held:
-            moments["first"][name], moments["second"][name] = held["exp_avg"], held["exp_avg_sq"]
-            # Each its own: what a batch does not need (the decoder's sensory update) gets no gradient in it.
-            moments["step"][name] = held["step"]
-    return {"network": state.network.state_dict(), "average": state.average.state_dict(), **moments}
+def export_weights(state: TrainState, config: TrainConfig, scores: dict[str, float], path: Path) -> None:
+    """Write the moving average in half precision, atomically; batch norm's statistics stay float32.
 
-
-def _all(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"{_PREFIX}*"))
+    Metadata: network widths, seed, settings, samples seen, scores, licence.
+    """
+    tensors = {}
+    for name, value in state.average.state_dict().items():
+        half = value.is_floating_point() and not name.endswith(("running_mean", "running_var"))
+        tensors[name] = (value.half() if half else value).cpu().contiguous()
+    metadata = {
+        "model": "xmem-tiny",
+        "licence": LICENCE,
+        "samples": str(state.seen),
+        "steps": str(state.steps),
+        "seed": str(config.seed),
+        "network": json.dumps(asdict(config.network)),
+        "settings": json.dumps(learning_settings(config)),
+        "scores": json.dumps(scores),
+        "torch": torch.__version__,
+    }
+    write_whole(path, lambda to: to.write_bytes(save(tensors, metadata)))

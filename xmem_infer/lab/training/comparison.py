@@ -1,8 +1,9 @@
-"""The embedded model beside the baselines: same clips, same scorer, one table."""
+"""The embedded model beside two baselines that need no network: same clips, same scorer, one table."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,23 +13,43 @@ from ...interrupts import check
 from ...io.atomic import write_whole
 from ...scoring.scores import Measures, VideoScore, mean_measures
 from ...weights.build import load_network
-from .baselines import carry_by_flow, copy_first
+from ..report import table
 from .validation import Clip, Track, score, tracker
 
 START, END = "<!-- scores: written by scripts/baselines.py -->", "<!-- end of scores -->"
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One method on one set of clips."""
 
     method: str
-    videos: tuple[VideoScore, ...]
+    videos: list[VideoScore]
 
     @property
     def measures(self) -> Measures:
         """Mean over objects, as in DAVIS."""
         return mean_measures([scored.measures for video in self.videos for scored in video.objects])
+
+
+def copy_first(clip: Clip) -> list[np.ndarray]:
+    """The first mask for every frame."""
+    return [clip.labels()[0]] * len(clip.masks)
+
+
+def carry_by_flow(clip: Clip) -> list[np.ndarray]:
+    """The first mask moved from frame to frame by OpenCV's DIS flow (medium preset), nearest label."""
+    import cv2
+
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in clip.images()]
+    columns, rows = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in greys[0].shape[::-1]))
+    carried = [clip.labels()[0]]
+    for before, grey in pairwise(greys):
+        # From the new frame back to the old one: where each new pixel takes its label from.
+        back = flow.calc(grey, before, np.zeros((*grey.shape, 2), np.float32))
+        source = columns + back[..., 0], rows + back[..., 1]
+        carried.append(cv2.remap(carried[-1], *source, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT))
+    return carried
 
 
 def methods(weights: Path | None, sizes: Iterable[int], precisions: Iterable[Precision]) -> dict[str, Track]:
@@ -47,56 +68,37 @@ def compare(clips: list[Clip], tracks: dict[str, Track], say: Callable[[str], No
     """Score every method on every clip; `say` gets a line after each method."""
     rows = []
     for name, track in tracks.items():
-        scored = []
+        row = Row(name, [])
         for clip in clips:
             check()
-            scored.append(score(clip, track))
-        row = Row(name, tuple(scored))
+            row.videos.append(score(clip, track))
         say(f"{name}: J&F {row.measures.overall:.3f}")
         rows.append(row)
     return rows
 
 
 def markdown(title: str, rows: list[Row]) -> str:
-    """A table: J&F, J and F of the set, then J&F of each clip; in per cent."""
+    """J&F, J and F of the set, then J&F of each clip, in per cent; and where a method is below both baselines."""
     clips = [video.name for video in rows[0].videos]
     objects = sum(len(video.objects) for video in rows[0].videos)
-    head = ["method", "J&F", "J", "F", *clips]
-    lines = [
-        f"**{title}** ({len(clips)} clips, {objects} objects; mean over objects)",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|---" + "|---:" * (len(head) - 1) + "|",
-    ]
+    cells = []
     for row in rows:
-        m = row.measures
-        figures = [m["J&F"], m["J"], m["F"], *(video.measures.overall for video in row.videos)]
-        lines.append(f"| {row.method} | " + " | ".join(f"{100 * figure:.1f}" for figure in figures) + " |")
-    return "\n".join(lines)
+        of_clips = [video.measures.overall for video in row.videos]
+        figures = [*(row.measures[name] for name in ("J&F", "J", "F")), *of_clips]
+        cells.append([row.method, *(f"{100 * figure:.1f}" for figure in figures)])
+    parts = [
+        f"**{title}** ({len(clips)} clips, {objects} objects; mean over objects)",
+        table(["method", "J&F", "J", "F", *clips], cells),
+    ]
+    for row in rows[2:]:
+        scored = zip(row.videos, rows[0].videos, rows[1].videos, strict=True)
+        if lost := [a.name for a, *b in scored if a.measures.overall < min(video.measures.overall for video in b)]:
+            parts.append(f"{row.method} is below both baselines on: {', '.join(lost)}.")
+    return "\n\n".join(parts)
 
 
-def below_baselines(rows: list[Row]) -> dict[str, list[str]]:
-    """By method that is no baseline: the clips on which it is below both."""
-    worse = np.min([[video.measures.overall for video in row.videos] for row in rows[:2]], axis=0)
-    return {
-        row.method: [v.name for v, limit in zip(row.videos, worse, strict=True) if v.measures.overall < limit]
-        for row in rows[2:]
-    }
-
-
-def check_card(card: Path) -> None:
-    """UsageError for a model card that scores cannot be put into."""
-    _split(card)
-
-
-def fill_card(card: Path, text: str) -> None:
-    """Put the tables between the two marks of the model card, atomically. UsageError where it has none."""
-    before, after = _split(card)
-    write_whole(card, lambda to: to.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8"))
-
-
-def _split(card: Path) -> tuple[str, str]:
-    """What stands before the marks and after them."""
+def split_card(card: Path) -> tuple[str, str]:
+    """What stands before and after the scores in a model card. UsageError where it has no place for them."""
     if not card.is_file():
         raise UsageError(f"there is no model card {card}")
     before, start, rest = card.read_text(encoding="utf-8").partition(START)
@@ -104,3 +106,9 @@ def _split(card: Path) -> tuple[str, str]:
     if not start or not end:
         raise UsageError(f"{card} has no lines {START!r} and {END!r} to put the scores between")
     return before, after
+
+
+def fill_card(card: Path, text: str) -> None:
+    """Put the tables between the two marks of the model card, atomically. Raises as `split_card`."""
+    before, after = split_card(card)
+    write_whole(card, lambda to: to.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8"))

@@ -45,8 +45,7 @@ def cutout(pack: Pack, rng: Rng) -> np.ndarray:
         # Regions cut off by the picture's edge have straight sides; people are mostly whole.
         regions = [r for r in picture.regions if r.borders <= 1 or picture.source == PERSON_SET]
         if regions:
-            region = regions[rng.integers(len(regions))]
-            return _cut(pack.image(index), pack.labels(index), region)
+            return _cut(pack, index, regions[rng.integers(len(regions))])
 
 
 def clip_cutouts(pack: Pack, rng: Rng, frames: int) -> list[np.ndarray]:
@@ -57,10 +56,15 @@ def clip_cutouts(pack: Pack, rng: Rng, frames: int) -> list[np.ndarray]:
     if not chosen:
         return [cutout(pack, rng)]
     chosen = (chosen + chosen[-1:] * frames)[:frames]
-    parts = [_cut(pack.image(i), pack.labels(i), pack.pictures[i].regions[0]) for i in chosen]
-    height = max(part.shape[0] for part in parts)
-    width = max(part.shape[1] for part in parts)
-    return [_centred(part, height, width) for part in parts]
+    parts = [_cut(pack, i, pack.pictures[i].regions[0]) for i in chosen]
+    height, width = (max(part.shape[axis] for part in parts) for axis in (0, 1))
+    sources = []
+    for part in parts:
+        source = np.zeros((height, width, 4), np.uint8)
+        top, left = (height - part.shape[0]) // 2, (width - part.shape[1]) // 2
+        source[top : top + part.shape[0], left : left + part.shape[1]] = part
+        sources.append(source)
+    return sources
 
 
 def pick_frames(rng: Rng, clip: list[int], frames: int) -> list[int]:
@@ -145,14 +149,7 @@ def add_sticks(rng: Rng, source: np.ndarray) -> np.ndarray:
     return out
 
 
-def _cut(image: np.ndarray, labels: np.ndarray, region: Region) -> np.ndarray:
+def _cut(pack: Pack, index: int, region: Region) -> np.ndarray:
     top, left, bottom, right = region.box
-    alpha = (labels[top:bottom, left:right] == region.label).astype(np.uint8) * 255
-    return np.dstack([image[top:bottom, left:right], alpha])
-
-
-def _centred(part: np.ndarray, height: int, width: int) -> np.ndarray:
-    out = np.zeros((height, width, 4), np.uint8)
-    top, left = (height - part.shape[0]) // 2, (width - part.shape[1]) // 2
-    out[top : top + part.shape[0], left : left + part.shape[1]] = part
-    return out
+    alpha = (pack.labels(index)[top:bottom, left:right] == region.label).astype(np.uint8) * 255
+    return np.dstack([pack.image(index)[top:bottom, left:right], alpha])

@@ -4,8 +4,6 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -47,15 +45,14 @@ class Pack:
     """Decoded pictures. image(i) (H, W, 3) uint8 RGB and labels(i) (H, W) uint8 are views of mapped files."""
 
     def __init__(self, folder: Path):
-        entries = json.loads((folder / "index.json").read_text())
-        self.pictures = [_picture(entry) for entry in entries]
+        self.pictures = [_picture(entry) for entry in json.loads((folder / "index.json").read_text())]
         self._pixels = np.load(folder / "pixels.npy", mmap_mode="r")
         self._labels = np.load(folder / "labels.npy", mmap_mode="r")
-        self.photos = [i for i, p in enumerate(self.pictures) if not p.source.startswith(CLIPS)]
+        self.photos: list[int] = []
         self.clips: dict[str, list[int]] = {}
         for i, picture in enumerate(self.pictures):
-            if picture.source.startswith(CLIPS):
-                self.clips.setdefault(picture.source, []).append(i)
+            is_clip = picture.source.startswith(CLIPS)
+            (self.clips.setdefault(picture.source, []) if is_clip else self.photos).append(i)
 
     def image(self, index: int) -> np.ndarray:
         return self._view(self._pixels, index)
@@ -78,14 +75,17 @@ def decoded_pack(tar: Path, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{folder.name}.lock"):  # two runs may share a cache
         if not folder.is_dir():
-            _decode(tar, folder)
+            try:
+                _decode(tar, folder)
+            except (tarfile.ReadError, UnidentifiedImageError) as error:
+                raise UsageError(f"data_pack={tar} is no whole tar file ({error}): give train_240p.tar") from error
     return folder
 
 
 def _decode(tar: Path, folder: Path) -> None:
     pictures: list[Picture] = []
     pixels, labels, start = [], [], 0
-    with _whole(tar), tarfile.open(tar) as archive:
+    with tarfile.open(tar) as archive:
         names = {member.name: member for member in archive.getmembers() if member.isfile()}
         for name in sorted(names):
             stem, extension = os.path.splitext(name)
@@ -133,14 +133,6 @@ def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
     return tuple(found)
 
 
-@contextmanager
-def _whole(tar: Path) -> Iterator[None]:
-    try:
-        yield
-    except (tarfile.ReadError, UnidentifiedImageError) as error:
-        raise UsageError(f"data_pack={tar} is no whole tar file ({error}): give train_240p.tar itself") from error
-
-
 def _read(file: IO[bytes] | None, mode: str | None) -> np.ndarray:
     assert file is not None, "only plain files are asked for"
     with Image.open(io.BytesIO(file.read())) as image:
@@ -148,5 +140,5 @@ def _read(file: IO[bytes] | None, mode: str | None) -> np.ndarray:
 
 
 def _picture(entry: dict) -> Picture:
-    regions = tuple(Region(r["label"], r["area"], tuple(r["box"]), r["borders"]) for r in entry.pop("regions"))
-    return Picture(regions=regions, **entry)
+    regions = (Region(**{**region, "box": tuple(region["box"])}) for region in entry["regions"])
+    return Picture(**{**entry, "regions": tuple(regions)})

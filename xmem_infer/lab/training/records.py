@@ -10,14 +10,14 @@ import numpy as np
 from ...io.atomic import write_whole
 from ..charts import new_figure, save
 
+MEAN_OF = 20  # steps that make a line of loss.jsonl
+
 
 class Records:
     """loss.jsonl (means of up to 20 steps), validation.jsonl and settings.jsonl in the run's folder.
 
     Resuming drops what lies ahead.
     """
-
-    every = 20
 
     def __init__(self, run: Path, seen: int):
         run.mkdir(parents=True, exist_ok=True)
@@ -38,16 +38,15 @@ class Records:
 
     def step(self, seen: int, parts: dict[str, float]) -> None:
         self._steps.append({"samples": seen, **parts})
-        if len(self._steps) >= self.every:
+        if len(self._steps) >= MEAN_OF:
             self.flush()
 
     def validation(self, seen: int, scores: dict[str, float]) -> bool:
         """Note scores by clip; whether their mean is the best so far."""
         mean = float(np.mean(list(scores.values())))
         _append(self.run, "validation", {"samples": seen, "mean": mean, "clips": scores})
-        better = mean > self.best
-        self.best = max(self.best, mean)
-        return better
+        before, self.best = self.best, max(self.best, mean)
+        return mean > before
 
     def flush(self) -> None:
         if self._steps:
@@ -63,27 +62,29 @@ def read_rows(run: Path, name: str) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-def plot_curves(run: Path, out: Path) -> None:
-    """Draw out/training.png: loss and its parts, J&F by clip. EnvironmentFault without matplotlib."""
+def plot_curves(run: Path) -> None:
+    """Draw training.png: loss and its parts, J&F by clip. EnvironmentFault without matplotlib."""
     loss, validation = read_rows(run, "loss"), read_rows(run, "validation")
     figure = new_figure(11, 4)
     left, right = figure.subplots(1, 2)
-    samples = [row["samples"] for row in loss]
-    for key in ("loss", "cross_entropy", "dice", "key"):
-        left.plot(samples, [row[key] for row in loss], label=key.replace("_", " "), linewidth=1)
-    left.set(xlabel="samples", ylabel="training loss (means of up to 20 steps)", ylim=(0, None))
-    if loss:
-        left.legend()
-    names = sorted({name for row in validation for name in row["clips"]})
-    for name in names:
-        rows = [row for row in validation if name in row["clips"]]
-        right.plot([r["samples"] for r in rows], [r["clips"][name] for r in rows], linewidth=0.7, label=name)
-    if validation:
-        where, means = [row["samples"] for row in validation], [row["mean"] for row in validation]
-        right.plot(where, means, "k-o", markersize=3, label="mean")
-        right.legend(fontsize=7)
+    left.set(xlabel="samples", ylabel=f"training loss (means of up to {MEAN_OF} steps)")
+    for key in ("loss", "cross_entropy", "dice", "key") if loss else ():
+        left.plot(_samples(loss), [row[key] for row in loss], label=key.replace("_", " "), linewidth=1)
     right.set(xlabel="samples", ylabel="validation J&F", ylim=(0, 1))
-    save(figure, out, "training")
+    for name in sorted({name for row in validation for name in row["clips"]}):
+        rows = [row for row in validation if name in row["clips"]]
+        right.plot(_samples(rows), [row["clips"][name] for row in rows], linewidth=0.7, label=name)
+    if validation:
+        right.plot(_samples(validation), [row["mean"] for row in validation], "k-o", markersize=3, label="mean")
+    left.set_ylim(0, None)
+    for axes in (left, right):
+        if axes.lines:
+            axes.legend(fontsize=7)
+    save(figure, run, "training")
+
+
+def _samples(rows: list[dict]) -> list[int]:
+    return [row["samples"] for row in rows]
 
 
 def _file(run: Path, name: str) -> Path:

@@ -1,18 +1,22 @@
-"""One training step, and the state it changes."""
+"""One training step: inputs, unrolling, loss, gradient, and the state that changes."""
 
 import copy
 from dataclasses import dataclass
 from math import isfinite
 
+import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ...errors import EnvironmentFault
-from ...model.blocks import BasicBlock, Bottleneck, ResBlock
+from ...model.blocks import BasicBlock, ResBlock
 from ...model.network import XMem
+from ...ops.affinity import full_precision
+from ...ops.images import normalise
 from .batches import Batch, stage_at
-from .config import OptimConfig, TrainConfig
-from .gradient import add_gradient
+from .config import LossConfig, OptimConfig, TrainConfig
+from .unroll import Unrolled, unroll
 
 
 @dataclass
@@ -36,8 +40,6 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
             nn.init.zeros_(module.conv2.weight)
         elif isinstance(module, BasicBlock):
             nn.init.zeros_(module.bn2.weight)
-        elif isinstance(module, Bottleneck):
-            nn.init.zeros_(module.bn3.weight)
     network = network.to(device).to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).eval().requires_grad_(False)
     # Biases, norms' scales: not decayed.
@@ -65,27 +67,45 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)
-    _set_mode(state.network, stage_at(config.stages, state.seen).frozen_norms)
-    parts = add_gradient(state.network, batch, config, state.seen)
-    norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.optim.clip)
-    loss = parts["loss"]
-    if not (isfinite(loss) and torch.isfinite(norm)):  # a loss that is not finite can have a gradient that is
-        raise EnvironmentFault(
-            f"loss {loss}, gradient norm {norm.item()} at sample {state.seen}: go on with a lower optim.lr"
-        )
+    state.network.train()
+    if stage_at(config.stages, state.seen).frozen_norms:
+        for module in state.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+    parts = _add_gradient(state.network, batch, config, state.seen)
+    loss, norm = parts["loss"], float(nn.utils.clip_grad_norm_(state.network.parameters(), config.optim.clip))
+    if not (isfinite(loss) and isfinite(norm)):  # a loss that is not finite can have a gradient that is
+        raise EnvironmentFault(f"loss {loss}, gradient norm {norm} at sample {state.seen}: go on with a lower optim.lr")
     state.optimizer.step()
     state.seen += batch.images.shape[0]
     state.steps += 1
     _follow(state.average, state.network, min(config.optim.ema, (1 + state.steps) / (10 + state.steps)))
-    return {**parts, "lr": rate, "gradient": float(norm)}
+    return {**parts, "lr": rate, "gradient": norm}
 
 
-def _set_mode(network: XMem, frozen_norms: bool) -> None:
-    network.train()
-    if frozen_norms:
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+def _add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int) -> dict[str, float]:
+    """Add the gradient of a batch to the parameters'; the parts of what it cost."""
+    device = next(network.parameters()).device
+    images, labels = _images(batch.images.to(device)), batch.labels.to(device)
+    masks = torch.stack([(labels == value).float() for value in range(1, batch.objects + 1)], 2)
+    coarse = F.avg_pool2d(masks.flatten(0, 1), 16).unflatten(0, masks.shape[:2])
+    # Which frames are remembered is drawn per batch, for all its samples.
+    rng = np.random.default_rng((config.seed, batch.start, 2))
+    chance = rng.uniform(0.3, 0.9)
+    memory_at = [True, *(bool(x < chance) for x in rng.random(images.shape[1] - 1))]
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bf16):
+        result = unroll(network, images, masks[:, 0], coarse[:, 0], memory_at, config.top_k)
+        loss, parts = total_loss(result, labels, masks, coarse, config.loss, seen)
+    loss.backward()
+    return parts
+
+
+def _images(pixels: Tensor) -> Tensor:
+    """(B, T, S, S, 3) uint8 -> (B, T, 3, S, S) normalised as at inference."""
+    count, frames, size = pixels.shape[:3]
+    rows = normalise(pixels.view(-1, size, 3))  # pictures under one another: (3, B*T*S, S)
+    pictures = rows.view(3, count * frames, size, size).transpose(0, 1)
+    return pictures.contiguous(memory_format=torch.channels_last).unflatten(0, (count, frames))
 
 
 @torch.no_grad()
@@ -96,3 +116,51 @@ def _follow(average: XMem, network: XMem, keep: float) -> None:
     torch._foreach_lerp_([ours[n] for n in floats], [theirs[n] for n in floats], 1 - keep)
     for name in ours.keys() - set(floats):
         ours[name].copy_(theirs[name])
+
+
+def hard_share(config: LossConfig, seen: int) -> float:
+    """Share of pixels, the worst ones, that cross entropy averages over: from all to `config.hard_share`."""
+    return 1.0 + (config.hard_share - 1.0) * min(1.0, seen / max(1, config.hard_after))
+
+
+def bootstrapped_cross_entropy(odds: Tensor, labels: Tensor, share: float) -> Tensor:
+    """Mean over samples of the mean over each one's worst pixels. odds (B, O + 1, H, W), labels (B, H, W) int64."""
+    loss = F.cross_entropy(odds, labels, reduction="none").flatten(1)
+    if share < 1.0:
+        loss = loss.topk(max(1, int(share * loss.shape[1])), dim=1, sorted=False).values
+    return loss.mean()
+
+
+def soft_dice(prob: Tensor, masks: Tensor) -> Tensor:
+    """1 - dice, mean over samples and objects; prob and masks (B, O, H, W) in [0, 1]."""
+    prob, masks = prob.flatten(2), masks.flatten(2)
+    both = (prob * masks).sum(2)
+    return (1 - (2 * both + 1) / (prob.sum(2) + masks.sum(2) + 1)).mean()
+
+
+def first_read_loss(carried: Tensor, coarse: Tensor) -> Tensor:
+    """Cross entropy of the first masks carried over by the keys, against the frame's own; both (B, O, h, w)."""
+    # In half precision the clamp would end at 1, where there is no gradient; on CUDA autocast refuses the loss itself.
+    with full_precision(carried):
+        return F.binary_cross_entropy(carried.float().clamp(1e-4, 1 - 1e-4), coarse)
+
+
+def total_loss(
+    result: Unrolled, labels: Tensor, masks: Tensor, coarse: Tensor, config: LossConfig, seen: int
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss and its parts. labels (B, T, H, W), masks (B, T, O, H, W), coarse (B, T, O, h, w)."""
+    share = hard_share(config, seen)
+    frames = [
+        torch.stack(
+            [
+                bootstrapped_cross_entropy(odds, labels[:, t].long(), share),
+                soft_dice(prob[:, 1:], masks[:, t]),
+                first_read_loss(carried, coarse[:, t]),
+            ]
+        )
+        for t, (odds, prob, carried) in enumerate(zip(*result, strict=True), start=1)
+    ]
+    cross_entropy, dice, key = torch.stack(frames).mean(0)
+    loss = cross_entropy + config.dice * dice + config.key * key
+    parts = {"loss": loss, "cross_entropy": cross_entropy, "dice": dice, "key": key}
+    return loss, {name: part.item() for name, part in parts.items()}

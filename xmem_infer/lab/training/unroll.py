@@ -1,6 +1,6 @@
 """A sample through the network, frame after frame, with the verbs and memory reading of inference."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,8 +9,7 @@ from ...model.network import SENSORY, KeyFeatures, XMem
 from ...ops.affinity import full_precision, readout, similarity, top_k_affinity
 
 
-@dataclass
-class Unrolled:
+class Unrolled(NamedTuple):
     """Predictions of frames 1..T-1. odds, prob: (B, O + 1, H, W) each; first_read: the first frame's masks
     as the keys alone carry them over, (B, O, h, w) each."""
 
@@ -19,20 +18,12 @@ class Unrolled:
     first_read: list[Tensor]
 
 
-@dataclass
-class _Memory:
-    """Tokens of all memory frames so far, in rows: key (B, N, C_k), shrinkage (B, N), value (B, O, N, C_v)."""
+class _Memory(NamedTuple):
+    """Tokens of memory frames, in rows: key (B, N, C_k), shrinkage (B, N, 1), value (B, O, N, C_v)."""
 
     key: Tensor
     shrinkage: Tensor
     value: Tensor
-
-    def grown(self, other: "_Memory") -> "_Memory":
-        return _Memory(
-            torch.cat([self.key, other.key], 1),
-            torch.cat([self.shrinkage, other.shrinkage], 1),
-            torch.cat([self.value, other.value], 2),
-        )
 
 
 def unroll(network: XMem, images: Tensor, masks: Tensor, coarse: Tensor, memory_at: list[bool], top_k: int) -> Unrolled:
@@ -61,12 +52,13 @@ def unroll(network: XMem, images: Tensor, masks: Tensor, coarse: Tensor, memory_
         result.first_read.append(carried)
         if remember:
             value, state = network.encode_memory(images[:, t], per_frame[t], state, prob[:, 1:], True)
-            memory = memory.grown(_remember(per_frame[t], value))
+            more = _remember(per_frame[t], value)
+            memory = _Memory(*(torch.cat(tokens, -2) for tokens in zip(memory, more, strict=True)))
     return result
 
 
 def _remember(frame: KeyFeatures, value: Tensor) -> _Memory:
-    return _Memory(_rows(frame.key), _rows(frame.shrinkage)[..., 0], value.float().flatten(3).transpose(2, 3))
+    return _Memory(_rows(frame.key), _rows(frame.shrinkage), value.float().flatten(3).transpose(2, 3))
 
 
 def _read(memory: _Memory, query: KeyFeatures, given: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
@@ -75,7 +67,7 @@ def _read(memory: _Memory, query: KeyFeatures, given: Tensor, top_k: int) -> tup
     videos = (memory.key, memory.shrinkage, memory.value, _rows(query.key), _rows(query.selection), given)
     reads, carried = [], []
     for key, shrinkage, value, query_key, selection, masks in zip(*(x.unbind() for x in videos), strict=True):
-        scores = similarity(key, shrinkage, query_key, selection)
+        scores = similarity(key, shrinkage[:, 0], query_key, selection)
         reads.append(readout(value, top_k_affinity(scores, top_k)))
         with full_precision(scores):
             carried.append(scores[:, :tokens].softmax(1) @ masks)

@@ -52,12 +52,8 @@ def find_clips(root: Path, names: list[str] | None = None, frames: int | None = 
 
 
 def tracker(network: nn.Module, size: int, runtime: RuntimeConfig, memory: MemoryConfig) -> Track:
-    """`tracked_by` a copy of the network; inside it the short side has `size` px."""
-    return tracked_by(Segmenter(copy.deepcopy(network), memory, runtime, DataConfig(size=size)))
-
-
-def tracked_by(segmenter: Segmenter) -> Track:
-    """Masks of every frame of a clip from its first one, by the network."""
+    """Masks of every frame of a clip from its first one, by a copy of the network at `size` px of the short side."""
+    segmenter = Segmenter(copy.deepcopy(network), memory, runtime, DataConfig(size=size))
     return lambda clip: [result.mask for result in segmenter.segment(clip.images(), clip.labels()[0])]
 
 
