@@ -4,6 +4,7 @@ import csv
 import json
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import dataset_trees as trees
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from xmem_infer.errors import UsageError
 from xmem_infer.evaluate.run import evaluate
-from xmem_infer.evaluate.server_zip import Expected, check_masks
+from xmem_infer.evaluate.server_zip import check_masks
 from xmem_infer.scoring.published import describe_comparison
 from xmem_infer.scoring.score_folders import score_folders
 from xmem_infer.scoring.scores import Measures, ObjectScore, Rules, SetScores, VideoScore
@@ -288,7 +289,8 @@ def test_a_damaged_mask_makes_no_zip_and_removes_the_old_one(run, tmp_path, make
 
 
 def test_what_the_check_finds(tmp_path):
-    video = Expected("v", frozenset({"0", "1", "2"}), (4, 6), frozenset({1, 7}))
+    frames = SimpleNamespace(size=(4, 6), stems=["0", "1", "2"])
+    video = SimpleNamespace(name="v", frames=frames, saved=None, saved_count=3, object_ids=frozenset({1, 7}))
     fine = np.zeros((4, 6), np.uint8)
     fine[0, 0] = 7
 

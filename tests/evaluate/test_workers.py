@@ -10,8 +10,9 @@ from batch_trees import report, write_set
 from xmem_infer.config import DataConfig, EvalConfig, ExecutorConfig
 from xmem_infer.errors import UsageError
 from xmem_infer.evaluate.executors.attempts import MAX_ATTEMPTS, Attempts, Quarantined
+from xmem_infer.evaluate.executors.processes import gpu_of
 from xmem_infer.evaluate.executors.protocol import EXECUTORS
-from xmem_infer.evaluate.executors.workers import gpu_of, longest_first, threads_each
+from xmem_infer.evaluate.executors.workers import longest_first, threads_each
 from xmem_infer.evaluate.run import evaluate
 
 

@@ -17,9 +17,9 @@ from ..runtime.device import choose_device
 from ..scoring.metrics import chosen_metrics
 from ..weights.build import LoadedNetwork, load_network
 from ..weights.manifest import DOWNLOAD_COMMAND, embedded_model, resolve_weights
-from .executors import in_process, processes, ray  # noqa: F401  # they register themselves
+from .executors import processes, ray  # noqa: F401  # they register themselves
 from .executors.attempts import Quarantined
-from .executors.protocol import EXECUTORS, Outcome, executor_of
+from .executors.protocol import EXECUTORS, Executor, Outcome, executor_of
 from .jobs import Plan, make_plan
 from .provenance import machine, peak_memory
 from .records import claim
@@ -64,18 +64,12 @@ def evaluate(config: EvalConfig) -> int:
     if weights == embedded_model():
         log.info(f"this is the small embedded preview model; for published accuracy: {DOWNLOAD_COMMAND} XMem")
     with claim(plan.output_dir):
-        run = Run(config, plan, segmenter, loaded)
-        with run:
-            todo = run.unfinished()
-            with closing(executor(run.video_run, loaded.path, todo)) as outcomes:
-                for video, outcome in outcomes:
-                    run.take(video, outcome)
-            code = _log_failures(plan)
+        code = Run(config, plan, segmenter, loaded).do(executor)
         return max(code, score_or_package(config, plan, loaded.path))
 
 
 class Run:
-    """One call of `evaluate` on a claimed output folder; a context that writes run.json however it ends."""
+    """One call of `evaluate` on a claimed output folder."""
 
     def __init__(self, config: EvalConfig, plan: Plan, segmenter: Segmenter, loaded: LoadedNetwork):
         self.config = config
@@ -91,13 +85,22 @@ class Run:
                 wanted = self.video_run.wanted_record(video)
                 self.video_run.records.check_settings(video.name, wanted, recorded_settings(EvalConfig()))
 
-    def __enter__(self) -> "Run":
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._write_report(None if error is None else f"{type(error).__name__}: {error}")
-        if error is None:
-            log.info(f"results in {self.plan.output_dir}")
+    def do(self, executor: Executor) -> int:
+        """Segment what is not done; returns 0, or 1 where videos failed. Writes run.json however it ends."""
+        stopped = None
+        try:
+            todo = self.unfinished()
+            with closing(executor(self.video_run, self.loaded.path, todo)) as outcomes:
+                for video, outcome in outcomes:
+                    self.take(video, outcome)
+            code = _log_failures(self.plan)
+        except BaseException as error:
+            stopped = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._write_report(stopped)
+        log.info(f"results in {self.plan.output_dir}")
+        return code
 
     def unfinished(self) -> list[VideoInput]:
         """The videos that are not done already; the others are said to be."""

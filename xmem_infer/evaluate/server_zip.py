@@ -2,7 +2,7 @@
 
 import logging
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,16 +24,6 @@ log = logging.getLogger(__name__)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that equal masks make equal files
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What the server will look for in one video: the masks' names, their size (H, W) px, possible labels."""
-
-    video: str
-    frames: frozenset[str]
-    size: tuple[int, int]
-    labels: frozenset[int]
-
-
 def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers: int = 1) -> int:
     """Check the masks of a run and zip them into output_dir/<data set>.zip; returns 0, or 1 where they do not fit.
 
@@ -53,7 +43,7 @@ def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers
         wanted = " or ".join(map(str, dataset.videos))
         log.info(f"no file for the server: {videos} videos here, {dataset.title} has {wanted}, and it takes all")
         return 0
-    problems = check_masks(plan.output_dir / "masks", [expected(video) for video in plan.videos], workers)
+    problems = check_masks(plan.output_dir / "masks", plan.videos, workers)
     for problem in problems:
         log.info(f"not fit for the server: {problem}")
     if problems:
@@ -67,49 +57,41 @@ def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers
     return 0
 
 
-def expected(video: VideoInput) -> Expected:
-    """What a video's masks have to be."""
-    frames = video.saved if video.saved is not None else frozenset(video.frames.stems or [])
-    return Expected(video.name, frames, video.frames.size, video.object_ids)
-
-
-def check_masks(masks: Path, videos: list[Expected], workers: int) -> list[str]:
+def check_masks(masks: Path, videos: Sequence[VideoInput], workers: int) -> list[str]:
     """What is wrong with the masks below a folder, a line per video; every file is read."""
-    frames = sum(len(video.frames) for video in videos)
     found: dict[str, str] = {}
-    with tqdm(total=frames, desc="checking", unit="mask", disable=None) as bar:
+    with tqdm(total=sum(video.saved_count or 0 for video in videos), desc="checking", unit="mask", disable=None) as bar:
         problems = in_parallel(partial(check_video, masks), videos, workers)
         for video, problem in zip(videos, problems, strict=True):
-            bar.update(len(video.frames))
+            bar.update(video.saved_count or 0)
             if problem is not None:
-                found[video.video] = problem
+                found[video.name] = problem
     return [found[name] for name in sorted(found, key=natural_key)]
 
 
-def check_video(masks: Path, video: Expected) -> str | None:
+def check_video(masks: Path, video: VideoInput) -> str | None:
     """What is wrong with the masks of one video: completeness, size, labels; None for nothing."""
-    folder = masks / video.video
+    folder = masks / video.name
     if not folder.is_dir():
-        return f"{video.video}: there is no folder {folder}"
+        return f"{video.name}: there is no folder {folder}"
+    wanted = frozenset(video.frames.stems or []) if video.saved is None else video.saved
     try:
         files = mask_files(folder)
-        missing, extra = sorted(video.frames - files.keys()), sorted(files.keys() - video.frames)
+        missing, extra = sorted(wanted - files.keys()), sorted(files.keys() - wanted)
         if missing:
-            return (
-                f"{video.video}: {len(missing)} of {len(video.frames)} masks missing in {folder}: {name_some(missing)}"
-            )
+            return f"{video.name}: {len(missing)} of {len(wanted)} masks missing in {folder}: {name_some(missing)}"
         if extra:
-            return f"{video.video}: {len(extra)} masks too many in {folder}: {name_some(extra)}"
+            return f"{video.name}: {len(extra)} masks too many in {folder}: {name_some(extra)}"
         for path in files.values():
             labels = read_ids(path)
-            if labels.shape != video.size:
-                width, height = labels.shape[::-1]
-                return f"{path} is {width}x{height}, the video is {video.size[1]}x{video.size[0]}"
-            foreign = set(np.unique(labels).tolist()) - video.labels - {0}
+            if labels.shape != video.frames.size:
+                (height, width), (rows, columns) = video.frames.size, labels.shape
+                return f"{path} is {columns}x{rows}, the video is {width}x{height}"
+            foreign = set(np.unique(labels).tolist()) - video.object_ids - {0}
             if foreign:
-                return f"{path} shows labels {sorted(foreign)}, the masks given have {sorted(video.labels)}"
+                return f"{path} shows labels {sorted(foreign)}, the masks given have {sorted(video.object_ids)}"
     except VideoError as error:
-        return f"{video.video}: {error}"
+        return f"{video.name}: {error}"
     return None
 
 

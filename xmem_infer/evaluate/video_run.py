@@ -1,10 +1,13 @@
 """One video of a run: skipped, or through the pipeline into files, with its record and times."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from ..config import EvalConfig
@@ -12,10 +15,9 @@ from ..datasets.video_input import VideoInput
 from ..interrupts import check
 from ..outputs.writer import VideoWriter
 from ..predictor import Segmenter
+from .jobs import passes_of
 from .provenance import peak_memory, reset_peak_memory
 from .records import Record, Records
-from .timing import VideoClock
-from .tta import passes_of
 
 
 class VideoRun:
@@ -42,20 +44,22 @@ class VideoRun:
         """
         self.records.drop(video.name)
         reset_peak_memory(self.segmenter.prepared.device)
-        clock = VideoClock()
+        started = perf_counter()
+        stages: dict[str, list[float]] = defaultdict(list)
         object_ids: tuple[int, ...] = ()
-        # disable=None: silent off a terminal
-        hidden = None if each_frame is None else True
+        hidden = None if each_frame is None else True  # None: silent off a terminal
         bar = tqdm(total=video.frames.count, desc=video.name, unit="frame", leave=False, disable=hidden)
         passes = passes_of(video, self.config)
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
         with self._writer(video) as writer, bar:
             for result in self.segmenter.segment_passes(video.frames, video.masks, passes, permanent):
                 if video.is_saved(result.frame.name):
-                    with clock.writing():
-                        scores = result.probabilities() if writer.needs_scores else None
-                        writer.put(result.frame, result.mask, result.confidence, scores)
-                clock.frame(result.stage_ms)
+                    waiting = perf_counter()
+                    scores = result.probabilities() if writer.needs_scores else None
+                    writer.put(result.frame, result.mask, result.confidence, scores)
+                    stages["write"].append((perf_counter() - waiting) * 1000)
+                for stage, spent_ms in result.stage_ms.items():
+                    stages[stage].append(spent_ms)
                 object_ids = result.object_ids
                 check()  # whether to stop: here nothing is held
                 bar.update()
@@ -65,7 +69,7 @@ class VideoRun:
             "status": "incomplete" if video.frames.incomplete else "done",
             "size": video.frames.size,
             "objects": object_ids,
-            **clock.report(),
+            **times(stages, perf_counter() - started),
             "peak_memory": peak_memory(self.segmenter.prepared.device),
             "warnings": [*video.warnings, *video.frames.warnings],
         }
@@ -78,16 +82,8 @@ class VideoRun:
         self.records.tidy(video.name)
 
     def _writer(self, video: VideoInput) -> VideoWriter:
-        source = video.frames
-        return VideoWriter(
-            self.output_dir,
-            video.name,
-            source.size,
-            video.palette,
-            self.config.output,
-            source.fps,
-            video.saved_count,
-        )
+        size, fps = video.frames.size, video.frames.fps
+        return VideoWriter(self.output_dir, video.name, size, video.palette, self.config.output, fps, video.saved_count)
 
     def wanted_record(self, video: VideoInput, frames: int = 0) -> Record:
         """The record that `run` leaves: everything the masks depend on."""
@@ -97,6 +93,27 @@ class VideoRun:
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
         return Record(video.fingerprint, self.weights_sha256, settings, frames)
+
+
+def times(stages: Mapping[str, list[float]], seconds: float) -> dict[str, Any]:
+    """For run.json: frames per second by two definitions, and each stage's share. stages: ms of each frame.
+
+    published_fps: from the frame on the device to its upsampled probabilities, first frame included, no
+    warm-up. end_to_end_fps: wall clock from opening the video to its finished files.
+    """
+    segmenting = stages.get("segment", [])
+    computing = sum(segmenting) / 1000
+    summary = {}
+    for stage, spent in stages.items():
+        p50, p95 = np.percentile(spent, (50, 95))
+        summary[stage] = {"p50_ms": float(p50), "p95_ms": float(p95), "total_s": sum(spent) / 1000}
+    return {
+        "frames": len(segmenting),
+        "seconds": seconds,
+        "end_to_end_fps": len(segmenting) / seconds,
+        "published_fps": len(segmenting) / computing if computing else None,
+        "stages": summary,
+    }
 
 
 def recorded_settings(config: EvalConfig) -> dict[str, Any]:

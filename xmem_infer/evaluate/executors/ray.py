@@ -6,8 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -16,17 +15,14 @@ from typing import Any
 from ...config import Device
 from ...datasets.video_input import VideoInput
 from ...errors import EnvironmentFault, UsageError, XMemInferError
-from ...interrupts import check
 from ...scoring.parallel import usable_cores
 from ..video_run import VideoRun
 from .protocol import EXECUTORS, Outcome, Outcomes
 from .worker import Setup, Worker
-from .workers import Progress, in_workers, worker_setup
+from .workers import POLL_S, STOP_S, Pool, WorkerHandle, in_workers, worker_setup
 
 log = logging.getLogger(__name__)
 
-STOP_S = 1.5  # for actors to unwind; then they are killed. Less than interrupts.GRACE_S, which runs meanwhile
-POLL_S = 0.25
 PATIENCE_S = 30.0  # without any worker, before the user is told what is waited for
 CONNECT_S = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20  # of a cluster of our own; nothing large passes through it
@@ -50,7 +46,7 @@ class RayWorker:
     def prepare(self) -> XMemInferError | None:
         """Load the network; returns what is wrong here, if anything."""
         try:
-            self._loaded()
+            self.worker = self.worker or Worker(self.setup)
         except XMemInferError as error:
             return error
         return None
@@ -58,7 +54,8 @@ class RayWorker:
     def do(self, video: VideoInput) -> Outcome | None:
         """Segment a video; Ray calls again after a death, with a new process. None: stopped."""
         try:
-            return self._loaded().do(video, self._each_frame)
+            self.worker = self.worker or Worker(self.setup)
+            return self.worker.do(video, self._each_frame)
         except Stopped:
             return None
         except EnvironmentFault as fault:
@@ -67,11 +64,6 @@ class RayWorker:
     def stop(self) -> None:
         """Have `do` give up at its next frame, and remove what is unfinished."""
         self.stopping.set()
-
-    def _loaded(self) -> Worker:
-        if self.worker is None:
-            self.worker = Worker(self.setup)
-        return self.worker
 
     def _each_frame(self) -> None:
         if self.stopping.is_set():
@@ -82,65 +74,66 @@ class RayWorker:
 def on_ray(video_run: VideoRun, weights: Path, videos: Sequence[VideoInput]) -> Outcomes:
     """See `protocol.Executor`."""
 
-    def start(workers: int, videos: Sequence[VideoInput], progress: Progress) -> Outcomes:
+    def start(workers: int, videos: Sequence[VideoInput]) -> Outcomes:
         with connected(video_run.config.executor.address, workers):
-            setup = worker_setup(video_run, weights, cluster_cores(), workers, " on a Ray cluster")
-            yield from ActorPool(setup, workers, progress).outcomes(videos)
+            cores = [int(node["Resources"].get("CPU", 0)) for node in import_ray().nodes() if node["Alive"]]
+            setup = worker_setup(video_run, weights, cores, workers, " on a Ray cluster")
+            yield from ActorPool(setup, workers).outcomes(videos)
 
     return in_workers(video_run, videos, start)
 
 
-class ActorPool:
-    """Runs a batch on `workers` actors of the connected cluster. Faults of machines are raised."""
+class ActorHandle(WorkerHandle):
+    """An actor, and the answer that it owes. A video goes to one that is ready: the cluster may have no room for it."""
 
-    def __init__(self, setup: Setup, workers: int, progress: Progress):
-        self.setup = setup
-        self.workers = workers
-        self.progress = progress
+    def __init__(self, actor: Any):
+        super().__init__()
+        self.actor = actor
+        self.answer = actor.prepare.remote()
+
+
+class ActorPool(Pool[ActorHandle]):
+    """Workers as actors of the connected cluster, which brings those back that die."""
+
+    def __init__(self, setup: Setup, workers: int):
+        super().__init__(setup, workers)
         self.ray = import_ray()
+        self.hint_at = time.monotonic() + PATIENCE_S  # when to say what is waited for, if no worker answers
 
-    def outcomes(self, videos: Sequence[VideoInput]) -> Generator[tuple[VideoInput, Outcome], None, None]:
-        """Every video with its outcome, in order of completion; begun in the order given."""
-        waiting = deque(videos)
-        actors = [self._start_actor() for _ in range(self.workers)]
-        # A video goes to a worker that has shown itself: one for which the cluster has no room holds none up.
-        pending: dict[Any, tuple[Any, VideoInput | None]] = {actor.prepare.remote(): (actor, None) for actor in actors}
-        started = time.monotonic()
-        try:
-            while waiting or any(video is not None for _, video in pending.values()):
-                check()
-                answered, _ = self.ray.wait(list(pending), num_returns=1, timeout=POLL_S)
-                for answer in answered:
-                    actor, video = pending.pop(answer)
-                    outcome = self._result(answer)
-                    if isinstance(outcome, EnvironmentFault) or (video is None and outcome is not None):
-                        raise outcome
-                    started = float("inf")
-                    if waiting:
-                        following = waiting.popleft()
-                        pending[actor.do.remote(following)] = (actor, following)
-                    else:
-                        self.ray.kill(actor)  # makes room for one that lost its node
-                    if video is not None:
-                        self.progress.retried += outcome.get("attempts", 1) - 1 if isinstance(outcome, dict) else 0
-                        yield video, outcome
-                self.progress.running = sum(video is not None for _, video in pending.values())
-                self.progress.show()
-                if time.monotonic() - started > PATIENCE_S:
-                    started = float("inf")
-                    log.info(f"waiting for room on the Ray cluster: a worker needs {self._needs()}")
-        finally:
-            self._stop_actors(actors, [answer for answer, (_, video) in pending.items() if video is not None])
-
-    def _needs(self) -> dict[str, int]:
+    def start_workers(self, wanted: int) -> None:
+        """Start actors; end those without work, which makes room for one that lost its node."""
         runtime = self.setup.config.runtime
-        return {"num_cpus": runtime.threads or 1, "num_gpus": int(runtime.device is Device.cuda)}
-
-    def _start_actor(self) -> Any:
+        needs = {"num_cpus": runtime.threads or 1, "num_gpus": int(runtime.device is Device.cuda)}
         # No limit on restarts: a node that is lost can cost several before Ray notices that it is. The limit is
         # on disk, per video.
-        options = {"max_restarts": -1, "max_task_retries": -1, "max_concurrency": 2, **self._needs()}
-        return self.ray.remote(**options)(RayWorker).remote(self.setup)
+        options = {"max_restarts": -1, "max_task_retries": -1, "max_concurrency": 2, **needs}
+        while len(self.handles) < wanted:
+            self.handles.append(ActorHandle(self.ray.remote(**options)(RayWorker).remote(self.setup)))
+        for handle in [handle for handle in self.handles if handle.ready and handle.video is None]:
+            if not self.waiting:
+                self.ray.kill(handle.actor)
+                self.handles.remove(handle)
+        if time.monotonic() > self.hint_at:
+            self.hint_at = float("inf")
+            log.info(f"waiting for room on the Ray cluster: a worker needs {needs}")
+
+    def give(self, handle: ActorHandle, video: VideoInput) -> None:
+        """Call the actor; Ray calls it again when it dies."""
+        handle.answer = handle.actor.do.remote(video)
+
+    def listen(self) -> Iterator[tuple[VideoInput, Outcome]]:
+        """Take one answer, if there is any."""
+        by_answer = {handle.answer: handle for handle in self.handles}
+        answered, _ = self.ray.wait(list(by_answer), num_returns=1, timeout=POLL_S)
+        for answer in answered:
+            handle, outcome = by_answer[answer], self._result(answer)
+            if isinstance(outcome, EnvironmentFault) or (handle.video is None and outcome is not None):
+                raise outcome
+            self.hint_at, handle.ready = float("inf"), True
+            video, handle.video = handle.video, None
+            if video is not None:
+                self.counts["retried"] += outcome.get("attempts", 1) - 1 if isinstance(outcome, dict) else 0
+                yield video, outcome
 
     def _result(self, answer: Any) -> Any:
         try:
@@ -148,14 +141,15 @@ class ActorPool:
         except self.ray.exceptions.RayActorError as error:
             raise EnvironmentFault(f"Ray gave up on a worker: {error}") from error
 
-    def _stop_actors(self, actors: list[Any], busy: list[Any]) -> None:
+    def stop_workers(self) -> None:
         """End all actors; those in the midst of a video first get the time to unwind."""
+        busy = [handle.answer for handle in self.handles if handle.video is not None]
         if busy:
-            for actor in actors:
-                actor.stop.remote()
+            for handle in self.handles:
+                handle.actor.stop.remote()
             self.ray.wait(busy, num_returns=len(busy), timeout=STOP_S)
-        for actor in actors:
-            self.ray.kill(actor)
+        for handle in self.handles:
+            self.ray.kill(handle.actor)
 
 
 def import_ray() -> ModuleType:
@@ -169,12 +163,6 @@ def import_ray() -> ModuleType:
             "without it, videos run on this machine"
         ) from error
     return ray
-
-
-def cluster_cores() -> list[int]:
-    """CPUs that each living node of the connected cluster offers."""
-    nodes = import_ray().nodes()
-    return [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
 
 
 @contextmanager

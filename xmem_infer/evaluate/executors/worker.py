@@ -2,20 +2,14 @@
 
 import os
 import socket
-import sys
-import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ...config import EvalConfig
 from ...datasets.video_input import VideoInput
 from ...errors import EnvironmentFault, WeightsError, XMemInferError
-from ...interrupts import Interrupted, check, noted_signals
 from ...predictor import Segmenter
-from ...scoring.parallel import leave_with_parent
 from ...weights.build import load_network
 from ..video_run import VideoRun
 from .attempts import Attempts
@@ -75,33 +69,3 @@ class Worker:
         if number > 1:
             entry["attempts"] = number
         return entry
-
-
-def serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
-    """The worker process. SIGTERM unwinds it; Ctrl-C is left to the main process, which it does not outlive."""
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when the first call reaches CUDA, which is below
-    try:
-        with noted_signals():
-            _serve(pipe, setup)
-    except Interrupted as stop:
-        sys.exit(128 + stop.number)
-    except (EOFError, BrokenPipeError):
-        return  # nobody is left to work for
-
-
-def _serve(pipe: Connection, setup: Setup) -> None:
-    try:
-        worker = Worker(setup)
-        check()
-        pipe.send(("ready", None))
-        while True:
-            video = pipe.recv()
-            pipe.send(("outcome", worker.do(video, lambda: pipe.send(("frame", None)))))
-    except XMemInferError as fault:
-        pipe.send(("fault", fault))
-    except (EOFError, BrokenPipeError):
-        raise
-    except Exception:
-        pipe.send(("bug", traceback.format_exc()))

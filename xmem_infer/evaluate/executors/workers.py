@@ -1,62 +1,111 @@
-"""What executors with workers share: what a worker is told, retries on disk, and what is tidied up after them."""
+"""What executors with workers share: the loop that hands out videos, and what is tidied up after it."""
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
 from ...config import Device
 from ...datasets.video_input import VideoInput
 from ...errors import XMemInferError
+from ...interrupts import check
 from ..video_run import VideoRun
 from .attempts import Attempts, Quarantined
-from .protocol import Outcomes
+from .protocol import Outcome, Outcomes
 from .worker import Setup
 
 log = logging.getLogger(__name__)
 
-
-class Progress:
-    """The bar of a batch on a terminal, with counts of what happens in the workers."""
-
-    def __init__(self, videos: int):
-        self.running = self.frames = self.failed = self.retried = 0
-        self._bar = tqdm(total=videos, desc="videos", unit="video", disable=None)  # None: silent off a terminal
-        self.close = self._bar.close
-
-    def finished(self, failed: bool) -> None:
-        """Count a video that is done with."""
-        self.failed += failed
-        self._bar.update()
-
-    def show(self) -> None:
-        """Bring the line up to date, at the bar's own pace."""
-        counts = {"running": self.running, "frames": self.frames, "failed": self.failed, "retried": self.retried}
-        self._bar.set_postfix({name: count for name, count in counts.items() if count}, refresh=False)
-        self._bar.update(0)
+STOP_S = 1.5  # for a worker to unwind; then it is killed. Less than interrupts.GRACE_S, which runs meanwhile
+POLL_S = 0.25
 
 
-Start = Callable[[int, Sequence[VideoInput], Progress], Outcomes]
+@dataclasses.dataclass(eq=False)
+class WorkerHandle:
+    """A worker as the main process sees it. ready: it has loaded its network; video: what it is at."""
+
+    ready: bool = False
+    video: VideoInput | None = None
+
+
+Handle = TypeVar("Handle", bound=WorkerHandle)
+
+
+class Pool(ABC, Generic[Handle]):
+    """Runs a batch on workers. Faults of the machine are raised, a video's own are outcomes."""
+
+    def __init__(self, setup: Setup, workers: int):
+        self.setup = setup
+        self.workers = workers
+        self.handles: list[Handle] = []
+        self.waiting: deque[VideoInput] = deque()
+        self.counts: Counter[str] = Counter(running=0, frames=0, failed=0, retried=0)  # shown beside the bar
+
+    @abstractmethod
+    def start_workers(self, wanted: int) -> None:
+        """Have `wanted` workers in `handles`, where they can be had."""
+
+    @abstractmethod
+    def give(self, handle: Handle, video: VideoInput) -> None:
+        """Hand a video to a worker that is ready."""
+
+    @abstractmethod
+    def listen(self) -> Iterator[tuple[VideoInput, Outcome]]:
+        """Wait up to POLL_S for workers; mark those that got ready; yield the videos that were finished."""
+
+    @abstractmethod
+    def stop_workers(self) -> None:
+        """End all workers; those in the midst of a video may unwind for STOP_S."""
+
+    def busy(self) -> int:
+        """How many workers are at a video."""
+        return sum(handle.video is not None for handle in self.handles)
+
+    def outcomes(self, videos: Sequence[VideoInput]) -> Outcomes:
+        """Every video with its outcome, in order of completion; begun in the order given."""
+        self.waiting.extend(videos)
+        bar = tqdm(total=len(videos), desc="videos", unit="video", disable=None)  # None: silent off a terminal
+        try:
+            while self.waiting or self.busy():
+                check()
+                self.start_workers(min(self.workers, len(self.waiting) + self.busy()))
+                for handle in self.handles:
+                    if handle.ready and handle.video is None and self.waiting:
+                        handle.video = self.waiting.popleft()
+                        self.give(handle, handle.video)
+                self.counts["running"] = self.busy()
+                bar.set_postfix({name: count for name, count in self.counts.items() if count}, refresh=False)
+                bar.update(0)
+                for video, outcome in self.listen():
+                    self.counts["failed"] += isinstance(outcome, XMemInferError)
+                    bar.update()
+                    yield video, outcome
+        finally:
+            self.stop_workers()
+            bar.close()
+
+
+Start = Callable[[int, Sequence[VideoInput]], Outcomes]
 
 
 def in_workers(video_run: VideoRun, videos: Sequence[VideoInput], start: Start) -> Outcomes:
-    """Every video with its outcome, as `start(workers, videos, progress)` gives them."""
+    """Every video with its outcome, as `start(workers, videos)` gives them; tidies up after killed workers."""
     attempts = Attempts(video_run.output_dir)
     attempts.clear()
     unfinished = {video.name: video for video in videos}
     if not videos:
         return
     try:
-        with closing(Progress(len(videos))) as progress:
-            workers = min(video_run.config.workers, len(videos))
-            for video, outcome in start(workers, longest_first(videos), progress):
-                if not isinstance(outcome, Quarantined):
-                    del unfinished[video.name]
-                progress.finished(failed=isinstance(outcome, XMemInferError))
-                yield video, outcome
+        for video, outcome in start(min(video_run.config.workers, len(videos)), longest_first(videos)):
+            if not isinstance(outcome, Quarantined):
+                del unfinished[video.name]
+            yield video, outcome
     finally:
         for video in unfinished.values():
             with suppress(XMemInferError):  # another error may be on its way out
@@ -95,14 +144,3 @@ def threads_each(cores: Sequence[int], workers: int) -> int:
         if sum(count // threads for count in cores) >= workers:
             return threads
     return 1
-
-
-def gpu_of(worker: int, count: int, visible: str | None) -> str | None:
-    """CUDA_VISIBLE_DEVICES for worker 0, 1, ...: one GPU each, in turn; None where there are not several.
-
-    count: GPUs that torch sees. visible: the variable's value now, which names those GPUs.
-    """
-    if count < 2:
-        return None
-    names = visible.split(",")[:count] if visible else [str(number) for number in range(count)]
-    return names[worker % count].strip()
