@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from xmem_infer.evaluate.jobs import make_plan, passes_of
+from xmem_infer.evaluate.jobs import make_plan
+from xmem_infer.evaluate.video_run import passes_of
 from xmem_infer.ops.images import resize
 from xmem_infer.predictor import Segmenter
 

@@ -1,14 +1,13 @@
-"""What there is to do: every video opened and its masks checked before a model is loaded, and its passes."""
+"""What there is to do: every video opened and its masks checked before a model is loaded."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import EvalConfig
 from ..datasets.discovery import KINDS, find_videos
-from ..datasets.layouts import DAVIS_SIZE, FoundSet, find_dataset
+from ..datasets.layouts import FoundSet, find_dataset
 from ..datasets.video_input import VideoInput
 from ..errors import UsageError, XMemInferError
-from ..predictor import Pass
 
 
 @dataclass
@@ -52,16 +51,6 @@ def output_folder(config: EvalConfig) -> Path:
 def working_sizes(config: EvalConfig) -> list[int]:
     """The sizes inside the network (px of the short side) that a run uses."""
     return config.tta.sizes or [config.data.size]
-
-
-def passes_of(video: VideoInput, config: EvalConfig) -> list[Pass]:
-    """The passes that a run makes over a video, plain ones first; a plain run is one pass."""
-    passes = []
-    for flipped in [False, True] if config.tta.flip else [config.tta.only_flipped]:
-        for size in working_sizes(config):
-            seen = (video.full_resolution if size != DAVIS_SIZE else None) or video
-            passes.append(Pass(seen.frames, seen.masks, size, flipped))
-    return passes
 
 
 def _find(config: EvalConfig) -> FoundSet:

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -35,8 +36,7 @@ class MergeConfig:
         require(len(set(self.runs)) == len(self.runs), "runs", self.runs, "different folders")
 
 
-@dataclass(frozen=True)
-class SavedScores:
+class SavedScores(NamedTuple):
     """One frame of one run: object ids in order of the channels behind the background; (O + 1, H, W) uint8."""
 
     object_ids: list[int]
@@ -95,7 +95,9 @@ def read_scores(path: Path) -> SavedScores:
 
 def _merge_video(folders: list[Path], video: str, output_dir: Path) -> None:
     """Write the masks of one video, whole or not at all."""
-    output = MaskFolder(VideoDetails(output_dir, video, _palette(folders, video)))
+    mask = next(iter(sorted((folders[0].parent / "masks" / video).glob("*.png"))), None)
+    palette = None if mask is None else read_mask(mask, MAX_PIXELS).palette
+    output = MaskFolder(VideoDetails(output_dir, video, palette))
     try:
         output.stage()
         for index, (name, scores) in enumerate(_frames(folders, video)):
@@ -145,9 +147,3 @@ def _common_videos(folders: list[Path]) -> list[str]:
 
 def _not_in_all(names: list[set[str]]) -> list[str]:
     return sorted(names[0].union(*names) - names[0].intersection(*names))
-
-
-def _palette(folders: list[Path], video: str) -> bytes | None:
-    """The palette of the first run's masks, None where it saved none."""
-    mask = next(iter(sorted((folders[0].parent / "masks" / video).glob("*.png"))), None)
-    return None if mask is None else read_mask(mask, MAX_PIXELS).palette

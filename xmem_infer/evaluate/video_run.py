@@ -11,11 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import EvalConfig
+from ..datasets.layouts import DAVIS_SIZE
 from ..datasets.video_input import VideoInput
 from ..interrupts import check
 from ..outputs.writer import VideoWriter
-from ..predictor import Segmenter
-from .jobs import passes_of
+from ..predictor import Pass, Segmenter
+from .jobs import working_sizes
 from .provenance import peak_memory, reset_peak_memory
 from .records import Record, Records
 
@@ -93,6 +94,16 @@ class VideoRun:
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
         return Record(video.fingerprint, self.weights_sha256, settings, frames)
+
+
+def passes_of(video: VideoInput, config: EvalConfig) -> list[Pass]:
+    """The passes that a run makes over a video, plain ones first; a plain run is one pass."""
+    passes = []
+    for flipped in [False, True] if config.tta.flip else [config.tta.only_flipped]:
+        for size in working_sizes(config):
+            seen = (video.full_resolution if size != DAVIS_SIZE else None) or video
+            passes.append(Pass(seen.frames, seen.masks, size, flipped))
+    return passes
 
 
 def times(stages: Mapping[str, list[float]], seconds: float) -> dict[str, Any]:

@@ -22,10 +22,7 @@ class Quarantined(VideoError):
 
 
 class Attempts:
-    """The attempts of a run, one file per video below `output_dir/records/attempts`.
-
-    They belong to one run: the next one starts at zero, since what ended this one need not have been the video.
-    """
+    """One file per video below `output_dir/records/attempts`; of one run, the next one starts at zero."""
 
     def __init__(self, output_dir: Path):
         self.folder = output_dir / "records" / "attempts"
