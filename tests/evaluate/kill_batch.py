@@ -1,5 +1,7 @@
 """Stop batches at random moments, by SIGINT, SIGTERM and SIGKILL, and let them go on, until they are done.
 
+After each stop a finished video is damaged, too.
+
     python kill_batch.py VIDEOS WEIGHTS FOLDER WORKERS KILLS
 
 Runs are forks of this process, which never starts a thread, so that none of them has to import torch first.
@@ -102,10 +104,26 @@ def descendants(output_dir):
     return found
 
 
-def check_stopped(number, code, seconds, output_dir, whole, before):
+def spoil(output_dir, chance):
+    """Damage one file of a finished video, or remove it; returns the names of what is damaged then: its output."""
+    done = {path.stem for path in (output_dir / "records").glob("*.json")}
+    files = [path for path in output_dir.glob("masks/[!.]*/*.png") if path.parent.name in done]
+    files += [path for path in output_dir.glob("*/[!.]*.*") if path.stem in done and path.parent.name != "records"]
+    if not files:
+        return set()
+    path = chance.choice(sorted(files))
+    if chance.random() < 0.5:
+        path.unlink()
+    else:
+        path.write_bytes(chance.randbytes(path.stat().st_size))
+    return {path.parent.name if path.parent.parent.name == "masks" else path.stem}
+
+
+def check_stopped(number, code, seconds, output_dir, whole, before, spoiled):
     """What must hold after a run was stopped: its code, its time, nothing left, nothing partial.
 
     before: what a killed run had left already; a run that is stopped before it comes to that video leaves it.
+    spoiled: videos that were damaged meanwhile; a run that is stopped before it comes to them leaves them so.
     """
     where = f"{number.name} -> {code} after {seconds:.1f} s"
     if code != (-number if number is signal.SIGKILL else 128 + number):
@@ -124,10 +142,12 @@ def check_stopped(number, code, seconds, output_dir, whole, before):
     visible = {path: content for path, content in tree(output_dir).items() if "/." not in path}
     visible = {path: content for path, content in visible.items() if not path.startswith("records/attempts")}
     for path, content in visible.items():
-        if whole.get(path) != content:
+        if whole.get(path) != content and not spoiled & {Path(path).stem, Path(path).parent.name}:
             tell(f"{where}: {path} is not as it should be")
     for video in (output_dir / "masks").glob("[!.]*"):
-        if len(list(video.iterdir())) != sum(path.startswith(f"masks/{video.name}/") for path in whole):
+        if video.name not in spoiled and len(list(video.iterdir())) != sum(
+            path.startswith(f"masks/{video.name}/") for path in whole
+        ):
             tell(f"{where}: {video} is not whole")
 
 
@@ -144,6 +164,7 @@ def main():
     while made < kills:
         output_dir = folder / f"run{turn}"
         turn += 1
+        spoiled = set()
         while True:
             before = set(leftovers(output_dir))
             child = batch.begin(output_dir)
@@ -159,7 +180,8 @@ def main():
                 if code == 0:
                     break  # done before it heard of it
                 made += 1
-                check_stopped(number, code, time.monotonic() - sent, output_dir, whole, before)
+                check_stopped(number, code, time.monotonic() - sent, output_dir, whole, before, spoiled)
+                spoiled |= spoil(output_dir, chance)
                 continue
             if code := ended(child):
                 tell(f"turn {turn}: the last run ended with {code}")

@@ -276,15 +276,15 @@ def test_a_part_of_a_set_makes_no_zip(run, tmp_path, make_clip):
     assert not (tmp_path / "out" / "mose_valid.zip").exists()
 
 
-def test_a_damaged_mask_makes_no_zip_and_removes_the_old_one(run, tmp_path, make_clip):
+def test_a_mask_that_does_not_fit_makes_no_zip_and_removes_the_old_one(run, tmp_path, make_clip):
     root = make_set("mose_valid", tmp_path / "set", make_clip)
     settings = {"data_root": str(root), "dataset__videos": [2]}
     assert run("mose_valid", **settings).code == 0
     mask = tmp_path / "out" / "masks" / "v2" / "00003.png"
-    mask.write_bytes(mask.read_bytes()[:60])
+    trees.save_mask(mask, np.full(labels(mask).shape, 99, np.uint8))
     done = run("mose_valid", **settings)  # skips the video, but looks at what it hands in
     assert done.code == 1
-    assert "00003.png" in done.words
+    assert "00003.png shows labels [99]" in done.words
     assert not list((tmp_path / "out").glob("*.zip*"))
 
 

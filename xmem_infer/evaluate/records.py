@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,16 @@ from ..io.atomic import Staged, disk_fault, held, write_json
 
 @dataclass(frozen=True)
 class Record:
-    """A finished video: hash of its input files, of the weights, and the settings its masks depend on."""
+    """A finished video: hash of its input files, of the weights, and the settings its masks depend on.
+
+    outputs: what `intact.described` says of each; none in older records.
+    """
 
     inputs: str
     weights: str
     settings: dict[str, Any]
     frames: int = 0
+    outputs: dict[str, int | str] = field(default_factory=dict)
 
 
 class Records:

@@ -103,15 +103,18 @@ class Run:
         return code
 
     def unfinished(self) -> list[VideoInput]:
-        """The videos that are not done already; the others are said to be."""
+        """The videos that are not done already; the others are said to be, and what of them is gone or damaged."""
         todo = []
         for video in self.plan.videos:
             entry = self.video_run.finished(video)
-            if entry is None:
-                todo.append(video)
+            if entry is not None:
+                log.info(f"{video.name}: already done ({entry['frames']} frames), skipped")
+                self.entries[video.name] = entry
                 continue
-            log.info(f"{video.name}: already done ({entry['frames']} frames), skipped")
-            self.entries[video.name] = entry
+            todo.append(video)
+            if wrong := self.video_run.damaged(video):
+                how = "drawn again from its masks" if self.video_run.can_draw(wrong) else "segmented again"
+                log.info(f"{video.name}: was done, but {'; '.join(wrong.values())}: it is {how}")
         return todo
 
     def take(self, video: VideoInput, outcome: Outcome) -> None:

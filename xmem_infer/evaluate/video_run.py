@@ -1,7 +1,9 @@
 """One video of a run: skipped, or through the pipeline into files, with its record and times."""
 
+import csv
+import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -10,15 +12,21 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..config import EvalConfig
+from ..config import EvalConfig, OutputConfig
 from ..datasets.layouts import DAVIS_SIZE
 from ..datasets.video_input import VideoInput
 from ..interrupts import check
-from ..outputs.writer import VideoWriter
+from ..outputs.protocol import OUTPUTS, VideoDetails
+from ..outputs.writer import VideoWriter, chosen_outputs
 from ..predictor import Pass, Segmenter
+from ..scoring.pairing import read_ids
+from ..types import ObjectConfidence
+from .intact import damage, described
 from .jobs import working_sizes
 from .provenance import peak_memory, reset_peak_memory
 from .records import Record, Records
+
+DRAWN = frozenset(("overlay", "preview"))  # outputs that can be made of frames, masks and confidences alone
 
 
 class VideoRun:
@@ -33,26 +41,40 @@ class VideoRun:
 
     def finished(self, video: VideoInput) -> dict[str, Any] | None:
         """The entry of a video that is done already, None for one that has to be done."""
-        found = self.records.read(video.name)
-        if self.config.overwrite or found is None or found.inputs != video.fingerprint:
-            return None
-        return {"status": "skipped", "frames": found.frames}
+        found = self._record(video)
+        return {"status": "skipped", "frames": found.frames} if found and not self.damaged(video) else None
+
+    def damaged(self, video: VideoInput) -> dict[str, str]:
+        """What is wrong with the results of a video that was done already, by output; nothing for one that was not."""
+        found = self._record(video)
+        if found is None:
+            return {}
+        outputs = self._outputs(video)
+        wrong = {name: damage(path, found.outputs.get(name), video.frames.size) for name, path in outputs.items()}
+        return {name: words for name, words in wrong.items() if words is not None}
+
+    def can_draw(self, outputs: Iterable[str]) -> bool:
+        """Whether these outputs can be made without segmenting again."""
+        return DRAWN.issuperset(outputs) and "masks" in chosen_outputs(self.config.output)
 
     def run(self, video: VideoInput, each_frame: Callable[[], None] | None = None) -> dict[str, Any]:
         """Segment a video, put its files in place, record it; returns its entry for run.json.
 
+        Where it was done and only outputs are damaged that can be drawn from its masks, that is all it does.
+
         each_frame: called after every frame, and may raise to give up; then no bar is shown.
         """
+        wrong = self.damaged(video)
+        if wrong and self.can_draw(wrong):
+            return self._draw_again(video, list(wrong), each_frame)
         self.records.drop(video.name)
         reset_peak_memory(self.segmenter.prepared.device)
         started = perf_counter()
         stages: dict[str, list[float]] = defaultdict(list)
         object_ids: tuple[int, ...] = ()
-        hidden = None if each_frame is None else True  # None: silent off a terminal
-        bar = tqdm(total=video.frames.count, desc=video.name, unit="frame", leave=False, disable=hidden)
         passes = passes_of(video, self.config)
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
-        with self._writer(video) as writer, bar:
+        with self._writer(video) as writer, _bar(video, each_frame) as bar:
             for result in self.segmenter.segment_passes(video.frames, video.masks, passes, permanent):
                 if video.is_saved(result.frame.name):
                     waiting = perf_counter()
@@ -62,10 +84,7 @@ class VideoRun:
                 for stage, spent_ms in result.stage_ms.items():
                     stages[stage].append(spent_ms)
                 object_ids = result.object_ids
-                check()  # whether to stop: here nothing is held
-                bar.update()
-                if each_frame is not None:
-                    each_frame()
+                _count_frame(bar, each_frame)
         entry = {
             "status": "incomplete" if video.frames.incomplete else "done",
             "size": video.frames.size,
@@ -74,7 +93,7 @@ class VideoRun:
             "peak_memory": peak_memory(self.segmenter.prepared.device),
             "warnings": [*video.warnings, *video.frames.warnings],
         }
-        self.records.write(video.name, self.wanted_record(video, entry["frames"]))
+        self._write_record(video, entry["frames"])
         return entry
 
     def clear(self, video: VideoInput) -> None:
@@ -82,9 +101,39 @@ class VideoRun:
         self._writer(video).abort()
         self.records.tidy(video.name)
 
-    def _writer(self, video: VideoInput) -> VideoWriter:
+    def _record(self, video: VideoInput) -> Record | None:
+        """The record of a video that was done with the inputs as they are now."""
+        found = self.records.read(video.name)
+        return None if self.config.overwrite or found is None or found.inputs != video.fingerprint else found
+
+    def _write_record(self, video: VideoInput, frames: int) -> None:
+        record = self.wanted_record(video, frames)
+        outputs = {name: described(path) for name, path in self._outputs(video).items()}
+        self.records.write(video.name, dataclasses.replace(record, outputs=outputs))
+
+    def _outputs(self, video: VideoInput) -> dict[str, Path]:
+        """Where each output that is asked for lies, by its name."""
+        details = VideoDetails(self.output_dir, video.name)
+        return {name: OUTPUTS[name](details).staged.final for name in chosen_outputs(self.config.output)}
+
+    def _draw_again(self, video: VideoInput, names: list[str], each_frame: Callable[[], None] | None) -> dict[str, Any]:
+        """Make DRAWN outputs from the masks and confidences on disk, as the run made them that wrote those."""
+        folders = self._outputs(video)
+        confidence = read_confidence(folders["confidence"])
+        options = OutputConfig(masks=False, overlay="overlay" in names, preview="preview" in names)
+        found = self._record(video)
+        assert found is not None, "only what was done is drawn again"
+        with self._writer(video, options) as writer, _bar(video, each_frame) as bar:
+            for frame in filter(lambda frame: video.is_saved(frame.name), video.frames):
+                writer.put(frame, read_ids(folders["masks"] / f"{frame.name}.png"), confidence.get(frame.name, {}))
+                _count_frame(bar, each_frame)
+        self._write_record(video, found.frames)
+        return {"status": "done", "frames": found.frames, "drawn_again": names}
+
+    def _writer(self, video: VideoInput, options: OutputConfig | None = None) -> VideoWriter:
         size, fps = video.frames.size, video.frames.fps
-        return VideoWriter(self.output_dir, video.name, size, video.palette, self.config.output, fps, video.saved_count)
+        options = options or self.config.output
+        return VideoWriter(self.output_dir, video.name, size, video.palette, options, fps, video.saved_count)
 
     def wanted_record(self, video: VideoInput, frames: int = 0) -> Record:
         """The record that `run` leaves: everything the masks depend on."""
@@ -94,6 +143,18 @@ class VideoRun:
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
         return Record(video.fingerprint, self.weights_sha256, settings, frames)
+
+
+def _bar(video: VideoInput, each_frame: Callable[[], None] | None) -> "tqdm[Any]":
+    hidden = None if each_frame is None else True  # None: silent off a terminal
+    return tqdm(total=video.frames.count, desc=video.name, unit="frame", leave=False, disable=hidden)
+
+
+def _count_frame(bar: "tqdm[Any]", each_frame: Callable[[], None] | None) -> None:
+    check()  # whether to stop: here nothing is held
+    bar.update()
+    if each_frame is not None:
+        each_frame()
 
 
 def passes_of(video: VideoInput, config: EvalConfig) -> list[Pass]:
@@ -135,3 +196,13 @@ def recorded_settings(config: EvalConfig) -> dict[str, Any]:
         for key, value in asdict(getattr(config, group)).items()
         if (group, key) != ("runtime", "threads")
     }
+
+
+def read_confidence(path: Path) -> dict[str, dict[int, ObjectConfidence]]:
+    """A table of confidences as it was written: by frame name, then by object id."""
+    found: dict[str, dict[int, ObjectConfidence]] = defaultdict(dict)
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        for row in csv.DictReader(file):
+            seen = ObjectConfidence(int(row["area_px"]), float(row["mean_probability"]), row["lost"] == "1")
+            found[row["frame"]][int(row["label"])] = seen
+    return found

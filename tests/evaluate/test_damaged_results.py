@@ -1,0 +1,117 @@
+"""Results that are gone or damaged are made again, and nothing else is."""
+
+import json
+
+import numpy as np
+import pytest
+from batch_trees import leftovers, start, tree, write_set
+from logs import logged
+from PIL import Image
+
+from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
+from xmem_infer.evaluate.run import evaluate
+
+
+@pytest.fixture
+def again(tmp_path, make_clip, tiny_weights):
+    """again() runs a set of two videos into out/ and returns what was said; done once before the test begins."""
+    videos = write_set(tmp_path / "set", make_clip, {"a": 4, "b": 3})
+
+    def run(**output):
+        config = EvalConfig(
+            video_dir=str(videos),
+            output_dir=str(tmp_path / "out"),
+            weights=str(tiny_weights),
+            data=DataConfig(size=-1),
+            runtime=RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1),
+            output=OutputConfig(scores=True, **output),
+        )
+        with logged() as lines:
+            assert evaluate(config) == 0
+        return "\n".join(lines)
+
+    run()
+    return run
+
+
+def unlink(path):
+    path.unlink()
+
+
+def overwrite(path):
+    path.write_bytes(bytes(range(256)) * 2)
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "words"),
+    [
+        ("masks/a/2.png", unlink, "masks/a holds 3 files of 4: it is segmented again"),
+        ("masks/a/2.png", overwrite, "masks/a/2.png is damaged: it is segmented again"),
+        ("masks/a/2.png", flip_a_byte, "masks/a/2.png is damaged: it is segmented again"),
+        ("masks/a/2.png", truncate, "masks/a/2.png is damaged: it is segmented again"),
+        ("scores/a/1.npz", flip_a_byte, "scores/a/1.npz is damaged: it is segmented again"),
+        ("confidence/a.csv", truncate, "confidence/a.csv is not as it was written: it is segmented again"),
+        ("overlay/a.mp4", unlink, "overlay/a.mp4 is gone: it is drawn again from its masks"),
+        ("overlay/a.mp4", flip_a_byte, "overlay/a.mp4 is not as it was written: it is drawn again from its masks"),
+        ("preview/a.png", truncate, "preview/a.png is not as it was written: it is drawn again from its masks"),
+    ],
+)
+def test_only_what_is_missing_is_made_again(again, tmp_path, file, spoil, words):
+    out = tmp_path / "out"
+    before, times = tree(out), {path: path.stat().st_mtime_ns for path in out.glob("masks/*/*.png")}
+    spoil(out / file)
+    said = again()
+    assert f"a: was done, but {words}" in said
+    assert "b: already done" in said
+    assert tree(out) == before
+    redone = {path.parent.name for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert redone == (set() if "drawn" in words else {"a"})
+    assert "already done" in again()
+
+
+def test_a_mask_corrected_by_hand_stays(again, tmp_path):
+    mask = tmp_path / "out" / "masks" / "a" / "2.png"
+    corrected = np.full((48, 64), 2, np.uint8)
+    Image.fromarray(corrected).save(mask)
+    assert again().count("already done") == 2
+    np.testing.assert_array_equal(np.array(Image.open(mask)), corrected)
+
+
+def test_results_recorded_before_there_was_a_check_count(again, tmp_path):
+    path = tmp_path / "out" / "records" / "a.json"
+    record = json.loads(path.read_text())
+    del record["outputs"]
+    path.write_text(json.dumps(record))
+    assert again().count("already done") == 2
+    overwrite(tmp_path / "out" / "masks" / "a" / "0.png")
+    assert "a: was done, but masks/a/0.png is damaged" in again()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_command_makes_a_removed_folder_and_overlay_again(tmp_path, make_clip, tiny_weights, workers):
+    videos = write_set(tmp_path / "set", make_clip, {"a": 4, "b": 3, "c": 3})
+    out = tmp_path / "out"
+    assert start(videos, tiny_weights, out).wait(timeout=120) == 0
+    before = tree(out)
+    for path in (out / "masks" / "a").iterdir():
+        path.unlink()
+    (out / "masks" / "a").rmdir()
+    (out / "overlay" / "b.mp4").unlink()
+    process = start(videos, tiny_weights, out, f"workers={workers}")
+    said = process.communicate(timeout=180)[1]
+    assert process.returncode == 0, said
+    assert "a: was done, but masks/a is gone: it is segmented again" in said
+    assert "b: was done, but overlay/b.mp4 is gone: it is drawn again" in said
+    assert "c: already done" in said
+    assert tree(out) == before
+    assert leftovers(out) == []
