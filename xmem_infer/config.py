@@ -194,7 +194,7 @@ class EvalConfig:
     output_dir: str | None = None  # null: output/<name of video_dir or data set>
     weights: str = "auto"  # path, or the name of a published checkpoint
     network: str = "auto"  # family of the checkpoint; auto: told by its entries
-    overwrite: bool = False  # replace what other settings made in output_dir
+    overwrite: bool = False  # replace what other settings or inputs made in output_dir
     workers: int = 1  # processes, each with a network of its own; executor=ray: on the machines of a Ray cluster
     data: DataConfig = field(default_factory=DataConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)

@@ -150,7 +150,9 @@ def test_davis_at_another_size_reads_full_resolution_and_saves_480p(run, tmp_pat
     # Other frames at full resolution are another input: done again, not skipped.
     frame = root / "JPEGImages" / "Full-Resolution" / "a" / "00002.jpg"
     Image.new("RGB", (128, 96)).save(frame)
-    assert "already done" not in run("davis17_val", data_root=str(root), data__size=64).words
+    with pytest.raises(UsageError, match="have changed since"):
+        run("davis17_val", data_root=str(root), data__size=64)
+    assert "already done" not in run("davis17_val", data_root=str(root), data__size=64, overwrite=True).words
 
 
 # -- what is given and saved ----------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def test_ytvos_takes_new_objects_only_and_saves_listed_frames(run, tmp_path, mak
     again = given.copy()
     again[:, :8] = np.where(again[:, :8] == 0, 1, again[:, :8])
     trees.save_mask(root / "valid" / "Annotations" / "v" / "00003.png", again)
-    repeated = run("ytvos18_valid", data_root=str(root))
+    repeated = run("ytvos18_valid", data_root=str(root), overwrite=True)
     assert "already done" not in repeated.words
     assert tree(masks) == before
 

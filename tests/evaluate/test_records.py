@@ -16,6 +16,6 @@ def test_a_record_older_than_a_setting_is_of_its_default(tmp_path):
     records = Records(tmp_path)
     records.write("v", Record("inputs", "weights", older, 3))
     assert "data.permanent" not in json.loads((tmp_path / "records" / "v.json").read_text())["settings"]
-    records.check_settings("v", Record("inputs", "weights", defaults), defaults)
+    records.check_same("v", Record("inputs", "weights", defaults), defaults)
     with pytest.raises(UsageError, match=r"data.permanent: False there, True now"):
-        records.check_settings("v", Record("inputs", "weights", {**defaults, "data.permanent": True}), defaults)
+        records.check_same("v", Record("inputs", "weights", {**defaults, "data.permanent": True}), defaults)

@@ -167,3 +167,14 @@ def test_results_of_a_run_are_not_replaced(two, tmp_path):
     with pytest.raises(UsageError, match="give another one"):
         merge(*two, out=tmp_path / "run")
     assert not Path(tmp_path / "run" / "masks").exists()
+
+
+def test_masks_of_other_runs_are_not_replaced(run, tmp_path, make_clip):
+    root = trees.ytvos(tmp_path / "y", make_clip, ["v"])
+    runs = [run(name, root, memory__top_k=k) for name, k in (("a", 30), ("b", 5), ("c", 1))]
+    assert merge(*runs[:2], out=tmp_path / "merged")[0] == 0
+    assert merge(*runs[:2], out=tmp_path / "merged")[0] == 0
+    with pytest.raises(UsageError, match="masks merged from other runs"):
+        merge(*runs[1:], out=tmp_path / "merged")
+    config = MergeConfig([str(folder) for folder in runs[1:]], str(tmp_path / "merged"), overwrite=True)
+    assert merge_runs(config) == 0

@@ -15,13 +15,14 @@ from ..io.atomic import Staged, disk_fault, held, write_json
 class Record:
     """A finished video: hash of its input files, of the weights, and the settings its masks depend on.
 
-    outputs: what `intact.described` says of each; none in older records.
+    origin: where the inputs lay, for messages. outputs: what `intact.described` says of each. Older records lack both.
     """
 
     inputs: str
     weights: str
     settings: dict[str, Any]
     frames: int = 0
+    origin: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, int | str] = field(default_factory=dict)
 
 
@@ -50,24 +51,24 @@ class Records:
         """Remove what a process left that was killed while it wrote a record."""
         Staged(self.folder / f"{video}.json").discard()
 
-    def check_settings(self, video: str, wanted: Record, defaults: dict[str, Any]) -> None:
-        """Refuse to mix results of other settings or weights into this folder.
+    def check_same(self, video: str, wanted: Record, defaults: dict[str, Any]) -> None:
+        """Refuse to replace results of other inputs, and to mix those of other settings or weights into this folder.
 
         defaults: what holds for settings that a record does not name, being older than they are.
         """
         found = self.read(video)
         if found is None:
             return
-        differing = [
-            f"{key}: {found.settings.get(key, defaults.get(key))} there, {value} now"
-            for key, value in wanted.settings.items()
-            if found.settings.get(key, defaults.get(key)) != value
-        ]
-        if found.weights != wanted.weights:
-            differing.append(f"weights: {found.weights[:12]} there, {wanted.weights[:12]} now (sha256)")
+        pairs = {key: (found.settings.get(key, defaults.get(key)), now) for key, now in wanted.settings.items()}
+        pairs["weights (sha256)"] = (found.weights[:12], wanted.weights[:12])
+        if found.inputs != wanted.inputs:
+            pairs |= {key: (found.origin.get(key, "not recorded"), now) for key, now in wanted.origin.items()}
+        differing = [f"{key}: {there} there, {now} now" for key, (there, now) in pairs.items() if there != now]
+        if found.inputs != wanted.inputs and found.origin == wanted.origin:
+            differing.append(f"the files of {wanted.origin['video']} or its masks have changed since")
         if differing:
             raise UsageError(
-                f"{self.folder.parent} holds results of another run ({'; '.join(differing)}). "
+                f"{self.folder.parent} holds results of another run for {video} ({'; '.join(differing)}). "
                 "Give another output_dir, or overwrite=true to replace them"
             )
 

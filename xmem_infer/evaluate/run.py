@@ -83,7 +83,7 @@ class Run:
         if not config.overwrite:
             for video in plan.videos:
                 wanted = self.video_run.wanted_record(video)
-                self.video_run.records.check_settings(video.name, wanted, recorded_settings(EvalConfig()))
+                self.video_run.records.check_same(video.name, wanted, recorded_settings(EvalConfig()))
 
     def do(self, executor: Executor) -> int:
         """Segment what is not done; returns 0, or 1 where videos failed. Writes run.json however it ends."""

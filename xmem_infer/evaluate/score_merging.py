@@ -1,5 +1,6 @@
 """Masks from the saved scores of several runs: the mean of their probabilities decides."""
 
+import json
 import logging
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from ..config import require
 from ..errors import UsageError, VideoError
 from ..interrupts import check
-from ..io.atomic import disk_fault
+from ..io.atomic import disk_fault, write_json
 from ..io.listing import list_folders, name_some, natural_key
 from ..io.masks import read_mask
 from ..outputs.files import MaskFolder
@@ -31,6 +32,7 @@ NO_PICTURE = np.empty((0, 0, 3), np.uint8)  # masks are written without their fr
 class MergeConfig:
     runs: list[str] = field(default_factory=list)  # output folders of eval.py with output.scores=true
     output_dir: str = "output/merged"  # masks go to masks/ in it
+    overwrite: bool = False  # replace what was merged from other runs
 
     def __post_init__(self) -> None:
         require(len(set(self.runs)) == len(self.runs), "runs", self.runs, "different folders")
@@ -54,9 +56,12 @@ def merge_runs(config: MergeConfig) -> int:
         raise UsageError(f"runs={config.runs} is not enough: give two output folders of eval.py or more, runs=[a,b]")
     if any((output_dir / "records").glob("*.json")) or output_dir.resolve() in [f.parent.resolve() for f in folders]:
         raise UsageError(f"output_dir={output_dir} holds results of a run of eval.py; give another one")
+    runs = [str(folder.parent.resolve()) for folder in folders]
+    _refuse_other_runs(output_dir / "merge.json", runs, config.overwrite)
     videos = _common_videos(folders)
     failures: dict[str, VideoError] = {}
     with claim(output_dir):
+        write_json(output_dir / "merge.json", {"runs": runs})
         for video in tqdm(videos, desc="merging", unit="video", disable=None):
             try:
                 _merge_video(folders, video, output_dir)
@@ -124,6 +129,18 @@ def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedSc
         if len(sizes) > 1:
             raise VideoError(f"frame {name}: scores differ in size (height, width): {sorted(sizes)}")
         yield name, scores
+
+
+def _refuse_other_runs(record: Path, runs: list[str], overwrite: bool) -> None:
+    try:
+        there = json.loads(record.read_text(encoding="utf-8"))["runs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if there != runs and not overwrite:
+        raise UsageError(
+            f"{record.parent} holds masks merged from other runs ({', '.join(there)}). "
+            "Give another output_dir, or overwrite=true to replace them"
+        )
 
 
 def _scores_folder(run: str) -> Path:

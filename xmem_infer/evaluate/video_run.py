@@ -67,7 +67,6 @@ class VideoRun:
         wrong = self.damaged(video)
         if wrong and self.can_draw(wrong):
             return self._draw_again(video, list(wrong), each_frame)
-        self.records.drop(video.name)
         reset_peak_memory(self.segmenter.prepared.device)
         started = perf_counter()
         stages: dict[str, list[float]] = defaultdict(list)
@@ -85,6 +84,7 @@ class VideoRun:
                     stages[stage].append(spent_ms)
                 object_ids = result.object_ids
                 _count_frame(bar, each_frame)
+            self.records.drop(video.name)  # its old results, if any, are replaced next
         entry = {
             "status": "incomplete" if video.frames.incomplete else "done",
             "size": video.frames.size,
@@ -142,7 +142,10 @@ class VideoRun:
         settings["runtime.variant"] = self.segmenter.prepared.backend
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
-        return Record(video.fingerprint, self.weights_sha256, settings, frames)
+        given = list(video.masks.files.values())
+        masks = str(given[0].absolute()) if len(given) == 1 else f"{len(given)} files in {given[0].parent.absolute()}"
+        origin = {"video": str(video.path.absolute()), "masks": masks}
+        return Record(video.fingerprint, self.weights_sha256, settings, frames, origin)
 
 
 def _bar(video: VideoInput, each_frame: Callable[[], None] | None) -> "tqdm[Any]":

@@ -1,0 +1,73 @@
+"""Results of other inputs are not replaced unless `overwrite=true` says so."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from batch_trees import SCRIPT, tree
+from PIL import Image
+
+
+@pytest.fixture
+def run(tmp_path, tiny_weights):
+    """run(key=value, ...) -> the finished command, started in tmp_path."""
+
+    def start(*overrides):
+        settings = ["data.size=-1", "runtime.precision=fp32", "runtime.threads=1", "output.overlay=false"]
+        command = [sys.executable, str(SCRIPT), f"weights={tiny_weights}", *settings, *overrides]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return start
+
+
+def write_clip(folder, make_clip, seed):
+    images, masks = make_clip(3, 48, 64, 2, seed=seed)
+    folder.mkdir(parents=True)
+    for t, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{t}.png")
+    Image.fromarray(masks[0]).save(folder.with_name(f"{folder.name}.png"))
+    return masks
+
+
+def test_another_video_of_the_same_name(run, tmp_path, make_clip):
+    for seed, name in enumerate("AB"):
+        write_clip(tmp_path / name / "clip", make_clip, seed)
+    assert run("video_dir=A/clip").returncode == 0
+    out = tmp_path / "output" / "clip"
+    before = tree(out)
+    refused = run("video_dir=B/clip")
+    assert refused.returncode == 2, refused.stderr
+    for word in (f"video: {tmp_path}/A/clip there, {tmp_path}/B/clip now", "overwrite=true", "output/clip holds"):
+        assert word in refused.stderr
+    assert tree(out) == before
+    assert run("video_dir=B/clip", "overwrite=true").returncode == 0
+    assert tree(out) != before
+
+
+def test_a_forgotten_folder_of_masks(run, tmp_path, make_clip):
+    masks = write_clip(tmp_path / "clip", make_clip, 0)
+    given = tmp_path / "corrected"
+    given.mkdir()
+    for t in (0, 2):
+        Image.fromarray(np.where(masks[t] == 1, 2, 0).astype(np.uint8)).save(given / f"{t}.png")
+    assert run("video_dir=clip", "mask=corrected").returncode == 0
+    before = tree(tmp_path / "output" / "clip")
+    refused = run("video_dir=clip")
+    assert refused.returncode == 2, refused.stderr
+    assert f"masks: 2 files in {given} there, {tmp_path}/clip.png now" in refused.stderr
+    assert tree(tmp_path / "output" / "clip") == before
+    assert "already done" in run("video_dir=clip", "mask=corrected").stderr
+
+
+def test_frames_that_changed_since(run, tmp_path, make_clip):
+    write_clip(tmp_path / "clip", make_clip, 0)
+    assert run("video_dir=clip").returncode == 0
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "clip" / "1.png")
+    refused = run("video_dir=clip")
+    assert refused.returncode == 2, refused.stderr
+    assert f"the files of {tmp_path}/clip or its masks have changed since" in refused.stderr
