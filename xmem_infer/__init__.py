@@ -17,10 +17,12 @@ __version__ = "0.2.0"
 _HOME = {
     "Segmenter": "predictor",
     "FrameResult": "results",
+    "Results": "results",
     "Engine": "engine.engine",
     "prepare": "runtime.backends.prepare",
     "load_network": "weights.build",
-    **dict.fromkeys(("DataConfig", "EvalConfig", "MemoryConfig", "OutputConfig", "RuntimeConfig"), "config"),
+    **dict.fromkeys(("DataConfig", "DatasetConfig", "EvalConfig", "ExecutorConfig", "MemoryConfig"), "config"),
+    **dict.fromkeys(("OutputConfig", "RuntimeConfig", "TtaConfig", "GivenMasks", "SavedFrames"), "config"),
     **dict.fromkeys(("Device", "GradMode", "LateObjects", "MaskPolicy", "OnCorrupt", "Precision"), "config"),
     **dict.fromkeys(("Frame", "LabelMask", "ObjectConfidence"), "types"),
     **dict.fromkeys(("EnvironmentFault", "UsageError", "VideoError", "WeightsError", "XMemInferError"), "errors"),

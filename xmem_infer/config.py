@@ -6,10 +6,14 @@ refuses `Literal`; their names are what stands on the command line.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from numbers import Integral
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from .errors import UsageError
+
+Choice = TypeVar("Choice", bound=Enum)
 
 
 class OnCorrupt(Enum):
@@ -132,6 +136,9 @@ class OutputConfig:
     scores: bool = False  # probabilities as 8 bit arrays, large
     also: list[str] = field(default_factory=list)  # outputs that others registered, by name
 
+    def __post_init__(self) -> None:
+        read_choices(self, "output")
+
 
 @dataclass
 class ExecutorConfig:
@@ -152,6 +159,7 @@ class TtaConfig:
     sizes: list[int] = field(default_factory=list)  # px of the short side, a pass for each; none: data.size
 
     def __post_init__(self) -> None:
+        read_choices(self, "tta")
         require(not (self.flip and self.only_flipped), "tta.only_flipped", True, "false where tta.flip=true")
         for size in self.sizes:
             require(size == -1 or size >= 16, "tta.sizes", self.sizes, "sizes of at least 16, or -1 (original)")
@@ -204,18 +212,34 @@ class EvalConfig:
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
     def __post_init__(self) -> None:
+        read_choices(self)
         require(self.workers >= 1, "workers", self.workers, "at least 1")
         require_names(self.metrics, "metrics")
 
 
-def read_choices(config: Any, group: str) -> None:
-    """Put the members of enums in place of their names, in a settings dataclass that a library user made."""
+def read_choices(config: Any, group: str = "") -> None:
+    """Put members of enums for their names in a settings dataclass, as a library user may have made it by hand.
+
+    Raises UsageError for a name that is none, and where numbers or truth values are something else.
+    """
     for name, kind in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if isinstance(kind, type) and issubclass(kind, Enum) and not isinstance(value, kind):
-            names = [member.name for member in kind]
-            require(value in names, f"{group}.{name}", value, f"one of {', '.join(names)}")
-            setattr(config, name, kind[value])
+        value, key = getattr(config, name), f"{group}.{name}".lstrip(".")
+        kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            setattr(config, name, choice(kind, value, key))
+        elif bool in kinds:
+            require(isinstance(value, bool), key, repr(value), "true or false")
+        elif int in kinds:
+            require(isinstance(value, (Integral, *kinds)), key, repr(value), "a whole number")
+
+
+def choice(kind: type[Choice], value: object, key: str) -> Choice:
+    """The member of an enum that is given itself or by its name. Raises UsageError that lists the names."""
+    if isinstance(value, kind):
+        return value
+    names = [member.name for member in kind]
+    require(value in names, key, value, f"one of {', '.join(names)}")
+    return kind[str(value)]
 
 
 def require(holds: bool, key: str, found: object, allowed: str) -> None:

@@ -4,28 +4,30 @@ Owns the number of threads, grad mode (outer) and precision (inner). They are en
 before the result is yielded, so that the caller's own torch code between two results runs as if nothing were there.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import isfinite
 from operator import add
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from .config import DataConfig, GradMode, MemoryConfig, RuntimeConfig
+from .config import DataConfig, Device, GradMode, MemoryConfig, Precision, RuntimeConfig
 from .engine.engine import Engine, ids_to_take
 from .engine.state import VideoState
 from .errors import VideoError
 from .io.frames import ArrayFrames, FrameSource, frame_name, open_frames
-from .io.masks import check_mask, mask_from_array, read_mask
+from .io.masks import as_mask, check_mask
 from .io.read_ahead import read_ahead
 from .ops.images import normalise, resize, resize_labels, working_size
-from .results import FrameResult, confidence_inside, most_probable
+from .results import FrameResult, Results, confidence_inside, most_probable
 from .runtime.choice import choose
 from .runtime.device import choose_device
 from .runtime.grad_mode import grad_mode
@@ -35,8 +37,8 @@ from .types import Frame, LabelMask
 from .weights.build import load_network
 from .weights.manifest import resolve_weights
 
-MaskLike = LabelMask | np.ndarray | str | Path
-Frames = FrameSource | str | Path | Iterable[np.ndarray]
+MaskLike = LabelMask | np.ndarray | Tensor | Image.Image | str | Path
+Frames = FrameSource | str | Path | Iterable[np.ndarray] | Iterable[Tensor] | Iterable[Image.Image]
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,35 @@ class Segmenter:
         memory: MemoryConfig | None = None,
         runtime: RuntimeConfig | None = None,
         data: DataConfig | None = None,
+        *,
+        device: Device | str | None = None,
+        precision: Precision | str | None = None,
+        size: int | None = None,
     ) -> "Segmenter":
-        """Load a checkpoint: a path, or a name of the manifest.
+        """Load a checkpoint: a path, or the name of a published one.
+
+        Args:
+            weights: `auto`: a published checkpoint that is present, else the small model that comes along.
+            memory: Its settings.
+            runtime: Its settings.
+            data: Its settings.
+            device: `auto`, `cpu`, `cuda` or `mps`, in place of `runtime.device`.
+            precision: `auto`, `fp32`, `tf32`, `bf16` or `fp16`, in place of `runtime.precision`.
+            size: Short side inside the network in px, -1 = original, in place of `data.size`.
 
         Raises:
             WeightsError: The file is missing, damaged, unsafe or does not fit.
+            UsageError: A setting that is not possible.
         """
+        asked: dict[str, Any] = {"device": device, "precision": precision}
+        runtime = replace(runtime or RuntimeConfig(), **{name: value for name, value in asked.items() if value})
+        data = data or DataConfig()
+        data = data if size is None else replace(data, size=size)
         return cls(load_network(resolve_weights(str(weights))).network, memory, runtime, data)
+
+    def __repr__(self) -> str:
+        made = self.prepared
+        return f"Segmenter({made.backend} on {made.device} in {made.precision.value}, size {self.data.size})"
 
     def segment(
         self,
@@ -121,14 +145,14 @@ class Segmenter:
         mask: MaskLike,
         later_masks: Mapping[str, MaskLike] | None = None,
         permanent: Iterable[str] = (),
-    ) -> Iterator[FrameResult]:
+    ) -> Results:
         """Segment a video: a FrameResult per frame, as soon as it is known.
 
-        Decoding runs ahead in a thread; closing the generator stops it.
+        Decoding runs ahead in a thread; `close` stops it. `len` is the number of frames where it is known.
 
         Args:
-            frames: A folder, a video file, or arrays (H, W, 3) uint8 RGB.
-            mask: Label image of the first frame.
+            frames: A folder, a video file, or pictures: arrays (H, W, 3) uint8 RGB, tensors, PIL images.
+            mask: Label image of the first frame: a file, an array, a tensor or a PIL image.
             later_masks: By frame name, new objects or corrections (`ids_to_take` says which); a file is read when
                 its frame comes.
             permanent: Names of frames that stay in memory for the whole video.
@@ -145,7 +169,8 @@ class Segmenter:
         check_mask(first, source.size)
         masks = {frame_name(source, 0): first, **(later_masks or {})}
         given = _CheckedMasks(masks, self._mask, source.size)
-        return self.segment_passes(source, given, [Pass(source, given, self.data.size)], frozenset(permanent))
+        stream = self.segment_passes(source, given, [Pass(source, given, self.data.size)], frozenset(permanent))
+        return Results(stream, source.count)
 
     def segment_passes(
         self,
@@ -153,7 +178,7 @@ class Segmenter:
         masks: Mapping[str, LabelMask],
         passes: Sequence[Pass],
         permanent: frozenset[str] = frozenset(),
-    ) -> Iterator[FrameResult]:
+    ) -> Generator[FrameResult, None, None]:
         """Segment a video in one or several passes in lock-step; the mean of their probabilities decides.
 
         Args:
@@ -280,11 +305,7 @@ class Segmenter:
                 state.detach()  # graph and memory hold each other: nothing else would free them
 
     def _mask(self, mask: MaskLike) -> LabelMask:
-        if isinstance(mask, LabelMask):
-            return mask
-        if isinstance(mask, np.ndarray):
-            return mask_from_array(mask)
-        return read_mask(Path(mask), self.data.max_pixels)
+        return as_mask(mask, self.data.max_pixels)
 
 
 class _CheckedMasks(Mapping[str, LabelMask]):

@@ -1,6 +1,6 @@
 """What comes out per frame: mask, confidence, probabilities on demand."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,10 @@ class FrameResult:
     _prob: Tensor = field(repr=False)
     given: bool = False
 
+    def __repr__(self) -> str:
+        areas = {object_id: found.area_px for object_id, found in self.confidence.items()}
+        return f"FrameResult({self.frame!r}, pixels by object {areas}{', given' if self.given else ''})"
+
     def probabilities(self) -> np.ndarray:
         """(O + 1, H, W) float32 at the frame's own size, background first, then as `object_ids`.
 
@@ -43,6 +47,28 @@ class FrameResult:
         height, width = self.mask.shape
         with torch.no_grad():
             return resize(self._prob, (height, width)).float().cpu().numpy()
+
+
+class Results(Iterator[FrameResult]):
+    """The results of a video's frames, each as soon as it is known.
+
+    `close` stops the work. `len` is the number of frames, where the source tells it; TypeError otherwise.
+    """
+
+    def __init__(self, stream: Generator[FrameResult, None, None], count: int | None):
+        self._stream, self._count = stream, count
+
+    def __next__(self) -> FrameResult:
+        return next(self._stream)
+
+    def __len__(self) -> int:
+        if self._count is None:
+            raise TypeError("the number of frames is not known before the video has ended")
+        return self._count
+
+    def close(self) -> None:
+        """Stop; what has been read ahead is dropped."""
+        self._stream.close()
 
 
 def most_probable(prob: Tensor, object_ids: Sequence[int]) -> tuple[np.ndarray, dict[int, ObjectConfidence]]:

@@ -27,6 +27,9 @@ class Frame:
     time_s: float | None = None
     corrupt: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Frame({self.index}, {self.name!r}, {self.image.shape[1]}x{self.image.shape[0]})"
+
 
 @dataclass(frozen=True)
 class LabelMask:
@@ -41,6 +44,9 @@ class LabelMask:
     ids: np.ndarray
     palette: bytes | None = None
     source: str = "mask"
+
+    def __repr__(self) -> str:
+        return f"LabelMask({self.source!r}, {self.ids.shape[1]}x{self.ids.shape[0]}, objects {self.object_ids()})"
 
     def object_ids(self) -> list[int]:
         """The ids that it shows, ascending, without 0."""

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from ..config import DataConfig, OnCorrupt
 from ..errors import UsageError, VideoError
@@ -19,6 +19,7 @@ from .images import (
     UnreadableImage,
     ValueCounts,
     header_of,
+    host_array,
     opened,
     read_header,
     readable,
@@ -181,6 +182,9 @@ class FrameFolder:
         )
         return low, high
 
+    def __len__(self) -> int:
+        return len(self._headers)
+
     def __iter__(self) -> Iterator[Frame]:
         del self.warnings[self._known_before :]
         policy = CorruptPolicy(self.name, self._data.on_corrupt, self.warnings)
@@ -227,13 +231,13 @@ class ImageStack(FrameFolder):
 
 
 class ArrayFrames:
-    """Pictures a library user already has: (H, W, 3) uint8 RGB arrays of one size, taken one at a time.
+    """Pictures a library user already has: (H, W, 3) uint8 RGB arrays, tensors or PIL images of one size.
 
     A generator is consumed lazily, its first picture at construction. Arrays are copied, so that a loop
     that fills the same buffer again and again is safe. Raises UsageError for what is no such array.
     """
 
-    def __init__(self, images: Iterable[np.ndarray], name: str = "array"):
+    def __init__(self, images: Iterable[Any], name: str = "array"):
         iterator = iter(images)
         first = next(iterator, None)
         if first is None:
@@ -247,6 +251,11 @@ class ArrayFrames:
         self.warnings: list[str] = []
         self.incomplete = False
 
+    def __len__(self) -> int:
+        if self.count is None:
+            raise TypeError(f"{self.name}: how many frames there are is not known before the last one")
+        return self.count
+
     def __iter__(self) -> Iterator[Frame]:
         for index, image in enumerate(self._images):
             checked = self._checked(index, image)
@@ -258,7 +267,9 @@ class ArrayFrames:
             yield Frame(index, numbered_name(index, self.count), checked.copy())
 
     def _checked(self, index: int, image: object) -> np.ndarray:
-        array = np.asarray(image)
+        array = host_array(image.convert("RGB") if isinstance(image, Image.Image) else image)
+        if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3 and hasattr(image, "detach"):
+            array = array.transpose(1, 2, 0)  # torch's own layout
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
             raise UsageError(
                 f"{self.name}: frame {index} must be an array of shape (height, width, 3) and type uint8 (RGB), "

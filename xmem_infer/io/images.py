@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -208,6 +208,11 @@ def too_large_words(size: tuple[int, int], max_pixels: int) -> str:
         f"declares {size_words(size)} = {size[0] * size[1]:,} pixels, more than "
         f"data.max_pixels={max_pixels:,}; if the file is sound, raise data.max_pixels"
     )
+
+
+def host_array(picture: Any) -> np.ndarray:
+    """The numbers of an array, a tensor on any device or a PIL image."""
+    return np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
 
 
 def size_words(size: tuple[int, ...]) -> str:

@@ -1,13 +1,14 @@
 """Label masks: read, checked and explained before anything expensive starts."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import UsageError
 from ..types import LabelMask
-from .images import UnreadableImage, opened, size_words
+from .images import UnreadableImage, host_array, opened, size_words
 from .palette import davis_palette, full_palette
 from .smoothing import smoothed_values
 
@@ -33,6 +34,16 @@ def read_mask(path: str | Path, max_pixels: int) -> LabelMask:
         raise UsageError(f"mask {path} {error}") from error
     _refuse_smoothed(labels, f"mask {path}")
     return LabelMask(labels, palette, str(path))
+
+
+def as_mask(mask: Any, max_pixels: int) -> LabelMask:
+    """The mask that a path, an array, a tensor or a PIL image holds; a LabelMask as it is. Raises UsageError."""
+    if isinstance(mask, LabelMask):
+        return mask
+    if isinstance(mask, str | Path):
+        return read_mask(mask, max_pixels)
+    palette = mask.getpalette("RGB") if isinstance(mask, Image.Image) and mask.mode == "P" else None
+    return mask_from_array(host_array(mask), None if palette is None else bytes(palette))
 
 
 def mask_from_array(array: np.ndarray, palette: bytes | None = None) -> LabelMask:

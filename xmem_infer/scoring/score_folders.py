@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..config import require, require_names
+from ..config import choice, read_choices, require, require_names
 from ..errors import UsageError, VideoError
 from .metrics import chosen_metrics
 from .pairing import Pairing, VideoPair, existing, pair_folders, read_ids
@@ -38,6 +38,7 @@ class ScoreConfig:
     worst_frames: int = 8  # per video; 0: no sheets
 
     def __post_init__(self) -> None:
+        read_choices(self)
         require(self.workers is None or self.workers >= 1, "workers", self.workers, "null or at least 1")
         require_names(self.metrics, "metrics")
         require(self.worst_frames >= 0, "worst_frames", self.worst_frames, "0 (no sheets) or more")
@@ -65,7 +66,7 @@ def score(config: ScoreConfig) -> int:
 def score_folders(
     predictions: Path | str,
     annotations: Path | str,
-    rules: Rules = Rules.auto,
+    rules: Rules | str = Rules.auto,
     workers: int = 1,
     videos: Sequence[str] | None = None,
     progress: bool = False,
@@ -91,14 +92,14 @@ def score_folders(
 
 def score_pairing(
     pairing: Pairing,
-    rules: Rules,
+    rules: Rules | str,
     workers: int = 1,
     progress: bool = False,
     metrics: Sequence[str] = ("J", "F"),
 ) -> SetScores:
     """Score what `pair_folders` found; see `score_folders`."""
     chosen = chosen_metrics(metrics)  # the functions travel to the workers, where nobody may have registered them
-    problems = dict(pairing.problems)
+    problems, rules = dict(pairing.problems), choice(Rules, rules, "rules")
     if rules is Rules.auto:
         rules = rules_for(_first_masks(pairing.pairs))
     files = [files for pair in pairing.pairs for files in _files_to_compare(pair)]

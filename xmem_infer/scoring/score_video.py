@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ..config import choice
 from ..errors import VideoError
 from ..io.listing import name_some
 from .metrics import EMPTY, VOID, Metric, chosen_metrics, ids_in, score_objects
@@ -18,7 +19,7 @@ Metrics = Mapping[str, Metric]
 def score_video(
     predictions: Sequence[np.ndarray | None],
     annotations: Sequence[np.ndarray],
-    rules: Rules = Rules.auto,
+    rules: Rules | str = Rules.auto,
     name: str = "video",
     frames: Sequence[str] | None = None,
     metrics: Sequence[str] = ("J", "F"),
@@ -37,7 +38,7 @@ def score_video(
         VideoError: Ids, sizes or the number of masks do not fit.
         UsageError: A metric that nobody registered.
     """
-    chosen = chosen_metrics(metrics)
+    chosen, rules = chosen_metrics(metrics), choice(Rules, rules, "rules")
     if len(predictions) != len(annotations) or len(annotations) < 3:
         raise VideoError(
             f"{name}: {len(predictions)} predictions for {len(annotations)} annotations; as many are needed, "

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...config import Precision
+from ...config import Precision, choice
 from ...errors import UsageError
 from ...model.family import Network
 from ...registry import Registry
@@ -59,8 +59,8 @@ BACKENDS: Registry[Backend] = Registry("backend", "runtime.variant")
 
 def prepare(
     network: nn.Module,
-    device: torch.device,
-    precision: Precision = Precision.fp32,
+    device: torch.device | str,
+    precision: Precision | str = Precision.fp32,
     backend: str = "eager",
     objects_at_once: int = 8,
 ) -> Prepared:
@@ -78,6 +78,7 @@ def prepare(
             no such backend.
     """
     make = BACKENDS[backend]
+    device, precision = torch.device(device), choice(Precision, precision, "precision")
     check_precision(precision, device)
     # oneDNN is up to twice as fast channels last, and tensor cores want it.
     network = network.to(device).to(memory_format=torch.channels_last).eval()

@@ -1,0 +1,78 @@
+"""What library users pass in and look at: names for choices, tensors, PIL images, lengths, what is printed."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xmem_infer import DataConfig, LabelMask, RuntimeConfig, Segmenter, UsageError, prepare
+from xmem_infer.io.frames import ArrayFrames, open_frames
+from xmem_infer.io.palette import davis_palette
+
+
+@pytest.fixture
+def clip(make_clip):
+    return make_clip(4, 48, 70, 2, seed=3)
+
+
+def test_settings_are_plain_keywords(tiny_weights):
+    made = Segmenter.from_weights(tiny_weights, device="cpu", precision="bf16", size=64)
+    assert (made.prepared.device.type, made.prepared.precision.name, made.data.size) == ("cpu", "bf16", 64)
+    over = Segmenter.from_weights(tiny_weights, runtime=RuntimeConfig(threads=1, precision="bf16"), precision="fp32")
+    assert (over.runtime.threads, over.prepared.precision.name) == (1, "fp32")
+    for wrong, said in (
+        ({"device": "gpu"}, "auto, cpu, cuda, mps"),
+        ({"precision": "half"}, "auto, fp32"),
+        ({"size": 3}, "16"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            Segmenter.from_weights(tiny_weights, **wrong)
+
+
+def test_prepare_takes_names(tiny_network):
+    assert prepare(tiny_network, "cpu", "bf16").precision.name == "bf16"
+    with pytest.raises(UsageError, match="precision=half is not possible"):
+        prepare(tiny_network, "cpu", "half")
+
+
+def test_tensors_and_pil_images_are_masks_and_frames(tiny_network, clip):
+    images, masks = clip
+    made = Segmenter(tiny_network, data=DataConfig(size=-1))
+    expected = [result.mask for result in made.segment(images, masks[0])]
+    palette = Image.fromarray(masks[0])
+    palette.putpalette(davis_palette())
+    stacked = torch.from_numpy(np.stack(images))
+    for frames, mask in (
+        (stacked, torch.from_numpy(masks[0])),
+        (stacked.permute(0, 3, 1, 2), torch.from_numpy(masks[0]).long()),
+        ([Image.fromarray(image) for image in images], Image.fromarray(masks[0])),
+        (images, palette),
+    ):
+        found = [result.mask for result in made.segment(frames, mask)]
+        assert all(np.array_equal(one, other) for one, other in zip(expected, found, strict=True))
+    with pytest.raises(UsageError, match="integers or bools"):
+        made.segment(images, torch.rand(48, 70))
+
+
+def test_lengths_are_told_where_they_are_known(tiny_network, clip, tmp_path):
+    images, masks = clip
+    made = Segmenter(tiny_network, data=DataConfig(size=-1))
+    results = made.segment(images, masks[0])
+    assert len(results) == len(ArrayFrames(images)) == len(list(results)) == 4
+    Image.fromarray(images[0]).save(tmp_path / "1.png")
+    assert len(open_frames(tmp_path, DataConfig())) == 1
+    unknown = made.segment(iter(images), masks[0])
+    with pytest.raises(TypeError, match="not known"):
+        len(unknown)
+    assert len(list(unknown)) == 4
+
+
+def test_what_is_printed_is_short(tiny_network, clip):
+    images, masks = clip
+    made = Segmenter(tiny_network, data=DataConfig(size=-1))
+    result = next(made.segment(images, masks[0]))
+    assert repr(result.frame) == f"Frame(0, {result.frame.name!r}, 70x48)"
+    assert repr(LabelMask(masks[0], davis_palette())) == "LabelMask('mask', 70x48, objects [1, 2])"
+    assert "pixels by object {1: " in repr(result)
+    assert repr(made) == "Segmenter(fast on cpu in fp32, size -1)"
+    assert len(repr(result)) < 150
