@@ -1,22 +1,17 @@
-"""Measurements in fresh processes: one function in a new interpreter, its events as JSON lines, its end as a status.
+"""Measurements in fresh processes: one function in a new interpreter, the events it tells, and how it ended."""
 
-The parent calls `run_in_child(function, request)`. The child, `python -m xmem_infer.lab.child module:function`,
-reads the request from stdin and calls the function with it and with `tell`, which sends an event to the parent.
-"""
-
-import importlib
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from enum import Enum
-from pathlib import Path
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from ..errors import XMemInferError
+from .resident import CeilingReached
 
 Event = dict[str, Any]
 Tell = Callable[..., None]  # tell("name of the event", figure=1, ...)
@@ -46,84 +41,64 @@ def run_in_child(
     """Run a function in a fresh process.
 
     Args:
-        function: At the top level of its module; takes the request and `tell`.
-        request: A dataclass of plain values, enums, paths and such dataclasses. Where it has `threads`, an int,
-            the child computes with so many.
+        function: At the top level of its module; takes the request and `tell`, which sends an event to the parent.
+        request: Any value that can be pickled. Where it has `threads`, an int, the child computes with so many.
         watch: Sees every event as it comes. What it raises ends the child and is raised here.
 
     Returns:
         How the child ended. Nothing that happens inside it is raised: one killed by the system is an `oom`.
     """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_work, args=(function, request, sender))
+    child.start()
+    sender.close()
     outcome = Outcome("ok")
-    command = [sys.executable, "-m", "xmem_infer.lab.child", f"{function.__module__}:{function.__qualname__}"]
-    # A session of its own: the terminal's Ctrl-C is for the parent; in a child SIGINT marks the memory ceiling.
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=child_environment(),
-            start_new_session=True,
-        ) as child,
-    ):  # fmt: skip
-        try:
-            assert child.stdin is not None and child.stdout is not None
-            with suppress(BrokenPipeError):  # it died at its start; its exit code tells how
-                child.stdin.write(json.dumps(asdict(request), default=_plain).encode())
-                child.stdin.close()
-            for line in child.stdout:
-                outcome.events.append(json.loads(line))
-                watch(outcome.events[-1])
-        except BaseException:
-            child.kill()
-            raise
-        code = child.wait()
-        errors.seek(0)
-        _set_status(outcome, code, errors.read().decode("utf-8", "replace"))
+    try:
+        for event in _received(receiver):
+            outcome.events.append(event)
+            watch(event)
+    except BaseException:
+        child.kill()
+        raise
+    finally:
+        child.join()
+        receiver.close()
+    _set_status(outcome, child.exitcode)
     return outcome
 
 
-def child_environment() -> dict[str, str]:
-    """This process's environment, in which a child finds this very package, installed or not."""
-    root = str(Path(__file__).resolve().parents[2])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+def _received(receiver: Connection) -> Iterator[Event]:
+    with suppress(EOFError, OSError):  # the child has ended, perhaps in the middle of an event
+        while True:
+            yield receiver.recv()
 
 
-def _set_status(outcome: Outcome, code: int, errors: str) -> None:
+def _set_status(outcome: Outcome, code: int | None) -> None:
     """Any event may carry `oom`: why its work stopped for lack of memory."""
     stopped = next((event["oom"] for event in outcome.events if event.get("oom")), "")
-    if error := outcome.last("error"):
-        outcome.status, outcome.reason = "failed", error["message"]
-    elif code == KILLED:
+    error = (outcome.last("error") or {"message": "no message"})["message"]
+    if code == KILLED:
         outcome.status, outcome.reason = "oom", "killed by the system, as it does when memory is short"
     elif code != 0:
-        lines = [line for line in errors.splitlines() if line.strip()]
-        outcome.status, outcome.reason = "failed", f"exit code {code}: {lines[-1] if lines else 'no message'}"
+        outcome.status, outcome.reason = "failed", f"exit code {code}: {error}"
+    elif outcome.last("error"):
+        outcome.status, outcome.reason = "failed", error
     elif stopped:
         outcome.status, outcome.reason = "oom", stopped
 
 
-def main() -> int:
-    """The child's side: read the request, call the function, report how it ended."""
-    # What libraries print must not get between the lines of the report.
-    report = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+def _work(function: Callable[[Any, Tell], None], request: Any, sender: Connection) -> None:
+    """The child's side: call the function, report how it ended."""
+    if hasattr(os, "setsid"):  # the terminal's Ctrl-C is for the parent; here SIGINT marks the memory ceiling
+        os.setsid()
+    os.dup2(2, 1)  # what libraries print must not get between the parent's tables
 
     def tell(event: str, **fields: Any) -> None:
-        report.write(json.dumps({"event": event, **fields}) + "\n")
-        report.flush()
-
-    import torch
-    from omegaconf import OmegaConf
-
-    from xmem_infer.errors import XMemInferError
-    from xmem_infer.lab.resident import CeilingReached
+        sender.send({"event": event, **fields})
 
     tell("started", pid=os.getpid())
-    module, _, name = sys.argv[1].partition(":")
-    function = getattr(importlib.import_module(module), name)
     try:
-        schema = get_type_hints(function)["request"]
-        values: Mapping[str, Any] = json.load(sys.stdin)
-        request = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
         if threads := getattr(request, "threads", None):
             torch.set_num_threads(threads)
         function(request, tell)
@@ -133,15 +108,6 @@ def main() -> int:
         tell("stopped", oom=str(error).partition("\n")[0] or "out of memory")
     except XMemInferError as error:
         tell("error", message=str(error))
-    except Exception:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def _plain(value: object) -> str:
-    return value.name if isinstance(value, Enum) else str(value)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    except Exception as error:
+        tell("error", message=f"{type(error).__name__}: {error}")
+        raise
