@@ -3,12 +3,15 @@
 import _thread
 import re
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+import torch
+
+from ..evaluate.provenance import peak_memory
 
 _PROC = Path("/proc/self")
 _POLL_SECONDS = 0.02
@@ -21,7 +24,7 @@ class CeilingReached(BaseException):
 def resident_bytes() -> int:
     """Resident size now; where the system only tells the largest so far (macOS), that; 0 where it tells nothing."""
     found = _status("VmRSS")
-    return _rusage_peak() if found is None else found
+    return _peak_since_start() if found is None else found
 
 
 def peak_resident_bytes() -> int:
@@ -30,7 +33,7 @@ def peak_resident_bytes() -> int:
     Not from getrusage where that can be avoided: its figure is inherited from the parent process on Linux.
     """
     found = _status("VmHWM")
-    return _rusage_peak() if found is None else found
+    return _peak_since_start() if found is None else found
 
 
 def restart_peak() -> None:
@@ -78,9 +81,5 @@ def _status(name: str) -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def _rusage_peak() -> int:
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def _peak_since_start() -> int:
+    return peak_memory(torch.device("cpu")).get("resident_bytes", 0)
