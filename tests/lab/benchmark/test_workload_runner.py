@@ -4,8 +4,7 @@ import torch.nn.functional as F
 
 from xmem_infer.config import MemoryConfig, Precision
 from xmem_infer.lab.benchmark.end_to_end import PIPELINE_STAGES, WAYS, measure_end_to_end
-from xmem_infer.lab.benchmark.flops import FlopMeter
-from xmem_infer.lab.benchmark.interleaved import measure
+from xmem_infer.lab.benchmark.interleaved import best_rate, measure
 from xmem_infer.lab.benchmark.peak_memory import PeakRequest, measure_peak
 from xmem_infer.lab.benchmark.stages import (
     DECODER,
@@ -15,11 +14,11 @@ from xmem_infer.lab.benchmark.stages import (
     MEMORY_WRITE,
     REST,
     VALUE_ENCODER,
+    FlopMeter,
 )
 from xmem_infer.lab.benchmark.variants import make_variant
-from xmem_infer.lab.benchmark.workload_runner import FRAME, RoundTimes, WorkloadRunner
+from xmem_infer.lab.benchmark.workload_runner import FRAME, WorkloadRunner, average_frame
 from xmem_infer.lab.benchmark.workloads import Workload
-from xmem_infer.lab.benchmark.yardstick import best_rate
 
 CPU = torch.device("cpu")
 SMALL = Workload(64, 2)
@@ -39,10 +38,10 @@ def test_a_round_measures_every_stage_and_changes_nothing(runner, name):
     memory = runner.state.memory
     before = {key: x.clone() for key, x in runner.state.objects.items()}
     for _ in range(2):
-        times = runner.run_round()
-        assert {KEY_ENCODER, MEMORY_READ, DECODER, REST, FRAME} == set(times.ordinary)
-        assert set(times.memory) == {*times.ordinary, VALUE_ENCODER, MEMORY_WRITE}
-        assert sum(times.memory[stage] for stage in FRAME_STAGES) == pytest.approx(times.memory[FRAME])
+        ordinary, remembered, _ = runner.run_round()
+        assert {KEY_ENCODER, MEMORY_READ, DECODER, REST, FRAME} == set(ordinary)
+        assert set(remembered) == {*ordinary, VALUE_ENCODER, MEMORY_WRITE}
+        assert sum(remembered[stage] for stage in FRAME_STAGES) == pytest.approx(remembered[FRAME])
         assert memory.working_tokens == 9 * memory.frame_tokens == SMALL.memory_tokens
     assert all(torch.equal(x, before[key]) for key, x in runner.state.objects.items())
 
@@ -65,11 +64,11 @@ def test_with_the_published_settings_the_memory_frame_consolidates(tiny_network)
 
 
 def test_frames_are_weighed_as_in_a_video():
-    times = RoundTimes({FRAME: 10.0, DECODER: 4.0}, {FRAME: 20.0, DECODER: 9.0, VALUE_ENCODER: 5.0}, 50.0)
-    assert times.stage_ms(FRAME) == pytest.approx((4 * 10 + 20) / 5 + 50 / 25)
-    assert times.stage_ms(DECODER) == pytest.approx((4 * 4 + 9) / 5)
-    assert times.stage_ms(VALUE_ENCODER) == pytest.approx(1.0)
-    assert times.stage_ms(MEMORY_WRITE) == pytest.approx(2.0)
+    mean = average_frame({FRAME: 10.0, DECODER: 4.0}, {FRAME: 20.0, DECODER: 9.0, VALUE_ENCODER: 5.0}, 50.0)
+    assert mean[FRAME] == pytest.approx((4 * 10 + 20) / 5 + 50 / 25)
+    assert mean[DECODER] == pytest.approx((4 * 4 + 9) / 5)
+    assert mean[VALUE_ENCODER] == pytest.approx(1.0)
+    assert mean[MEMORY_WRITE] == pytest.approx(2.0)
 
 
 def test_sharing_between_objects_shows_in_the_arithmetic(runner):
@@ -139,8 +138,8 @@ def test_a_clip_is_timed_from_file_to_masks(tiny_network):
 @pytest.mark.slow
 def test_peak_memory_is_that_of_a_fresh_process(tiny_weights, tmp_path):
     peak = measure_peak(PeakRequest("64p_2", "fast_fp32", str(tiny_weights), threads=1))
-    assert peak.status == "ok", peak.reason
-    assert peak.total_bytes > peak.video_bytes > 0
+    assert peak["result"] == "ok"
+    assert peak["peak_bytes"] > peak["above_first_frame_bytes"] > 0
     missing = measure_peak(PeakRequest("64p_2", "fast_fp32", str(tmp_path / "none.pth"), threads=1))
-    assert (missing.status, missing.total_bytes) == ("failed", None)
-    assert "none.pth" in missing.reason
+    assert (missing["result"].partition(":")[0], missing["peak_bytes"]) == ("failed", None)
+    assert "none.pth" in missing["result"]

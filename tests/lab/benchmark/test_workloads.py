@@ -5,7 +5,8 @@ from xmem_infer.config import DataConfig
 from xmem_infer.errors import UsageError
 from xmem_infer.io.frames import open_frames
 from xmem_infer.lab.benchmark.config import BenchmarkConfig, CurvesConfig, EndToEndConfig
-from xmem_infer.lab.benchmark.curves import are_measured, axes_of, points, workloads_of
+from xmem_infer.lab.benchmark.plots import points
+from xmem_infer.lab.benchmark.report import are_measured
 from xmem_infer.lab.benchmark.run import workload_plan
 from xmem_infer.lab.benchmark.scene import block_mask, drifting_frames, write_clip
 from xmem_infer.lab.benchmark.workloads import Workload, parse_workload
@@ -67,11 +68,11 @@ def test_impossible_settings_are_refused(kind, settings, words):
 
 def test_curves_vary_one_thing_at_a_time():
     config = CurvesConfig(base="64p_2", objects=[4, 1], heights=[48], memory_frames=[2, 9])
-    axes = axes_of(config)
+    axes = config.axes()
     assert {workload.name: place for workload, place in axes["objects"].items()} == {"64p_1": 1, "64p_4": 4}
     assert list(axes["megapixels"].values()) == [48 * 86 / 1e6]
     assert list(axes["tokens in memory"].values()) == [2 * 4 * 8, 9 * 4 * 8, 9 * 4 * 8 + 10_000]
-    assert len(workloads_of(config)) == len({w.name for w in workloads_of(config)}) == 6
+    assert len(config.workloads()) == len({w.name for w in config.workloads()}) == 6
     rows = [{"workload": "64p_4", "variant": "fast_bf16", "p50_ms": "12.5"}]  # as read from results.csv
     assert points(axes["objects"], "fast_bf16", rows) == [(4, 12.5)]
     assert not are_measured(config, rows)

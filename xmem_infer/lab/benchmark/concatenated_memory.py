@@ -1,12 +1,11 @@
-"""The memory of the published formulation, as the paper writes it: what the benchmark's baselines read from.
+"""The memory of the published formulation, which the benchmark's baselines read from.
 
-Tokens stand in columns; every memory frame is concatenated to what there is, every reading concatenates long-term
-and working memory, scores all tokens for all queries, softmaxes the best of them into a dense affinity that is zero
+Tokens stand in columns; every memory frame is concatenated to what there is; every reading concatenates long-term
+and working memory, scores all tokens for all queries, softmaxes the best into a dense affinity that is zero
 elsewhere, and multiplies it with every value (paper eq. 1-3).
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,32 +16,7 @@ from ...memory.protocol import MEMORIES
 from ...model.family import Features
 
 CONCATENATED = "concatenated"  # its name in MEMORIES
-
-
-@dataclass
-class Tokens:
-    """Columns: key (C_k, N), shrinkage (N,), selection (C_k, N), value (O, C_v, N), use (N,), life (N,)."""
-
-    key: Tensor
-    shrinkage: Tensor
-    selection: Tensor
-    value: Tensor
-    use: Tensor
-    life: Tensor
-
-    def __len__(self) -> int:
-        return self.key.shape[1]
-
-    def at(self, columns: Tensor) -> "Tokens":
-        """These tokens alone, in this order."""
-        return Tokens(*(x[..., columns] for x in self._all()))
-
-    def followed_by(self, other: "Tokens") -> "Tokens":
-        """Both, in tensors of their own."""
-        return Tokens(*(torch.cat([x, y], -1) for x, y in zip(self._all(), other._all(), strict=True)))
-
-    def _all(self) -> tuple[Tensor, ...]:
-        return self.key, self.shrinkage, self.selection, self.value, self.use, self.life
+Tokens = dict[str, Tensor]  # key (C_k, N), shrinkage (N,), selection (C_k, N), value (O, C_v, N), use (N,), life (N,)
 
 
 @MEMORIES.register(CONCATENATED)
@@ -52,36 +26,34 @@ class ConcatenatedMemory:
     def __init__(self, config: MemoryConfig, features: Features):
         self.config = config
         self.frame_tokens = features.key.shape[-2] * features.key.shape[-1]
-        self.long_term: Tokens | None = None
-        self.working: Tokens | None = None
+        self.long_term: Tokens = {}
+        self.working: Tokens = {}
 
     @property
     def objects(self) -> int:
-        return 0 if self.working is None else self.working.value.shape[0]
+        return len(self.working["value"]) if self.working else 0
 
     @property
     def working_tokens(self) -> int:
-        return 0 if self.working is None else len(self.working)
+        return _count(self.working)
 
     @property
     def long_term_tokens(self) -> int:
-        return 0 if self.long_term is None else len(self.long_term)
+        return _count(self.long_term)
 
     def read(self, query: Features) -> list[Tensor]:
         """Readout (1, O, C_v, h, w) for a frame, of all objects; counts how much each token was used."""
-        assert self.working is not None, "the first frame is remembered before any is read"
-        stores = [tokens for tokens in (self.long_term, self.working) if tokens is not None]
+        stores = [tokens for tokens in (self.long_term, self.working) if tokens]
         key, shrinkage, value = (
-            parts[0] if len(parts) == 1 else torch.cat(parts, -1)
-            for parts in ([getattr(store, name) for store in stores] for name in ("key", "shrinkage", "value"))
+            stores[0][name] if len(stores) == 1 else torch.cat([tokens[name] for tokens in stores], -1)
+            for name in ("key", "shrinkage", "value")
         )
-        query_key, selection = query.key[0].flatten(1), query.selection[0].flatten(1)
-        scores = similarity_in_columns(key, shrinkage, query_key, selection)
+        scores = similarity_in_columns(key, shrinkage, query.key[0].flatten(1), query.selection[0].flatten(1))
         best = scores.topk(min(self.config.top_k, len(scores)), dim=0)
         affinity = scores.zero_().scatter_(0, best.indices, best.values.softmax(0))
-        for store, used in zip(stores, affinity.sum(1).split([len(store) for store in stores]), strict=True):
-            store.use += used
-            store.life += 1
+        for tokens, used in zip(stores, affinity.sum(1).split([_count(tokens) for tokens in stores]), strict=True):
+            tokens["use"] += used
+            tokens["life"] += 1
         read = value @ affinity.to(value.dtype)
         return [read.unflatten(2, query.key.shape[-2:])[None]]
 
@@ -89,54 +61,48 @@ class ConcatenatedMemory:
         """Remember a frame: value (1, O, C_v, h, w); no frame but the first is permanent."""
         if permanent:
             raise UsageError("the baseline's memory knows no permanent frames")
-        if self.working is not None and value.shape[1] != self.objects:
+        if self.working and value.shape[1] != self.objects:
             raise UsageError(f"the baseline's memory holds {self.objects} objects and cannot take {value.shape[1]}")
         key, shrinkage, selection = (x[0].flatten(1) for x in (frame.key, frame.shrinkage, frame.selection))
-        use = torch.zeros_like(shrinkage[0])
-        new = Tokens(key, shrinkage[0], selection, value[0].flatten(2), use, use + 1e-7)
-        self.working = new if self.working is None else self.working.followed_by(new)
-        if self.config.long_term and len(self.working) >= self.config.max_working_frames * self.frame_tokens:
+        new = {"key": key, "shrinkage": shrinkage[0], "selection": selection, "value": value[0].flatten(2)}
+        self.working = _joined(self.working, _unused(new))
+        if self.config.long_term and self.working_tokens >= self.config.max_working_frames * self.frame_tokens:
             self._consolidate()
 
     def remove(self, slot: int) -> None:
         """Forget the object in this slot; later slots move up."""
-        for tokens in (self.long_term, self.working):
-            if tokens is not None:
-                tokens.value = torch.cat([tokens.value[:slot], tokens.value[slot + 1 :]])
+        for tokens in filter(None, (self.long_term, self.working)):
+            tokens["value"] = torch.cat([tokens["value"][:slot], tokens["value"][slot + 1 :]])
 
     def detach(self) -> None:
         """Cut the autograd graph that stored numbers carry from frame to frame."""
         for tokens in (self.long_term, self.working):
-            for name, x in vars(tokens).items() if tokens is not None else ():
-                setattr(tokens, name, x.detach())
+            tokens.update({name: x.detach() for name, x in tokens.items()})
 
     def _consolidate(self) -> None:
         """All but the first and the latest frames leave; their prototypes stay (paper section 3.3)."""
-        assert self.working is not None
-        recent = len(self.working) - (self.config.min_working_frames - 1) * self.frame_tokens
-        index = torch.arange(len(self.working), device=self.working.key.device)
+        recent = self.working_tokens - (self.config.min_working_frames - 1) * self.frame_tokens
+        index = torch.arange(self.working_tokens, device=self.working["key"].device)
         leaves = (index >= self.frame_tokens) & (index < recent)
-        candidates = self.working.at(index[leaves])
-        chosen = (candidates.use / candidates.life).topk(min(self.config.num_prototypes, len(candidates))).indices
+        candidates = _at(self.working, index[leaves])
+        usage = candidates["use"] / candidates["life"]
+        prototypes = _at(candidates, usage.topk(min(self.config.num_prototypes, len(usage))).indices)
         scores = similarity_in_columns(
-            candidates.key, candidates.shrinkage, candidates.key[:, chosen], candidates.selection[:, chosen]
+            candidates["key"], candidates["shrinkage"], prototypes["key"], prototypes["selection"]
         )
         pooling = scores.softmax(0)  # over all candidates, no top-k
-        prototypes = candidates.at(chosen)
-        prototypes.shrinkage = candidates.shrinkage @ pooling
-        prototypes.value = candidates.value @ pooling.to(candidates.value.dtype)
-        prototypes.use, prototypes.life = torch.zeros_like(prototypes.use), torch.full_like(prototypes.life, 1e-7)
+        prototypes["shrinkage"] = candidates["shrinkage"] @ pooling
+        prototypes["value"] = candidates["value"] @ pooling.to(candidates["value"].dtype)
         self._evict()
-        self.long_term = prototypes if self.long_term is None else self.long_term.followed_by(prototypes)
-        self.working = self.working.at(index[~leaves])
+        self.long_term = _joined(self.long_term, _unused(prototypes))
+        self.working = _at(self.working, index[~leaves])
 
     def _evict(self) -> None:
         """Make room for prototypes: tokens strictly above the k-th smallest usage stay, k being what is too much."""
         surplus = self.long_term_tokens - (self.config.max_long_term_tokens - self.config.num_prototypes)
-        if self.long_term is None or surplus <= 0:
-            return
-        usage = self.long_term.use / self.long_term.life
-        self.long_term = self.long_term.at((usage > usage.kthvalue(surplus).values).nonzero().flatten())
+        if self.long_term and surplus > 0:
+            usage = self.long_term["use"] / self.long_term["life"]
+            self.long_term = _at(self.long_term, (usage > usage.kthvalue(surplus).values).nonzero().flatten())
 
 
 def similarity_in_columns(key: Tensor, shrinkage: Tensor, query_key: Tensor, selection: Tensor) -> Tensor:
@@ -149,3 +115,20 @@ def similarity_in_columns(key: Tensor, shrinkage: Tensor, query_key: Tensor, sel
     products = key.T @ (query_key * selection)
     own = (selection * query_key.square()).sum(0)
     return (shrinkage[:, None] * (2 * products - squares - own) / math.sqrt(key.shape[0])).to(key.dtype)
+
+
+def _count(tokens: Tokens) -> int:
+    return len(tokens["use"]) if tokens else 0
+
+
+def _at(tokens: Tokens, columns: Tensor) -> Tokens:
+    return {name: x[..., columns] for name, x in tokens.items()}
+
+
+def _joined(tokens: Tokens, new: Tokens) -> Tokens:
+    return {name: torch.cat([tokens[name], x], -1) for name, x in new.items()} if tokens else new
+
+
+def _unused(tokens: Tokens) -> Tokens:
+    use = torch.zeros_like(tokens["shrinkage"])
+    return {**tokens, "use": use, "life": use + 1e-7}

@@ -1,6 +1,6 @@
 """Settings of the benchmark; `configs/benchmark.yaml` is merged on these. Variants are checked in variants.py."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...config import require
 from .workloads import Workload, parse_workload
@@ -24,6 +24,23 @@ class CurvesConfig:
         base = parse_workload(self.base)
         plain = Workload(base.height, base.objects, tiny=base.tiny) == base
         require(plain, "curve.base", self.base, "a workload with full memory, without long-term memory")
+
+    def axes(self) -> dict[str, dict[Workload, float]]:
+        """Titles of the x axes; of each its workloads in order and where they stand on it."""
+        base = parse_workload(self.base)
+        objects = [replace(base, objects=count) for count in sorted(set(self.objects))]
+        heights = [replace(base, height=height) for height in sorted(set(self.heights))]
+        memory = [replace(base, memory_frames=frames) for frames in sorted(set(self.memory_frames))]
+        return {
+            "objects": {workload: workload.objects for workload in objects},
+            "megapixels": {workload: workload.height * workload.width / 1e6 for workload in heights},
+            "tokens in memory": {w: w.memory_tokens for w in [*memory, replace(base, long_term=True)]},
+        }
+
+    def workloads(self) -> list[Workload]:
+        """Every workload on a curve, once. Raises UsageError for one that is not possible."""
+        found = dict.fromkeys(workload for axis in self.axes().values() for workload in axis)
+        return [parse_workload(workload.name) for workload in found]
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -55,23 +54,20 @@ def measure_end_to_end(
     backend, precision = split_name(variant)
     runtime = RuntimeConfig(Device.cpu, precision=precision, variant=backend)
     segmenter = Segmenter(network, None, runtime, DataConfig(size=workload.height))
-    found = EndToEnd(workload, variant, frames)
+    found, mask = EndToEnd(workload, variant, frames), LabelMask(block_mask(workload))
     with tempfile.TemporaryDirectory(prefix="xmem_benchmark_") as scratch:
-        clip, folder, mask = Path(scratch) / "clip.mp4", Path(scratch), LabelMask(block_mask(workload))
+        clip = Path(scratch) / "clip.mp4"
         write_clip(drifting_frames(workload, frames), clip)
-        ways: dict[str, Callable[[], float]] = {
-            ENGINE: lambda: _engine_alone(segmenter, clip, mask),
-            MASKS: lambda: _to_disk(segmenter, clip, mask, folder, False, found.stage_ms),
-            REVIEW: lambda: _to_disk(segmenter, clip, mask, folder, True, defaultdict(list)),
-        }
         for number in range(-1, rounds):
             for way in WAYS if number % 2 == 0 else reversed(WAYS):
                 step(f"{workload.name}: {way}")
-                seconds = ways[way]()
+                stage_ms = found.stage_ms if way == MASKS and number >= 0 else defaultdict(list)
+                if way == ENGINE:
+                    seconds = _engine_alone(segmenter, clip, mask)
+                else:
+                    seconds = _to_disk(segmenter, clip, mask, way == REVIEW, stage_ms)
                 if number >= 0:
                     found.ms_per_frame[way].append(seconds * 1000 / frames)
-            if number < 0:
-                found.stage_ms.clear()
     return found
 
 
@@ -88,13 +84,13 @@ def _engine_alone(segmenter: Segmenter, clip: Path, mask: LabelMask) -> float:
 
 
 def _to_disk(
-    segmenter: Segmenter, clip: Path, mask: LabelMask, folder: Path, review: bool, stage_ms: dict[str, list[float]]
+    segmenter: Segmenter, clip: Path, mask: LabelMask, review: bool, stage_ms: dict[str, list[float]]
 ) -> float:
-    """Seconds from opening the file to its finished outputs; older ones are replaced."""
+    """Seconds from opening the file to its finished outputs beside it; older ones are replaced."""
     started = perf_counter()
     source = open_frames(clip, segmenter.data)
     options = OutputConfig(overlay=review, preview=review)
-    with VideoWriter(folder, source.name, source.size, mask.palette, options, source.fps, source.count) as writer:
+    with VideoWriter(clip.parent, source.name, source.size, mask.palette, options, source.fps, source.count) as writer:
         for result in segmenter.segment(source, mask):
             before = perf_counter()
             writer.put(result.frame, result.mask, result.confidence)

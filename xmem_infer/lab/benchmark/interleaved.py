@@ -1,18 +1,28 @@
 """Interleaved rounds: each one runs every variant once on the same frames, and the yardstick beside them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from ...config import Precision
+from ...runtime.precision import HALF
 from .stages import FRAME_STAGES
-from .variants import BASELINES, Variant
-from .workload_runner import FRAME, RoundTimes, WorkloadRunner
+from .variants import BASELINES, ON_REQUEST, Variant
+from .workload_runner import FRAME, ByStage, WorkloadRunner, average_frame
 from .workloads import Workload
-from .yardstick import best_rate
 
 Row = dict[str, Any]  # of results.csv: one variant on one workload, see `_row`
 Step = Callable[[str], object]  # called before each piece of work, with its description; may raise to stop
+
+# What the yardstick computes: 3x3 convolutions as in the network at 480p, and a product of square matrices.
+CONVOLUTIONS = ((128, 60, 107), (256, 30, 54), (512, 30, 54))  # channels, height, width
+SIDE = 1024
+REPEATS = 3
 
 
 def measure(workload: Workload, variants: Sequence[Variant], rounds: int, step: Step) -> list[Row]:
@@ -24,17 +34,17 @@ def measure(workload: Workload, variants: Sequence[Variant], rounds: int, step: 
     for variant in variants:
         step(f"{workload.name}: filling the memory of {variant.name}")
         runners.append(WorkloadRunner(variant, workload))
-        if variant.prepared.backend == "compiled":  # compiled code hides its operations
+        if variant.prepared.backend == ON_REQUEST:  # compiled code hides its operations
             runners[-1].run_round()
         else:
             flops[variant.name] = runners[-1].flops()
-    times: dict[str, list[RoundTimes]] = {variant.name: [] for variant in variants}
+    times: dict[str, list[ByStage]] = {variant.name: [] for variant in variants}
     yardsticks = {variant.prepared.precision: 0.0 for variant in variants}
     for number in range(rounds):
         yardsticks = {precision: max(best, best_rate(precision)) for precision, best in yardsticks.items()}
         for runner in runners if number % 2 == 0 else reversed(runners):
             step(f"{workload.name}: {runner.variant.name}")
-            times[runner.variant.name].append(runner.run_round())
+            times[runner.variant.name].append(average_frame(*runner.run_round()))
     rows = []
     for variant in variants:
         counted = flops.get(variant.name.replace("compiled", "fast"), {})  # compiled code computes what `fast` does
@@ -47,7 +57,7 @@ def measure(workload: Workload, variants: Sequence[Variant], rounds: int, step: 
 
 
 def _row(
-    workload: Workload, variant: Variant, rounds: Sequence[RoundTimes], flops: Mapping[str, float], yardstick: float
+    workload: Workload, variant: Variant, rounds: Sequence[ByStage], flops: Mapping[str, float], yardstick: float
 ) -> Row:
     """Times of the whole frame and of each stage, arithmetic (None where it cannot be counted) and its share of what
     the yardstick (operations per second, the best of the same rounds) would do in the same time."""
@@ -55,11 +65,11 @@ def _row(
         "workload": workload.name, "variant": variant.name, "precision": variant.prepared.precision.name,
         "height": workload.height, "width": workload.width, "objects": workload.objects,
         "memory_tokens": workload.memory_tokens, "rounds": len(rounds),
-        "gflop": sum(flops.values()) / 1e9 if flops else None, "yardstick_gflops": yardstick / 1e9,
+        "gflop": flops[FRAME] / 1e9 if flops else None, "yardstick_gflops": yardstick / 1e9,
     }  # fmt: skip
     for stage in (FRAME, *FRAME_STAGES):
-        p50, p95 = np.percentile([times.stage_ms(stage) for times in rounds], (50, 95))
-        work = sum(flops.values()) if stage == FRAME else flops.get(stage, 0.0)
+        p50, p95 = np.percentile([times[stage] for times in rounds], (50, 95))
+        work = flops.get(stage)
         share = work / (p50 / 1000 * yardstick) if work and p50 else None
         before = column(stage)
         row |= {f"{before}p50_ms": float(p50), f"{before}p95_ms": float(p95), f"{before}share_of_yardstick": share}
@@ -69,3 +79,26 @@ def _row(
 def column(stage: str) -> str:
     """How the columns of a stage begin; those of the whole frame have no such beginning."""
     return "" if stage == FRAME else f"{stage.replace(' ', '_')}_"
+
+
+def best_rate(precision: Precision) -> float:
+    """The yardstick: operations per second of the fastest of its kernels on this machine's CPU."""
+    dtype = HALF.get(precision, torch.float32)
+    square = torch.ones(SIDE, SIDE, dtype=dtype)
+    rates = [2 * SIDE**3 / _best_seconds(lambda: square @ square)]
+    for channels, height, width in CONVOLUTIONS:
+        x = torch.ones(1, channels, height, width, dtype=dtype).to(memory_format=torch.channels_last)
+        weight = torch.ones(channels, channels, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
+        seconds = _best_seconds(lambda x=x, weight=weight: F.conv2d(x, weight, padding=1))  # type: ignore[misc]
+        rates.append(2 * 9 * channels * channels * height * width / seconds)
+    return max(rates)
+
+
+def _best_seconds(kernel: Callable[[], Tensor]) -> float:
+    kernel()  # kernels are chosen and weights reordered on the first call
+    times = []
+    for _ in range(REPEATS):
+        started = perf_counter()
+        kernel()
+        times.append(perf_counter() - started)
+    return min(times)

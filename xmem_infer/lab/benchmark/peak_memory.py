@@ -10,9 +10,12 @@ import torch
 from ...config import MemoryConfig
 from ..child import Tell, run_in_child
 from ..resident import peak_resident_bytes, resident_bytes, restart_peak
+from .interleaved import Row
 from .variants import load_benchmark_network, make_variant
 from .workload_runner import WorkloadRunner
 from .workloads import parse_workload
+
+SIZES = ("peak_bytes", "above_first_frame_bytes")
 
 
 @dataclass
@@ -26,34 +29,17 @@ class PeakRequest:
     threads: int | None = None
 
 
-@dataclass(frozen=True)
-class PeakMemory:
-    """What the child found.
+def measure_peak(request: PeakRequest) -> Row:
+    """Run an ordinary and a memory frame with memory filled, in a fresh process. What fails is a result.
 
-    Attributes:
-        workload: Its name.
-        variant: Its name.
-        status: ok | oom | failed; `reason` says why it is not ok.
-        total_bytes: Network, memory and activations: all but the libraries; None where the status is not ok.
-        video_bytes: Above the size before the first frame: what the video needs beside the network.
+    Returns:
+        `result`: how it ended (ok | oom | failed, and why), and in bytes `peak_bytes`: network, memory and
+        activations, all but the libraries; `above_first_frame_bytes`: what the video needs beside the network.
     """
-
-    workload: str
-    variant: str
-    status: str
-    reason: str = ""
-    total_bytes: int | None = None
-    video_bytes: int | None = None
-
-
-def measure_peak(request: PeakRequest) -> PeakMemory:
-    """Run an ordinary and a memory frame with memory filled, in a fresh process. What fails is a result."""
     outcome = run_in_child(segment_in_child, request)
-    sizes = outcome.last("sizes") or {}
-    return PeakMemory(
-        request.workload, request.variant, outcome.status, outcome.reason,
-        sizes.get("total_bytes"), sizes.get("video_bytes"),
-    )  # fmt: skip
+    found = outcome.last("sizes") or dict.fromkeys(SIZES)
+    result = ": ".join(filter(None, (outcome.status, outcome.reason)))
+    return {"workload": request.workload, "variant": request.variant, "result": result} | {k: found[k] for k in SIZES}
 
 
 def segment_in_child(request: PeakRequest, tell: Tell) -> None:
@@ -70,7 +56,7 @@ def segment_in_child(request: PeakRequest, tell: Tell) -> None:
     restart_peak()  # filling is faster than a video, and may need more
     runner.run_once()
     peak = peak_resident_bytes()
-    tell("sizes", total_bytes=peak - imported, video_bytes=peak - prepared)
+    tell("sizes", peak_bytes=peak - imported, above_first_frame_bytes=peak - prepared)
 
 
 def _return_freed_memory() -> None:

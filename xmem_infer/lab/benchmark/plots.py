@@ -1,16 +1,17 @@
 """The pictures of the benchmark, drawn from the rows of results.csv: speed-up by workload, and curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
-from ..charts import grouped_bars, legend, new_figure, plain, save
+from ..charts import legend, new_figure, plain, save
 from .config import CurvesConfig
-from .curves import axes_of, points
 from .interleaved import Row
 from .variants import PUBLISHED_FP32, variant_names
+from .workloads import Workload, parse_workload
 
-PALETTE = ("#8c2d25", "#cf6a5f", "#8a8a8a", "#9cc7e6", "#4a90c2", "#e8c33d", "#2e7d32", "#b39ddb", "#5e35b1", "#00897b")
+PALETTE = ("#8c2d25", "#cf6a5f", "#8a8a8a", "#9cc7e6", "#4a90c2", "#a5cf9f", "#2e7d32", "#b39ddb", "#5e35b1", "#00897b")
+COLUMNS = 3
 
 
 def colours() -> dict[str, str]:
@@ -19,56 +20,76 @@ def colours() -> dict[str, str]:
 
 
 def draw_times(rows: Sequence[Row], workloads: Sequence[str], folder: Path) -> None:
-    """How many times as fast as the published formulation in fp32; milliseconds where that was not measured."""
+    """A panel per workload: how many times as fast every variant is as the published formulation in fp32, which is
+    1.0x; milliseconds alone where that was not measured."""
     times = {(row["workload"], row["variant"]): float(row["p50_ms"]) for row in rows}
     shown = [name for name in workloads if any(workload == name for workload, _ in times)]
-    variants = [name for name in variant_names() if any(variant == name for _, variant in times)]
+    variants = [name for name in variant_names() if any((workload, name) in times for workload in shown)]
     relative = all((workload, PUBLISHED_FP32) in times for workload in shown)
-
-    def height(workload: str, variant: str) -> float | None:
-        spent = times.get((workload, variant))
-        return times[workload, PUBLISHED_FP32] / spent if relative and spent else spent
-
-    labels = []
-    for workload in shown:
-        spent = [times[workload, variant] for variant in variants if (workload, variant) in times]
-        name = workload.replace("_long", "\nlong").replace("tiny_", "tiny\n")
-        labels.append(f"{name}\n{_short(spent[0])} -> {_short(min(spent))} ms")
-    figure = new_figure(max(7.0, 1.5 + 0.22 * len(shown) * (len(variants) + 1)), 4.6)
-    axes = figure.subplots()
-    heights = {variant: [height(workload, variant) for workload in shown] for variant in variants}
-    grouped_bars(axes, labels, heights, colours(), form=".1f" if relative else ",.0f", rotation=0 if relative else 90)
-    if relative:
-        axes.axhline(1, color=PALETTE[0], linewidth=1)
-    plain(axes)
-    title = "Times as fast as the published formulation in fp32" if relative else "Milliseconds per frame"
-    legend(figure, axes, f"{title}, by workload; below each, ms per frame of {variants[0]} and of the fastest")
+    columns = min(COLUMNS, len(shown))
+    lines = -(-len(shown) // columns)
+    figure = new_figure(1.5 + 3.9 * columns, 0.6 + lines * (0.4 + 0.24 * len(variants)))
+    panels = list(figure.subplots(lines, columns, sharex=relative, sharey=True, squeeze=False).flat)
+    for panel, workload in zip(panels, shown, strict=False):
+        found = {name: times[workload, name] for name in variants if (workload, name) in times}
+        lengths = {name: found[PUBLISHED_FP32] / spent if relative else spent for name, spent in found.items()}
+        for name, length in lengths.items():
+            y, fastest = variants.index(name), found[name] == min(found.values())
+            panel.barh(y, length, 0.8, color=colours()[name])
+            text = f"{length:.1f}x  ({_milliseconds(found[name])})" if relative else _milliseconds(length)
+            panel.text(length, y, f"  {text}", va="center", fontsize=8, weight="bold" if fastest else "normal")
+        if relative:
+            panel.axvline(1, color=PALETTE[0], linewidth=1, linestyle=":")
+        panel.set_title(parse_workload(workload).description, loc="left", fontsize=9)
+        panel.set_yticks(range(len(variants)), variants, fontsize=8)
+        panel.set_xlim(0, 1.4 * max(panel.get_xlim()[1] / 1.4, *lengths.values()))
+        panel.set_xticks([])
+        panel.spines[["top", "right", "bottom"]].set_visible(False)
+    panels[0].invert_yaxis()
+    for panel in panels[len(shown) :]:
+        panel.set_visible(False)
+    title = "Times as fast as the published formulation in fp32 (ms per frame)" if relative else "ms per frame"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     save(figure, folder, "times")
 
 
 def draw_curves(rows: Sequence[Row], config: CurvesConfig, folder: Path) -> None:
-    """Milliseconds per frame against objects, resolution and memory; at each point how often as fast as the first."""
-    found_axes, variants = axes_of(config), list(dict.fromkeys(config.variants))
-    figure = new_figure(4.2 * len(found_axes), 3.9)
-    panels = figure.subplots(1, len(found_axes))
-    for panel, (title, axis) in zip(panels, found_axes.items(), strict=True):
-        first = dict(points(axis, variants[0], rows))
-        for variant in variants:
-            line = points(axis, variant, rows)
-            panel.plot(*zip(*line, strict=True), marker="o", markersize=4, color=colours()[variant], label=variant)
-            for place, spent in line if variant != variants[0] else ():
-                text = f"{first[place] / spent:.1f}x"
-                panel.annotate(text, (place, spent), (3, -11), textcoords="offset points", fontsize=8)
-            if variant != variants[0]:
-                panel.fill_between(list(first), [y for _, y in line], list(first.values()), color="#2e7d32", alpha=0.07)
-        panel.set_xlim(0, 1.08 * max(first))
-        panel.set_ylim(0, 1.1 * max(first.values()))
-        panel.set_xlabel(title, fontsize=8)
+    """Milliseconds per frame against objects, resolution and memory; above each point of the first variant, how many
+    times as fast the fastest of the others is there."""
+    axes, variants = config.axes(), list(dict.fromkeys(config.variants))
+    figure = new_figure(4.4 * len(axes), 4.2)
+    panels = figure.subplots(1, len(axes))
+    for panel, (title, axis) in zip(panels, axes.items(), strict=True):
+        lines = [dict(points(axis, variant, rows)) for variant in variants]
+        for variant, line in zip(variants, lines, strict=True):
+            panel.plot(list(line), list(line.values()), "o-", markersize=4, color=colours()[variant], label=variant)
+        for place, slow in lines[0].items() if lines[1:] else ():
+            fast = min(line[place] for line in lines[1:])
+            panel.plot([place, place], [fast, slow], color="#2e7d32", linewidth=1, linestyle=":")
+            panel.annotate(
+                f"{slow / fast:.1f}x", (place, slow), (2, 6), textcoords="offset points", ha="right", fontsize=9,
+                weight="bold", color="#2e7d32",
+            )  # fmt: skip
+        panel.set_xticks(list(axis.values()), [_place(place) for place in axis.values()])
+        panel.set_xlim(-0.05 * max(axis.values()), 1.05 * max(axis.values()))
+        panel.set_ylim(0, 1.12 * max(max(line.values()) for line in lines))
+        panel.yaxis.set_major_formatter("{x:,.0f}")
+        panel.set_xlabel(title, fontsize=9)
         plain(panel)
-    panels[0].set_ylabel("ms per frame", fontsize=8)
-    legend(figure, panels[0], f"Time per frame around {config.base}, one thing varied at a time")
+    panels[0].set_ylabel("ms per frame", fontsize=9)
+    legend(figure, panels[0], f"Time per frame around {config.base}, one thing varied at a time, and the speed-up")
     save(figure, folder, "curves")
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 20 else f"{value:.1f}"
+def points(axis: Mapping[Workload, float], variant: str, rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """Where it stands and milliseconds per frame, of the workloads that were measured."""
+    found = {row["workload"]: float(row["p50_ms"]) for row in rows if row["variant"] == variant}
+    return [(place, found[workload.name]) for workload, place in axis.items() if workload.name in found]
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 20 else f"{value:.1f} ms"
+
+
+def _place(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:.2f}"

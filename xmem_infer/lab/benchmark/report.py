@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..report import megabytes, number, setting, table, write_csv, write_page
-from .config import BenchmarkConfig
-from .curves import are_measured, axes_of, points
+from .config import BenchmarkConfig, CurvesConfig
 from .end_to_end import MASKS, PIPELINE_STAGES, WAYS, EndToEnd
 from .interleaved import Row, column
-from .peak_memory import PeakMemory
-from .plots import draw_curves, draw_times
+from .peak_memory import SIZES
+from .plots import draw_curves, draw_times, points
 from .stages import FRAME_STAGES
 from .variants import BASELINES
 from .workload_runner import MEMORY_EVERY
@@ -55,21 +55,20 @@ class Results:
 
     config: BenchmarkConfig
     context: Mapping[str, Any]
-    active: Mapping[str, Sequence[str]]
+    active: dict[str, Sequence[str]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
-    peaks: list[PeakMemory] = field(default_factory=list)
+    peaks: list[Row] = field(default_factory=list)
     end_to_end: list[EndToEnd] = field(default_factory=list)
     missing: Sequence[str] = ()
 
 
 def write_report(results: Results, folder: Path) -> None:
     """The page, its table and its pictures. Raises EnvironmentFault."""
-    peaks = {(peak.workload, peak.variant): peak for peak in results.peaks}
+    peaks = {(peak["workload"], peak["variant"]): peak for peak in results.peaks}
     rows = []
     for row in results.rows:
-        peak = peaks.get((row["workload"], row["variant"]))
-        whole, video = (peak.total_bytes, peak.video_bytes) if peak else (None, None)
-        rows.append({**row, "peak_bytes": whole, "above_first_frame_bytes": video})
+        peak = peaks.get((row["workload"], row["variant"]), {})
+        rows.append({**row, **{name: peak.get(name) for name in SIZES}})
     write_csv(folder / "results.csv", rows)
     _draw(rows, results.config, folder)
     write_page(folder / "report.md", _parts(results))
@@ -89,6 +88,12 @@ def _draw(rows: Sequence[Row], config: BenchmarkConfig, folder: Path) -> None:
         (folder / "curves.png").unlink(missing_ok=True)  # of an earlier run
 
 
+def are_measured(curves: CurvesConfig, rows: Sequence[Row]) -> bool:
+    """Whether rows hold every point of every curve."""
+    found = {(row["workload"], row["variant"]) for row in rows}
+    return all((w.name, variant) in found for w in curves.workloads() for variant in curves.variants)
+
+
 def _parts(results: Results) -> Iterator[str]:
     yield "# Speed against the published formulation"
     if results.missing:
@@ -98,9 +103,9 @@ def _parts(results: Results) -> Iterator[str]:
     yield table(("variant", "what is active"), [(name, "; ".join(active)) for name, active in results.active.items()])
     yield "## Time per frame"
     yield "![Speed against the published formulation](times.png)"
-    for title, rows in by_workload(results).items():
+    for title, rows in _by_workload(results).items():
         yield f"### {title}"
-        yield times_table(rows)
+        yield _times_table(rows)
         yield _stage_table(rows)
     if results.peaks:
         yield "## Peak memory"
@@ -109,7 +114,7 @@ def _parts(results: Results) -> Iterator[str]:
     if results.end_to_end:
         yield "## From video file to masks on disk"
         yield END_TO_END
-        yield end_to_end_table(results)
+        yield _end_to_end_table(results)
         yield _pipeline_table(results)
     if results.config.curves and are_measured(results.config.curve, results.rows):
         yield "## Curves"
@@ -117,7 +122,20 @@ def _parts(results: Results) -> Iterator[str]:
         yield _curve_table(results)
 
 
-def by_workload(results: Results) -> dict[str, list[Row]]:
+def console_summary(results: Results) -> Iterator[str]:
+    """The settings and the tables of times, for the terminal."""
+    for key, value in {**results.context["machine"], **results.context["subject"]}.items():
+        yield f"{key}: {value}"
+    yield f"torch {torch.__version__}"
+    for name, active in results.active.items():
+        yield f"{name}: {'; '.join(active)}"
+    for title, rows in _by_workload(results).items():
+        yield f"\n{title}\n{_times_table(rows)}"
+    if results.end_to_end:
+        yield f"\n{_end_to_end_table(results)}"
+
+
+def _by_workload(results: Results) -> dict[str, list[Row]]:
     """The rows of the workloads asked for, under a title of each; the others lie on curves only."""
     found = {}
     for name in results.config.workloads:
@@ -126,8 +144,7 @@ def by_workload(results: Results) -> dict[str, list[Row]]:
     return found
 
 
-def times_table(rows: Sequence[Row]) -> str:
-    """Times, ratios and share of the yardstick of every variant."""
+def _times_table(rows: Sequence[Row]) -> str:
     head = ("variant", "p50 ms", "p95 ms", "fps", *(f"x {name}" for name in BASELINES), "GFLOP", "share of yardstick")
     cells = [
         (row["variant"], number(row["p50_ms"]), number(row["p95_ms"]), f"{1000 / row['p50_ms']:.3g}",
@@ -139,18 +156,16 @@ def times_table(rows: Sequence[Row]) -> str:
 
 
 def _stage_table(rows: Sequence[Row]) -> str:
+    def cell(row: Row, start: str) -> str:
+        share = row[f"{start}share_of_yardstick"]
+        times = f"{number(row[f'{start}p50_ms'])} / {number(row[f'{start}p95_ms'])}"
+        return times if share is None else f"{times} ({share:.0%})"
+
     head = ("variant", *(f"{stage}: p50 / p95 ms (share)" for stage in FRAME_STAGES))
-    cells = []
-    for row in rows:
-        cells.append([row["variant"]])
-        for start in map(column, FRAME_STAGES):
-            share = row[f"{start}share_of_yardstick"]
-            times = f"{number(row[f'{start}p50_ms'])} / {number(row[f'{start}p95_ms'])}"
-            cells[-1].append(times if share is None else f"{times} ({share:.0%})")
-    return table(head, cells)
+    return table(head, [(row["variant"], *(cell(row, column(stage)) for stage in FRAME_STAGES)) for row in rows])
 
 
-def end_to_end_table(results: Results) -> str:
+def _end_to_end_table(results: Results) -> str:
     """Milliseconds per frame each way, and ratios to the engine alone."""
     head = ("workload", "variant", "frames", *(f"{way}, ms" for way in WAYS), *(f"{way}, ratio" for way in WAYS[1:]))
     cells = []
@@ -172,17 +187,13 @@ def _pipeline_table(results: Results) -> str:
 
 
 def _peak_table(results: Results) -> str:
-    cells = [
-        (peak.workload, peak.variant, f"{peak.status}: {peak.reason}" if peak.reason else peak.status,
-         megabytes(peak.total_bytes), megabytes(peak.video_bytes))
-        for peak in results.peaks
-    ]  # fmt: skip
+    cells = [(p["workload"], p["variant"], p["result"], *(megabytes(p[size]) for size in SIZES)) for p in results.peaks]
     return table(("workload", "variant", "result", "peak MB", "above the first frame MB"), cells)
 
 
 def _curve_table(results: Results) -> str:
     cells = []
-    for title, axis in axes_of(results.config.curve).items():
+    for title, axis in results.config.curve.axes().items():
         for variant in results.config.curve.variants:
             found = points(axis, variant, results.rows)
             cells.append((title, variant, ", ".join(f"{place:g}: {number(spent)}" for place, spent in found)))

@@ -1,25 +1,24 @@
 """An engine whose stages can be observed from outside: timed, or their arithmetic counted."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar
+from math import prod
+from types import SimpleNamespace
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from ...config import MemoryConfig
 from ...engine.engine import Engine
-from ...model.family import Network
 from .variants import Variant
 
 KEY_ENCODER, MEMORY_READ, DECODER = "key encoder", "memory read", "decoder"
 VALUE_ENCODER, MEMORY_WRITE = "value encoder", "memory write"
 REST = "rest"  # of a frame: padding, soft aggregation of given masks, the schedule
 FRAME_STAGES = (KEY_ENCODER, MEMORY_READ, DECODER, VALUE_ENCODER, MEMORY_WRITE, REST)
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-Observer = Callable[[str], AbstractContextManager[None]]
 
 
 class Stages:
@@ -31,47 +30,63 @@ class Stages:
     """
 
     def __init__(self) -> None:
-        self.observer: Observer = unobserved
+        self.observer: Callable[[str], AbstractContextManager[Any]] = nullcontext
         self.remembered: tuple[Any, Tensor] | None = None
 
-    def around(self, stage: str, verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    def around(self, stage: str, verb: Callable[..., Any]) -> Callable[..., Any]:
         """The verb, observed as this stage."""
 
-        def observed(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        def observed(*args: Any, **kwargs: Any) -> Any:
             with self.observer(stage):
                 return verb(*args, **kwargs)
 
         return observed
 
 
-def unobserved(stage: str) -> AbstractContextManager[None]:
-    """An observer that does nothing."""
-    return nullcontext()
-
-
-class ObservedNetwork:
-    """A network's verbs, observed."""
-
-    def __init__(self, network: Network, stages: Stages):
-        self.conventions, self.empty_state = network.conventions, network.empty_state
-        self.encode_image = stages.around(KEY_ENCODER, network.encode_image)
-        self.encode_memory = stages.around(VALUE_ENCODER, network.encode_memory)
-        self.segment = stages.around(DECODER, network.segment)
-
-
 def observed_engine(variant: Variant, config: MemoryConfig, stages: Stages) -> Engine:
     """The variant's engine, network and memory observed."""
-    engine = Engine(ObservedNetwork(variant.prepared.network, stages), replace(config, kind=variant.memory))
-    engine.new_memory = _observed_memory(engine.new_memory, stages)
-    return engine
-
-
-def _observed_memory(memory: Any, stages: Stages) -> Any:
-    """A subclass, not a wrapper: copies of a video's state copy the memory with its verbs."""
+    network = variant.prepared.network
+    observed: Any = SimpleNamespace(
+        conventions=network.conventions,
+        empty_state=network.empty_state,
+        encode_image=stages.around(KEY_ENCODER, network.encode_image),
+        encode_memory=stages.around(VALUE_ENCODER, network.encode_memory),
+        segment=stages.around(DECODER, network.segment),
+    )
+    engine = Engine(observed, replace(config, kind=variant.memory))
+    memory: Any = engine.new_memory
 
     def add(self: Any, frame: Any, value: Tensor, permanent: bool = False) -> None:
         stages.remembered = frame, value
         memory.add(self, frame, value, permanent)
 
     verbs = {"read": stages.around(MEMORY_READ, memory.read), "add": stages.around(MEMORY_WRITE, add)}
-    return type(memory.__name__, (memory,), verbs)
+    # A subclass, not a wrapper: copies of a video's state copy the memory with its verbs.
+    engine.new_memory = type(memory.__name__, (memory,), verbs)
+    return engine
+
+
+class FlopMeter(FlopCounterMode):
+    """`with meter: ...` counts the operations of convolutions and products; `meter(stage)` adds to stages[stage].
+
+    A multiplication and an addition are two operations. Gathering, softmax, top-k and activations are not counted.
+    """
+
+    def __init__(self) -> None:
+        # torch's own table of operations leaves out oneDNN's convolutions and products.
+        names = ("_convolution_pointwise", "_convolution_pointwise_", "_linear_pointwise")
+        fused = [getattr(torch.ops.mkldnn, name) for name in names if hasattr(torch.ops.mkldnn, name)]
+        super().__init__(display=False, custom_mapping=dict.fromkeys(fused, _fused_flops))
+        self.stages: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        before = self.get_total_flops()
+        yield
+        self.stages[stage] = self.stages.get(stage, 0) + self.get_total_flops() - before
+
+
+def _fused_flops(first: Any, second: Any, third: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    """Shapes (input, weight, bias, ...) or, with a sum fused in, (input, summand, weight, ...)."""
+    weight = third if third is not None and len(third) == len(first) else second
+    return 2 * prod(out_shape) * prod(weight[1:])

@@ -3,14 +3,16 @@
 import copy
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ...config import MemoryConfig, Precision
 from ...errors import UsageError
-from ...model.family import FAMILIES, ObjectState
+from ...model.family import FAMILIES
 from ...runtime.backends.prepare import BACKENDS, Prepared, prepare
 from ...runtime.precision import HALF, precision_context
 from ...weights.build import AUTO, PUBLISHED_FAMILY, load_network
@@ -21,7 +23,7 @@ PUBLISHED, PLAIN = "published", "plain"
 PUBLISHED_FP32 = "published_fp32"
 BASELINES = (PUBLISHED_FP32, "published_bf16", "plain_bf16")
 PRECISIONS = (Precision.fp32, Precision.bf16)
-ON_REQUEST = ("compiled",)  # compiling takes minutes per workload
+ON_REQUEST = "compiled"  # compiling takes minutes per workload
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def variant_names() -> list[str]:
 
 def default_variants() -> list[str]:
     """The variants that are measured where none are named."""
-    return [name for name in variant_names() if name.partition("_")[0] not in ON_REQUEST]
+    return [name for name in variant_names() if split_name(name)[0] != ON_REQUEST]
 
 
 def check_variants(names: list[str], key: str, baselines: bool = True) -> None:
@@ -70,10 +72,9 @@ def split_name(variant: str) -> tuple[str, Precision]:
 def make_variant(name: str, network: nn.Module, device: torch.device) -> Variant:
     """The variant of a name. The network may be moved to another memory format, its numbers stay."""
     kind, precision = split_name(name)
-    if kind == PLAIN:
-        return Variant(name, prepare_plain(network, device, precision), CONCATENATED)
-    if kind == PUBLISHED:
-        return Variant(name, prepare_published(network, device, precision), CONCATENATED)
+    if kind in (PUBLISHED, PLAIN):
+        make = prepare_published if kind == PUBLISHED else prepare_plain
+        return Variant(name, make(network, device, precision), CONCATENATED)
     return Variant(name, prepare(network, device, precision, kind), MemoryConfig().kind)
 
 
@@ -88,39 +89,24 @@ def prepare_published(network: nn.Module, device: torch.device, precision: Preci
 def prepare_plain(network: nn.Module, device: torch.device, precision: Precision) -> Prepared:
     """The whole network in half precision and channels last, with the casts that it needs to run; nothing else."""
     dtype = HALF[precision]
-    own = copy.deepcopy(network).to(device, dtype).to(memory_format=torch.channels_last).eval()
+    own: Any = copy.deepcopy(network).to(device, dtype).to(memory_format=torch.channels_last).eval()
+
+    def cast(x: Any) -> Any:
+        return x.to(dtype) if isinstance(x, Tensor) else x
+
+    def laid_out(image: Tensor) -> Tensor:
+        return image.to(dtype, memory_format=torch.channels_last)
+
+    inputs_cast: Any = SimpleNamespace(
+        conventions=own.conventions,
+        empty_state=own.empty_state,
+        encode_image=lambda image: own.encode_image(laid_out(image)),
+        encode_memory=lambda image, *others: own.encode_memory(laid_out(image), *tree_map(cast, others)),
+        segment=lambda *inputs: own.segment(*tree_map(cast, inputs)),
+    )
     active = (f"whole network in {precision.value}, channels last; memory as published",)
     context = partial(precision_context, Precision.fp32, device)
-    return Prepared(InputsCast(own, dtype), device, precision, PLAIN, context, active)
-
-
-class InputsCast:
-    """A network's verbs with every input cast to its dtype."""
-
-    def __init__(self, network: Any, dtype: torch.dtype):
-        self.network, self.dtype = network, dtype
-        self.conventions, self.empty_state = network.conventions, network.empty_state
-
-    def encode_image(self, image: Tensor) -> Any:
-        """See `Network`."""
-        return self.network.encode_image(image.to(self.dtype, memory_format=torch.channels_last))
-
-    def encode_memory(
-        self, image: Tensor, features: Any, state: ObjectState, masks: Tensor, deep_update: bool
-    ) -> tuple[Tensor, ObjectState]:
-        """See `Network`."""
-        image = image.to(self.dtype, memory_format=torch.channels_last)
-        return self.network.encode_memory(image, features, self._cast(state), masks.to(self.dtype), deep_update)
-
-    def segment(
-        self, features: Any, readouts: list[Tensor], state: ObjectState, update_state: bool
-    ) -> tuple[ObjectState, Tensor, Tensor]:
-        """See `Network`."""
-        readouts = [readout.to(self.dtype) for readout in readouts]
-        return self.network.segment(features, readouts, self._cast(state), update_state)
-
-    def _cast(self, state: ObjectState) -> ObjectState:
-        return {name: x.to(self.dtype) for name, x in state.items()}
+    return Prepared(inputs_cast, device, precision, PLAIN, context, active)
 
 
 def load_benchmark_network(tiny: bool, weights: str | None, family: str = AUTO) -> nn.Module:

@@ -3,8 +3,9 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,50 +16,41 @@ from ...engine.state import VideoState
 from ...ops.images import normalise
 from ...runtime.grad_mode import grad_mode
 from ...runtime.stage_clock import StageClock
-from .flops import FlopMeter
-from .memory_fill import fill_memory
 from .scene import block_mask, drifting_frames
-from .stages import FRAME_STAGES, MEMORY_WRITE, REST, Observer, Stages, observed_engine, unobserved
+from .stages import FRAME_STAGES, MEMORY_WRITE, REST, FlopMeter, Stages, observed_engine
 from .variants import Variant
 from .workloads import FULL_MEMORY_FRAMES, Workload
 
 # One frame in five is a memory frame, and every fifth of those consolidates working memory, as published.
 MEMORY_EVERY, CONSOLIDATE_EVERY = 5, 25
+CONSOLIDATIONS_TO_FILL = 8  # of long-term memory
 FRAME = "frame"
 
 
-@dataclass(frozen=True)
-class RoundTimes:
-    """One round of one variant, in milliseconds.
+ByStage = dict[str, float]
 
-    Attributes:
-        ordinary: Of an ordinary frame, by stage, and of the whole (`FRAME`).
-        memory: Of a memory frame, likewise.
-        consolidation_ms: By how much a memory write that consolidates is longer than one that does not; 0 where the
-            workload's memory is not full.
+
+def average_frame(ordinary: ByStage, memory: ByStage, consolidation: float = 0.0) -> ByStage:
+    """What a stage, and the whole (`FRAME`), costs a frame of a long video on average.
+
+    Args:
+        ordinary: An ordinary frame, by stage.
+        memory: A memory frame, by stage.
+        consolidation: By how much a memory write that consolidates costs more than one that does not.
     """
-
-    ordinary: dict[str, float]
-    memory: dict[str, float]
-    consolidation_ms: float
-
-    def stage_ms(self, stage: str) -> float:
-        """What a stage (or `FRAME`, all of them) adds to a frame on average over 25 frames of a long video."""
-        mean = mean_of_frames(self.ordinary.get(stage, 0.0), self.memory.get(stage, 0.0))
-        return mean + (self.consolidation_ms / CONSOLIDATE_EVERY if stage in (FRAME, MEMORY_WRITE) else 0.0)
-
-
-def mean_of_frames(ordinary: float, memory: float) -> float:
-    """Mean over five frames, four of them ordinary and one a memory frame."""
-    return ((MEMORY_EVERY - 1) * ordinary + memory) / MEMORY_EVERY
+    share = 1 / MEMORY_EVERY
+    mean = {s: (1 - share) * ordinary.get(s, 0.0) + share * memory.get(s, 0.0) for s in (*FRAME_STAGES, FRAME)}
+    for stage in (FRAME, MEMORY_WRITE):
+        mean[stage] += consolidation / CONSOLIDATE_EVERY
+    return mean
 
 
 class WorkloadRunner:
-    """Holds the state of a video with memory as the workload says; measuring never changes it.
+    """Holds the state of a video with memory as the workload says; measuring works on copies of that state.
 
-    Every measurement runs on a copy of that state, so that memory has the same size in every round. The state is that
-    after one ordinary frame, which has counted usage and left behind what a memory keeps from reading to reading. With
-    a memory frame every third frame, the copy's next frame is ordinary and the one after it a memory frame.
+    The state is that after one ordinary frame, which has counted usage and left behind what a memory keeps from
+    reading to reading. With a memory frame every third frame, the next one is ordinary and the one after it a memory
+    frame.
     """
 
     def __init__(self, variant: Variant, workload: Workload, max_working_frames: int = FULL_MEMORY_FRAMES + 2):
@@ -66,7 +58,7 @@ class WorkloadRunner:
         self.variant, self.workload = variant, workload
         device = variant.prepared.device
         images = [normalise(torch.from_numpy(pixels).to(device)) for pixels in drifting_frames(workload, 4)]
-        self.ordinary_image, self.memory_image = images[2:]
+        self.images = images[2:]
         self.config = MemoryConfig(memory_every=3, max_working_frames=max_working_frames)
         self.stages = Stages()
         self.engine = observed_engine(variant, self.config, self.stages)
@@ -74,51 +66,51 @@ class WorkloadRunner:
             self.state = self.engine.start()
             self.engine.step(self.state, images[0], torch.from_numpy(block_mask(workload)).to(device))
             assert self.stages.remembered is not None, "the first frame is remembered"
-            fill_memory(self.state, self.stages.remembered, workload)
+            fill_memory(self.state.memory, self.stages.remembered, workload)
             self.engine.step(self.state, images[1])
 
-    def run_round(self) -> RoundTimes:
-        """Measure an ordinary frame, a memory frame and a consolidation."""
+    def run_round(self) -> tuple[ByStage, ByStage, float]:
+        """Milliseconds: of an ordinary frame and of a memory frame by stage, and what a consolidation adds to a memory
+        write (0 where the workload's memory is not full)."""
         with self._running():
             state = copy.deepcopy(self.state)
-            ordinary = self._timed_frame(state, self.ordinary_image)
-            memory = self._timed_frame(state, self.memory_image)
-            return RoundTimes(ordinary, memory, self._consolidation_ms(memory[MEMORY_WRITE]))
+            ordinary, memory = (self._timed_frame(state, image) for image in self.images)
+            return ordinary, memory, self._consolidation_ms(memory[MEMORY_WRITE])
 
-    def flops(self) -> dict[str, float]:
-        """Floating point operations of convolutions and matrix products by stage, mean over frames as in a round."""
+    def flops(self) -> ByStage:
+        """Floating point operations of convolutions and matrix products by stage, of an average frame."""
+        counted: list[ByStage] = []
         with self._running():
             state = copy.deepcopy(self.state)
-            counted = []
-            for image in (self.ordinary_image, self.memory_image):
-                with FlopMeter() as meter, self._observed(meter):
+            for image in self.images:
+                with FlopMeter() as meter:
+                    self.stages.observer = meter
                     self.engine.step(state, image)
-                counted.append(meter.stages)
+                counted.append({**meter.stages, FRAME: sum(meter.stages.values())})
         ordinary, memory = counted
-        return {stage: mean_of_frames(ordinary.get(stage, 0), memory.get(stage, 0)) for stage in FRAME_STAGES}
+        return average_frame(ordinary, memory)
 
     def run_once(self) -> None:
         """An ordinary frame and a memory frame, on the state itself: the runner is of no use afterwards."""
         with self._running():
-            for image in (self.ordinary_image, self.memory_image):
+            for image in self.images:
                 self.engine.step(self.state, image)
 
-    def _timed_frame(self, state: VideoState, image: Tensor) -> dict[str, float]:
-        spent: dict[str, float] = {}
-        with self._observed(StageClock(self.variant.prepared.device, spent)):
-            started = perf_counter()
-            self.engine.step(state, image)
-            total = (perf_counter() - started) * 1000
+    def _timed_frame(self, state: VideoState, image: Tensor) -> ByStage:
+        spent: ByStage = {}
+        self.stages.observer = StageClock(self.variant.prepared.device, spent)
+        started = perf_counter()
+        self.engine.step(state, image)
+        total = (perf_counter() - started) * 1000
         return {**spent, REST: total - sum(spent.values()), FRAME: total}
 
     def _consolidation_ms(self, plain_write_ms: float) -> float:
-        if self.workload.memory_frames < FULL_MEMORY_FRAMES or self.stages.remembered is None:
+        if self.workload.memory_frames < FULL_MEMORY_FRAMES:
             return 0.0
         memory: Any = copy.deepcopy(self.state.memory)
         memory.config = replace(self.config, max_working_frames=FULL_MEMORY_FRAMES + 1)
-        frame, value = self.stages.remembered
         started = perf_counter()
-        memory.add(frame, value)
+        memory.add(*self.stages.remembered)  # type: ignore[misc]
         spent = (perf_counter() - started) * 1000
         if memory.working_tokens >= FULL_MEMORY_FRAMES * memory.frame_tokens:
             raise RuntimeError(f"{self.variant.name}: the tenth memory frame did not consolidate working memory")
@@ -129,10 +121,37 @@ class WorkloadRunner:
         with grad_mode(GradMode.set_grad_enabled), self.variant.prepared.context():
             yield
 
-    @contextmanager
-    def _observed(self, observer: Observer) -> Iterator[None]:
-        self.stages.observer = observer
-        try:
-            yield
-        finally:
-            self.stages.observer = unobserved
+
+def fill_memory(memory: Any, frame: tuple[Any, Tensor], workload: Workload) -> None:
+    """Add drifted, slightly noisy copies of a remembered frame until memory holds what the workload says.
+
+    Long-term memory is filled by consolidations of many prototypes, so that it takes 40 frames instead of 400; which
+    tokens they keep does not matter for the time that reading takes.
+    """
+    config, generator = memory.config, torch.Generator().manual_seed(0)
+    if workload.long_term:
+        candidates = (FULL_MEMORY_FRAMES + 1 - config.min_working_frames) * memory.frame_tokens
+        count = min(config.max_long_term_tokens // CONSOLIDATIONS_TO_FILL, candidates)
+        memory.config = replace(config, num_prototypes=count, max_working_frames=FULL_MEMORY_FRAMES + 1)
+        while memory.long_term_tokens + count <= config.max_long_term_tokens:
+            memory.add(*_drifted(*frame, generator))
+        memory.config = config
+    while memory.working_tokens < workload.memory_frames * memory.frame_tokens:
+        memory.add(*_drifted(*frame, generator))
+    if memory.working_tokens != workload.memory_frames * memory.frame_tokens:
+        raise RuntimeError(
+            f"{workload.name}: working memory holds {memory.working_tokens} tokens, "
+            f"not {workload.memory_frames} frames of {memory.frame_tokens}"
+        )
+
+
+def _drifted(features: Any, value: Tensor, generator: torch.Generator) -> tuple[Any, Tensor]:
+    """Another frame of the same scene: everything moved by some tokens, keys and values with 5% of noise."""
+    by = int(torch.randint(1, 8, (1,), generator=generator))
+
+    def moved(x: Tensor, noise: float) -> Tensor:
+        factor = 1 + noise * torch.randn(x.shape, generator=generator)
+        return x.roll((by // 3, by), (-2, -1)) * factor.to(x)
+
+    keys = {"key": moved(features.key, 0.05), "shrinkage": moved(features.shrinkage, 0.0)}
+    return SimpleNamespace(**keys, selection=moved(features.selection, 0.0)), moved(value, 0.05)

@@ -66,13 +66,8 @@ def parse_workload(name: str) -> Workload:
             "tiny_480p_1 (the embedded model), and ends in _long_term for a filled long-term memory or in "
             "_<1-9>frames for fewer memory frames than 9"
         )
-    workload = Workload(
-        int(found["height"]),
-        int(found["objects"]),
-        int(found["frames"] or FULL_MEMORY_FRAMES),
-        found["long_term"] is not None,
-        found["tiny"] is not None,
-    )
+    tiny, height, objects, long_term, frames = found.groups()
+    workload = Workload(int(height), int(objects), int(frames or FULL_MEMORY_FRAMES), bool(long_term), bool(tiny))
     if workload.height < 32:
         raise UsageError(f"workload {name}: {workload.height} px are too few to paint objects in: at least 32")
     most = min(255, workload.width // 8)
