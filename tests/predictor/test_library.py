@@ -76,3 +76,9 @@ def test_what_is_printed_is_short(tiny_network, clip):
     assert "pixels by object {1: " in repr(result)
     assert repr(made) == "Segmenter(fast on cpu in fp32, size -1)"
     assert len(repr(result)) < 150
+
+
+@pytest.mark.parametrize("threads", [10_000, 10**11])
+def test_more_threads_than_cores_are_refused(tiny_weights, threads):
+    with pytest.raises(UsageError, match=f"threads={threads} .* the cores that this process may use"):
+        Segmenter.from_weights(tiny_weights, runtime=RuntimeConfig(threads=threads))

@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from xmem_infer.cores import usable_cores
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "eval.py"
 
@@ -449,3 +451,12 @@ def test_a_full_disk(run, clip, tmp_path):
         assert not (disk / "out" / "masks" / "clip").exists()
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("threads", [10_000, 10**11, 0, -1])
+def test_more_threads_than_cores_are_refused_with_their_number(run, clip, threads):
+    done = run(f"video_dir={clip}", f"runtime.threads={threads}")
+    assert done.returncode == 2
+    assert f"runtime.threads={threads} is not possible" in done.stderr
+    assert f"1 to {usable_cores()}, the cores that this process may use" in done.stderr or threads < 1
+    assert "Traceback" not in done.stderr

@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 
 from ..config import EvalConfig
+from ..cores import usable_cores
 from ..scoring.pairing import Pairing, pair_video
-from ..scoring.parallel import usable_cores
 from ..scoring.published import compare, describe_comparison
 from ..scoring.report import log_scores, write_report
 from ..scoring.score_folders import score_pairing

@@ -6,6 +6,7 @@ from torch import nn
 from ..config import Precision, RuntimeConfig
 from ..errors import UsageError
 from .backends.prepare import BACKENDS, Prepared, prepare
+from .limits import check_threads
 from .precision import candidates, check_precision
 
 AUTO = "auto"
@@ -18,6 +19,7 @@ def check_runtime(runtime: RuntimeConfig, device: torch.device) -> None:
     Raises:
         UsageError: The precision or the backend cannot be had.
     """
+    check_threads(runtime.threads)
     check_precision(runtime.precision, device)
     choose_backend(runtime)
 
@@ -48,6 +50,7 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
     Raises:
         UsageError: See `prepare`; or no precision gives finite numbers.
     """
+    check_threads(runtime.threads)
     backend = choose_backend(runtime)
     if runtime.precision is not Precision.auto:
         return prepare(network, device, runtime.precision, backend, runtime.objects_at_once), "as asked for"

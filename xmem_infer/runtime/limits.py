@@ -5,16 +5,29 @@ from contextlib import contextmanager
 
 import torch
 
+from ..config import require
+from ..cores import usable_cores
 from ..errors import EnvironmentFault
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse more CPU threads than there are cores for this process: they would only wait for each other."""
+    cores = usable_cores()
+    allowed = f"1 to {cores}, the cores that this process may use, or null"
+    require(threads is None or 1 <= threads <= cores, "runtime.threads", threads, allowed)
 
 
 @contextmanager
 def thread_count(threads: int | None) -> Iterator[None]:
-    """Run a block with that many CPU threads of torch (None: as they are) and restore the number."""
+    """Run a block with that many CPU threads of torch (None: as they are) and restore the number.
+
+    Raises UsageError for more than there are cores.
+    """
     before = torch.get_num_threads()
     if threads is None or threads == before:
         yield
         return
+    check_threads(threads)
     torch.set_num_threads(threads)
     try:
         yield

@@ -16,11 +16,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def in_parallel(
     task: Callable[[Item], Result], items: Sequence[Item], workers: int, at_once: int = 1
 ) -> Iterator[Result]:

@@ -12,10 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import choice, read_choices, require, require_names
+from ..cores import usable_cores
 from ..errors import UsageError, VideoError
 from .metrics import chosen_metrics
 from .pairing import Pairing, VideoPair, existing, pair_folders, read_ids
-from .parallel import in_parallel, usable_cores
+from .parallel import in_parallel
 from .report import log_scores, write_report
 from .score_video import Metrics, gather_video, rules_for, score_frame
 from .scores import FrameScore, Rules, SetScores

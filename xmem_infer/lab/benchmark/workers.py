@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from ...config import DataConfig
+from ...cores import usable_cores
 from ...datasets.discovery import find_videos
 from ...errors import UsageError
 from ...interrupts import check
 from ...io.masks import read_mask
-from ...scoring.parallel import usable_cores
 from .config import WorkersConfig
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,46 @@
+"""How many cores a process may use: affinity, and the quotas of containers."""
+
+import os
+
+import pytest
+
+from xmem_infer import cores
+from xmem_infer.cores import usable_cores
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """machine(/proc/self/cgroup, files below /sys/fs/cgroup) -> cores, of a process with 64 of them."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(cores, "PROCESS", tmp_path / "process")
+    monkeypatch.setattr(cores, "CONTROL_GROUPS", tmp_path / "groups")
+
+    def start(process, **files):
+        (tmp_path / "process").write_text(process)
+        for name, text in files.items():
+            path = tmp_path / "groups" / name.replace("__", "/").replace("-", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return usable_cores()
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("process", "files", "expected"),
+    [
+        ("0::/\n", {}, 64),
+        ("0::/\n", {"cpu-max": "max 100000\n"}, 64),
+        ("0::/\n", {"cpu-max": "250000 100000\n"}, 3),
+        ("0::/a/b\n", {"a__cpu-max": "200000 100000\n", "a__b__cpu-max": "max 100000\n"}, 2),
+        ("4:memory:/x\n3:cpu,cpuacct:/\n", {"cpu__cpu-cfs_quota_us": "50000", "cpu__cpu-cfs_period_us": "100000"}, 1),
+        ("3:cpu:/\n", {"cpu__cpu-cfs_quota_us": "-1", "cpu__cpu-cfs_period_us": "100000"}, 64),
+    ],
+)
+def test_quotas_of_containers_count(machine, process, files, expected):
+    assert machine(process, **files) == expected
+
+
+def test_the_affinity_counts(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert usable_cores() == 1
