@@ -5,8 +5,7 @@ from PIL import Image
 
 from xmem_infer.config import DataConfig
 from xmem_infer.errors import UsageError
-from xmem_infer.io.frames import ArrayFrames
-from xmem_infer.lab.ablation.clip import FirstFrames, merged, open_clip, with_objects
+from xmem_infer.lab.ablation.clip import merged, open_clip, with_objects
 
 
 def test_the_smallest_labels_stay():
@@ -37,14 +36,6 @@ def test_parts_take_labels_that_the_mask_does_not_use():
 def test_a_mask_too_small_to_cut_is_refused():
     with pytest.raises(UsageError, match=r"ablate\.objects=3"):
         with_objects(np.array([[1, 2]], np.uint8), 3)
-
-
-def test_first_frames_are_a_source_of_their_own():
-    frames = [np.full((4, 4, 3), value, np.uint8) for value in range(5)]
-    first = FirstFrames(ArrayFrames(frames), 3)
-    assert [int(frame.image[0, 0, 0]) for frame in first] == [0, 1, 2]
-    assert first.count == 3
-    assert [frame.index for frame in first] == [0, 1, 2]  # and again
 
 
 def test_an_annotated_clip(tmp_path, make_clip):

@@ -5,17 +5,15 @@ import torch
 from torch import nn
 
 from xmem_infer.config import GradMode, Precision
-from xmem_infer.lab.ablation.checks_of_figures import LINEAR_MODES, seconds_in_turns
+from xmem_infer.lab.ablation.checks_of_figures import seconds_in_turns
 from xmem_infer.lab.ablation.config import DocumentsConfig
-from xmem_infer.lab.ablation.creation import Subject, Way, disabled_init
-from xmem_infer.lab.ablation.documents import hold_against, read_cases
-from xmem_infer.lab.ablation.evidence import Evidence, Verdict, refused, verdict
-from xmem_infer.lab.ablation.linear import LinearRequest, linear_forward
-from xmem_infer.lab.ablation.plan import Combination, Scene
-from xmem_infer.lab.ablation.sweep import Run
+from xmem_infer.lab.ablation.documents import hold_against, read_table
+from xmem_infer.lab.ablation.evidence import LINEAR_MODES, Evidence, Verdict, refused, verdict
+from xmem_infer.lab.ablation.networks import LinearRequest, Subject, Way, disabled_init, linear_forward
+from xmem_infer.lab.ablation.runs import Combination, Run, Scene
 from xmem_infer.lab.child import Outcome
 
-TITLES, CASES = read_cases()
+TITLES, CASES = read_table().values()
 EXPECTED = {
     "Inside no_grad outputs have requires_grad=False": Verdict.holds,
     "An accidental backward() raises": Verdict.holds,
@@ -53,16 +51,16 @@ def evidence():
 
 
 def checked(evidence, *claims):
-    found = {case.claim: hold_against(case, evidence) for case in CASES if not claims or case.claim in claims}
+    found = {case["claim"]: hold_against(case, evidence) for case in CASES if not claims or case["claim"] in claims}
     return [found[claim] for claim in claims] if claims else found
 
 
 def test_the_table_has_every_claim_once_in_the_documents_order():
-    assert len({case.claim for case in CASES}) == len(CASES) == 29
-    documents = [case.document for case in CASES]
+    assert len({case["claim"] for case in CASES}) == len(CASES) == 29
+    documents = [case["document"] for case in CASES]
     assert documents == sorted(documents)
     assert set(documents) == set(TITLES) == {1, 2, 3, 4, 5}
-    assert all(case.why.count(". ") >= 1 for case in CASES)
+    assert all(case["why"].count(". ") >= 1 for case in CASES)
 
 
 def test_verdicts_of_what_torch_defines(evidence):
@@ -73,7 +71,7 @@ def test_verdicts_of_what_torch_defines(evidence):
 
 
 def test_verdicts_on_runs_of_the_network(evidence):
-    claims = [case.claim for case in CASES if case.check.__name__ in ("waste", "same_effect", "same_peak")]
+    claims = [case["claim"] for case in CASES if case.get("check") in ("waste", "same_effect", "same_peak")]
     grows, same, peak = checked(evidence, *claims)
     assert grows.verdict is Verdict.holds_in_part
     assert "grows by 9 MB a frame (8 frames done, ok), with gradients off it is flat (250 MB)" in grows.measured
@@ -107,7 +105,7 @@ def test_alternatives_take_turns_in_their_modes():
 
 
 def test_the_documents_example_does_not_run_as_written(evidence):
-    (claim,) = checked(evidence, next(case.claim for case in CASES if case.check.__name__ == "small_linear"))
+    (claim,) = checked(evidence, next(case["claim"] for case in CASES if case.get("check") == "small_linear"))
     assert "cannot be multiplied" in claim.measured
 
 
@@ -132,6 +130,6 @@ def test_the_linear_holds_its_output_alone_without_gradients(evidence):
     assert held[GradMode.no_grad] == held[GradMode.inference_mode] == output
     assert held[GradMode.enable_grad] == output + hidden
     alone, high = (
-        hold_against(case, evidence) for case in CASES if case.check.__name__ in ("output_alone", "high_and_low")
+        hold_against(case, evidence) for case in CASES if case.get("check") in ("output_alone", "high_and_low")
     )
     assert {alone.verdict, high.verdict} == {Verdict.holds, Verdict.holds_in_part}  # the peak lies within the forward

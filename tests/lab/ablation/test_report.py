@@ -10,11 +10,10 @@ from PIL import Image
 
 from xmem_infer.config import DataConfig, GradMode, Precision
 from xmem_infer.lab.ablation.clip import open_clip
+from xmem_infer.lab.ablation.comparisons import agreements, savings
 from xmem_infer.lab.ablation.config import AblateConfig
-from xmem_infer.lab.ablation.plan import Combination, Scene
 from xmem_infer.lab.ablation.report import Findings, console_summary, write_report
-from xmem_infer.lab.ablation.summary import agreements, joined, peak_spread, savings
-from xmem_infer.lab.ablation.sweep import Run
+from xmem_infer.lab.ablation.runs import Combination, Run, Scene, joined, peak_spread
 
 MB = 10**6
 SCENE = Scene(48, 2, 8)

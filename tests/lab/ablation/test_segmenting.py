@@ -57,7 +57,7 @@ def test_masks_are_those_of_the_pipeline_and_both_passes_agree(request_for, tmp_
     segmenter = Segmenter(network, request.memory, RuntimeConfig(precision=Precision.fp32), request.data)
     expected = [r.mask for r in segmenter.segment(request.video, np.load(request.mask))][: FRAMES - 1]
     np.testing.assert_array_equal(masks[: FRAMES - 1], expected)
-    assert all(frame["ms"] > 0 and frame["resident_bytes"] > 0 for frame in events["frame"])
+    assert all(frame["ms"] > 0 for frame in events["frame"])
 
 
 @pytest.mark.parametrize("precision", [Precision.fp32, Precision.bf16])

@@ -11,9 +11,8 @@ from ablation_clip import write_clip
 
 from xmem_infer.config import DataConfig, Device, GradMode, MemoryConfig, Precision
 from xmem_infer.lab.ablation.clip import open_clip
-from xmem_infer.lab.ablation.plan import Combination, Scene
+from xmem_infer.lab.ablation.runs import Combination, Scene, run_of
 from xmem_infer.lab.ablation.segmenting import SegmentRequest, segment
-from xmem_infer.lab.ablation.sweep import run_of
 from xmem_infer.lab.child import Outcome, run_in_child
 
 GB = 10**9
@@ -32,7 +31,7 @@ def request_(tmp_path, make_clip, tiny_weights):
 
 
 def test_events_become_a_row():
-    frame = {"event": "frame", "of": "timed", "ms": 3.0, "resident_bytes": 5}
+    frame = {"event": "frame", "of": "timed", "ms": 3.0}
     counted = {**frame, "of": "counted", "held_bytes": 7, "peak_bytes": 9}
     done = {"event": "pass_done", "name": "timed", "frames_done": 2, "masks_sha256": "a", "peak_resident_bytes": 6}
     events = [frame, {**frame, "ms": 4.0}, done, counted]

@@ -1,9 +1,9 @@
 """Claims about memory and time, decided by runs in child processes and by clocks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from statistics import median
-from time import perf_counter
+from timeit import timeit
 
 import torch
 from torch import Tensor, nn
@@ -11,52 +11,49 @@ from torch import Tensor, nn
 from ...config import GradMode
 from ..child import Event
 from ..report import megabytes
-from .creation import Subject, Way
-from .evidence import Evidence, Finding, NotMeasured, Verdict, event_of, refused, verdict
-from .plan import GRADIENTS_OFF, Scene
-from .summary import DOCUMENTED_SAVING
+from .comparisons import DOCUMENTED_SAVING
+from .evidence import LINEAR_MODES, Evidence, Finding, NotMeasured, Verdict, event_of, refused, verdict
+from .networks import Subject, Way
+from .runs import GRADIENTS_OFF, Scene
 
 NEAR = 0.05  # a saving of 25% to 35% counts as the documented 30%
 CLEARLY = 1.05  # a smaller ratio of times is not told from the noise of a shared machine
 ROUNDS = 20  # in which the alternatives of a timing take turns
-LINEAR_MODES = (GradMode.enable_grad, GradMode.no_grad, GradMode.inference_mode)
 
 
 def waste(evidence: Evidence) -> Finding:
     modes = GradMode.set_grad_enabled, GradMode.enable_grad_detached, GradMode.enable_grad
-    off, cut, on = (evidence.run(mode, evidence.first_precision, whole=False) for mode in modes)
+    off, cut, on = (evidence.run(mode, evidence.modes[0].precision, whole=False) for mode in modes)
     growth = (on.held_bytes[-1] - on.held_bytes[0]) / max(1, len(on.held_bytes) - 1)
     flat = off.held_bytes[-1] <= 1.001 * off.held_bytes[min(1, len(off.held_bytes) - 1)]
     slower = cut.p50_ms / off.p50_ms if cut.p50_ms and off.p50_ms else None
     return verdict(growth > 0 and flat, slower is not None and slower > CLEARLY), (
-        f"{off.place[0]}, {off.place[1].name}: with gradients on memory grows by "
-        f"{growth / 1e6:.0f} MB a frame ({on.frames_done} frames done, {on.status}), with gradients off it is "
-        f"{'flat' if flat else 'not flat'} ({off.held_bytes[-1] / 1e6:.0f} MB); time per frame with the graph cut each "
-        f"frame: {'not measured' if slower is None else f'{slower:.2f}x'}"
+        f"{off.scene}, {off.precision.name}: with gradients on memory grows by {growth / 1e6:.0f} MB a frame "
+        f"({on.frames_done} frames done, {on.status}), with gradients off it is {'flat' if flat else 'not flat'} "
+        f"({off.held_bytes[-1] / 1e6:.0f} MB); time per frame with the graph cut each frame: "
+        f"{'not measured' if slower is None else f'{slower:.2f}x'}"
     )
 
 
 def same_effect(evidence: Evidence) -> Finding:
-    modes = GradMode.set_grad_enabled, GradMode.no_grad
-    peaks_equal, masks_equal, seen = _compared(evidence, *modes)[0]
-    return verdict(peaks_equal, masks_equal), f"peak in tensors {seen}"
+    peaks_equal, masks_equal, seen = _compared(evidence, GradMode.set_grad_enabled, GradMode.no_grad)[0]
+    return verdict(peaks_equal, masks_equal), f"peak in tensors {seen.partition(': ')[2]}"
 
 
 def same_peak(evidence: Evidence) -> Finding:
     found = _compared(evidence, GradMode.no_grad, GradMode.inference_mode)
-    names = dict.fromkeys(run.place[1].name for run in evidence.modes)
-    seen = "; ".join(f"{name}: {words}" for name, (_, _, words) in zip(names, found, strict=True))
-    return verdict(*(equal for equal, _, _ in found)), f"segmenting {evidence.modes[0].place[0]}, {seen}"
+    seen = "; ".join(words for _, _, words in found)
+    return verdict(*(equal for equal, _, _ in found)), f"segmenting {evidence.modes[0].scene}, {seen}"
 
 
 def _compared(evidence: Evidence, first: GradMode, second: GradMode) -> list[tuple[bool, bool, str]]:
     """By precision: whether peaks and masks of two modes are equal, and both in words."""
     found = []
-    for precision in dict.fromkeys(run.place[1] for run in evidence.modes):
+    for precision in dict.fromkeys(run.precision for run in evidence.modes):
         a, b = evidence.run(first, precision), evidence.run(second, precision)
         same = a.masks_sha256 == b.masks_sha256
-        words = f"{megabytes(a.peak_tensor_bytes)} and {megabytes(b.peak_tensor_bytes)} MB, masks "
-        words += "equal to the bit" if same else "unlike"
+        peaks = f"{megabytes(a.peak_tensor_bytes)} and {megabytes(b.peak_tensor_bytes)} MB"
+        words = f"{precision.name}: {peaks}, masks {'equal to the bit' if same else 'unlike'}"
         found.append((a.peak_tensor_bytes == b.peak_tensor_bytes, same, words))
     return found
 
@@ -70,8 +67,8 @@ def thirty_percent(evidence: Evidence) -> Finding:
     if found is Verdict.does_not_hold and whole[0] < DOCUMENTED_SAVING < whole[-1]:
         found = Verdict.holds_in_part
     return found, (
-        f"within a frame {100 * whole[0]:.0f}% to {100 * whole[-1]:.0f}% of the tensors' peak, network included "
-        f"({100 * bare[0]:.0f}% to {100 * bare[-1]:.0f}% without it), at {len(savings)} combinations of size, "
+        f"within a frame {whole[0]:.0%} to {whole[-1]:.0%} of the tensors' peak, network included "
+        f"({bare[0]:.0%} to {bare[-1]:.0%} without it), at {len(savings)} combinations of size, "
         "objects and precision; over a clip more with every frame"
     )
 
@@ -83,7 +80,7 @@ def room_for_more(evidence: Evidence) -> Finding:
         for larger in known
         for smaller in known
         if larger[0].mode in GRADIENTS_OFF and smaller[0].mode is GradMode.enable_grad_detached
-        and larger[0].place[1] is smaller[0].place[1] and _smaller(smaller[0].place[0], larger[0].place[0])
+        and larger[0].precision is smaller[0].precision and _smaller(smaller[0].scene, larger[0].scene)
     ]  # fmt: skip
     if not pairs:
         raise NotMeasured("only one scene was measured: give several ablate.sizes or ablate.objects")
@@ -91,8 +88,8 @@ def room_for_more(evidence: Evidence) -> Finding:
     (off, bytes_off), (on, bytes_on) = max(pairs, key=lambda pair: pair[1][1] / pair[0][1])
     return verdict(*fits), (
         f"in {sum(fits)} of {len(fits)} comparisons a larger scene without gradients fits where a smaller one with "
-        f"them does; furthest: {off.place[0]} ({off.place[1].name}) takes {megabytes(bytes_off)} MB without, "
-        f"{on.place[0]} {megabytes(bytes_on)} MB with"
+        f"them does; furthest: {off.scene} ({off.precision.name}) takes {megabytes(bytes_off)} MB without, "
+        f"{on.scene} {megabytes(bytes_on)} MB with"
     )
 
 
@@ -130,44 +127,43 @@ def _mib(event: Event, name: str = "held_bytes") -> str:
 
 
 def faster_creation(evidence: Evidence) -> Finding:
-    made = _made(evidence)
-    ms = {key: 1000 * event["seconds"] for key, event in made.items()}
-    slow = {subject: ms[subject, Way.default] for subject in Subject}
-    fast = {subject: ms[subject, Way.disable_torch_init] for subject in Subject}
-    gain = {subject: slow[subject] / fast[subject] for subject in Subject}
-    share = {subject: made[subject, Way.default]["skipped_share"] for subject in Subject}
-    xmem, linear = Subject.xmem, Subject.linear
+    linear, xmem = (
+        [_made(evidence, subject, way) for way in (Way.default, Way.disable_torch_init)]
+        for subject in (Subject.linear, Subject.xmem)
+    )
+    gains = [default["seconds"] / disabled["seconds"] for default, disabled in (linear, xmem)]
     # For XMem told by what it touches: a single creation of a few milliseconds is noise.
-    return verdict(gain[linear] > 1.2, share[xmem] > 0.5), (
-        f"made and filled: 12 x Linear(2048, 2048) {slow[linear]:.0f} ms, with disable_torch_init {fast[linear]:.0f} "
-        f"ms ({gain[linear]:.1f}x); XMem {slow[xmem]:.0f} and {fast[xmem]:.0f} ms ({gain[xmem]:.1f}x). It concerns "
-        f"{share[linear]:.0%} of the parameters of the first and {share[xmem]:.1%} of XMem's"
+    return verdict(gains[0] > 1.2, xmem[0]["skipped_share"] > 0.5), (
+        f"made and filled: 12 x Linear(2048, 2048) {_ms(linear[0])} ms, with disable_torch_init {_ms(linear[1])} ms "
+        f"({gains[0]:.1f}x); XMem {_ms(xmem[0])} and {_ms(xmem[1])} ms ({gains[1]:.1f}x). It concerns "
+        f"{linear[0]['skipped_share']:.0%} of the parameters of the first and {xmem[0]['skipped_share']:.1%} of XMem's"
     )
 
 
 def creation_apart(evidence: Evidence) -> Finding:
-    kept = all(_made(evidence)[subject, Way.disable_torch_init]["requires_grad"] for subject in Subject)
+    kept = all(_made(evidence, subject, Way.disable_torch_init)["requires_grad"] for subject in Subject)
     return verdict(kept), f"all parameters of models made with it require gradients: {kept}"
 
 
 def meta_device(evidence: Evidence) -> Finding:
-    made = _made(evidence)
-    default, meta = made[Subject.xmem, Way.default], made[Subject.xmem, Way.meta]
-    linear = [1000 * made[Subject.linear, way]["seconds"] for way in (Way.default, Way.meta)]
+    default, meta = (_made(evidence, Subject.xmem, way) for way in (Way.default, Way.meta))
+    linear = [_ms(_made(evidence, Subject.linear, way)) for way in (Way.default, Way.meta)]
     return verdict(meta["seconds"] < default["seconds"], meta["peak_bytes"] < default["peak_bytes"]), (
-        f"XMem with the tensors of a checkpoint at hand: {1000 * default['seconds']:.0f} ms and "
-        f"{default['peak_bytes'] / 1e6:.1f} MB of new tensors by default, {1000 * meta['seconds']:.0f} ms and "
-        f"{meta['peak_bytes'] / 1e6:.1f} MB on the meta device; Linear layers {linear[0]:.0f} against "
-        f"{linear[1]:.0f} ms"
+        f"XMem with the tensors of a checkpoint at hand: {_ms(default)} ms and {megabytes(default['peak_bytes'])} MB "
+        f"of new tensors by default, {_ms(meta)} ms and {megabytes(meta['peak_bytes'])} MB on the meta device; Linear "
+        f"layers {linear[0]} against {linear[1]} ms"
     )
 
 
-def _made(evidence: Evidence) -> dict[tuple[Subject, Way], Event]:
-    return {key: event_of(outcome, "created") for key, outcome in evidence.created.items()}
+def _made(evidence: Evidence, subject: Subject, way: Way) -> Event:
+    return event_of(evidence.created[subject, way], "created")
+
+
+def _ms(event: Event) -> str:
+    return f"{1000 * event['seconds']:.0f}"
 
 
 def small_linear(evidence: Evidence) -> Finding:
-    """Document 2's table: forwards of Linear(10, 5) on 1000 rows."""
     layer, x, forwards = nn.Linear(10, 5), torch.ones(1000, 10), evidence.sizes.forwards
     as_written = refused(lambda: layer(torch.ones(1, 1000)))
     on, off = seconds_in_turns((torch.enable_grad, torch.no_grad), lambda: layer(x), forwards)
@@ -179,7 +175,6 @@ def small_linear(evidence: Evidence) -> Finding:
 
 
 def inference_mode_faster(evidence: Evidence) -> Finding:
-    """Document 3's: 100 forwards each, in large layers and in many small operations."""
     large = nn.Sequential(nn.Linear(500, 5000), nn.ReLU(), nn.Linear(5000, 500))
     rows, few = torch.ones(100, 500), torch.ones(10)
 
@@ -200,19 +195,16 @@ def inference_mode_faster(evidence: Evidence) -> Finding:
 
 
 def seconds_in_turns(
-    modes: tuple[Callable[[], AbstractContextManager[object]], ...], work: Callable[[], object], times: int
+    modes: Sequence[Callable[[], AbstractContextManager[object]]], work: Callable[[], object], times: int
 ) -> list[float]:
     """Seconds per call in each mode: `times` calls spread over rounds in which the modes take turns; the median."""
     per_round = max(1, times // ROUNDS)
-    spent: Mapping[int, list[float]] = {number: [] for number in range(len(modes))}
+    spent: list[list[float]] = [[] for _ in modes]
     for mode in modes:
         with mode():
             work()
     for turn in range(ROUNDS):
-        for number in spent if turn % 2 == 0 else reversed(list(spent)):
+        for number in range(len(modes))[:: 1 if turn % 2 == 0 else -1]:
             with modes[number]():
-                started = perf_counter()
-                for _ in range(per_round):
-                    work()
-                spent[number].append((perf_counter() - started) / per_round)
-    return [median(values) for values in spent.values()]
+                spent[number].append(timeit(work, number=per_round) / per_round)
+    return [median(values) for values in spent]

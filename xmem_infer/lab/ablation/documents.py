@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -15,18 +15,16 @@ from safetensors.torch import save_file
 from ...config import GradMode, Precision
 from ...interrupts import check
 from ...model.network import XMem
-from ..child import Outcome, run_in_child
+from ..child import run_in_child
 from ..report import setting, table, write_csv, write_page
-from . import checks_of_figures, checks_of_torch
-from .checks_of_figures import LINEAR_MODES
-from .creation import CreateRequest, Subject, Way, create
-from .evidence import Evidence, Finding, NotMeasured, Verdict
-from .linear import LinearRequest, linear_forward
-from .plan import Combination, combinations, interleaved
+from . import checks_of_figures
+from .comparisons import savings
+from .evidence import LINEAR_MODES, Evidence, NotMeasured, Verdict
+from .networks import CreateRequest, LinearRequest, Subject, Way, create, linear_forward
+from .observations import as_expected
 from .plots import draw_by_frame, draw_memory, draw_savings
 from .report import savings_table
-from .summary import savings
-from .sweep import Setup, sweep
+from .runs import Combination, Setup, combinations, interleaved, sweep
 
 ADVICE = "What this needs did not finish. More memory (ablate.max_memory_gb) or smaller sizes help."
 TABLE = Path(__file__).with_name("claims.yaml")
@@ -34,18 +32,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Case:
-    """A row of the table: a claim of a document (1-5), what checks it, and why it comes out as it does."""
-
-    document: int
-    claim: str
-    check: Callable[[Evidence], Finding]
-    why: str
-
-
-@dataclass(frozen=True)
 class Claim:
-    """A claim held against the evidence: the verdict, what was measured, and the reason in two sentences."""
+    """A claim of a document (1-5) held against the evidence: verdict, what was measured, and the reason."""
 
     document: int
     claim: str
@@ -54,34 +42,36 @@ class Claim:
     why: str
 
 
-def read_cases() -> tuple[dict[int, str], list[Case]]:
-    """The documents' titles by number, and the table of cases."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(TABLE))
-    checks = {**vars(checks_of_figures), **vars(checks_of_torch)}
-    return content["titles"], [Case(**{**row, "check": checks[row["check"]]}) for row in content["claims"]]
+def read_table() -> dict[str, Any]:
+    """`titles`: of the documents by number; `claims`: rows of the table."""
+    table_of_claims: Any = OmegaConf.to_container(OmegaConf.load(TABLE))
+    return table_of_claims
 
 
-def hold_against(case: Case, evidence: Evidence) -> Claim:
-    """The verdict on a claim; `not measured` where a process that it needs did not finish."""
+def hold_against(row: Mapping[str, Any], evidence: Evidence) -> Claim:
+    """The verdict on a row of the table; `not measured` where a process that it needs did not finish."""
+    why = row["why"]
     try:
-        return Claim(case.document, case.claim, *case.check(evidence), case.why)
+        check = getattr(checks_of_figures, row.get("check", ""), None)
+        found, measured = check(evidence) if check else as_expected(row["expect"])
     except NotMeasured as reason:
-        return Claim(case.document, case.claim, Verdict.not_measured, str(reason), ADVICE)
+        found, measured, why = Verdict.not_measured, str(reason), ADVICE
+    return Claim(row["document"], row["claim"], found, measured, why)
 
 
 def check_documents(setup: Setup, precisions: Sequence[Precision], context: Mapping[str, Any], folder: Path) -> int:
     """Check every claim and write results.csv, pictures and report.md; 0, or 1 where a run failed."""
     # Memory depends on the sizes of the network, not on its numbers: the published sizes need no download.
     setup = replace(setup, weights=_published_sizes(setup.folder))
-    titles, cases = read_cases()
     evidence = _measure(setup, precisions)
-    claims = [hold_against(case, evidence) for case in cases]
+    content = read_table()
+    claims = [hold_against(row, evidence) for row in content["claims"]]
     write_csv(folder / "results.csv", [{**vars(claim), "verdict": claim.verdict.value} for claim in claims])
     draw_memory(evidence.runs, folder)
     draw_by_frame(evidence.modes, folder, setup.config.ablate.max_memory_gb)
     if evidence.savings:
         draw_savings(evidence.savings, folder)
-    write_page(folder / "report.md", _page(context, titles, claims, evidence))
+    write_page(folder / "report.md", _page(context, content["titles"], claims, evidence))
     log.info("%d claims: %s; report in %s", len(claims), _tally(claims), folder / "report.md")
     return 1 if any(run.status == "failed" for run in (*evidence.modes, *evidence.runs)) else 0
 
@@ -95,22 +85,14 @@ def _measure(setup: Setup, precisions: Sequence[Precision]) -> Evidence:
     log.info("%d runs at the network's published size, then the other claims", len(every_mode) + len(found))
     modes = sweep(setup, interleaved(every_mode, 1))
     runs = sweep(replace(setup, timed=False), interleaved(found, 1))
-    linear = {mode: _linear(setup, mode) for mode in LINEAR_MODES}
-    created = {(subject, way): _created(setup, subject, way) for subject, way in product(Subject, Way)}
-    return Evidence(config.documents, modes, runs, savings(runs), linear, created)
-
-
-def _linear(setup: Setup, mode: GradMode) -> Outcome:
-    check()
-    sizes, threads = setup.config.documents, setup.config.runtime.threads
-    asked = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, threads, setup.ceiling_bytes)
-    return run_in_child(linear_forward, asked, lambda event: check())
-
-
-def _created(setup: Setup, subject: Subject, way: Way) -> Outcome:
-    check()
-    asked = CreateRequest(subject, way, setup.weights, setup.config.runtime.threads, setup.ceiling_bytes)
-    return run_in_child(create, asked, lambda event: check())
+    sizes, limits = config.documents, (config.runtime.threads, setup.ceiling_bytes)
+    linear, created = {}, {}
+    for mode in LINEAR_MODES:
+        asked = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, *limits)
+        linear[mode] = run_in_child(linear_forward, asked, lambda event: check())
+    for subject, way in product(Subject, Way):
+        created[subject, way] = run_in_child(create, CreateRequest(subject, way, *limits), lambda event: check())
+    return Evidence(sizes, modes, runs, savings(runs), linear, created)
 
 
 def _page(
@@ -132,7 +114,7 @@ def _page(
             if evidence.savings:
                 yield "![Saving within a frame](saving.png)"
                 yield savings_table(evidence.savings)
-            yield f"All grad modes on {evidence.modes[0].place[0]}:"
+            yield f"All grad modes on {evidence.modes[0].scene}:"
             yield "![Memory by frame](memory_by_frame.png)"
             yield "![Peak memory](memory.png)"
 

@@ -6,10 +6,12 @@ from enum import Enum
 
 from ...config import GradMode, Precision
 from ..child import Event, Outcome
+from .comparisons import Saving
 from .config import DocumentsConfig
-from .creation import Subject, Way
-from .summary import Saving
-from .sweep import Run
+from .networks import Subject, Way
+from .runs import Run
+
+LINEAR_MODES = (GradMode.enable_grad, GradMode.no_grad, GradMode.inference_mode)
 
 
 class Verdict(Enum):
@@ -41,13 +43,9 @@ class Evidence:
     linear: Mapping[GradMode, Outcome]
     created: Mapping[tuple[Subject, Way], Outcome]
 
-    @property
-    def first_precision(self) -> Precision:
-        return self.modes[0].place[1]
-
     def run(self, mode: GradMode, precision: Precision, whole: bool = True) -> Run:
         """The run of a mode; whole: one that finished. Raises NotMeasured."""
-        found = next((run for run in self.modes if run.mode is mode and run.place[1] is precision), None)
+        found = next((run for run in self.modes if run.mode is mode and run.precision is precision), None)
         if found is None or not found.held_bytes or (whole and found.status != "ok"):
             raise NotMeasured(f"{mode.name}: {found.reason if found and found.reason else 'no figures'}")
         return found

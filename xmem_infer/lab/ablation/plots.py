@@ -1,14 +1,13 @@
 """The pictures of an ablation: memory, savings, memory by frame, time, agreement."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 
-from ...config import GradMode, Precision
+from ...config import Precision
 from ..charts import grouped_bars, legend, new_figure, plain, save
-from .plan import Scene
-from .summary import DOCUMENTED_SAVING, Agreement, Saving, by_place
-from .sweep import Run
+from .comparisons import DOCUMENTED_SAVING, Agreement, Saving
+from .runs import Run, Scene, grouped
 
 COLOURS = {
     "set_grad_enabled": "#1f4e79",
@@ -26,11 +25,8 @@ Value = Callable[[Run], float | None]
 
 def draw_memory(runs: Sequence[Run], folder: Path) -> None:
     """Peak in tensors by mode, a panel per precision."""
-
-    def peak(run: Run) -> float | None:
-        return None if run.peak_tensor_bytes is None else run.peak_tensor_bytes / MB
-
-    _by_mode(runs, folder, "memory", "Peak memory in tensors, MB", peak)
+    title = "Peak memory in tensors, MB"
+    _by_mode(runs, folder, "memory", title, lambda run: run.peak_tensor_bytes and run.peak_tensor_bytes / MB)
 
 
 def draw_time(runs: Sequence[Run], folder: Path) -> None:
@@ -40,25 +36,20 @@ def draw_time(runs: Sequence[Run], folder: Path) -> None:
 
 
 def _by_mode(
-    runs: Sequence[Run], folder: Path, stem: str, title: str, height: Value, whisker: Value | None = None
+    runs: Sequence[Run], folder: Path, stem: str, title: str, height: Value, whisker: Value = lambda run: None
 ) -> None:
-    scenes = _once(runs, 0)
-    precisions = _once(runs, 1)
-    found = {(run.place, run.mode.name): run for run in runs}
-    modes = [mode for mode in COLOURS if any(name == mode for _, name in found)]
-    figure = new_figure(max(6.0, 1.2 + 1.5 * len(scenes) * len(precisions)), 4.4)
-    panels = figure.subplots(1, len(precisions), sharey=True, squeeze=False)[0]
+    scenes = list(dict.fromkeys(run.scene for run in runs))
+    by_precision = grouped(runs, lambda run: run.precision)
+    modes = [mode for mode in COLOURS if any(run.mode.name == mode for run in runs)]
+    figure = new_figure(max(6.0, 1.2 + 1.5 * len(scenes) * len(by_precision)), 4.4)
+    panels = figure.subplots(1, len(by_precision), sharey=True, squeeze=False)[0]
     tops = []
-    for axes, precision in zip(panels, precisions, strict=True):
-        bars: dict[str, list[float | None]] = {mode: [] for mode in modes}
-        tips: dict[str, list[float | None]] = {mode: [] for mode in modes}
-        stopped = set()
-        for mode, (x, scene) in product(modes, enumerate(scenes)):
-            run = found.get(((scene, precision), mode))
-            bars[mode].append(height(run) if run else None)
-            tips[mode].append(whisker(run) if run and whisker else None)
-            if run and run.status == "oom":
-                stopped.add((mode, x))
+    for axes, (precision, here) in zip(panels, by_precision.items(), strict=True):
+        bars, tips = _nothing(modes, len(scenes)), _nothing(modes, len(scenes))
+        for run in here:
+            bars[run.mode.name][scenes.index(run.scene)] = height(run)
+            tips[run.mode.name][scenes.index(run.scene)] = whisker(run)
+        stopped = {(run.mode.name, scenes.index(run.scene)) for run in here if run.status == "oom"}
         grouped_bars(axes, [_short(scene, scenes) for scene in scenes], bars, COLOURS, whiskers=tips, stopped=stopped)
         axes.set_title(precision.name, loc="left", fontsize=10)
         plain(axes)
@@ -72,39 +63,37 @@ def draw_savings(savings: Sequence[Saving], folder: Path) -> None:
     """Saving of gradients off against both baselines, with the documented 30% as a line."""
     places = list(dict.fromkeys((saving.scene, saving.precision) for saving in savings))
     scenes = list(dict.fromkeys(scene for scene, _ in places))
+    baselines = list(dict.fromkeys(saving.baseline.name for saving in savings))
+    bars, tips = _nothing(baselines, len(places)), _nothing(baselines, len(places))
+    for saving in savings:
+        at = places.index((saving.scene, saving.precision))
+        bars[saving.baseline.name][at], tips[saving.baseline.name][at] = 100 * saving.whole, 100 * saving.working
+    stopped = {(s.baseline.name, places.index((s.scene, s.precision))) for s in savings if s.at_least}
     figure = new_figure(max(7.5, 2.0 + 0.95 * len(places)), 4.4)
     axes = figure.add_subplot()
-    for saving in savings:
-        right = saving.baseline is GradMode.enable_grad
-        x = places.index((saving.scene, saving.precision)) + (0.2 if right else -0.2)
-        name = saving.baseline.name
-        axes.bar(x, 100 * saving.whole, 0.38, color=COLOURS[name], label=f"against {name}", edgecolor="white")
-        bare = [100 * saving.working] * 2
-        axes.plot([x - 0.19, x + 0.19], bare, "k-", linewidth=1.4, label="without the network's own bytes")
-        text = f"{'>' if saving.at_least else ''}{100 * saving.whole:.0f}"
-        axes.text(x, 3, text, ha="center", va="bottom", fontsize=8, color="white")
-    axes.axhline(100 * DOCUMENTED_SAVING, color="#2e7d32", linestyle="--", linewidth=1.5, label="documented: 30%")
     names = [f"{precision.name}\n{_short(scene, scenes)}" for scene, precision in places]
-    axes.set_xticks(range(len(places)), names, fontsize=8)
-    axes.set_ylim(min(0.0, *(100 * saving.whole for saving in savings)), 108)
-    axes.set_ylabel("percent")
+    grouped_bars(axes, names, bars, COLOURS, form=".0f", size=8, rotation=0, whiskers=tips, stopped=stopped)
+    axes.axhline(100 * DOCUMENTED_SAVING, color="#2e7d32", linestyle="--", linewidth=1.5, label="documented: 30%")
+    axes.set_ylim(min(0.0, *(100 * saving.whole for saving in savings)), 115)
     plain(axes)
-    legend(figure, axes, "Peak memory saved by switching gradients off, percent of the baseline's")
+    title = "Peak memory saved by switching gradients off, percent of each baseline's (line: without the network)"
+    legend(figure, axes, title)
     save(figure, folder, "saving")
 
 
 def draw_by_frame(runs: Sequence[Run], folder: Path, ceiling_gb: float) -> None:
     """Peak within each frame, against its number; a panel per scene and precision; a cross where a run was stopped."""
-    scenes, precisions = _once(runs, 0), _once(runs, 1)
+    places = grouped(runs, lambda run: run.place)
+    scenes, precisions = dict.fromkeys(scene for scene, _ in places), dict.fromkeys(one for _, one in places)
     figure = new_figure(0.8 + 4.2 * len(precisions), 0.9 + 2.5 * len(scenes))
     grid = figure.subplots(len(scenes), len(precisions), squeeze=False)
-    for (scene, precision), here in by_place(runs).items():
-        axes = grid[scenes.index(scene)][precisions.index(precision)]
-        for run in sorted(here, key=lambda run: list(COLOURS).index(run.mode.name)):
-            mode, peaks = run.mode.name, [peak / MB for peak in run.frame_peak_bytes]
+    for axes, (scene, precision) in zip(grid.flat, product(scenes, precisions), strict=True):
+        here = {run.mode.name: run for run in places.get((scene, precision), [])}
+        for mode in (mode for mode in COLOURS if mode in here):
+            peaks = [peak / MB for peak in here[mode].frame_peak_bytes]
             marker = None if mode in WIDTHS else "."
             axes.plot(peaks, color=COLOURS[mode], linewidth=WIDTHS.get(mode, 2.0), marker=marker, label=mode)
-            if run.status == "oom" and peaks:
+            if here[mode].status == "oom" and peaks:
                 label = f"stopped at {ceiling_gb:g} GB"
                 axes.plot(len(peaks) - 1, peaks[-1], "x", color="black", markersize=9, label=label)
         axes.set_title(f"{scene}, {precision.name}", loc="left", fontsize=9)
@@ -121,35 +110,33 @@ def draw_by_frame(runs: Sequence[Run], folder: Path, ceiling_gb: float) -> None:
 def draw_agreement(found: Sequence[Agreement], folder: Path) -> None:
     """Share of pixels unlike fp32's, and J&F where the clip is annotated, by precision."""
     scenes = list(dict.fromkeys(agreement.scene for agreement in found))
-    precisions = [p.name for p in Precision if any(agreement.precision is p for agreement in found)]
-    shares = {(a.scene, a.precision.name): (a.differing, a.jf) for a in found}
+    precisions = [p for p in Precision if any(agreement.precision is p for agreement in found)]
+    by_place = {(a.scene, a.precision): a for a in found}
     figure = new_figure(3.0 + 2.2 * len(scenes), 3.8)
     panels = figure.subplots(1, 2)
-    for number, title in enumerate(("pixels unlike fp32's, percent", "J&F, percent")):
-        axes, heights = panels[number], {}
-        for precision in precisions:
-            values = [shares.get((scene, precision), (None, None))[number] for scene in scenes]
-            heights[precision] = [None if value is None else 100 * value for value in values]
+    for axes, figure_of, title in zip(panels, ("differing", "jf"), ("pixels unlike fp32's", "J&F"), strict=True):
+        heights = {p.name: _percent(getattr(by_place.get((s, p)), figure_of, None) for s in scenes) for p in precisions}
         groups = [_short(scene, scenes) for scene in scenes]
         grouped_bars(axes, groups, heights, PRECISION_COLOURS, form=".3g", size=7, rotation=0)
         if not axes.patches:
             text = "not known: masks of all frames\nor fp32 are missing"
             axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
-        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_title(f"{title}, percent", loc="left", fontsize=10)
         plain(axes)
     legend(figure, max(panels, key=lambda axes: len(axes.patches)), "Masks by precision")
     save(figure, folder, "agreement")
 
 
-def _once(runs: Sequence[Run], part: int) -> list:
-    """Every scene (part 0) or precision (part 1), in order."""
-    return list(dict.fromkeys(run.place[part] for run in runs))
+def _nothing(series: Iterable[str], count: int) -> dict[str, list[float | None]]:
+    return {name: [None] * count for name in series}
+
+
+def _percent(shares: Iterable[float | None]) -> list[float | None]:
+    return [None if share is None else 100 * share for share in shares]
 
 
 def _short(scene: Scene, scenes: Sequence[Scene]) -> str:
     """The scene on two lines; the number of frames only where it differs."""
     size = "original" if scene.size == -1 else f"{scene.size}p"
-    parts = [size, f"{scene.objects} obj."]
-    if len({other.frames for other in scenes}) > 1:
-        parts.append(f"{scene.frames} fr.")
-    return "\n".join(parts)
+    frames = f"\n{scene.frames} fr." if len({other.frames for other in scenes}) > 1 else ""
+    return f"{size}\n{scene.objects} obj.{frames}"

@@ -1,16 +1,17 @@
 """An ablation in files: results.csv (a row per run), report.md, pictures."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from ...config import GradMode
 from ..report import megabytes, number, setting, table, write_csv, write_page
+from .comparisons import Agreement, Saving
 from .config import AblateConfig
 from .plots import draw_agreement, draw_by_frame, draw_memory, draw_savings, draw_time
-from .summary import Agreement, Saving, by_place, joined, peak_spread
-from .sweep import Run
+from .runs import Run, grouped, joined, peak_spread
 
 
 @dataclass(frozen=True)
@@ -74,31 +75,42 @@ def _page(findings: Findings) -> Iterator[str]:
     if findings.agreements:
         yield "![Agreement by precision](agreement.png)"
     yield _same_masks(findings.runs)
-    yield table(
-        ("size, objects, frames", "precision", "pixels unlike fp32's", "J&F"),
-        [
-            (a.scene, a.precision.name, "-" if a.differing is None else f"{100 * a.differing:.3f}%",
-             "-" if a.jf is None else f"{100 * a.jf:.2f}")
-            for a in findings.agreements
-        ],
-    )  # fmt: skip
+    yield _agreement_table(findings.agreements)
+
+
+def _run_table(runs: Sequence[Run], columns: Mapping[str, Callable[[Run], object]]) -> str:
+    """A row per run: where it was measured, then `columns`."""
+    head = ("size, objects, frames", "precision", "grad mode", *columns)
+    rows = [(run.scene, run.precision.name, run.mode.name, *(cell(run) for cell in columns.values())) for run in runs]
+    return table(head, rows)
 
 
 def _memory_table(runs: Sequence[Run]) -> str:
-    on_gpu = any(run.cuda_reserved_bytes for run in runs)
-    head = ["size, objects, frames", "precision", "grad mode", "result", "tensors MB", "resident MB"]
-    rows = []
-    for run in runs:
-        scene, precision = run.place
-        result = run.status if run.status != "oom" else f"oom in frame {run.frames_done}"
-        row = [scene, precision.name, run.mode.name, result]
-        row += [megabytes(run.peak_tensor_bytes), megabytes(run.peak_resident_bytes)]
-        rows.append([*row, megabytes(run.cuda_reserved_bytes)] if on_gpu else row)
-    return table([*head, "reserved MB"] if on_gpu else head, rows)
+    columns: dict[str, Callable[[Run], object]] = {
+        "result": lambda run: run.status if run.status != "oom" else f"oom in frame {run.frames_done}",
+        "tensors MB": lambda run: megabytes(run.peak_tensor_bytes),
+        "resident MB": lambda run: megabytes(run.peak_resident_bytes),
+    }
+    if any(run.cuda_reserved_bytes for run in runs):
+        columns["reserved MB"] = lambda run: megabytes(run.cuda_reserved_bytes)
+    return _run_table(runs, columns)
+
+
+def _time_table(runs: Sequence[Run]) -> str:
+    fastest = {
+        scene: min((run.p50_ms or inf) for run in here) for scene, here in grouped(runs, lambda run: run.scene).items()
+    }
+    columns: dict[str, Callable[[Run], object]] = {
+        "p50 ms": lambda run: number(run.p50_ms),
+        "p95 ms": lambda run: number(run.p95_ms),
+        "to the fastest here": lambda run: f"{run.p50_ms / fastest[run.scene]:.2f}" if run.p50_ms else "-",
+        "load ms": lambda run: number(run.load_ms),
+    }
+    return _run_table(runs, columns)
 
 
 def _flatness(runs: Sequence[Run]) -> str:
-    """In words: what is held after each frame, at frame 1 and the last run, by mode, at the first place."""
+    """In words: what is held after frame 1 and after the last one reached, by mode, at the first place."""
     said = []
     for run in runs:
         if run.place == runs[0].place and len(run.held_bytes) > 2:
@@ -106,17 +118,9 @@ def _flatness(runs: Sequence[Run]) -> str:
             growth = (last - first) / (len(run.held_bytes) - 2)
             change = "flat" if last <= first * 1.001 else f"grows by {megabytes(growth)} MB a frame"
             said.append(f"`{run.mode.name}` {megabytes(first)} -> {megabytes(last)} ({change})")
-    if not said:
-        return ""
-    scene, precision = runs[0].place
-    return (
-        f"Held in tensors between frames, from frame 1 to the last one reached ({scene}, {precision.name}), MB: "
-        f"{'; '.join(said)}."
-    )
-
-
-def _load_ms(run: Run) -> float | None:
-    return 1000 * (run.read_seconds + run.build_seconds) if run.read_seconds and run.build_seconds else None
+    where = f"{runs[0].scene}, {runs[0].precision.name}"
+    held = f"Held in tensors between frames, from frame 1 to the last one reached ({where}), MB: {'; '.join(said)}."
+    return held if said else ""
 
 
 def savings_table(savings: Sequence[Saving]) -> str:
@@ -125,29 +129,24 @@ def savings_table(savings: Sequence[Saving]) -> str:
             "without the network")  # fmt: skip
     rows = []
     for s in savings:
-        more = "more than " if s.at_least else ""
-        rows.append(
-            (s.scene, s.precision.name, s.baseline.name, megabytes(s.baseline_bytes), megabytes(s.off_bytes),
-             f"{more}{100 * s.whole:.1f}%", f"{more}{100 * s.working:.1f}%")
-        )  # fmt: skip
+        shares = [f"{'more than ' if s.at_least else ''}{100 * share:.1f}%" for share in (s.whole, s.working)]
+        sizes = megabytes(s.baseline_bytes), megabytes(s.off_bytes)
+        rows.append((s.scene, s.precision.name, s.baseline.name, *sizes, *shares))
     return table(head, rows)
 
 
-def _time_table(runs: Sequence[Run]) -> str:
-    head = ("size, objects, frames", "precision", "grad mode", "p50 ms", "p95 ms", "to the fastest here", "load ms")
+def _agreement_table(found: Sequence[Agreement]) -> str:
+    head = ("size, objects, frames", "precision", "pixels unlike fp32's", "J&F")
     rows = []
-    for run in runs:
-        scene, precision = run.place
-        fastest = [other.p50_ms for other in runs if other.place[0] == scene and other.p50_ms]
-        ratio = f"{run.p50_ms / min(fastest):.2f}" if run.p50_ms else "-"
-        times = number(run.p50_ms), number(run.p95_ms), ratio, number(_load_ms(run))
-        rows.append((scene, precision.name, run.mode.name, *times))
+    for a in found:
+        differing = "-" if a.differing is None else f"{100 * a.differing:.3f}%"
+        rows.append((a.scene, a.precision.name, differing, "-" if a.jf is None else f"{100 * a.jf:.2f}"))
     return table(head, rows)
 
 
 def _same_masks(runs: Sequence[Run]) -> str:
     """Whether all modes gave the same masks to the bit, by place."""
-    places = by_place([run for run in runs if run.status == "ok" and run.masks_sha256])
+    places = grouped((run for run in runs if run.status == "ok" and run.masks_sha256), lambda run: run.place)
     unlike = [
         f"{scene}, {precision.name}"
         for (scene, precision), here in places.items()

@@ -2,29 +2,30 @@
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
 
-from ...config import Device, configs_dir
+from ...config import Device, Precision, configs_dir
 from ...errors import UsageError
 from ...evaluate.provenance import machine
 from ...io.versions import versions
 from ...runtime.device import choose_device
 from ...runtime.limits import thread_count
+from ...runtime.precision import check_precision
 from ...weights.files import read_checkpoint, verify_hash
 from ...weights.manifest import resolve_weights
 from ..charts import new_figure
 from ..report import output_folder
-from .clip import open_clip
-from .config import AblateConfig, Suite
+from .clip import Clip, open_clip, with_objects
+from .comparisons import agreements, savings
+from .config import AblateConfig, MatrixConfig, Suite
 from .documents import check_documents
-from .plan import check_scenes, combinations, interleaved, precisions_for
 from .report import Findings, console_summary, write_report
-from .summary import agreements, joined, savings
-from .sweep import Setup, sweep
+from .runs import Setup, combinations, interleaved, joined, sweep
 
 FOLDERS = {Suite.modes: "output/ablation", Suite.documents: "output/ablation_documents"}
 log = logging.getLogger(__name__)
@@ -66,6 +67,28 @@ def ablate(config: AblateConfig) -> int:
         log.info(line)
     log.info("report in %s", folder / "report.md")
     return 1 if any(run.status == "failed" for run in runs) else 0
+
+
+def precisions_for(wanted: Sequence[Precision] | None, device: torch.device) -> list[Precision]:
+    """The precisions to measure: those asked for, each refused where the device lacks it, else all it computes in."""
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"runtime.device={device.type}: memory is measured on cpu and cuda only; choose one of them")
+    if wanted is not None:
+        for precision in wanted:
+            check_precision(precision, device)
+        return list(wanted)
+    if device.type == "cpu":
+        return [Precision.fp32, Precision.bf16]
+    ampere = torch.cuda.get_device_capability(device) >= (8, 0)
+    return list(Precision)[1:] if ampere else [Precision.fp32, Precision.fp16]
+
+
+def check_scenes(matrix: MatrixConfig, clip: Clip) -> None:
+    """Raise UsageError for more frames than the clip has, or more objects than its mask can be cut into."""
+    if clip.count is not None and max(matrix.frames) > clip.count:
+        raise UsageError(f"ablate.frames={max(matrix.frames)}: {clip.name} has {clip.count} frames")
+    for objects in matrix.objects:
+        with_objects(clip.first, objects)
 
 
 def _context(setup: Setup, device: torch.device) -> dict[str, Any]:

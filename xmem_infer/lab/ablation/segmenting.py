@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -12,14 +13,13 @@ import torch
 
 from ...config import DataConfig, Device, GradMode, MemoryConfig, Precision, RuntimeConfig
 from ...errors import EnvironmentFault
-from ...io.frames import open_frames
+from ...io.frames import ArrayFrames, open_frames
 from ...predictor import Segmenter
 from ...types import LabelMask
 from ...weights.build import build_network
 from ...weights.files import read_checkpoint, verify_hash
 from ..child import Tell
 from ..resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
-from .clip import FirstFrames
 from .tensor_bytes import TensorBytes, bytes_of
 
 
@@ -78,7 +78,7 @@ def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
         read_seconds=read - started,
         build_seconds=built - read,
         network_bytes=bytes_of(network),
-        resident_bytes=resident_bytes(),
+        loaded_resident_bytes=resident_bytes(),
     )
     return segmenter, bytes_of(network)
 
@@ -96,7 +96,7 @@ def _one_pass(
                 masks.append(mask)
                 digest.update(mask.tobytes())
                 sizes = {} if counter is None else {"held_bytes": counter.held, "peak_bytes": counter.last_peak}
-                tell("frame", of=name, index=len(masks) - 1, ms=spent, resident_bytes=resident_bytes(), **sizes)
+                tell("frame", of=name, index=len(masks) - 1, ms=spent, **sizes)
     except CeilingReached:
         reason = f"stopped at the ceiling of {request.ceiling_bytes / 1e9:g} GB"
     except EnvironmentFault as error:  # once the network is loaded, memory is all that can be missing
@@ -122,8 +122,8 @@ def _frames(
     All that a frame releases must be released while it is counted, so nothing of a result is handed on but
     a copy of its mask (the array itself lies in a tensor).
     """
-    source = FirstFrames(open_frames(request.video, request.data), request.frames)
-    results = segmenter.segment(source, LabelMask(np.load(request.mask)))
+    frames = [frame.image for frame in islice(open_frames(request.video, request.data), request.frames)]
+    results = segmenter.segment(ArrayFrames(frames), LabelMask(np.load(request.mask)))
     while True:
         with nullcontext() if counter is None else counter.counting():
             result = next(results, None)

@@ -1,0 +1,156 @@
+"""What torch does in a mode: a table of modes and one of observations. claims.yaml says which are expected where."""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .evidence import Finding, refused, verdict
+
+autocast = partial(torch.autocast, "cpu", dtype=torch.bfloat16)
+MODES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], ...]] = {
+    "by default": (),
+    "under no_grad": (torch.no_grad,),
+    "in inference_mode": (torch.inference_mode,),
+    "in enable_grad inside no_grad": (torch.no_grad, torch.enable_grad),
+    "in enable_grad inside inference_mode": (torch.inference_mode, torch.enable_grad),
+    "in inference_mode(False) inside inference_mode": (torch.inference_mode, partial(torch.inference_mode, False)),
+    "in set_grad_enabled(True)": (partial(torch.set_grad_enabled, True),),
+    "in set_grad_enabled(False)": (partial(torch.set_grad_enabled, False),),
+    "under no_grad and autocast": (torch.no_grad, autocast),
+}
+
+
+def weight() -> Tensor:
+    """A parameter of three ones."""
+    return torch.ones(3, requires_grad=True)
+
+
+def double(w: Tensor) -> Tensor:
+    """An operation that autograd records where it may."""
+    return w * 2
+
+
+def seen_in_thread() -> bool:
+    """Whether gradients are on in a new thread."""
+    seen: list[bool] = []
+    thread = threading.Thread(target=lambda: seen.append(torch.is_grad_enabled()))
+    thread.start()
+    thread.join()
+    return seen[0]
+
+
+def version_advance() -> int:
+    """How far an in-place operation moves a tensor's version counter."""
+    y = double(torch.ones(3))
+    before = y._version
+    return y.add_(1)._version - before
+
+
+def gradient_after_block() -> list[float]:
+    """The gradient of `double`, after a block without gradients."""
+    w = weight()
+    with torch.no_grad():
+        double(w)
+    double(w).sum().backward()
+    assert w.grad is not None
+    return w.grad.tolist()
+
+
+def restored_after_error() -> bool:
+    """Whether an error that leaves a no_grad block restores the mode found."""
+    before = torch.is_grad_enabled()
+    try:
+        with torch.no_grad():
+            raise KeyError
+    except KeyError:
+        return torch.is_grad_enabled() is before
+
+
+def order_of_autocast_matters() -> bool:
+    """Whether no_grad inside autocast gives other numbers than outside of it."""
+    layer, x = nn.Linear(64, 64), torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), autocast():
+        outside = layer(x)
+    with autocast(), torch.no_grad():
+        return not torch.equal(outside, layer(x))
+
+
+def train_around_block() -> None:
+    """A step of training inside autocast, after a no_grad block there."""
+    layer, x = nn.Linear(8, 8), torch.ones(2, 8)
+    with autocast():
+        with torch.no_grad():
+            layer(x)
+        layer(x).sum().backward()
+
+
+def step_moves_weights() -> bool:
+    """Whether an optimiser's step alone, in the mode at hand, changes the weights."""
+    layer = nn.Linear(3, 1)
+    with torch.enable_grad():
+        layer(torch.ones(1, 3)).sum().backward()
+    before = layer.weight.detach().clone()
+    torch.optim.SGD(layer.parameters(), lr=0.1).step()
+    return not torch.equal(before, layer.weight)
+
+
+def inference_tensor() -> Tensor:
+    """A tensor made in inference mode."""
+    with torch.inference_mode():
+        return torch.ones(3)
+
+
+def train_with_no_grad_tensor() -> None:
+    """A step of training that uses a result made under no_grad."""
+    with torch.no_grad():
+        made = double(weight())
+    (weight() * made).sum().backward()
+
+
+# What raises nothing and returns nothing "works".
+OBSERVATIONS: Mapping[str, Callable[[], Any]] = {
+    "gradients are on": torch.is_grad_enabled,
+    "gradients are on in a thread started here": seen_in_thread,
+    "operations are recorded": lambda: double(weight()).requires_grad,
+    "results have a grad_fn": lambda: double(weight()).grad_fn is not None,
+    "a tensor created with requires_grad=True keeps it": lambda: weight().requires_grad,
+    "backward()": lambda: double(weight()).sum().backward(),
+    "version counter after an in-place operation": version_advance,
+    "gradient after a no_grad block": gradient_after_block,
+    "the mode is restored after an error in a no_grad block": restored_after_error,
+    "a Linear computes in": lambda: str(nn.Linear(8, 8)(torch.ones(2, 8)).dtype).removeprefix("torch."),
+    "a function decorated with no_grad is recorded": lambda: torch.no_grad()(double)(weight()).requires_grad,
+    "the order of no_grad and autocast gives other numbers": order_of_autocast_matters,
+    "training around a no_grad block inside autocast": train_around_block,
+    "an optimiser's step() changes the weights": step_moves_weights,
+    "training with an inference tensor": lambda: weight() * inference_tensor(),
+    "requires_grad_() of an inference tensor": lambda: inference_tensor().requires_grad_(),
+    "training with a tensor made under no_grad": train_with_no_grad_tensor,
+}
+
+
+def as_expected(expected: Mapping[str, Mapping[str, Any]]) -> Finding:
+    """Observe in each mode what is expected there, by name. `raises` expects an error, whatever it says."""
+    found, words = [], []
+    for mode, wanted in expected.items():
+        for name, value in wanted.items():
+            seen = _observe(mode, name)
+            found.append(seen == value or (value == "raises" and str(seen).startswith("raises: ")))
+            words.append(f"{mode}, {name}: {seen}")
+    return verdict(*found), "; ".join(words)
+
+
+def _observe(mode: str, name: str) -> Any:
+    result: list[Any] = []
+    with ExitStack() as stack:
+        for enter in MODES[mode]:
+            stack.enter_context(enter())
+        message = refused(lambda: result.append(OBSERVATIONS[name]()))
+    if message:
+        return f"raises: {message}"
+    return "works" if result[0] is None else result[0]

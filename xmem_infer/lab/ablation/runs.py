@@ -1,0 +1,247 @@
+"""Runs: what is combined with what, each in a fresh process, one after the other, and what came of it."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from ...config import Device, GradMode, Precision
+from ...interrupts import check
+from ..child import Event, Outcome, run_in_child
+from .clip import Clip, with_objects
+from .config import AblateConfig, MatrixConfig
+from .segmenting import SegmentRequest, segment
+
+GRADIENTS_OFF = tuple(mode for mode in GradMode if not mode.records)
+CSV_FIGURES = (
+    "repeat", "status", "frames_done", "peak_tensor_bytes", "network_bytes", "peak_resident_bytes",
+    "loaded_resident_bytes", "cuda_reserved_bytes", "p50_ms", "p95_ms", "read_seconds", "build_seconds",
+    "masks_sha256", "reason",
+)  # fmt: skip
+log = logging.getLogger(__name__)
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is segmented: short side in px (-1 = original), number of objects, frames."""
+
+    size: int
+    objects: int
+    frames: int
+
+    def __str__(self) -> str:
+        size = "original size" if self.size == -1 else f"{self.size}p"
+        return f"{size}, {self.objects} object{'s' if self.objects > 1 else ''}, {self.frames} frames"
+
+
+Place = tuple[Scene, Precision]  # where grad modes are compared
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One cell of the matrix."""
+
+    scene: Scene
+    precision: Precision
+    grad_mode: GradMode
+
+    def __str__(self) -> str:
+        return f"{self.grad_mode.name}, {self.precision.name}, {self.scene}"
+
+
+def combinations(matrix: MatrixConfig, precisions: Sequence[Precision]) -> list[Combination]:
+    """Every combination once, modes varying fastest, so that what is compared is measured close together."""
+    scenes = [Scene(*sizes) for sizes in product(matrix.sizes, matrix.objects, matrix.frames)]
+    return list(dict.fromkeys(Combination(*parts) for parts in product(scenes, precisions, matrix.grad_modes)))
+
+
+def interleaved(found: Sequence[Combination], repeats: int) -> list[tuple[Combination, int]]:
+    """Each combination once per round, every other round backwards: a machine that slows down favours nobody."""
+    rounds = [found if repeat % 2 == 0 else found[::-1] for repeat in range(repeats)]
+    return [(combination, repeat) for repeat, one_round in enumerate(rounds) for combination in one_round]
+
+
+@dataclass
+class Run:
+    """One run, or the repeats of one combination joined. Bytes and milliseconds; None: not measured, or not reached.
+
+    frames_done: complete frames, so that an `oom` run stopped in the frame of that index (from 0).
+    held_bytes, frame_peak_bytes: by frame, of the pass that counted tensors.
+    """
+
+    combination: Combination
+    repeat: int
+    status: str
+    reason: str
+    frames_done: int = 0
+    peak_tensor_bytes: int | None = None
+    network_bytes: int | None = None
+    peak_resident_bytes: float | None = None
+    loaded_resident_bytes: int | None = None
+    cuda_reserved_bytes: float | None = None
+    read_seconds: float | None = None
+    build_seconds: float | None = None
+    masks_sha256: str | None = None
+    times_ms: list[float] = field(default_factory=list)  # after the warm-up
+    held_bytes: list[int] = field(default_factory=list)
+    frame_peak_bytes: list[int] = field(default_factory=list)
+    masks: Path | None = None
+
+    @property
+    def mode(self) -> GradMode:
+        return self.combination.grad_mode
+
+    @property
+    def scene(self) -> Scene:
+        return self.combination.scene
+
+    @property
+    def precision(self) -> Precision:
+        return self.combination.precision
+
+    @property
+    def place(self) -> Place:
+        return self.scene, self.precision
+
+    @property
+    def p50_ms(self) -> float | None:
+        return float(np.percentile(self.times_ms, 50)) if self.times_ms else None
+
+    @property
+    def p95_ms(self) -> float | None:
+        return float(np.percentile(self.times_ms, 95)) if self.times_ms else None
+
+    @property
+    def load_ms(self) -> float | None:
+        return 1000 * (self.read_seconds + self.build_seconds) if self.read_seconds and self.build_seconds else None
+
+    def csv_row(self) -> dict[str, Any]:
+        """The run as a row; what was measured by frame as numbers with spaces between."""
+        return {
+            "grad_mode": self.mode.name,
+            "precision": self.precision.name,
+            **asdict(self.scene),
+            **{name: getattr(self, name) for name in CSV_FIGURES},
+            "held_bytes_by_frame": " ".join(map(str, self.held_bytes)),
+            "peak_bytes_by_frame": " ".join(map(str, self.frame_peak_bytes)),
+        }
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all runs of a sweep have in common. folder: for masks on their way between the processes."""
+
+    config: AblateConfig
+    clip: Clip
+    weights: Path
+    folder: Path
+    device: Device
+    timed: bool = True
+
+    @property
+    def ceiling_bytes(self) -> int:
+        return int(self.config.ablate.max_memory_gb * 1e9)
+
+    def run(self, combination: Combination, repeat: int = 0, masks_to: Path | None = None) -> Run:
+        """Measure in a fresh process; a failing or dying one is a row like any other. A signal ends it."""
+        scene, config = combination.scene, self.config
+        mask = self.folder / f"first_{scene.objects}.npy"
+        np.save(mask, with_objects(self.clip.first, scene.objects)[0])
+        request = SegmentRequest(
+            self.clip.path, mask, self.weights, scene.frames, combination.grad_mode, combination.precision,
+            replace(config.data, size=scene.size), config.memory, self.device, config.runtime.threads,
+            self.ceiling_bytes, self.timed, masks_to,
+        )  # fmt: skip
+        outcome = run_in_child(segment, request, lambda event: check())
+        return run_of(combination, repeat, outcome, config.ablate.warmup_frames, masks_to)
+
+
+def sweep(setup: Setup, order: Sequence[tuple[Combination, int]]) -> list[Run]:
+    """Measure every run, one after the other."""
+    runs = []
+    with tqdm(total=len(order), desc="ablation", unit="run", disable=None) as bar:
+        # One run for nothing: the next ones find libraries and weights in the disk cache.
+        bar.set_postfix_str("warm-up")
+        setup.run(order[0][0])
+        for number, (combination, repeat) in enumerate(order):
+            bar.set_postfix_str(str(combination))
+            runs.append(setup.run(combination, repeat, setup.folder / f"masks_{number}.npz"))
+            if runs[-1].status == "failed":
+                log.warning("failed: %s: %s", combination, runs[-1].reason)
+            bar.update()
+    return runs
+
+
+def run_of(
+    combination: Combination, repeat: int, outcome: Outcome, warmup_frames: int, masks: Path | None = None
+) -> Run:
+    """What a child told, as a row: the events' fields are those of `Run`."""
+    frames: dict[str, list[Event]] = defaultdict(list)
+    for event in outcome.all("frame"):
+        frames[event["of"]].append(event)
+    timed, counted = frames["timed"], frames["counted"]
+    passes = {event["name"]: event for event in outcome.all("pass_done")}
+    told: dict[str, Any] = {"frames_done": len(timed or counted)}
+    # Of figures that both passes have, those of the timed one: counting takes resident memory of its own.
+    for one in (outcome.last("loaded"), passes.get("counted"), passes.get("timed")):
+        told |= {name: value for name, value in (one or {}).items() if name in CSV_FIGURES and value is not None}
+    by_frame: dict[str, Any] = {
+        "times_ms": [event["ms"] for event in timed[warmup_frames:]],
+        # On CUDA the timed pass counts, too.
+        "held_bytes": [event["held_bytes"] for event in counted or timed if "held_bytes" in event],
+        "frame_peak_bytes": [event["peak_bytes"] for event in counted or timed if "peak_bytes" in event],
+    }
+    kept = masks if masks is not None and masks.exists() else None
+    return Run(combination, repeat, outcome.status, outcome.reason, **told, **by_frame, masks=kept)
+
+
+def joined(runs: Sequence[Run]) -> list[Run]:
+    """The repeats of each combination as one run, in the order in which combinations first come.
+
+    status: ok, or the worst; frames_done: of the run that got least far; the largest peak in tensors; all times;
+    medians of what else differs.
+    """
+    return [_joined(group) for group in grouped(runs, lambda run: run.combination).values()]
+
+
+def _joined(runs: list[Run]) -> Run:
+    worst = min(runs, key=lambda run: ("failed", "oom", "ok").index(run.status))
+    names = ("peak_resident_bytes", "cuda_reserved_bytes", "read_seconds", "build_seconds")
+    medians: dict[str, Any] = {name: _median(getattr(run, name) for run in runs) for name in names}
+    return replace(
+        max(runs, key=lambda run: len(run.held_bytes)),
+        status=worst.status,
+        reason=worst.reason,
+        frames_done=min(run.frames_done for run in runs),
+        peak_tensor_bytes=max((run.peak_tensor_bytes for run in runs if run.peak_tensor_bytes), default=None),
+        times_ms=[time for run in runs for time in run.times_ms],
+        **medians,
+    )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value]
+    return median(known) if known else None
+
+
+def grouped(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
+    """Runs by what `key` gives, in order."""
+    groups: dict[Key, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[key(run)].append(run)
+    return groups
+
+
+def peak_spread(runs: Sequence[Run]) -> float:
+    """How far the tensor peaks of one combination's repeats are apart at most: largest over smallest, less 1."""
+    known = grouped((run for run in runs if run.status == "ok"), lambda run: run.combination).values()
+    peaks = [[run.peak_tensor_bytes or 1 for run in group] for group in known]
+    return max((max(group) / min(group) - 1 for group in peaks), default=0.0)
