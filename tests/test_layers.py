@@ -24,6 +24,7 @@ LEVELS = (
     {"evaluate"},
     {"settings_help"},
     {"cli"},
+    {"__main__"},
     {"lab"},
 )
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from .config import EvalConfig, configs_dir
 from .errors import EnvironmentFault, UsageError, VideoError, XMemInferError
 from .interrupts import Interrupted, noted_signals
-from .settings_help import settings_help
+from .settings_help import information
 
 Job = str | Callable[[Any], int]
 EXIT_CODES: dict[type[BaseException], int] = {VideoError: 1, UsageError: 2, EnvironmentFault: 3, KeyboardInterrupt: 130}
@@ -47,9 +47,6 @@ def run(config_name: str, schema: type, job: Job) -> int:
     code is returned.
     """
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(settings_help(configs_dir() / f"{config_name}.yaml", schema))
-        return 0
     codes: list[int] = []
     log_to_streams()
 
@@ -71,6 +68,9 @@ def run(config_name: str, schema: type, job: Job) -> int:
             raise SystemExit(codes[-1])
 
     try:
+        if answer := information(sys.argv[1:], configs_dir() / f"{config_name}.yaml", schema):
+            print(answer)
+            return 0
         check_overrides(sys.argv[1:], schema)
         with noted_signals():
             task()

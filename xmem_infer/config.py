@@ -75,7 +75,7 @@ class Precision(Enum):
 @dataclass
 class DataConfig:
     size: int = 480  # px of the short side inside the network; -1 = original
-    antialias: bool = False  # the published runs used none
+    antialias: bool = False  # smooth frames when making them smaller; the published runs did not
     on_corrupt: OnCorrupt = OnCorrupt.fail  # a frame that cannot be decoded
     masks: MaskPolicy = MaskPolicy.auto  # which of the masks there are given
     permanent: bool = False  # frames with a given mask stay in memory for the whole video
@@ -96,10 +96,10 @@ class MemoryConfig:
     memory_every: int = 5  # frames between memory frames (r)
     deep_update_every: int = -1  # frames; < 0: on every memory frame
     long_term: bool = True  # consolidate old memory frames; false: they are dropped
-    min_working_frames: int = 5  # T_min
-    max_working_frames: int = 10  # T_max
-    num_prototypes: int = 128  # P, tokens per consolidation
-    max_long_term_tokens: int = 10_000  # LT_max
+    min_working_frames: int = 5  # T_min: memory frames that a consolidation leaves
+    max_working_frames: int = 10  # T_max: memory frames that bring one about
+    num_prototypes: int = 128  # P: tokens that a consolidation makes
+    max_long_term_tokens: int = 10_000  # LT_max: tokens of consolidations that are kept
     top_k: int = 30  # tokens read per query
     late_objects: LateObjects = LateObjects.aligned  # how objects of later frames are paired with memory
 
@@ -195,7 +195,7 @@ class DatasetConfig:
 class EvalConfig:
     video_dir: str | None = None  # folder of frames, video file, or folder with JPEGImages/ and Annotations/
     mask: str | None = None  # image (first frame) or folder of masks named after frames; null: looked for beside it
-    dataset: DatasetConfig | None = None
+    dataset: DatasetConfig | None = None  # a benchmark by name; any of its rules can be changed: dataset.rules=davis17
     data_root: str | None = None  # the folder that dataset=NAME lies in
     score: bool = True  # J&F where all frames are annotated
     metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # names of metrics; J&F is their mean

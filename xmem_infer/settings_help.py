@@ -1,67 +1,150 @@
-"""The text of `--help`: every setting with its default and the comment that stands beside it in its dataclass."""
+"""What a command says about itself: `--help`, `--version`, `--completion bash`. All come from its dataclass."""
 
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-END = "-m with key=a,b runs every combination. Exit codes: 0, 1 some videos failed, 2 usage, 3 environment."
+import xmem_infer
+
+from .errors import UsageError
+
+OPTIONS = (
+    "-m with key=a,b runs every combination. --version tells the version, --completion bash prints a script for tab\n"
+    'completion: eval "$(COMMAND --completion bash)". Exit codes: 0, 1 some videos failed, 2 usage, 3 environment.'
+)
 COMMENT = re.compile(r"^    (\w+):[^#\n]*(?:#\s*(.*))?$", re.MULTILINE)
+COMPLETION = """\
+_xmem_infer_%(name)s() {
+    local line="${COMP_LINE:0:COMP_POINT}"
+    local word="${line##* }" choices=""
+    case "$word" in
+%(cases)s
+        *=*) ;;
+        *) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W "%(keys)s" -- "$word")); return ;;
+    esac
+    COMPREPLY=($(compgen -W "$choices" -- "${word#*=}"))
+}
+_xmem_infer_script() {
+    local script="${COMP_WORDS[1]##*/}"
+    COMPREPLY=()
+    ! declare -F "_xmem_infer_${script%%.py}" >/dev/null || "_xmem_infer_${script%%.py}"
+}
+complete -o default -F _xmem_infer_%(name)s %(commands)s
+complete -o default -F _xmem_infer_script python python3"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of the command line. choices: all values it takes, where they can be listed."""
+
+    key: str
+    default: str
+    choices: tuple[str, ...]
+    comment: str
+
+
+def information(arguments: Sequence[str], yaml: Path, schema: type) -> str | None:
+    """What a command line asks about the command itself; None where it asks for work.
+
+    Args:
+        arguments: Of the command line.
+        yaml: The command's configuration; its head says what the command does, its values outweigh the schema's.
+        schema: Dataclass of the settings.
+
+    Raises:
+        UsageError: Tab completion of a shell that there is none for.
+    """
+    if {"--help", "-h"} & set(arguments):
+        return settings_help(yaml, schema)
+    if "--version" in arguments:
+        return f"xmem-infer {xmem_infer.__version__}"
+    asked = [argument for argument in arguments if argument.partition("=")[0] == "--completion"]
+    if not asked:
+        return None
+    if " ".join(arguments).replace("=", " ") != "--completion bash":
+        raise UsageError(f"{' '.join(arguments)}: tab completion is there for bash, as --completion bash")
+    return completion(yaml, schema)
 
 
 def settings_help(yaml: Path, schema: type) -> str:
-    """What `--help` prints.
-
-    Args:
-        yaml: The program's configuration; its head says what the program does, its values outweigh the schema's.
-        schema: Dataclass of the settings.
-    """
-    text = yaml.read_text(encoding="utf-8")
-    about = [line.lstrip("# ") for line in text.partition("\ndefaults:")[0].splitlines()]
-    given = OmegaConf.create(text)
-    assert isinstance(given, DictConfig)
-    groups = [str(key) for entry in given.defaults if isinstance(entry, DictConfig) for key in entry]
-    lines = [*about, "", "Settings, as key=value, with their defaults:", *_lines(schema, "", given)]
+    """What `--help` prints."""
+    head = yaml.read_text(encoding="utf-8").partition("\ndefaults:")[0]
+    lines = [line.lstrip("# ") for line in head.splitlines()]
+    lines += ["", "Settings, as key=value, with their defaults:"]
+    for setting in settings(yaml, schema):
+        choices = "" if setting.choices == ("true", "false") else " | ".join(setting.choices)
+        words = "; ".join(filter(None, (choices, setting.comment)))
+        lines.append(f"  {f'{setting.key}={setting.default}':<40}  {words}".rstrip())
     lines.append("")
-    for group in groups:
-        if (yaml.parent / group).is_dir():
-            names = sorted(path.stem for path in (yaml.parent / group).glob("*.yaml"))
-            lines.append(f"Ready-made, {group}=NAME: {', '.join(names)}")
-    return "\n".join([*lines, END])
+    lines += [f"Ready-made, {group}=NAME: {', '.join(names)}" for group, names in ready_made(yaml).items()]
+    return "\n".join([*lines, OPTIONS])
 
 
-def _lines(schema: type, prefix: str, given: DictConfig) -> Iterator[str]:
+def completion(yaml: Path, schema: type) -> str:
+    """What `--completion bash` prints: a script that completes keys, choices, and otherwise names of files."""
+    choices = {setting.key: setting.choices for setting in settings(yaml, schema)} | ready_made(yaml)
+    cases = [f'        {key}=*) choices="{" ".join(values)}" ;;' for key, values in choices.items() if values]
+    name = yaml.stem
+    return COMPLETION % {
+        "name": name,
+        "cases": "\n".join(cases),
+        "keys": " ".join(f"{key}=" for key in choices),
+        "commands": f"{name}.py xmem-infer" if name == "eval" else f"{name}.py",
+    }
+
+
+def ready_made(yaml: Path) -> dict[str, tuple[str, ...]]:
+    """Names of the files that can stand for a group of settings, by group."""
+    given = OmegaConf.load(yaml)
+    groups = [str(key) for entry in given.defaults if isinstance(entry, DictConfig) for key in entry]
+    found = {group: tuple(sorted(path.stem for path in (yaml.parent / group).glob("*.yaml"))) for group in groups}
+    return {group: names for group, names in found.items() if names}
+
+
+def settings(yaml: Path, schema: type) -> Iterator[Setting]:
+    """Every setting that a command reads."""
+    given = OmegaConf.load(yaml)
+    assert isinstance(given, DictConfig)
+    return _settings(schema, "", given)
+
+
+def _settings(schema: type, prefix: str, given: DictConfig, unread: Sequence[str] = ()) -> Iterator[Setting]:
     hints, comments = get_type_hints(schema), dict(COMMENT.findall(inspect.getsource(schema)))
     for field in dataclasses.fields(schema):
         key, kind = f"{prefix}{field.name}", hints[field.name]
-        inner = next((option for option in (kind, *get_args(kind)) if dataclasses.is_dataclass(option)), None)
-        if isinstance(inner, type) and not _is_list(kind):
-            yield from _lines(inner, f"{key}.", given)
+        if field.name in unread:
+            continue
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            yield from _settings(kind, f"{key}.", given, field.metadata.get("unread", ()))
             continue
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        shown = f"{key}={_as_typed(OmegaConf.select(given, key, default=default))}"
-        words = [comments.get(field.name, "")]
-        if isinstance(kind, type) and issubclass(kind, Enum):
-            words.insert(0, " | ".join(member.name for member in kind))
-        comment = "; ".join(filter(None, words))
-        yield f"  {shown:<40}  {comment}".rstrip()
+        shown = _as_typed(OmegaConf.select(given, key, default=default))
+        yield Setting(key, shown, _choices(kind), comments.get(field.name, ""))
 
 
-def _is_list(kind: Any) -> bool:
-    return getattr(kind, "__origin__", None) in (list, dict)
+def _choices(kind: Any) -> tuple[str, ...]:
+    if get_origin(kind) is not list and (inner := get_args(kind)):
+        kind = inner[0]  # of `X | None`
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return tuple(member.name for member in kind)
+    return ("true", "false") if kind is bool else ()
 
 
 def _as_typed(value: Any) -> str:
     """A value as it is written on the command line."""
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value)
     if isinstance(value, Enum):
         return str(value.name)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if OmegaConf.is_config(value):
-        value = OmegaConf.to_container(value)
-    return f"[{','.join(map(_as_typed, value))}]" if isinstance(value, list) else str(value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_as_typed(inner)}' for key, inner in value.items())}}}"
+    return f"[{','.join(map(_as_typed, value))}]" if isinstance(value, list | tuple) else str(value)

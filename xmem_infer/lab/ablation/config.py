@@ -16,12 +16,12 @@ class Suite(Enum):
 class MatrixConfig:
     """What is combined with what, and how often each combination is measured."""
 
-    grad_modes: list[GradMode] = field(default_factory=lambda: list(GradMode))
-    precisions: list[Precision] | None = None  # None: all that the device computes in
+    grad_modes: list[GradMode] = field(default_factory=lambda: list(GradMode))  # those to compare
+    precisions: list[Precision] | None = None  # of fp32, tf32, fp16, bf16; null: all that the device computes in
     sizes: list[int] = field(default_factory=lambda: [240, 480])  # px of the short side; -1 = original
     objects: list[int] = field(default_factory=lambda: [1, 3])  # more than the mask has: large ones are cut in two
     frames: list[int] = field(default_factory=lambda: [8])  # from the clip's start
-    repeats: int = 2
+    repeats: int = 2  # fresh processes per combination
     warmup_frames: int = 2  # at the start of each run, not counted in its times
     max_memory_gb: float = 8.0  # 1e9 bytes; a run that needs more is stopped and reported as `oom`
 
@@ -53,8 +53,8 @@ class DocumentsConfig:
     """Sizes of the documents' own examples."""
 
     features: int = 5_000  # Linear(features, hidden) - ReLU - Linear(hidden, features): 2 GB of weights
-    hidden: int = 50_000
-    rows: int = 1_000
+    hidden: int = 50_000  # width between the two layers
+    rows: int = 1_000  # that go through it
     forwards: int = 1_000  # of the small Linear
 
     def __post_init__(self) -> None:
@@ -64,19 +64,22 @@ class DocumentsConfig:
 
 @dataclass
 class AblationRuntime:
-    device: Device = Device.auto
-    threads: int | None = None  # CPU threads of torch in each run; None = torch's choice
+    device: Device = Device.auto  # auto: CUDA, else the CPU; memory is measured on these two
+    threads: int | None = None  # CPU threads of torch in each run; null = torch's choice
 
 
 @dataclass
 class AblateConfig:
-    video_dir: str | None = None
-    mask: str | None = None
-    output_dir: str | None = None
-    weights: str = "auto"
-    suite: Suite = Suite.modes
+    video_dir: str | None = None  # one video: folder of frames or file; null: examples/clip
+    mask: str | None = None  # image of the first frame, or folder of masks; null: looked for beside the video
+    output_dir: str | None = None  # null: output/ablation, or output/ablation_documents
+    weights: str = "auto"  # path, or a name from weights/manifest.json
+    suite: Suite = Suite.modes  # documents: the claims of the five documents, with verdicts
     ablate: MatrixConfig = field(default_factory=MatrixConfig)
     documents: DocumentsConfig = field(default_factory=DocumentsConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig = field(default_factory=DataConfig, metadata={"unread": ("size", "masks")})  # see ablate.sizes
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     runtime: AblationRuntime = field(default_factory=AblationRuntime)
+
+    def __post_init__(self) -> None:
+        require(self.data.size == DataConfig.size, "data.size", self.data.size, "left alone; ablate.sizes says which")

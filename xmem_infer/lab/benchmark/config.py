@@ -10,11 +10,11 @@ from .workloads import Workload, parse_workload
 class CurvesConfig:
     """What varies around `base` in the curves, one thing at a time."""
 
-    variants: list[str] = field(default_factory=lambda: ["published_fp32", "fast_bf16"])
-    base: str = "480p_2"
-    objects: list[int] = field(default_factory=lambda: [1, 2, 5, 10])
-    heights: list[int] = field(default_factory=lambda: [240, 360, 480, 720])  # px
-    memory_frames: list[int] = field(default_factory=lambda: [1, 3, 6, 9])  # and full long-term memory
+    variants: list[str] = field(default_factory=lambda: ["published_fp32", "fast_bf16"])  # those drawn
+    base: str = "480p_2"  # the workload around which one thing at a time varies
+    objects: list[int] = field(default_factory=lambda: [1, 2, 5, 10])  # numbers of objects
+    heights: list[int] = field(default_factory=lambda: [240, 360, 480, 720])  # px of the short side
+    memory_frames: list[int] = field(default_factory=lambda: [1, 3, 6, 9])  # working memory; and full long-term memory
 
     def __post_init__(self) -> None:
         for name in ("variants", "objects", "heights", "memory_frames"):
@@ -47,9 +47,9 @@ class CurvesConfig:
 class EndToEndConfig:
     """From a video file to masks on disk, against the engine alone."""
 
-    workloads: list[str] = field(default_factory=lambda: ["480p_2", "tiny_480p_1"])  # none: not measured
-    variant: str = "fast_bf16"
-    frames: int = 25
+    workloads: list[str] = field(default_factory=lambda: ["480p_2", "tiny_480p_1"])  # video to masks; []: not measured
+    variant: str = "fast_bf16"  # a backend and a precision
+    frames: int = 25  # of the video file
 
     def __post_init__(self) -> None:
         require(self.frames >= 6, "end_to_end.frames", self.frames, "at least 6: the sixth is a memory frame")
@@ -61,7 +61,7 @@ class EndToEndConfig:
 
 @dataclass
 class BenchmarkRuntime:
-    threads: int | None = None  # CPU threads of torch; None = torch's choice
+    threads: int | None = None  # CPU threads of torch; null = torch's choice
 
     def __post_init__(self) -> None:
         require(self.threads is None or self.threads >= 1, "runtime.threads", self.threads, "null or at least 1")
@@ -69,20 +69,20 @@ class BenchmarkRuntime:
 
 @dataclass
 class BenchmarkConfig:
-    output_dir: str | None = None
+    output_dir: str | None = None  # null: output/benchmark
     redraw: str | None = None  # folder of an earlier report, whose pictures are drawn anew from its results.csv
     network: str = "auto"  # family; auto: told by the entries of `weights`, XMem without them
-    weights: str | None = None  # None: the published network's sizes, random numbers by seed
-    workloads: list[str] = field(
+    weights: str | None = None  # null: the published network's sizes, random numbers by seed
+    workloads: list[str] = field(  # height, objects, what memory holds
         default_factory=lambda: [
             "480p_1", "480p_2", "480p_5", "480p_10", "480p_2_long_term", "720p_2",
             "tiny_480p_1", "tiny_480p_2", "tiny_480p_5",
         ]
     )  # fmt: skip
-    variants: list[str] | None = None  # None: baselines and all backends but `compiled`
-    rounds: int = 3
-    peak_memory: list[str] = field(default_factory=lambda: ["480p_2", "480p_2_long_term"])  # none: not measured
-    curves: bool = True
+    variants: list[str] | None = None  # null: baselines and all backends but `compiled`
+    rounds: int = 3  # each runs every variant once, every other one backwards
+    peak_memory: list[str] = field(default_factory=lambda: ["480p_2", "480p_2_long_term"])  # of these; []: not measured
+    curves: bool = True  # time against objects, height and memory
     curve: CurvesConfig = field(default_factory=CurvesConfig)
     end_to_end: EndToEndConfig = field(default_factory=EndToEndConfig)
     runtime: BenchmarkRuntime = field(default_factory=BenchmarkRuntime)
@@ -99,11 +99,11 @@ class BenchmarkConfig:
 class WorkersConfig:
     """Settings of `scripts/benchmark_workers.py`."""
 
-    video_dir: str | None = None
+    video_dir: str | None = None  # several videos, as eval.py takes them; null: copies of examples/clip
     clips: int = 4  # copies of the example clip
-    weights: str = "auto"
-    workers: int = 2
-    rounds: int = 3
+    weights: str = "auto"  # path, or a name from weights/manifest.json
+    workers: int = 2  # processes against one
+    rounds: int = 3  # medians are taken over them
     size: int = 240  # px of the short side
 
     def __post_init__(self) -> None:

@@ -30,15 +30,15 @@ class Stage:
 class WidthConfig:
     """Widths of the network; the defaults are the embedded model."""
 
-    key_blocks: tuple[int, int, int] = (2, 2, 3)
-    key_widths: tuple[int, int, int] = (32, 64, 128)
-    value_blocks: tuple[int, int, int] = (2, 2, 2)
-    value_widths: tuple[int, int, int] = (16, 32, 96)
-    key_dim: int = 32
-    value_dim: int = 96
-    hidden_dim: int = 16
-    decoder: tuple[int, int, int] = (128, 64, 32)
-    sensory_dim: int = 64
+    key_blocks: tuple[int, int, int] = (2, 2, 3)  # residual blocks of the key encoder, by stage
+    key_widths: tuple[int, int, int] = (32, 64, 128)  # channels of the key encoder, by stage
+    value_blocks: tuple[int, int, int] = (2, 2, 2)  # residual blocks of the value encoder, by stage
+    value_widths: tuple[int, int, int] = (16, 32, 96)  # channels of the value encoder, by stage
+    key_dim: int = 32  # channels of a key
+    value_dim: int = 96  # channels of a value
+    hidden_dim: int = 16  # channels of sensory memory
+    decoder: tuple[int, int, int] = (128, 64, 32)  # channels of the decoder at strides 16, 8 and 4
+    sensory_dim: int = 64  # channels in which the decoder's features are summed for sensory memory
 
     def sizes(self) -> NetworkSizes:
         return NetworkSizes(
@@ -56,12 +56,12 @@ class WidthConfig:
 @dataclass(kw_only=True)
 class OptimConfig:
     cooldown_from: int  # samples; the rate is constant before, then falls to zero at total_samples
-    total_samples: int
-    lr: float = 1e-3
-    weight_decay: float = 0.03
-    warmup: int = 2_000  # samples
-    clip: float = 3.0  # norm of the gradient
-    ema: float = 0.997  # per step
+    total_samples: int  # the end of the run
+    lr: float = 1e-3  # before the cooldown
+    weight_decay: float = 0.03  # of AdamW
+    warmup: int = 2_000  # samples in which the rate rises
+    clip: float = 3.0  # largest norm of the gradient
+    ema: float = 0.997  # share of the averaged weights kept per step
 
     def __post_init__(self) -> None:
         require(
@@ -72,7 +72,7 @@ class OptimConfig:
 
 @dataclass
 class LossConfig:
-    dice: float = 1.0
+    dice: float = 1.0  # weight of the dice loss beside cross entropy
     key: float = 0.5  # first mask read through the affinity at stride 16
     hard_share: float = 0.25  # share of pixels that cross entropy ends up looking at
     hard_after: int = 20_000  # samples until that share is reached, from all pixels
@@ -80,27 +80,27 @@ class LossConfig:
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    data_pack: str | None = None  # train_240p.tar
+    data_pack: str | None = None  # the training clips, train_240p.tar
     cache_dir: str | None = None  # decoded pack, 0.7 GB; null = beside the run
-    run_dir: str | None = None
+    run_dir: str | None = None  # checkpoints, records and curves; an interrupted run there goes on
     validation: str | None = None  # DAVIS-2016 layout; null = train without scores
     export: str | None = None  # where the best weights so far go (.safetensors)
-    seed: int = 0
-    device: Device = Device.auto
-    bf16: bool = True
-    threads: int | None = None
+    seed: int = 0  # of first weights and samples
+    device: Device = Device.auto  # auto: CUDA, MPS, else the CPU
+    bf16: bool = True  # autocast of the network
+    threads: int | None = None  # CPU threads of torch; null: torch's choice
     workers: int = 1  # processes that make samples
     top_k: int = 30  # tokens read per query
-    checkpoint_minutes: float = 2.0
-    validate_minutes: float = 12.0
+    checkpoint_minutes: float = 2.0  # between checkpoints
+    validate_minutes: float = 12.0  # between validations
     validation_size: int = 240  # px of the short side
     validation_frames: int = 40  # per clip
-    validation_clips: list[str] | None = None  # null = all
+    validation_clips: list[str] | None = None  # by name; null = all
     max_steps: int | None = None  # stop after so many steps of this slice
     network: WidthConfig = field(default_factory=WidthConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig  # how long, and in which stages: configs/train.yaml
-    stages: list[Stage]
+    stages: list[Stage]  # the curriculum: each lasts until so many samples were seen
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "0 or more")
