@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -196,6 +197,16 @@ def test_the_same_masks_give_the_same_bytes(tree):
         return {path: path.read_bytes() for path in (tree / "run").rglob("*") if path.is_file()}
 
     assert contents() == contents()
+
+
+def test_nothing_of_the_chart_of_one_video_is_cut_off(tree):
+    for video in ("bee", "cat"):
+        shutil.rmtree(tree / "run/masks" / video)
+        shutil.rmtree(tree / "set/Annotations/480p" / video)
+    in_process(tree)
+    chart = np.asarray(Image.open(tree / "run/scores.png").convert("L"))
+    for edge in (chart[0], chart[-1], chart[:, 0], chart[:, -1]):
+        assert edge.min() == 255
 
 
 def test_without_matplotlib_the_chart_is_left_out_with_a_note(tree, monkeypatch):

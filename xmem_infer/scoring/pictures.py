@@ -169,7 +169,7 @@ def draw_chart(scores: SetScores, paths: Sequence[Path]) -> None:
     axes.set_xlim(0, 100)
     axes.set_title(title, loc="left", fontsize=11)
     axes.text(101.5, -0.62, overall, va="bottom", fontsize=9)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.8 / (1 + len(videos))), ncols=bars, frameon=False)
+    figure.legend(loc="outside lower center", ncols=bars, frameon=False)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
