@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from xmem_infer.cli import check_overrides, complain, run
+from xmem_infer.arguments import settings_from
+from xmem_infer.cli import complain, run
 from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError, WeightsError
 from xmem_infer.interrupts import Interrupted
@@ -20,7 +21,7 @@ from xmem_infer.lab.benchmark.config import BenchmarkConfig
     ],
 )
 def test_sound_overrides_pass(arguments):
-    check_overrides(arguments, EvalConfig)
+    settings_from(arguments, EvalConfig)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_sound_overrides_pass(arguments):
 )
 def test_typos_are_refused_with_the_choices(argument, words):
     with pytest.raises(UsageError) as caught:
-        check_overrides([argument], EvalConfig)
+        settings_from([argument], EvalConfig)
     for word in words:
         assert word in str(caught.value)
 

@@ -22,8 +22,9 @@ LEVELS = (
     {"outputs", "datasets"},
     {"scoring"},
     {"evaluate"},
-    {"settings_help"},
+    {"settings_help", "arguments"},
     {"cli"},
+    {"download_command"},
     {"__main__"},
     {"lab"},
 )

@@ -1,7 +1,5 @@
 """The commands: a typed configuration in, an exit code out. Every script starts here."""
 
-import dataclasses
-import difflib
 import hashlib
 import logging
 import os
@@ -10,7 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -20,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from .arguments import HYDRA_ERRORS, explained, settings_from
 from .config import EvalConfig, configs_dir
 from .errors import EnvironmentFault, UsageError, VideoError, XMemInferError
 from .interrupts import Interrupted, noted_signals
@@ -27,20 +26,26 @@ from .settings_help import information
 
 Job = str | Callable[[Any], int]
 EXIT_CODES: dict[type[BaseException], int] = {VideoError: 1, UsageError: 2, EnvironmentFault: 3, KeyboardInterrupt: 130}
-RENAMED = {"engine": "executor"}  # settings that had another name
 MAX_NAME = 120  # letters in the name of a combination's folder
 
 
 def eval_command() -> NoReturn:
-    """Segment videos as `configs/eval.yaml` and the command line say (the console command `xmem-infer`)."""
-    leave(run("eval", EvalConfig, "evaluate.run.evaluate"))
+    """The console command: `xmem-infer VIDEO [MASK] [key=value ...]`, `xmem-infer download` or `xmem-infer score`."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word in ("download", "score"):
+        sys.argv[:2] = [f"xmem-infer {word}"]
+    if word == "download":
+        leave(_imported("download_command.main")())
+    if word == "score":
+        leave(run("score", _imported("scoring.score_folders.ScoreConfig"), "scoring.score_folders.score"))
+    leave(run("eval", EvalConfig, "evaluate.jobs.plan_and_evaluate"))
 
 
 def run(config_name: str, schema: type, job: Job) -> int:
     """Compose `configs/<config_name>.yaml` on a dataclass, run `job` on the typed result, return the exit code.
 
-    A job named as in this package ("evaluate.run.evaluate") is imported once the settings are found right: torch takes
-    seconds, and a typo should not wait for it.
+    A job named as in this package ("evaluate.jobs.plan_and_evaluate") is imported once the settings are found right: a
+    typo should not wait for it.
 
     0 ok; 1 some videos failed; 2 usage or config; 3 environment; 130 and 143 signals. In a multirun (-m)
     each combination runs into a folder of its own, one that fails does not stop the others, and the worst
@@ -49,6 +54,7 @@ def run(config_name: str, schema: type, job: Job) -> int:
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     codes: list[int] = []
     log_to_streams()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come here; else it prints them and exits
 
     @hydra.main(version_base="1.3", config_path=str(configs_dir()), config_name=config_name)
     def task(composed: DictConfig) -> None:
@@ -57,7 +63,10 @@ def run(config_name: str, schema: type, job: Job) -> int:
         if combination:
             print(f"-- {combination}", file=sys.stderr)
         try:
-            config = OmegaConf.to_object(composed)
+            try:
+                config = OmegaConf.to_object(composed)
+            except HYDRA_ERRORS as error:
+                raise explained(error, schema) from error
             function = _imported(job) if isinstance(job, str) else job
             codes[-1] = function(config)
         except (XMemInferError, KeyboardInterrupt) as error:
@@ -71,13 +80,15 @@ def run(config_name: str, schema: type, job: Job) -> int:
         if answer := information(sys.argv[1:], configs_dir() / f"{config_name}.yaml", schema):
             print(answer)
             return 0
-        check_overrides(sys.argv[1:], schema)
+        sys.argv[1:] = settings_from(sys.argv[1:], schema)
         with noted_signals():
             task()
     except UsageError as error:
         return complain(error)
+    except HYDRA_ERRORS as error:
+        return complain(explained(error, schema))
     except SystemExit as stop:
-        # Hydra leaves with 1 when it cannot compose: a fault of the request.
+        # The parser of Hydra's own options leaves: a fault of the request.
         return max(codes) if codes else (2 if stop.code else 0)
     return max(codes, default=0)
 
@@ -122,10 +133,9 @@ def complain(error: XMemInferError | KeyboardInterrupt) -> int:
     return exit_code(error)
 
 
-def _imported(name: str) -> Callable[[Any], int]:
-    module, _, function = name.rpartition(".")
-    found: Callable[[Any], int] = getattr(import_module(f"{__package__}.{module}"), function)
-    return found
+def _imported(name: str) -> Any:
+    module, _, member = name.rpartition(".")
+    return getattr(import_module(f"{__package__}.{module}"), member)
 
 
 class _LineHandler(logging.Handler):
@@ -162,30 +172,3 @@ def leave(code: int) -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def check_overrides(arguments: list[str], schema: type) -> None:
-    """Refuse keys that no setting has, naming the nearest and the choices."""
-    for argument in arguments:
-        key, equals, _ = argument.lstrip("+~").partition("=")
-        if not equals or argument.startswith("-") or key.startswith("hydra"):
-            continue
-        if (configs_dir() / key.partition("@")[0]).is_dir():
-            continue
-        _check_key(key, schema)
-
-
-def _check_key(key: str, schema: type) -> None:
-    parent = ""
-    here: Any = schema
-    for part in key.split("."):
-        names = [field.name for field in dataclasses.fields(here)] if dataclasses.is_dataclass(here) else []
-        if part not in names:
-            near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(part, names, n=1)
-            hint = f" Did you mean {parent}{near[0]}?" if near else ""
-            where = f"under {parent[:-1]}" if parent else "at the top"
-            choices = ", ".join(names) or "none, it is a single value"
-            raise UsageError(f"there is no setting {key!r}.{hint} Settings {where}: {choices}")
-        here = get_type_hints(here)[part]
-        here = next((option for option in get_args(here) if dataclasses.is_dataclass(option)), here)
-        parent += f"{part}."

@@ -364,7 +364,7 @@ def spoil(kind, weights, folder):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("missing", ["missing", "download_weights"]),
+        ("missing", ["missing", "xmem-infer download"]),
         ("truncated", ["truncated"]),
         ("page", ["web page"]),
         ("keys", ["something.else", "decoder.prediction.bias"]),

@@ -112,7 +112,7 @@ def test_parameters_come_back_as_plain_tensors(tmp_path):
 def test_missing_names_what_exists_and_how_to_get_it(tmp_path):
     refused(
         tmp_path / "none.pth", "XMem.pth, XMem-s012.pth, XMem-s2.pth, XMem-no-sensory.pth",
-        "python scripts/download_weights.py XMem.pth",
+        "xmem-infer download XMem.pth",
     )  # fmt: skip
 
 

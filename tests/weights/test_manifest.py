@@ -110,7 +110,7 @@ def test_home_is_understood(places, tmp_path, monkeypatch):
 def test_published_but_absent_says_how_to_get_it(places):
     with pytest.raises(WeightsError) as caught:
         resolve_weights("xmem-S2")
-    for phrase in ("XMem-s2.pth is not on this machine", "download_weights.py XMem-s2.pth", *map(str, places)):
+    for phrase in ("XMem-s2.pth is not on this machine", "xmem-infer download XMem-s2.pth", *map(str, places)):
         assert phrase in str(caught.value)
 
 

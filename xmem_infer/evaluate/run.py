@@ -29,8 +29,10 @@ from .video_run import VideoRun, recorded_settings
 log = logging.getLogger(__name__)
 
 
-def evaluate(config: EvalConfig) -> int:
+def evaluate(config: EvalConfig, plan: Plan | None = None) -> int:
     """Segment every video that `config` names, then score it or pack it for the server, where that can be done.
+
+    plan: as `make_plan` gives it for these settings; None: it is made here.
 
     Lines for the user are logged below `xmem_infer`, the table of scores to `xmem_infer.tables`.
 
@@ -41,6 +43,7 @@ def evaluate(config: EvalConfig) -> int:
         UsageError: A fault of the request, before work starts.
         EnvironmentFault: A fault of the machine, before work starts where it can be known; finished videos stay.
     """
+    plan = plan or make_plan(config)
     check_runtime(config.runtime, choose_device(config.runtime.device))
     name = executor_of(config)
     executor = EXECUTORS[name]
@@ -48,7 +51,6 @@ def evaluate(config: EvalConfig) -> int:
         ray.import_ray()
     chosen_outputs(config.output)
     chosen_metrics(config.metrics)
-    plan = make_plan(config)
     weights = resolve_weights(config.weights)
     for line in plan.warnings:
         log.info(f"warning: {line}")

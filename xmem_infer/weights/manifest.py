@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import WeightsError
 
-DOWNLOAD_COMMAND = "python scripts/download_weights.py"
+DOWNLOAD_COMMAND = "xmem-infer download"
 FOLDER_VARIABLE = "XMEM_INFER_WEIGHTS"
 SOURCE = "https://github.com/hkchengrex/XMem/releases/tag/v1.0"
 EMBEDDED = "xmem-tiny.safetensors"  # the small model that this project ships

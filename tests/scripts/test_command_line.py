@@ -1,0 +1,136 @@
+"""What may stand on the command line: paths as they are, and messages of one line for what cannot be."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from xmem_infer import cli
+from xmem_infer.config import EvalConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "eval.py"
+NAMES = [
+    "video (1).mp4", "a=b.mp4", "IMG_0001 2, final.MOV", "[1080p] clip {x}.mkv", "it's \"mine\".mp4", "007", "1e3",
+    "Überfahrt – 名前.mp4", "true", "back\\slash\\", "'quoted' in part", "a:b;c&d#e%20f$5.mp4", "~tilde.mp4", "x' \\",
+    "  spaces  ",
+]  # fmt: skip
+
+
+def run(folder, *arguments, python=()):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *python, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def composed(monkeypatch, *arguments):
+    seen = []
+    monkeypatch.setattr(sys, "argv", ["eval.py", *arguments])
+    assert cli.run("eval", EvalConfig, lambda config: seen.append(config) or 0) == 0
+    return seen
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_any_kind_come_out_as_they_were_typed(monkeypatch, name):
+    keys = ("video_dir", "mask", "output_dir", "weights", "data_root")
+    (config,) = composed(monkeypatch, *(f"{key}={name}" for key in keys))
+    assert [getattr(config, key) for key in keys] == [name] * 5
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="$"), min_size=1))
+def test_any_text_comes_out_as_it_was_typed(name):
+    quoted = name[0] == name[-1] and name[0] in "'\""  # then it is Hydra's own quoting
+    if not quoted and name not in ("null", "???"):
+        with pytest.MonkeyPatch.context() as patch:
+            (config,) = composed(patch, f"video_dir={name}")
+        assert config.video_dir == name
+
+
+def test_paths_by_their_place(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b.mp4").touch()
+    (config,) = composed(monkeypatch, "a=b.mp4", "memory.top_k=3", "masks (1)/x=y")
+    assert (config.video_dir, config.mask, config.memory.top_k) == ("a=b.mp4", "masks (1)/x=y", 3)
+    (config,) = composed(monkeypatch, "video_dir='quoted as Hydra wants it'", "mask=null", "dataset=null")
+    assert (config.video_dir, config.mask, config.dataset) == ("quoted as Hydra wants it", None, None)
+
+
+def test_a_sweep_is_a_sweep_and_a_name_a_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    swept = composed(monkeypatch, "-m", "video_dir=a,b", "mask=m (1).png", "weights='c,d'")
+    assert [config.video_dir for config in swept] == ["a", "b"]
+    assert {(config.mask, config.weights) for config in swept} == {("m (1).png", "c,d")}
+
+
+def test_the_command_with_names_as_browsers_make_them(tmp_path, make_clip, tiny_weights):
+    images, masks = make_clip(2, 48, 64, 1, seed=0)
+    folder, mask, weights = (
+        tmp_path / "Clip (1), a=b",
+        tmp_path / "Maske [ü] 'x'.png",
+        tmp_path / "my, weights.safetensors",
+    )
+    folder.mkdir()
+    for t, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{t}.png")
+    Image.fromarray(masks[0]).save(mask)
+    weights.write_bytes(Path(tiny_weights).read_bytes())
+    done = run(tmp_path, folder.name, mask.name, f"weights={weights.name}", "output_dir=out (2)", "data.size=-1")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out (2)" / "masks" / folder.name).iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mask=${oc.env:NOPE}"], "mask cannot be resolved: Environment variable 'NOPE' not found"),
+        (["video_dir=${video_dir}"], "video_dir cannot be resolved: Recursive interpolation detected"),
+        (["video_dir=???"], "video_dir=??? has to be given"),
+        (["data=null"], "data=null is not possible: it must be one of default"),
+        (["memory=none"], "memory=none is not possible: it must be one of xmem"),
+        (["runtime.device=gpu"], "runtime.device=gpu is not possible: it must be one of auto, cpu, cuda, mps"),
+        (["-m", "runtime.device=gpu,cpu"], "runtime.device=gpu is not possible: it must be one of auto"),
+        (["data.size=480p"], "data.size=480p is not possible: it must be a whole number"),
+        (["runtime.threads=many"], "runtime.threads=many is not possible: it must be null or a whole number"),
+        (["overwrite=perhaps"], "overwrite=perhaps is not possible: it must be true or false"),
+        (["tta.sizes=480"], "tta.sizes=480 is not possible: it must be a list, as in tta.sizes=[480,600]"),
+        (["device=cpu"], "there is no setting 'device'. Did you mean runtime.device?"),
+        (["metrics=[J (1),F]"], "cannot read 'metrics=[J (1),F]'"),
+        (["dataset.name=x"], "dataset.name is of use with dataset=NAME only: davis16_val"),
+        (["a", "b", "c"], "'c' is one word too many: video_dir and mask are given already"),
+        (["a", "video_dir=b"], "video_dir is given twice"),
+        (["nowhere/clip.mp4"], "video_dir=nowhere/clip.mp4 does not exist"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line_before_torch_is_loaded(tmp_path, arguments, words):
+    done = run(tmp_path, *arguments, python=("-X", "importtime"))
+    assert done.returncode == 2, done.stderr
+    said = [line for line in done.stderr.splitlines() if not line.startswith(("import time:", "--"))]
+    assert len(said) == 1, done.stderr
+    assert said[0].startswith("error: ") and words in said[0]
+    assert "| torch\n" not in done.stderr.replace(" ", "").replace("|", "| ")
+
+
+def test_subcommands_exist_where_there_are_no_scripts(tmp_path):
+    code = "import sys; from xmem_infer.cli import eval_command; eval_command()"
+    for arguments, words in (
+        (["download", "--list"], "XMem-s012.pth"),
+        (["score", "--help"], "predictions"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout

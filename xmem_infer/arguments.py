@@ -1,0 +1,176 @@
+"""The words of a command line, as settings that Hydra takes, and its objections in words of ours."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from .config import configs_dir
+from .errors import UsageError
+
+RENAMED = {"engine": "executor"}  # settings that had another name
+PATHS = ("video_dir", "mask")  # settings that may be given by their place: VIDEO [MASK]
+FLAG_WITH_VALUE = re.compile(r"-c|-p|-i|-c[pnd]|--cfg|--package|--info|--config-\w+")  # of Hydra's own
+QUOTED = re.compile(r"""^(['"]).*\1$""", re.DOTALL)
+
+
+def settings_from(arguments: list[str], schema: type) -> list[str]:
+    """What Hydra is to be called with: VIDEO and MASK by their keys, text quoted so that it comes out as it was typed.
+
+    In a multirun (-m) a text that Hydra's grammar reads as a sweep stays one.
+
+    Raises:
+        UsageError: A key that no setting has (the nearest is named), a ready-made choice that is not there, or a word
+            that is neither a setting nor a path with a place.
+    """
+    sweep = bool({"-m", "--multirun"} & set(arguments))
+    places = [name for name in PATHS if name in _fields(schema)]
+    ready: list[str] = []
+    before = ""
+    for argument in arguments:
+        if argument.startswith("-") or FLAG_WITH_VALUE.fullmatch(before):
+            ready.append(argument)
+        elif _is_setting(argument, schema):
+            ready += _checked(argument, schema, sweep, arguments)
+        elif not places:
+            given = (
+                f"{' and '.join(PATHS)} are given already" if PATHS[0] in _fields(schema) else "settings are key=value"
+            )
+            raise UsageError(f"{argument!r} is one word too many: {given}")
+        else:
+            ready += _checked(f"{places.pop(0)}={argument}", schema, sweep, arguments)
+        before = argument
+    keys = [text.partition("=")[0] for text in ready]
+    for name in PATHS:
+        if keys.count(name) > 1:
+            raise UsageError(f"{name} is given twice")
+    return ready
+
+
+def check_key(key: str, schema: type) -> Any:
+    """The type of a setting. Raises UsageError naming the nearest and the choices where there is none."""
+    parent, here = "", schema
+    for part in key.split("."):
+        names = _fields(here)
+        if part not in names:
+            near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(part, names, n=1)
+            deeper = [known for known in _all_keys(schema) if known.endswith(f".{key}")]
+            found = f"{parent}{near[0]}" if near else next(iter(deeper), "")
+            hint = f" Did you mean {found}?" if found else ""
+            where = f"under {parent[:-1]}" if parent else "at the top"
+            choices = ", ".join(names) or "none, it is a single value"
+            raise UsageError(f"there is no setting {key!r}.{hint} Settings {where}: {choices}")
+        kind = get_type_hints(here)[part]
+        here = _inner(kind)
+        parent += f"{part}."
+    return kind
+
+
+def explained(error: Exception, schema: type) -> UsageError:
+    """What Hydra or OmegaConf refused, in one line that says what to do."""
+    if isinstance(error, OverrideParseException):
+        key = str(error.override).partition("=")[0]
+        return UsageError(
+            f"cannot read {error.override!r}: names with spaces, commas, brackets, braces or quotes in them go in "
+            f"quotes, and the whole in others for the shell: '{key}=\"a (1)\"', in a list '{key}=[\"a (1)\",b]'"
+        )
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return _not_possible(group, name, f"one of {', '.join(error.options)}")
+    if merging := re.match("Error merging override (.*)", str(error), re.DOTALL):
+        key, _, value = merging[1].lstrip("+").partition("=")
+        return _not_possible(key, value, _allowed(key, check_key(key, schema)))
+    reason = str(error).partition("\n")[0].rpartition("resolving interpolation: ")[2].strip('"')
+    setting = getattr(error, "full_key", None)
+    if isinstance(error, MissingMandatoryValue):
+        return UsageError(f"{setting}=??? has to be given")
+    return UsageError(f"{setting} cannot be resolved: {reason}" if setting else reason)
+
+
+def _is_setting(argument: str, schema: type) -> bool:
+    """Whether an argument is meant as key=value (or ~key), not as a path, which may hold = and ~ as well."""
+    if argument.startswith("~") and "/" not in argument:
+        return True
+    key, equals, _ = argument.lstrip("+~").partition("=")
+    if equals and (key.partition(".")[0] in _fields(schema) or _group(key) or key.startswith("hydra")):
+        return True
+    return bool(equals) and not Path(argument).exists() and "/" not in key
+
+
+def _checked(argument: str, schema: type, sweep: bool, arguments: list[str]) -> Iterator[str]:
+    key, equals, value = argument.lstrip("+~").partition("=")
+    if not equals or key.startswith("hydra"):
+        yield argument
+    elif names := _group(key):
+        if value == "null" and key in ("dataset", "experiment"):
+            return  # which is what they are
+        if not sweep and value not in names and re.fullmatch(r"[\w.-]*", value):
+            raise _not_possible(key, value, f"one of {', '.join(names)}")
+        yield argument
+    else:
+        kind = check_key(key, schema)
+        if key.startswith("dataset.") and not any(word.lstrip("+").startswith("dataset=") for word in arguments):
+            raise UsageError(f"{key} is of use with dataset=NAME only: {', '.join(_group('dataset'))}")
+        verbatim = str in (kind, *get_args(kind)) and get_origin(kind) is not list and value not in ("", "null")
+        if not verbatim or QUOTED.match(value) or (sweep and _is_sweep(argument)):
+            yield argument
+        else:
+            # In Hydra's quotes a backslash escapes backslashes and a quote, before a quote only.
+            inside = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+            yield f"{argument[: len(argument) - len(value)]}'{inside}'"
+
+
+def _is_sweep(argument: str) -> bool:
+    try:
+        return bool(OverridesParser.create().parse_override(argument).is_sweep_override())
+    except HydraException:
+        return False
+
+
+def _group(key: str) -> list[str]:
+    """Names of the ready-made choices of a group; none for any other key."""
+    folder = configs_dir() / key.partition("@")[0]
+    return sorted(path.stem for path in folder.glob("*.yaml")) if key and "/" not in key and folder.is_dir() else []
+
+
+def _fields(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+
+
+def _inner(kind: Any) -> Any:
+    """The dataclass in an optional one."""
+    return next((option for option in get_args(kind) if dataclasses.is_dataclass(option)), kind)
+
+
+def _all_keys(schema: Any, prefix: str = "") -> Iterator[str]:
+    for name in _fields(schema):
+        yield f"{prefix}{name}"
+        yield from _all_keys(_inner(get_type_hints(schema)[name]), f"{prefix}{name}.")
+
+
+def _not_possible(key: str, value: str, allowed: str) -> UsageError:
+    return UsageError(f"{key}={value} is not possible: it must be {allowed}")
+
+
+def _allowed(key: str, kind: Any) -> str:
+    """The values of a setting, in words."""
+    options = [option for option in get_args(kind) if option is not type(None)]
+    if type(None) in get_args(kind):
+        return f"null or {_allowed(key, options[0])}"
+    if get_origin(kind) is list:
+        return f"a list, as in {key}=[{'480,600' if options == [int] else 'a,b'}]"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(member.name for member in kind)}"
+    if dataclasses.is_dataclass(kind):
+        return f"set key by key, as in {key}.{_fields(kind)[0]}=..."
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")
+
+
+HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
