@@ -7,7 +7,7 @@ before the result is yielded, so that the caller's own torch code between two re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from math import isfinite
 from operator import add
 from pathlib import Path
@@ -24,6 +24,7 @@ from .engine.engine import Engine, ids_to_take
 from .engine.state import VideoState
 from .errors import VideoError
 from .io.frames import ArrayFrames, FrameSource, frame_name, open_frames
+from .io.mask_colours import ColourIds
 from .io.masks import as_mask, check_mask
 from .io.read_ahead import read_ahead
 from .ops.images import normalise, resize, resize_labels, working_size
@@ -165,10 +166,11 @@ class Segmenter:
             source: FrameSource = open_frames(Path(frames), self.data)
         else:
             source = frames if isinstance(frames, FrameSource) else ArrayFrames(frames)
-        first = self._mask(mask)
+        colours = ColourIds()
+        first = as_mask(mask, self.data.max_pixels, colours)
         check_mask(first, source.size)
         masks = {frame_name(source, 0): first, **(later_masks or {})}
-        given = _CheckedMasks(masks, self._mask, source.size)
+        given = _CheckedMasks(masks, partial(as_mask, max_pixels=self.data.max_pixels, colours=colours), source.size)
         stream = self.segment_passes(source, given, [Pass(source, given, self.data.size)], frozenset(permanent))
         return Results(stream, source.count)
 
@@ -303,9 +305,6 @@ class Segmenter:
         if self.runtime.grad_mode is GradMode.enable_grad:
             for state in states:
                 state.detach()  # graph and memory hold each other: nothing else would free them
-
-    def _mask(self, mask: MaskLike) -> LabelMask:
-        return as_mask(mask, self.data.max_pixels)
 
 
 class _CheckedMasks(Mapping[str, LabelMask]):

@@ -112,8 +112,10 @@ class TestRefused:
         refused(save(tmp_path / "m.png", blobs(255), format="JPEG"), "is a JPEG")
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-    def test_transparency(self, tmp_path, mode):
-        refused(save(tmp_path / "m.png", Image.fromarray(blobs(1)).convert(mode)), rf"transparency \({mode}\)")
+    def test_half_transparent(self, tmp_path, mode):
+        image = Image.fromarray(blobs(1)).convert(mode)
+        image.putalpha(Image.fromarray(blobs(128)))
+        refused(save(tmp_path / "m.png", image), "half-transparent pixels")
 
     @pytest.mark.parametrize("mode", ["F", "CMYK"])
     def test_other_modes(self, tmp_path, mode):
@@ -121,23 +123,19 @@ class TestRefused:
 
     def test_sixteen_bits(self, tmp_path):
         labels = blobs(1, 2).astype(np.uint16)
-        refused(save(tmp_path / "m.png", labels), r"16 bits per pixel \(labels: 2, up to 2\); save it with 8")
-        refused(save(tmp_path / "n.png", labels * 1000), r"up to 2000\); renumber the labels")
+        refused(save(tmp_path / "n.png", labels * 1000), r"16 bits per pixel \(labels: 2, from 0 to 2000\).*renumber")
 
     def test_too_many_labels(self, tmp_path):
         labels = np.arange(300, dtype=np.uint16).repeat(40).reshape(100, 120)
         refused(save(tmp_path / "m.png", labels), "has 299 labels, 255 are possible")
 
-    def test_foreign_colours_are_counted_and_one_is_named(self, tmp_path):
-        pixels = DAVIS[blobs(1, 2)]
-        pixels[:5] = (1, 2, 3)
-        pixels[5:9] = (9, 9, 8)
-        said = refused(save(tmp_path / "m.png", pixels), r"\(2 of 5, such as 9, 9, 8\)")
-        assert "not a coloured picture" in said
+    def test_a_photo_in_colour(self, tmp_path):
+        blocks = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        refused(save(tmp_path / "m.png", blocks), "no mask but a picture.*more than the 255")
 
-    def test_white_on_black_rgb_says_what_to_do(self, tmp_path):
-        pixels = np.repeat(blobs(255)[..., None], 3, 2)
-        refused(save(tmp_path / "m.png", pixels), r"1 of 2, such as 255, 255, 255\); it is grey: save it as greyscale")
+    def test_soft_edges_in_colour(self, tmp_path):
+        red = Image.fromarray(np.array([[0, 0, 0], [255, 0, 0]], np.uint8)[(blobs(1) > 0).astype(int)])
+        refused(save(tmp_path / "m.png", red.resize((90, 70), Image.Resampling.BILINEAR)), "smoothed edges")
 
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.95])
     def test_truncated(self, tmp_path, share):
@@ -168,10 +166,10 @@ class TestRefused:
         # What stands between the file's name and the first full stop tells the cases apart.
         grey = blobs(255)
         cases = [
-            grey.astype(np.uint16),
+            grey.astype(np.uint16) * 3,
             np.arange(300, dtype=np.uint16).repeat(2).reshape(20, 30),
-            np.repeat(grey[..., None], 3, 2),
-            Image.fromarray(grey).convert("RGBA"),
+            np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1),
+            Image.merge("LA", [Image.fromarray(blobs(128))] * 2),
             Image.fromarray(grey).filter(ImageFilter.GaussianBlur(2)),
         ]
         messages = {refused(save(tmp_path / "m.png", case), "m.png").split("m.png ")[1][:14] for case in cases}

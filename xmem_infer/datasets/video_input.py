@@ -10,7 +10,9 @@ import numpy as np
 from ..config import DataConfig
 from ..errors import UsageError, VideoError
 from ..io.frames import FrameSource, frame_name, open_frames
+from ..io.images import opened
 from ..io.listing import list_images, name_some
+from ..io.mask_colours import ColourIds
 from ..io.masks import check_mask, read_mask
 from ..types import LabelMask
 from .mask_files import find_masks
@@ -21,12 +23,18 @@ LEAST_ANNOTATED = 3  # frames of a video that can be scored: the first and the l
 class GivenMasks(Mapping[str, LabelMask]):
     """The masks given for a video by frame name, read anew at every look: there may be more than fit into memory."""
 
-    def __init__(self, files: Mapping[str, Path], max_pixels: int, only: Mapping[str, list[int]] | None = None):
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        max_pixels: int,
+        colours: ColourIds,
+        only: Mapping[str, list[int]] | None = None,
+    ):
         """only: by frame name, the object ids to keep of that mask, the rest becoming 0; None: masks as they are."""
-        self.files, self.max_pixels, self.only = dict(files), max_pixels, only
+        self.files, self.max_pixels, self.colours, self.only = dict(files), max_pixels, colours, only
 
     def __getitem__(self, frame: str) -> LabelMask:
-        mask = read_mask(self.files[frame], self.max_pixels)
+        mask = read_mask(self.files[frame], self.max_pixels, self.colours)
         if self.only is None:
             return mask
         return LabelMask(mask.ids * np.isin(mask.ids, self.only[frame]), mask.palette, mask.source)
@@ -91,24 +99,31 @@ class VideoInput:
         files, folder = find_masks(self, self.frames)
         seen: set[int] = set()
         only: dict[str, list[int]] = {}
+        colours = ColourIds()
         for number, (frame, path) in enumerate(files.items()):
-            mask = read_mask(path, data.max_pixels)
+            mask = read_mask(path, data.max_pixels, colours)
             check_mask(mask, self.frames.size, f"the video {self.frames.name}")
             only[frame] = [one for one in mask.object_ids() if one not in seen or number == 0]
             seen.update(mask.object_ids())
-            self.palette = mask.palette if number == 0 else self.palette
+            if number == 0:
+                self.palette, is_painted = mask.palette, colours.painted
+        if is_painted:
+            self.palette = colours.palette()
         self.object_ids, first = frozenset(seen), next(iter(files))
+        if not seen:
+            others = f" and so are the {len(files) - 1} masks after it" if len(files) > 1 else ""
+            raise UsageError(f"mask {files[first]} is all zero{others}: there is no object to follow")
         self._refuse_unfit(files[first])
         self.warnings = []
-        if not seen:
-            self.warnings.append(f"{files[first]} is all zero: there is no object, every mask will be empty")
         if first != frame_name(self.frames, 0):
             self.warnings.append(f"the first mask is that of frame {first}; before it there is no object")
         used = {frame: path for frame, path in files.items() if only[frame] or frame == first}
         self.masks = (
-            GivenMasks(used, data.max_pixels, only) if self.new_objects_only else GivenMasks(files, data.max_pixels)
+            GivenMasks(used, data.max_pixels, colours, only)
+            if self.new_objects_only
+            else GivenMasks(files, data.max_pixels, colours)
         )
-        self.truth = self.truth or self._annotations(folder)
+        self.truth = self.truth or self._annotations(folder, files[first], data.max_pixels)
         parts = [_hash_files(self.path, list(files.values()))]
         if self.full_resolution is not None:
             self.full_resolution.open(data)
@@ -141,13 +156,22 @@ class VideoInput:
                 f"({name_some(unknown)}) are missing in {self.path}"
             )
 
-    def _annotations(self, folder: Path | None) -> Path | None:
+    def _annotations(self, folder: Path | None, first: Path, max_pixels: int) -> Path | None:
         """Masks beside the video of which only the first is used: the truth, where they are named after frames."""
         if self.all_masks or folder is None or self.frames.stems is None:
             return None
         annotated = {file.stem for file in list_images(folder) if file.suffix.lower() == ".png"}
         fits = len(annotated) >= LEAST_ANNOTATED and annotated <= set(self.frames.stems)
-        return folder if fits else None
+        if not fits:
+            return None
+        with opened(first, max_pixels) as image:
+            if image.mode not in ("P", "L", "1"):
+                self.warnings.append(
+                    f"the masks in {folder} are not scored: they hold pixels of mode {image.mode}, and annotations are "
+                    "8-bit greyscale or palette"
+                )
+                return None
+        return folder
 
     def _require_same(self, other: "VideoInput") -> None:
         differing = sorted(set(self.frames.stems or []) ^ set(other.frames.stems or []))
@@ -170,7 +194,7 @@ def _hash_files(path: Path, masks: list[Path]) -> str:
     for file in [*files, *masks]:
         try:
             stat = file.stat()
-        except OSError as error:
-            raise VideoError(f"{file} cannot be read: {error.strerror or error}") from error
+        except OSError:  # a link to nowhere; where it is a frame, reading it fails
+            stat = file.lstat()
         digest.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -26,9 +26,10 @@ def is_image_name(path: Path) -> bool:
 def list_images(folder: Path) -> list[Path]:
     """Image files of `folder`, in natural order of their names; everything else is ignored.
 
+    Links to nowhere are among them: a frame that is lost must not go unsaid.
     Raises UsageError where two files share a stem: their masks would get the same name.
     """
-    images = [path for path in _entries(folder) if is_image_name(path) and path.is_file()]
+    images = [path for path in _entries(folder) if is_image_name(path) and not path.is_dir()]
     by_stem: dict[str, Path] = {}
     for image in images:
         twin = by_stem.setdefault(image.stem, image)

@@ -1,47 +1,76 @@
 """Label masks: read, checked and explained before anything expensive starts."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ..errors import UsageError
 from ..types import LabelMask
-from .images import UnreadableImage, host_array, opened, size_words
-from .palette import davis_palette, full_palette
+from .images import Header, UnreadableImage, header_of, host_array, is_deep, opened, size_words, upright
+from .mask_colours import ColourIds, pack
+from .palette import full_palette
 from .smoothing import smoothed_values
 
-WHAT_A_MASK_IS = "A mask is a PNG with one number per pixel (0 = background, 1-255 = objects): greyscale or palette"
+log = logging.getLogger(__name__)
+
+WHAT_A_MASK_IS = (
+    "A mask is a PNG with one number per pixel (0 = background, 1-255 = objects), greyscale or palette, or with one "
+    "flat colour per object on black"
+)
 
 
-def read_mask(path: str | Path, max_pixels: int) -> LabelMask:
-    """Read a label image; raises UsageError with what was found and how to mend it.
+def read_mask(path: str | Path, max_pixels: int, colours: ColourIds | None = None) -> LabelMask:
+    """Read a label image, turned upright as its EXIF orientation says, like frames.
 
-    Palette and greyscale images give their stored values (a black-and-white 0/255 mask is label 255), 1-bit
-    images label 1, RGB images the labels of the DAVIS palette where every colour is one of it.
-    `palette` is kept from palette images, filled up to 256 colours with DAVIS's.
+    Palette and greyscale images give their stored values (a black-and-white 0/255 mask is label 255), 1-bit images
+    label 1. Flat colours get ids, which are logged: see `ColourIds`. Transparent pixels of RGBA are background.
+    `palette` is kept from palette images, filled up to 256 colours with DAVIS's, and made from flat colours.
+
+    Args:
+        path: An image file with a single picture.
+        max_pixels: Larger headers are refused before allocation.
+        colours: Of the masks read before for the same video; extended by the new ones.
+
+    Raises:
+        UsageError: What was found, and how to mend it.
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"mask {path} {'is not a file' if path.exists() else 'does not exist'}")
+        raise UsageError(f"mask {path} {_why_no_file(path)}")
     try:
         with opened(path, max_pixels) as image:
-            _refuse_mode(image, path)
-            image.load()
-            labels, palette = _labels(image, path)
+            header = header_of(image)
+            _refuse_format(image, header, path)
+            ids, palette = _ids(upright(image, header), path, ColourIds() if colours is None else colours)
     except UnreadableImage as error:
         raise UsageError(f"mask {path} {error}") from error
-    _refuse_smoothed(labels, f"mask {path}")
-    return LabelMask(labels, palette, str(path))
+    _refuse_smoothed([ids], f"mask {path}")
+    return LabelMask(ids, palette, str(path))
 
 
-def as_mask(mask: Any, max_pixels: int) -> LabelMask:
-    """The mask that a path, an array, a tensor or a PIL image holds; a LabelMask as it is. Raises UsageError."""
+def _why_no_file(path: Path) -> str:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "is not a file"
+
+
+def as_mask(mask: Any, max_pixels: int, colours: ColourIds | None = None) -> LabelMask:
+    """The mask that a path, an array, a tensor or a PIL image holds; a LabelMask as it is. Raises UsageError.
+
+    colours: see `read_mask`.
+    """
     if isinstance(mask, LabelMask):
         return mask
     if isinstance(mask, str | Path):
-        return read_mask(mask, max_pixels)
+        return read_mask(mask, max_pixels, colours)
     palette = mask.getpalette("RGB") if isinstance(mask, Image.Image) and mask.mode == "P" else None
     return mask_from_array(host_array(mask), None if palette is None else bytes(palette))
 
@@ -60,7 +89,7 @@ def mask_from_array(array: np.ndarray, palette: bytes | None = None) -> LabelMas
         many = f"; it has {len(values)} different ones" if len(values) > 256 else "; renumber its objects"
         raise UsageError(f"a mask array holds labels from 0 to 255, got values from {values[0]} to {values[-1]}{many}")
     labels = array.astype(np.uint8)
-    _refuse_smoothed(labels, "the mask array")
+    _refuse_smoothed([labels], "the mask array")
     return LabelMask(labels, None if palette is None else full_palette(palette), "array")
 
 
@@ -78,76 +107,70 @@ def check_mask(mask: LabelMask, size: tuple[int, int], where: str = "the video")
     raise UsageError(f"mask {mask.source} is {size_words(found)}, {where} is {size_words(size)}; {hint}")
 
 
-def _refuse_mode(image: Image.Image, path: Path) -> None:
-    """Raise UsageError for images that cannot hold labels, told from the header."""
-    mode, problem = image.mode, None
+def _refuse_format(image: ImageFile.ImageFile, header: Header, path: Path) -> None:
+    """Raise UsageError for files that cannot hold one label image, told from the header."""
+    problem = None
     if image.format in ("JPEG", "MPO"):
         problem = "is a JPEG, whose compression changes labels; save the mask as PNG"
-    elif mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        problem = f"has transparency ({mode}), which says nothing about labels; save it without an alpha channel"
-    elif mode not in ("P", "L", "1", "RGB") and not _is_wide(mode):
-        problem = f"has pixels of mode {mode}; save it as greyscale or palette PNG"
+    elif header.pictures > 1:
+        problem = (
+            f"holds {header.pictures} pictures (an animation, or pages), and a mask is one; save the one that is meant "
+            "as a file of its own"
+        )
+    elif image.mode not in ("P", "L", "1", "RGB", "RGBA", "LA", "PA", "I") and not image.mode.startswith("I;16"):
+        problem = f"has pixels of mode {image.mode}; save it as greyscale or palette PNG"
     if problem:
         raise UsageError(f"mask {path} {problem}. {WHAT_A_MASK_IS}")
 
 
-def _labels(image: Image.Image, path: Path) -> tuple[np.ndarray, bytes | None]:
-    if _is_wide(image.mode):
-        _refuse_wide(np.asarray(image), path)
-    if image.mode == "RGB":
-        return _from_colours(np.asarray(image), path), davis_palette()
-    if image.mode == "P":
-        colours = image.getpalette("RGB")
-        return np.array(image), full_palette(bytes(colours)) if colours else None
-    return np.array(image).astype(np.uint8), None
+def _ids(image: Image.Image, path: Path, colours: ColourIds) -> tuple[np.ndarray, bytes | None]:
+    """(H, W) uint8 object ids of a decoded mask, and its palette."""
+    if image.mode in ("RGB", "RGBA", "LA", "PA"):
+        return _from_colours(image, path, colours)
+    values = np.array(image)
+    if is_deep(image.mode):
+        _refuse_large_values(values, path)
+    found = image.getpalette("RGB") if image.mode == "P" else None
+    palette = full_palette(bytes(found)) if found else None
+    colours.note(np.unique(values.astype(np.uint8)), palette)
+    return values.astype(np.uint8), palette
 
 
-def _is_wide(mode: str) -> bool:
-    return mode == "I" or mode.startswith("I;16")
-
-
-def _refuse_wide(values: np.ndarray, path: Path) -> None:
+def _refuse_large_values(values: np.ndarray, path: Path) -> None:
     found = np.unique(values)
     objects = int((found != 0).sum())
     if objects > 255:
         raise UsageError(f"mask {path} has {objects} labels, 255 are possible; leave out or join some objects")
-    remedy = "save it with 8 bits" if found[-1] <= 255 else "renumber the labels to 1-255 and save it with 8 bits"
-    raise UsageError(
-        f"mask {path} has 16 bits per pixel (labels: {objects}, up to {found[-1]}); {remedy}. {WHAT_A_MASK_IS}"
-    )
-
-
-def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """Labels of an RGB image (H, W, 3), where all its colours are of the DAVIS palette."""
-    packed = _pack(pixels.reshape(-1, 3))
-    colours, where = np.unique(packed, return_inverse=True)
-    palette = _pack(np.frombuffer(davis_palette(), np.uint8).reshape(256, 3))
-    order = np.argsort(palette)
-    labels = order[np.minimum(np.searchsorted(palette, colours, sorter=order), 255)]
-    foreign = colours[palette[labels] != colours]
-    if len(foreign):
-        red, green, blue = (int(foreign[-1]) >> shift & 255 for shift in (16, 8, 0))
-        is_grey = bool((pixels == pixels[..., :1]).all())
-        remedy = (
-            "it is grey: save it as greyscale, and its values become the labels"
-            if is_grey
-            else "save the labels themselves, not a coloured picture of them"
-        )
+    if found[0] < 0 or found[-1] > 255:
         raise UsageError(
-            f"mask {path} is RGB with colours that stand for no label of the DAVIS palette ({len(foreign)} of "
-            f"{len(colours)}, such as {red}, {green}, {blue}); {remedy}. {WHAT_A_MASK_IS}"
+            f"mask {path} has 16 bits per pixel (labels: {objects}, from {found[0]} to {found[-1]}), and labels go up "
+            f"to 255; renumber them to 1-255. {WHAT_A_MASK_IS}"
         )
-    return labels[where].reshape(pixels.shape[:2]).astype(np.uint8)
 
 
-def _pack(colours: np.ndarray) -> np.ndarray:
-    """(N, 3) uint8 RGB as one integer each."""
-    wide = colours.astype(np.int64)
-    return wide[:, 0] << 16 | wide[:, 1] << 8 | wide[:, 2]
+def _from_colours(image: Image.Image, path: Path, known: ColourIds) -> tuple[np.ndarray, bytes]:
+    """Object ids and palette of an image of flat colours; transparent pixels are background."""
+    pixels = np.array(image.convert("RGBA"))
+    transparent = pixels[..., 3] == 0
+    if (~transparent & (pixels[..., 3] < 255)).any():
+        raise UsageError(
+            f"mask {path} has half-transparent pixels, as soft edges have; save it with pixels that are fully opaque "
+            f"or fully transparent. {WHAT_A_MASK_IS}"
+        )
+    pixels[transparent] = 0
+    _refuse_smoothed([pixels[..., channel] for channel in range(3)], f"mask {path}")
+    packed = pack(pixels)
+    try:
+        new = known.assign(np.unique(packed).tolist())
+    except ValueError as error:
+        raise UsageError(f"mask {path} is no mask but a picture: {error}. {WHAT_A_MASK_IS}") from error
+    if new:
+        log.info(f"mask {path}: its colours are objects: {known.words(new)}")
+    return known.lookup(packed), known.palette()
 
 
-def _refuse_smoothed(labels: np.ndarray, what: str) -> None:
-    at_edges = smoothed_values(labels)
+def _refuse_smoothed(channels: Sequence[np.ndarray], what: str) -> None:
+    at_edges = max(smoothed_values(channel) for channel in channels)
     if at_edges:
         raise UsageError(
             f"{what} has smoothed edges: {at_edges} grey values along them, each of which would become an object. "

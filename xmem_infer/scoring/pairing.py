@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UsageError, VideoError
-from ..io.images import TooManyPixels, UnreadableImage, opened
+from ..io.images import TooManyPixels, UnreadableImage, header_of, opened, upright
 from ..io.listing import name_some, natural_key
 
 MAX_PIXELS = 100_000_000  # px per mask; larger headers are refused before allocation
@@ -165,7 +165,8 @@ def read_ids(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """
     try:
         with opened(path, MAX_PIXELS) as image:
-            width, height = image.size
+            header = header_of(image)
+            height, width = header.size
             if image.mode not in LABEL_MODES:
                 raise VideoError(
                     f"{path} has pixels of kind {image.mode}, but masks hold one 8 bit label per pixel "
@@ -175,7 +176,7 @@ def read_ids(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
                 raise VideoError(
                     f"the prediction is {width} x {height} px, the annotation {size[1]} x {size[0]}: {path}"
                 )
-            return np.asarray(image, dtype=np.uint8)
+            return np.asarray(upright(image, header), dtype=np.uint8)
     except TooManyPixels as error:
         raise VideoError(f"{path} declares more than {MAX_PIXELS:,} pixels: refused") from error
     except UnreadableImage as error:
