@@ -75,7 +75,7 @@ class Precision(Enum):
 @dataclass
 class DataConfig:
     size: int = 480  # px of the short side inside the network; -1 = original
-    antialias: bool = False  # smooth frames when making them smaller; the published runs did not
+    antialias: bool | None = None  # smooth frames when making them smaller; null: as the network was published
     on_corrupt: OnCorrupt = OnCorrupt.fail  # a frame that cannot be decoded
     masks: MaskPolicy = MaskPolicy.auto  # which of the masks there are given
     permanent: bool = False  # frames with a given mask stay in memory for the whole video
@@ -92,22 +92,26 @@ class DataConfig:
 
 @dataclass
 class MemoryConfig:
-    kind: str = "xmem"  # a memory by name
+    kind: str = "auto"  # a memory by name; auto: the one that the network was published with
     memory_every: int = 5  # frames between memory frames (r)
     deep_update_every: int = -1  # frames; < 0: on every memory frame
-    long_term: bool = True  # consolidate old memory frames; false: they are dropped
+    stagger_updates: int = 5  # of memory_every frames, how many update the sensory state (Cutie)
+    long_term: bool = True  # consolidate old memory frames; false: they are kept (XMem) or dropped (Cutie)
+    fifo_frames: int = 5  # kept without long-term memory, the first one included (Cutie)
     min_working_frames: int = 5  # T_min: memory frames that a consolidation leaves
     max_working_frames: int = 10  # T_max: memory frames that bring one about
     num_prototypes: int = 128  # P: tokens that a consolidation makes
     max_long_term_tokens: int = 10_000  # LT_max: tokens of consolidations that are kept
+    buffer_tokens: int = 2_000  # room that a full long-term memory makes beyond what is needed (Cutie)
     top_k: int = 30  # tokens read per query
     late_objects: LateObjects = LateObjects.aligned  # how objects of later frames are paired with memory
 
     def __post_init__(self) -> None:
         read_choices(self, "memory")
-        for name in ("memory_every", "min_working_frames", "num_prototypes", "top_k"):
+        for name in ("memory_every", "stagger_updates", "fifo_frames", "min_working_frames", "num_prototypes", "top_k"):
             require(getattr(self, name) >= 1, f"memory.{name}", getattr(self, name), "at least 1")
         require(self.deep_update_every != 0, "memory.deep_update_every", 0, "negative or at least 1")
+        require(self.buffer_tokens >= 0, "memory.buffer_tokens", self.buffer_tokens, "at least 0")
         for name, lower in (("max_working_frames", "min_working_frames"), ("max_long_term_tokens", "num_prototypes")):
             found, least = getattr(self, name), getattr(self, lower)
             require(found > least, f"memory.{name}", found, f"more than memory.{lower} ({least})")
@@ -228,7 +232,7 @@ def read_choices(config: Any, group: str = "") -> None:
         if isinstance(kind, type) and issubclass(kind, Enum):
             setattr(config, name, choice(kind, value, key))
         elif bool in kinds:
-            require(isinstance(value, bool), key, repr(value), "true or false")
+            require(isinstance(value, kinds), key, repr(value), "true or false")
         elif int in kinds:
             require(isinstance(value, (Integral, *kinds)), key, repr(value), "a whole number")
 

@@ -98,10 +98,12 @@ class Segmenter:
         Raises:
             UsageError: A device, precision, backend or memory that is not there.
         """
-        self.data = data or DataConfig()
         self.runtime = runtime or RuntimeConfig()
         self.prepared, self.precision_reason = choose(network, self.runtime, choose_device(self.runtime.device))
         self.engine = Engine(self.prepared.network, memory or MemoryConfig())
+        self.data = data or DataConfig()
+        if self.data.antialias is None:
+            self.data = replace(self.data, antialias=self.engine.conventions.antialias)
 
     @classmethod
     def from_weights(
@@ -239,16 +241,18 @@ class Segmenter:
             VideoError: The probabilities are not finite.
         """
         image = frame.image[:, ::-1] if flipped else frame.image
+        conventions = self.engine.conventions
         known, clock = state.object_ids, StageClock(self.prepared.device, {})
         taken = [] if given is None else ids_to_take(known, given.object_ids())
         with clock("upload"):
-            work = working_size(image.shape[0], image.shape[1], self.data.size if size is None else size)
+            wanted = self.data.size if size is None else size
+            work = working_size(image.shape[0], image.shape[1], wanted, conventions.enlarge)
             pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.prepared.device)
-            pixels = resize(normalise(pixels), work, self.data.antialias)
+            pixels = resize(normalise(pixels), work, bool(self.data.antialias))
             mask = None
             if given is not None:
                 ids = np.ascontiguousarray(given.ids[:, ::-1] if flipped else given.ids)
-                mask = resize_labels(torch.from_numpy(ids).to(self.prepared.device), work)
+                mask = resize_labels(torch.from_numpy(ids).to(self.prepared.device), work, conventions.mask_resize)
         with clock("segment"), self.prepared.context():
             prob = self.engine.step(state, pixels, mask, taken if mask is not None else None, permanent, end).detach()
         if self.runtime.grad_mode is GradMode.enable_grad_detached:

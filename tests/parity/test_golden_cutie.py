@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from xmem_infer.config import GradMode, MemoryConfig, Precision
+from xmem_infer.engine.engine import Engine
 from xmem_infer.model.cutie.network import LAST_MASK, SENSORY, SUMMARIES
-from xmem_infer.ops.images import MEAN, STD
+from xmem_infer.ops.images import MEAN, STD, normalise
+from xmem_infer.runtime.backends.prepare import prepare
+from xmem_infer.runtime.grad_mode import grad_mode
 from xmem_infer.weights.build import build_network
 
 # Relative to the largest number of a part, if that is above 1. Golden numbers are stored in float32.
@@ -82,3 +86,82 @@ def test_components(variant, parts, cutie_golden):
         )
     for name in [name for name in expected.files if name.startswith("blocked")]:
         assert np.array_equal(parts[name].numpy(), expected[name]), name
+
+
+# float32 against float64, beyond the rounding of stored probabilities; the published network in float32 stays within
+# 4.2e-6 and flips no pixel.
+PROBABILITY, PIXELS = 1e-4, 5e-4
+CASES = ["fifo", "long_term", "small_odd_size", "late_delete", "late_delete_aligned", "correction"]
+
+
+def memory_config(published):
+    long_term = published.get("long_term", {})
+    return MemoryConfig(
+        memory_every=published["mem_every"],
+        stagger_updates=published["stagger_updates"],
+        long_term=published["use_long_term"],
+        fifo_frames=published.get("max_mem_frames", 5),
+        min_working_frames=long_term.get("min_mem_frames", 5),
+        max_working_frames=long_term.get("max_mem_frames", 10),
+        num_prototypes=long_term.get("num_prototypes", 128),
+        max_long_term_tokens=long_term.get("max_num_tokens", 10_000),
+        buffer_tokens=long_term.get("buffer_tokens", 2_000),
+        top_k=published["top_k"],
+    )
+
+
+def delete_as_published(engine, state, object_id):
+    """For one frame the last masks keep the slots they had, so that survivors are given others' masks."""
+    before = state.objects[LAST_MASK]
+    engine.remove(state, object_id)
+    state.objects[LAST_MASK] = before[:, : len(state.object_ids)]
+
+
+@pytest.fixture(scope="module")
+def networks(cutie_state):
+    """networks(variant=..., seed=..., pred_bias=...) -> the network of a case, each built once."""
+    built = {}
+
+    def get(**checkpoint):
+        key = tuple(sorted(checkpoint.items()))
+        if key not in built:
+            built[key] = build_network(cutie_state(**checkpoint), Path("parity"))
+        return built[key]
+
+    return get
+
+
+def run(prepared, case, make_clip, delete=Engine.remove):
+    """The case's frames: (t, probabilities as numpy, state) of each."""
+    engine = Engine(prepared.network, memory_config(case["memory"]))
+    state = engine.start()
+    images, masks = make_clip(**case["clip"])
+    for t, image in enumerate(images):
+        for object_id in case.get("delete", {}).get(str(t), []):
+            delete(engine, state, object_id)
+        labels = case["given"].get(str(t), {"labels": None})["labels"]
+        mask = torch.from_numpy(masks[t] * np.isin(masks[t], labels)) if labels else None
+        permanent = t in case.get("force_permanent", [])
+        with grad_mode(GradMode.no_grad), prepared.context():
+            pixels = normalise(torch.from_numpy(image))
+            prob = engine.step(state, pixels, mask, labels, permanent, end=t == len(images) - 1).numpy()
+        yield t, prob, state
+
+
+@pytest.mark.parametrize("backend", ["eager", "fast"])
+@pytest.mark.parametrize("name", CASES)
+def test_case(name, backend, cutie_cases, cutie_golden, networks, make_clip):
+    case, expected = cutie_cases[name.removesuffix("_aligned")], cutie_golden(name)
+    delete = delete_as_published if name == "late_delete" else Engine.remove
+    prepared = prepare(networks(**case["checkpoint"]), torch.device("cpu"), Precision.fp32, backend)
+    for t, prob, state in run(prepared, case, make_clip, delete):
+        ids, buckets = [0, *state.object_ids], state.memory.buckets
+        assert len(buckets) == expected["groups"][t]
+        for number, bucket in enumerate(buckets):
+            sizes = bucket.store.working.size, sum(bucket.permanent) * bucket.frame_tokens, bucket.store.long_term.size
+            assert sizes == tuple(expected[f"{kind}_size"][t][number] for kind in ("work", "perm", "long")), t
+        assert np.mean(np.array(ids)[prob.argmax(0)] != expected["masks"][t]) <= PIXELS, t
+        np.testing.assert_allclose(prob.mean((1, 2)), expected["mean_prob"][t][ids], atol=1e-5)
+        if f"prob_{t}" in expected:
+            assert expected[f"slots_{t}"].tolist() == ids
+            np.testing.assert_allclose(prob, expected[f"prob_{t}"] / 65535, atol=PROBABILITY)

@@ -1,13 +1,14 @@
 """The frame loop: one frame at a time, objects given, corrected or removed at any of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..config import MemoryConfig
 from ..errors import UsageError
+from ..memory import per_bucket  # noqa: F401  # registers the memory of that name
 from ..memory.manager import MEMORIES
 from ..model.family import Network
 from ..ops.images import pad, padding_for, unpad
@@ -59,8 +60,9 @@ class Engine:
 
     def __init__(self, network: Network, config: MemoryConfig):
         self.network = network
-        self.config = config
-        self.new_memory = MEMORIES[config.kind]
+        self.conventions = network.conventions
+        self.config = replace(config, kind=self.conventions.memory) if config.kind == "auto" else config
+        self.new_memory = MEMORIES[self.config.kind]
 
     def start(self) -> VideoState:
         """The state of a video before its first frame."""
@@ -103,9 +105,10 @@ class Engine:
             state.ended = end
             return image.new_ones(1, *size)
         padding = padding_for(*size)
-        image = pad(image, padding)[None]
+        image = pad(image, padding, self.conventions.padding)[None]
         remembered = given is not None or permanent
-        plan = plan_frame(state.clock, self.config, remembered, given is not None and given.every_object, end)
+        complete, staggered = given is not None and given.every_object, self.conventions.staggered_updates
+        plan = plan_frame(state.clock, self.config, remembered, complete, end, staggered)
         features = self.network.encode_image(image)
         objects = state.objects or self.network.empty_state(features)
         prob = None

@@ -29,17 +29,44 @@ class FramePlan:
     sensory_update: bool
 
 
-def plan_frame(clock: Clock, config: MemoryConfig, remember: bool, every_object_given: bool, end: bool) -> FramePlan:
-    """Decide a frame. remember: it is given or permanent; end: it is the last, after which nothing is read."""
-    memory_frame = (clock.t - clock.last_memory >= config.memory_every or remember) and not end
+def plan_frame(
+    clock: Clock,
+    config: MemoryConfig,
+    remember: bool,
+    every_object_given: bool,
+    end: bool,
+    staggered_updates: bool = False,
+) -> FramePlan:
+    """Decide a frame.
+
+    remember: it is given or permanent; end: it is the last, after which nothing is read; staggered_updates: see
+    `model.family.Conventions`.
+    """
+    since = clock.t - clock.last_memory
+    memory_frame = (since >= config.memory_every or remember) and not end
     synchronous = config.deep_update_every < 0
+    if staggered_updates:
+        sensory_update = since in staggered(config.memory_every, config.stagger_updates)
+    else:
+        sensory_update = not (synchronous and memory_frame)
     due = clock.t - clock.last_deep_update >= config.deep_update_every
     return FramePlan(
         segment=clock.t > 0 and not every_object_given,
         memory_frame=memory_frame,
         deep_update=memory_frame and (synchronous or due),
-        sensory_update=not (synchronous and memory_frame) and not end,
+        sensory_update=sensory_update and not end,
     )
+
+
+def staggered(memory_every: int, updates: int) -> list[int]:
+    """The frames after a memory frame, the next memory frame included, on which sensory state is updated.
+
+    `updates` of them from the first to the last, as evenly as whole numbers allow; all, where there are no more.
+    """
+    if updates >= memory_every:
+        return list(range(1, memory_every + 1))
+    step = (memory_every - 1) / max(1, updates - 1)
+    return [round(1 + step * number) for number in range(updates)]
 
 
 def advance(clock: Clock, plan: FramePlan) -> None:

@@ -140,6 +140,8 @@ class VideoRun:
         settings = recorded_settings(self.config)
         settings["runtime.precision"] = self.segmenter.prepared.precision.name
         settings["runtime.variant"] = self.segmenter.prepared.backend
+        settings["data.antialias"] = self.segmenter.data.antialias
+        settings["memory.kind"] = self.segmenter.engine.config.kind
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
         given = list(video.masks.files.values())

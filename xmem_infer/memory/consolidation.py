@@ -23,6 +23,14 @@ def evict_least_used(store: TokenStore, limit: int) -> None:
     store.keep(region, (usage > threshold).nonzero().flatten())
 
 
+def keep_most_used(store: TokenStore, count: int) -> None:
+    """Reduce long-term memory to the `count` tokens of highest usage."""
+    region = store.long_term
+    rows = slice(region.start, region.stop)
+    usage = store.use[rows] / store.life[rows]
+    store.keep(region, usage.topk(min(count, region.size)).indices.sort().values)
+
+
 def prototypes(store: TokenStore, candidates: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """The `count` candidates of highest usage: (P,) indices into `candidates` (rows of the store).
 

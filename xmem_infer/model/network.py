@@ -171,7 +171,7 @@ class XMem(nn.Module):
         both = torch.stack([masks, others], 2)
         chunk = self.objects_at_once or masks.shape[1]
         # What an object sees of the others is in its masks.
-        value, sensory = concatenated(
+        value, sensory = _concatenated(
             self.value_encoder(image, features.f16, *part, deep_update)
             for part in zip(state[SENSORY].split(chunk, 1), both.split(chunk, 1), strict=True)
         )
@@ -188,7 +188,7 @@ class XMem(nn.Module):
         readout = readouts[0] if len(readouts) == 1 else torch.cat(readouts, 1)
         chunk = self.objects_at_once or readout.shape[1]
         # Objects meet only afterwards, in soft aggregation.
-        sensory, logits = concatenated(
+        sensory, logits = _concatenated(
             self.decoder(features, *part, update_state)
             for part in zip(readout.split(chunk, 1), state[SENSORY].split(chunk, 1), strict=True)
         )
@@ -217,8 +217,7 @@ class XMem(nn.Module):
         return self.key_encoder
 
 
-def concatenated(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Two results of chunks of objects, put together along the objects."""
+def _concatenated(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     first, second = zip(*chunks, strict=True)
     return (first[0], second[0]) if len(first) == 1 else (torch.cat(first, 1), torch.cat(second, 1))
 

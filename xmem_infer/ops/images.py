@@ -1,7 +1,9 @@
 """Pixels in: normalisation, the size the network works at, padding."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,10 +21,13 @@ class Padding(NamedTuple):
     bottom: int
 
 
-def working_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width inside the network: short side `size`, the long one rounded down; -1 keeps both."""
+def working_size(height: int, width: int, size: int, enlarge: bool = True) -> tuple[int, int]:
+    """Height and width inside the network: short side `size`, the long one rounded down; -1 keeps both.
+
+    enlarge: whether smaller pictures are made larger.
+    """
     short = min(height, width)
-    if size == -1 or size == short:
+    if size == -1 or size == short or (size > short and not enlarge):
         return height, width
     return size * height // short, size * width // short
 
@@ -42,11 +47,11 @@ def resize(image: Tensor, size: tuple[int, int], antialias: bool = False) -> Ten
     return F.interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
 
-def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest resize of a label image (H, W), the same as resizing one channel per label."""
+def resize_labels(labels: Tensor, size: tuple[int, int], mode: str = "nearest") -> Tensor:
+    """Resize of a label image (H, W), the same as resizing one channel per label; mode: nearest or nearest-exact."""
     if labels.shape == size:
         return labels
-    return F.interpolate(labels[None, None].float(), size, mode="nearest")[0, 0].to(labels.dtype)
+    return F.interpolate(labels[None, None].float(), size, mode=mode)[0, 0].to(labels.dtype)
 
 
 def padding_for(height: int, width: int) -> Padding:
@@ -55,9 +60,14 @@ def padding_for(height: int, width: int) -> Padding:
     return Padding(extra_w // 2, extra_w - extra_w // 2, extra_h // 2, extra_h - extra_h // 2)
 
 
-def pad(x: Tensor, padding: Padding) -> Tensor:
-    """Add zeros around the last two axes."""
-    return F.pad(x, tuple(padding)) if any(padding) else x
+def pad(x: Tensor, padding: Padding, colour: Sequence[float] | None = None) -> Tensor:
+    """Add pixels around the last two axes of (C, H, W): of a colour, one number a channel, or zeros."""
+    if not any(padding):
+        return x
+    if colour is None:
+        return F.pad(x, tuple(padding))
+    planes = zip(x, colour, strict=True)
+    return torch.stack([F.pad(plane, tuple(padding), value=value) for plane, value in planes])
 
 
 def unpad(x: Tensor, padding: Padding) -> Tensor:

@@ -14,7 +14,7 @@ from ...ops.images import MEAN, STD, STRIDE
 from ...ops.masks import aggregate_logits
 from ..blocks import RecurrentCell, Trunk
 from ..family import Conventions, ObjectState
-from ..network import KeyProjection, SensoryUpdate, UpBlock, concatenated, upsample, wide
+from ..network import KeyProjection, SensoryUpdate, UpBlock
 from .blocks import PixelFusion
 from .object_transformer import ObjectSummarizer, ObjectTransformer
 from .sizes import CutieSizes
@@ -118,7 +118,7 @@ class Cutie(nn.Module):
     """
 
     conventions = Conventions(
-        memory="cutie",
+        memory="per_bucket",
         padding=tuple(-mean / std for mean, std in zip(MEAN, STD, strict=True)),  # black: padded before normalised
         antialias=True,
         enlarge=False,
@@ -165,10 +165,11 @@ class Cutie(nn.Module):
         """
         chunk = self.objects_at_once or masks.shape[1]
         # What an object sees of the others is in its masks.
-        value, sensory = concatenated(
+        parts = [
             self.mask_encoder(image, features.pixels, *part, deep_update)
             for part in zip(state[SENSORY].split(chunk, 1), _with_others(masks).split(chunk, 1), strict=True)
-        )
+        ]
+        value, sensory = (torch.cat(x, 1) for x in zip(*parts, strict=True))
         small = F.avg_pool2d(masks, STRIDE)
         sums = self.object_summarizer(value.flatten(0, 1), small.flatten(0, 1)).unflatten(0, small.shape[:2])
         return value, {SENSORY: sensory, SUMMARIES: state[SUMMARIES] + sums, LAST_MASK: small}
@@ -181,17 +182,17 @@ class Cutie(nn.Module):
         readouts (B, objects, C, h, w) of each bucket; background is channel 0; probabilities are float32 at least and
         sum to 1.
         """
-        sensory = state[SENSORY]
         readout = self._object_readout(features, readouts, state)
         chunk = self.objects_at_once or readout.shape[1]
-        sensory, logits = concatenated(
+        parts = [
             self.mask_decoder(features, *part, update_state)
-            for part in zip(readout.split(chunk, 1), sensory.split(chunk, 1), strict=True)
-        )
-        logits = wide(logits)
+            for part in zip(readout.split(chunk, 1), state[SENSORY].split(chunk, 1), strict=True)
+        ]
+        sensory, logits = (torch.cat(x, 1) for x in zip(*parts, strict=True))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         # An overflow must not pass for certainty: saturation would turn infinity into a sound probability.
         logits = logits.masked_fill(logits.isinf(), torch.nan)
-        odds = upsample(aggregate_logits(logits)[0], 4)
+        odds = F.interpolate(aggregate_logits(logits)[0], scale_factor=4, mode="bilinear")
         prob = odds.softmax(1)
         return {**state, SENSORY: sensory, LAST_MASK: F.avg_pool2d(prob[:, 1:], STRIDE)}, odds, prob
 
@@ -204,7 +205,7 @@ class Cutie(nn.Module):
             fused = self.pixel_fuser(features.pixels, readout, sensory, last_mask)
             found.append(self.object_transformer(fused, summaries))
             start = slots.stop
-        return found[0] if len(found) == 1 else torch.cat(found, 1)
+        return torch.cat(found, 1)
 
     def float32_parts(self) -> list[nn.Module]:
         """Keys, logits of masks, and the sums over whole pictures and videos."""

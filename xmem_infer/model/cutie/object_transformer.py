@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...ops.affinity import full_precision
 from ...ops.masks import aggregate_logits
-from ..network import wide
 from .blocks import ChannelAttentionBlock
 from .sizes import CutieSizes
 
@@ -54,9 +52,10 @@ class ObjectSummarizer(nn.Module):
         """value (n, C, h, w), mask (n, h, w) in [0, 1] -> (n, queries, C + 1), float32 at least."""
         x = self.input_proj(_rows(value))
         x = x + self.positions(*mask.shape[1:]).flatten(0, 1).to(x.dtype)
-        inside = wide(mask).flatten(1)[:, :, None]
-        with full_precision(value):
-            features, weights = self.features(wide(x)), self.weights(wide(x)).sigmoid()
+        inside = mask.flatten(1)[:, :, None]
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            features, weights = self.features(x), self.weights(x).sigmoid()
             foreground = self.queries // 2
             weights = torch.cat([weights[..., :foreground] * inside, weights[..., foreground:] * (1 - inside)], 2)
             return torch.cat([weights.mT @ features, weights.sum(1)[..., None]], 2)
@@ -153,8 +152,12 @@ class ObjectTransformer(nn.Module):
         The first half of the queries see where their object wins, the others the rest; who would see nothing, sees all.
         """
         # A hard decision: in half precision it would fall the other way here and there.
-        with full_precision(pixels):
-            logits = prediction(wide(pixels).relu()).unflatten(0, (-1, objects)).squeeze(2)
+        with torch.autocast(pixels.device.type, enabled=False):
+            logits = (
+                prediction(pixels.to(torch.promote_types(pixels.dtype, torch.float32)).relu())
+                .unflatten(0, (-1, objects))
+                .squeeze(2)
+            )
         odds, _ = aggregate_logits(logits)
         wins = (odds[:, 1:] >= odds.amax(1, keepdim=True)).flatten(3).flatten(0, 1)
         seen = torch.stack([wins.flatten(1), ~wins.flatten(1)], 1)

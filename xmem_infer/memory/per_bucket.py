@@ -1,0 +1,146 @@
+"""Cutie's memory: objects first remembered on one frame form a bucket, with keys, usage and limits of its own."""
+
+import torch
+from torch import Tensor
+
+from ..config import LateObjects, MemoryConfig
+from ..errors import UsageError
+from ..model.family import Features
+from ..ops.affinity import Affinity, readout, token_usage, top_k_affinity
+from .consolidation import consolidate, keep_most_used
+from .manager import MAX_SCORES
+from .protocol import MEMORIES
+from .store import TokenStore
+
+
+@MEMORIES.register("per_bucket")
+class PerBucketMemory:
+    """A `BucketMemory` for each bucket. No value of a late object can meet another's key.
+
+    Without long-term memory it keeps the newest frames only, so it never grows with the video.
+    """
+
+    def __init__(self, config: MemoryConfig, features: Features):
+        """Empty; features: of the first frame, for their sizes.
+
+        Raises:
+            UsageError: Settings that this memory cannot follow.
+        """
+        if config.late_objects is LateObjects.published:
+            raise UsageError(
+                "memory.late_objects=published is a fault of memory.kind=xmem; here each bucket has keys of its own: "
+                "use aligned"
+            )
+        least = config.num_prototypes + config.buffer_tokens
+        if config.long_term and config.max_long_term_tokens < least:
+            raise UsageError(
+                f"memory.max_long_term_tokens={config.max_long_term_tokens} is not possible: it must be at least "
+                f"memory.num_prototypes + memory.buffer_tokens ({least})"
+            )
+        self.config = config
+        self.buckets: list[BucketMemory] = []
+
+    @property
+    def objects(self) -> int:
+        return sum(bucket.objects for bucket in self.buckets)
+
+    @property
+    def working_tokens(self) -> int:
+        return sum(bucket.store.working.size for bucket in self.buckets)
+
+    @property
+    def long_term_tokens(self) -> int:
+        return sum(bucket.store.long_term.size for bucket in self.buckets)
+
+    def read(self, query: Features) -> list[Tensor]:
+        """Readouts for a frame: (1, objects, C_v, h, w) of each bucket, in slot order."""
+        query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
+        size = query.key.shape[-2:]
+        read = (bucket.read(query_key, selection) for bucket in self.buckets)
+        return [x.transpose(1, 2).unflatten(2, size)[None] for x in read]
+
+    def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
+        """See `Memory.add`; the first frame of a bucket is permanent."""
+        key, shrinkage, selection = (x[0].flatten(1).T for x in (frame.key, frame.shrinkage, frame.selection))
+        values = value[0].flatten(2).transpose(1, 2)
+        if new := value.shape[1] - self.objects:
+            self.buckets.append(BucketMemory(self.config, frame.key, new, values))
+        for bucket, part in zip(self.buckets, values.split([bucket.objects for bucket in self.buckets]), strict=True):
+            bucket.add(key, shrinkage, selection, part, permanent)
+
+    def remove(self, slot: int) -> None:
+        """Forget the object in this slot; later slots move up, and a bucket without objects goes."""
+        for bucket in self.buckets:
+            if slot < bucket.objects:
+                bucket.store.remove_object(0, slot)
+                break
+            slot -= bucket.objects
+        self.buckets = [bucket for bucket in self.buckets if bucket.store.buckets]
+
+    def detach(self) -> None:
+        """Cut the autograd graph that stored numbers carry from frame to frame."""
+        for bucket in self.buckets:
+            bucket.store.detach()
+
+
+class BucketMemory:
+    """Working and long-term memory of one bucket."""
+
+    def __init__(self, config: MemoryConfig, key: Tensor, objects: int, values: Tensor):
+        """Empty, in the sizes of `key` (1, C_k, h, w) and `values` (O, h * w, C_v)."""
+        self.config = config
+        self.frame_tokens = values.shape[1]
+        # A frame is added before an old one leaves.
+        frames = config.max_working_frames if config.long_term else config.fifo_frames + 1
+        self.store = TokenStore(
+            config.max_long_term_tokens if config.long_term else 0, frames * self.frame_tokens, like=key
+        )
+        self.store.add_bucket(objects, values.shape[2], values.dtype)
+        self.permanent: list[bool] = []  # of each working frame
+
+    @property
+    def objects(self) -> int:
+        return sum(bucket.objects for bucket in self.store.buckets)
+
+    def read(self, query_key: Tensor, selection: Tensor) -> Tensor:
+        """Readout (O, Q, C_v) of queries (Q, C_k); counts how much each token was used."""
+        store, rows = self.store, self.store.filled()
+        keys, chunk = store.packed_keys(), max(1, MAX_SCORES // rows.numel())
+        parts = [
+            top_k_affinity(keys.similarity(*part), self.config.top_k)
+            for part in zip(query_key.split(chunk), selection.split(chunk), strict=True)
+        ]
+        affinity = Affinity(*map(torch.cat, zip(*parts, strict=True)))
+        store.use[rows] += token_usage(affinity, rows.numel())
+        store.life[rows] += 1
+        return readout(store.buckets[0].value, Affinity(rows[affinity.token], affinity.weight))
+
+    def add(self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool) -> None:
+        """Remember a frame's tokens: key and selection (h * w, C_k), shrinkage (h * w, 1), values (O, h * w, C_v)."""
+        config, store = self.config, self.store
+        if store.working.size + self.frame_tokens > store.working.capacity:  # one more frame is permanent
+            store.grow_working(store.working.capacity + self.frame_tokens)
+        rows = store.append(store.working, key, shrinkage[:, 0], selection)
+        store.write(store.buckets[0], rows, values)
+        self.permanent.append(permanent or not self.permanent)
+        temporary = [frame for frame, stays in enumerate(self.permanent) if not stays]
+        if not config.long_term:
+            self._drop(temporary[: max(0, len(temporary) - (config.fifo_frames - 1))])
+        elif len(temporary) >= config.max_working_frames - 1:
+            leaving = temporary[: len(temporary) - (config.min_working_frames - 1)]
+            limit = config.max_long_term_tokens - config.num_prototypes
+            if store.long_term.size >= limit:
+                keep_most_used(store, limit - config.buffer_tokens)
+            consolidate(store, self._tokens_of(leaving) + store.working.start, config.num_prototypes)
+            self._drop(leaving)
+
+    def _drop(self, frames: list[int]) -> None:
+        if frames:
+            kept = [frame for frame in range(len(self.permanent)) if frame not in frames]
+            self.store.keep(self.store.working, self._tokens_of(kept))
+            self.permanent = [self.permanent[frame] for frame in kept]
+
+    def _tokens_of(self, frames: list[int]) -> Tensor:
+        """Indices within working memory of some frames' tokens, ascending."""
+        starts = torch.tensor(frames, device=self.store.key.device) * self.frame_tokens
+        return (starts[:, None] + torch.arange(self.frame_tokens, device=starts.device)).flatten()
