@@ -16,7 +16,7 @@ from PIL import Image
 from xmem_infer.cli import exit_code
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.io.palette import visible_colours
-from xmem_infer.scoring.pictures import compare
+from xmem_infer.scoring.pictures import COLOURS, close_up, compare
 from xmem_infer.scoring.score_folders import ScoreConfig, score, score_folders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,6 +182,36 @@ def test_a_list_of_videos_and_another_output(tree):
         "scores.png",
         "scores.svg",
     }
+
+
+def test_videos_are_named_on_the_command_line(tree):
+    done = run("predictions=run", "annotations=set", "videos=[cat,ape]", "output_dir=out", cwd=tree)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tree / "out/scores.json").read_text())["videos"].keys() == {"cat", "ape"}
+    done = run("predictions=run", "annotations=set", "videos=[dog]", "output_dir=out", cwd=tree)
+    assert (done.returncode, "there is no folder dog" in done.stderr) == (1, True)
+
+
+def test_the_legend_of_the_chart_is_inside_it_with_one_video(tree):
+    in_process(tree, videos=["ape"])
+    chart = np.asarray(Image.open(tree / "run/scores.png").convert("RGB")).astype(int)
+    assert (chart[-1] == 255).all()  # nothing touches the lower edge
+    below = chart[round(0.75 * len(chart)) :].reshape(-1, 3)
+    for colour in COLOURS[:2]:  # of the legend's patches
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (np.abs(below - rgb).max(1) < 8).sum() > 50
+
+
+def test_worst_frames_are_shown_close_up(tree):
+    in_process(tree)
+    mask = np.zeros((480, 854), np.uint8)
+    mask[100:130, 800:840] = 2
+    rows, columns = close_up(mask)
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (120, 214)  # a quarter of the frame
+    assert rows.start < 100 and rows.stop > 130 and columns.start < 800 and columns.stop == 854
+    assert close_up(mask * 0) == (slice(0, 480), slice(0, 854))
+    mask[:] = 1
+    assert close_up(mask) == (slice(0, 480), slice(0, 854))
 
 
 def test_masks_of_one_video_keep_the_report_out_of_their_neighbourhood(tree, monkeypatch):

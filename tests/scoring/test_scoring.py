@@ -397,6 +397,18 @@ def test_worst_frames_come_first():
     assert worst[0][1] == 0.0
 
 
+def test_worst_frames_are_spread_over_the_video():
+    _, annotations = clip(19, labels=(1,), frames=82)
+    predictions = [mask.copy() for mask in annotations]
+    for i in range(30, 50):  # a long bad stretch
+        predictions[i][:] = 0
+    predictions[70][:] = 0
+    worst = [int(frame) for frame, _ in score_video(predictions, annotations).worst_frames(8)]
+    assert worst[:4] == [30, 38, 46, 70]
+    assert len(worst) >= 6
+    assert min(abs(a - b) for a in worst for b in worst if a != b) >= 8
+
+
 def share_of_pixels(predicted, annotated, size):
     """A metric as somebody else would add it: the share of the frame's pixels on which both agree."""
     return 1 - float(np.count_nonzero(predicted != annotated)) / (size[0] * size[1])

@@ -15,7 +15,7 @@ from ..io.opencv import opencv
 from ..io.palette import visible_colours
 from ..outputs.sheet import Cell, contact_sheet, picture_scale
 from .metrics import VOID, boundary_map
-from .pairing import MAX_PIXELS, VideoPair, read_ids
+from .pairing import MAX_PIXELS, VideoPair, count, read_ids
 from .scores import Rules, SetScores, VideoScore, figure_names
 
 TINT = 0.5  # share of an object's colour over the picture
@@ -23,7 +23,11 @@ COLOURS = ("#3f72af", "#e8a33d", "#5a9e6f", "#b0508a", "#7a6fb0")  # of the metr
 TITLES = {"J": "J (region)", "F": "F (boundary)"}
 MAX_BARS = 60  # videos in the chart, the lowest scores; more would be unreadable
 LIGHTEN = 0.6  # of outlines, towards white
+ROOM = 1.6  # side of a close-up over that of what it shows
+LEAST_SHARE = 0.25  # of the frame's sides: tiny objects are not blown up beyond this
 PLAIN = 96  # grey level behind the masks where there is no picture
+
+Box = tuple[slice, slice]
 
 
 class SheetJob(NamedTuple):
@@ -70,12 +74,13 @@ def draw_sheet(job: SheetJob) -> Path:
     for frame, overall in job.worst:
         prediction, annotation = read_pair(job, frame)
         size = size or shrunk(annotation)
-        picture = compare(load_picture(pictures.get(frame), size), prediction, annotation, colours)
+        box = close_up(prediction | annotation)
+        picture = load_picture(pictures.get(frame), size, box, annotation.shape)
+        picture = compare(picture, prediction[box], annotation[box], colours)
         cells.append(Cell(picture, frame, f"{name} {100 * overall:.1f}"))
         shown |= {int(label) for label in np.unique(np.stack([annotation, prediction])) if label}
-    subtitle = (
-        f"worst frames; filled: prediction, outlined: annotation; the video has {name} {100 * measures.overall:.1f}"
-    )
+    shares = f"the video has {name} {100 * measures.overall:.1f}"
+    subtitle = f"worst frames, close up; filled: prediction, outlined: annotation; {shares}"
     legend = {label: tuple(colours[label].tolist()) for label in sorted(shown)}
     sheet = contact_sheet(cells, job.video.name, subtitle, legend)
     write_whole(job.path, lambda path: sheet.save(path, format="PNG"))
@@ -101,12 +106,30 @@ def shrunk(mask: np.ndarray) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def load_picture(path: Path | None, size: tuple[int, int]) -> np.ndarray:
-    """RGB picture of `size` (width, height) as (H, W, 3) uint8; plain grey where there is none to read."""
+def close_up(mask: np.ndarray) -> Box:
+    """Rows and columns around all that a mask (H, W) shows, with room, in the proportions of the frame."""
+    height, width = mask.shape
+    left, top, across, down = opencv("scores need").boundingRect(mask)
+    if not across:
+        return slice(0, height), slice(0, width)
+    share = min(1.0, max(ROOM * across / width, ROOM * down / height, LEAST_SHARE))
+    rows, columns = max(1, round(share * height)), max(1, round(share * width))
+    y = min(max(top + (down - rows) // 2, 0), height - rows)
+    x = min(max(left + (across - columns) // 2, 0), width - columns)
+    return slice(y, y + rows), slice(x, x + columns)
+
+
+def load_picture(path: Path | None, size: tuple[int, int], box: Box, shape: tuple[int, ...]) -> np.ndarray:
+    """What a box shows of a frame, (H, W, 3) uint8 RGB of `size` (width, height); plain grey where there is no picture.
+
+    box: in a mask of `shape` (H, W), which need not be the picture's.
+    """
     if path is not None:
         try:
-            picture = read_rgb(path, read_header(path, MAX_PIXELS), MAX_PIXELS)
-            return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+            picture = Image.fromarray(read_rgb(path, read_header(path, MAX_PIXELS), MAX_PIXELS))
+            down, across = picture.height / shape[0], picture.width / shape[1]
+            edges = (box[1].start * across, box[0].start * down, box[1].stop * across, box[0].stop * down)
+            return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box=edges))
         except UnreadableImage:
             pass  # the figures stand; a picture that cannot be read is no reason to lose the sheet
     return np.full((size[1], size[0], 3), PLAIN, np.uint8)
@@ -146,7 +169,7 @@ def draw_chart(scores: SetScores, paths: Sequence[Path]) -> None:
 
     videos = sorted(scores.videos, key=lambda video: video.measures.overall)
     overall, names = figure_names(scores.metrics)[0], " and ".join(scores.metrics)
-    title = f"{names} of {len(videos)} videos, percent"
+    title = f"{names} of {count(len(videos), 'video')}, percent"
     if len(videos) > MAX_BARS:
         videos, title = videos[:MAX_BARS], f"{names} of the lowest {MAX_BARS} of {len(videos)} videos, percent"
     mean = scores.measures_of_scored

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -32,7 +33,7 @@ class ScoreConfig:
     annotations: str | None = None  # the same, or a data set's root (Annotations/480p in it is found)
     output_dir: str | None = None  # scores.csv, scores.json, pictures; null: beside the predictions
     images: str | None = None  # frames behind the sheets of worst frames; null: JPEGImages beside Annotations
-    videos: str | None = None  # text file with one name per line (ImageSets/2017/val.txt); null: all
+    videos: Any = None  # names, [a,b], or a text file with one per line (ImageSets/2017/val.txt); null: all
     rules: Rules = Rules.auto  # davis16: not 0 is the one object; davis17: labels are objects, 255 void
     metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # names of metrics; J&F is their mean
     workers: int | None = None  # processes; null: one per core
@@ -58,7 +59,7 @@ def score(config: ScoreConfig) -> int:
     scores = score_pairing(pairing, config.rules, workers, progress=True, metrics=config.metrics)
     remarks = write_report(scores, output_dir, images, config.worst_frames, workers)
     if scores.problems and config.videos is None:
-        remarks.append("to score some videos only, name them in a text file: videos=ImageSets/2017/val.txt")
+        remarks.append("to score some videos only, name them: videos=[a,b], or videos=FILE with a name per line")
     log_scores(scores, remarks)
     log.info(f"written to {output_dir}: scores.csv, scores.json and pictures")
     return 1 if scores.problems else 0
@@ -148,17 +149,20 @@ def _folder(given: str | None, key: str) -> Path:
     return existing(Path(given).expanduser(), key)
 
 
-def _read_names(list_file: str | None) -> list[str] | None:
-    """Names of videos, one per line of a text file such as ImageSets/2017/val.txt; None for None."""
-    if list_file is None:
+def _read_names(videos: Any) -> list[str] | None:
+    """Names of videos, given as a list or one per line of a text file such as ImageSets/2017/val.txt; None for None."""
+    if videos is None:
         return None
     try:
-        lines = Path(list_file).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"videos={list_file} cannot be read ({error}); give a text file, a name per line") from error
-    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        is_file = isinstance(videos, str | Path)
+        given = Path(videos).expanduser().read_text(encoding="utf-8").splitlines() if is_file else map(str, videos)
+    except (OSError, UnicodeDecodeError, TypeError) as error:
+        raise UsageError(
+            f"videos={videos} cannot be read ({error}); give names, videos=[a,b], or a text file, a name per line"
+        ) from error
+    names = list(dict.fromkeys(name.strip() for name in given if name.strip()))
     if not names:
-        raise UsageError(f"videos={list_file} is empty; give a text file with a name per line")
+        raise UsageError(f"videos={videos} is empty; give names, videos=[a,b], or a text file with a name per line")
     return names
 
 

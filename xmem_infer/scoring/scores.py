@@ -89,10 +89,14 @@ class VideoScore:
         return np.divide(total, counted, out=np.full_like(total, np.nan), where=counted > 0)
 
     def worst_frames(self, number: int) -> list[tuple[str, float]]:
-        """Up to `number` frames and their J&F, the worst first."""
+        """At most `number` frames and their J&F, the worst first; of neighbours only the worst, so that they spread."""
         values = self.frame_overall()
-        order = [i for i in np.argsort(values, kind="stable") if not np.isnan(values[i])]
-        return [(self.frames[i], float(values[i])) for i in order[:number]]
+        apart = max(1, len(values) // (number + 1))  # frames
+        chosen: list[int] = []
+        for i in np.argsort(values, kind="stable").tolist():
+            if len(chosen) < number and not np.isnan(values[i]) and all(abs(i - j) >= apart for j in chosen):
+                chosen.append(i)
+        return [(self.frames[i], float(values[i])) for i in chosen]
 
 
 @dataclass(frozen=True)
