@@ -57,9 +57,6 @@ class Toy(nn.Module):
     def process_in_chunks(self, count):
         pass
 
-    def image_entry(self):
-        return self.colour
-
 
 class ToyFamily:
     def recognises(self, names):

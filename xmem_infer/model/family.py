@@ -96,9 +96,6 @@ class PreparableNetwork(Protocol):
     def process_in_chunks(self, count: int) -> None:
         """See at most `count` objects at once from now on, where that does not change the result."""
 
-    def image_entry(self) -> nn.Module:
-        """The part that an image enters first: its input is cast and laid out there."""
-
 
 class Family(Protocol):
     """One kind of network: how its checkpoints are told, read and built."""

@@ -206,15 +206,11 @@ class XMem(nn.Module):
         """Where inputs of another precision come in; the cells' sum of gates is computed in the state's float32."""
         cells = (self.value_encoder.deep_update, getattr(self.decoder.sensory_update, "cell", None))
         gates = [cell.transform for cell in cells if cell is not None]
-        return [self.value_encoder.trunk, self.decoder.fusion, *self.float32_parts(), *gates]
+        return [self.key_encoder, self.value_encoder.trunk, self.decoder.fusion, *self.float32_parts(), *gates]
 
     def process_in_chunks(self, count: int) -> None:
         """Value encoder and decoder see at most `count` objects at once: fewer activations, the same result."""
         self.objects_at_once = count
-
-    def image_entry(self) -> nn.Module:
-        """The part that an image enters first."""
-        return self.key_encoder
 
 
 def _concatenated(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

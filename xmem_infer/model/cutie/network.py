@@ -221,6 +221,7 @@ class Cutie(nn.Module):
         """Where inputs of another precision come in; the cells' sum of gates is computed in the state's float32."""
         cells = self.mask_encoder.deep_update, self.mask_decoder.sensory_update.cell
         return [
+            self.pixel_encoder,
             self.mask_encoder.trunk,
             self.pixel_fuser.compress,
             self.key_projection.project,
@@ -231,10 +232,6 @@ class Cutie(nn.Module):
     def process_in_chunks(self, count: int) -> None:
         """Mask encoder and decoder see at most `count` objects at once: fewer activations, the same result."""
         self.objects_at_once = count
-
-    def image_entry(self) -> nn.Module:
-        """The part that an image enters first."""
-        return self.pixel_encoder
 
 
 def _with_others(masks: Tensor) -> Tensor:

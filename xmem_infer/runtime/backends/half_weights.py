@@ -23,4 +23,8 @@ def hold_weights_in(network: Any, dtype: torch.dtype) -> None:
 
 
 def _cast(dtype: torch.dtype, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(x.to(dtype) if isinstance(x, Tensor) else x for x in inputs)
+    # Pictures come in planes: oneDNN's fused convolutions compute in the layout of their input.
+    def cast(x: Tensor) -> Tensor:
+        return x.to(dtype, memory_format=torch.channels_last if x.ndim == 4 else torch.preserve_format)
+
+    return tuple(cast(x) if isinstance(x, Tensor) else x for x in inputs)

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...config import Precision, choice
 from ...errors import UsageError
@@ -133,10 +133,4 @@ def _rewritten(network: Any, precision: Precision) -> tuple[Any, tuple[str, ...]
     if precision in HALF:
         hold_weights_in(network, HALF[precision])
         active += (f"weights held in {precision.value}, keys and logits in fp32",)
-    network = network.to(memory_format=torch.channels_last)
-    network.image_entry().register_forward_pre_hook(partial(_laid_out, HALF.get(precision)))
-    return network, active
-
-
-def _laid_out(dtype: torch.dtype | None, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    return inputs[0].to(dtype or inputs[0].dtype, memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last), active
