@@ -28,7 +28,8 @@ from .io.mask_colours import ColourIds
 from .io.masks import as_mask, check_mask
 from .io.read_ahead import read_ahead
 from .ops.images import normalise, resize, resize_labels, working_size
-from .results import FrameResult, Results, confidence_inside, most_probable
+from .ops.masks import confidence_inside, most_probable
+from .results import FrameResult, Results
 from .runtime.choice import choose
 from .runtime.device import choose_device
 from .runtime.grad_mode import grad_mode

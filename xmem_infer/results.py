@@ -1,6 +1,6 @@
 """What comes out per frame: mask, confidence, probabilities on demand."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,35 +69,3 @@ class Results(Iterator[FrameResult]):
     def close(self) -> None:
         """Stop; what has been read ahead is dropped."""
         self._stream.close()
-
-
-def most_probable(prob: Tensor, object_ids: Sequence[int]) -> tuple[np.ndarray, dict[int, ObjectConfidence]]:
-    """The most probable object of each pixel, (H, W) uint8, and confidence; prob (O + 1, H, W), background first.
-
-    Of equal probabilities the first one wins.
-    """
-    best = prob.amax(0)
-    mask = torch.zeros(best.shape, dtype=torch.uint8, device=prob.device)
-    # Plane by plane, last one first: an index of the maximum over interleaved planes takes several times as long.
-    for object_id, plane in reversed([*zip([0, *object_ids], prob, strict=True)]):
-        mask.masked_fill_(plane == best, object_id)
-    inside = [mask == object_id for object_id in object_ids]
-    # Stacked, so that a device is waited for twice and not twice for each object.
-    areas = torch.stack([pixels.sum() for pixels in inside]).tolist() if inside else []
-    sums = torch.stack([(best * pixels).sum() for pixels in inside]).tolist() if inside else []
-    found = zip(object_ids, areas, sums, strict=True)
-    return mask.cpu().numpy(), {object_id: _confidence(area, total) for object_id, area, total in found}
-
-
-def confidence_inside(prob: Tensor, object_ids: Sequence[int], mask: np.ndarray) -> dict[int, ObjectConfidence]:
-    """Confidence inside a mask (H, W) uint8 that was given rather than predicted; prob (O + 1, H, W)."""
-    given = torch.from_numpy(mask).to(prob.device)
-    found = {}
-    for slot, object_id in enumerate(object_ids, start=1):
-        pixels = prob[slot][given == object_id]
-        found[object_id] = _confidence(pixels.numel(), float(pixels.sum()))
-    return found
-
-
-def _confidence(area_px: int, total: float) -> ObjectConfidence:
-    return ObjectConfidence(area_px, min(1.0, total / area_px) if area_px else 0.0, lost=area_px == 0)
