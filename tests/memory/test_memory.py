@@ -162,7 +162,7 @@ def test_a_late_object_keeps_the_only_mask_its_user_gave():
     memory.add(birth, value)
     run(memory, scene, 40, objects=2)
     key = rows(birth.key[0])
-    held = [row for row in memory.store.filled().tolist() if (memory.store.key[row] == key[0]).all()]
+    held = [row for row in memory.store.filled.tolist() if (memory.store.key[row] == key[0]).all()]
     assert memory.store.working.start <= held[-1] < memory.store.working.stop
     assert torch.equal(memory.store.buckets[1].value[0, held[-1]], rows(value[0, 1])[0])
 

@@ -89,7 +89,7 @@ class AsPublished(XMemMemory):
 
     def read(self, query):
         def scores(query_key, selection):
-            rows = self.store.filled()
+            rows = self.store.filled
             key, shrinkage = self.store.key[rows], self.store.shrinkage[rows]
             own = (selection * query_key.square()).sum(1, keepdim=True)
             products = 2 * ((query_key * selection) @ key.T) - selection @ key.square().T - own

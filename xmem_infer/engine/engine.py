@@ -10,11 +10,11 @@ from ..config import MemoryConfig
 from ..errors import UsageError
 from ..memory import per_bucket  # noqa: F401  # registers the memory of that name
 from ..memory.manager import MEMORIES
-from ..model.family import Network
+from ..model.family import Network, ObjectState
 from ..ops.images import pad, padding_for, unpad
 from ..ops.masks import aggregate, one_hot
 from .schedule import Clock, advance, plan_frame
-from .state import VideoState, with_objects, without_slot
+from .state import VideoState
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ class Engine:
         if given is not None:
             prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.taken))
         assert prob is not None, "a frame is segmented or given"
-        objects = with_objects(objects, len(known))
+        if len(known) > len(state.object_ids):
+            objects = _with_objects(objects, len(known))
         memory = state.memory or self.new_memory(self.config, features)
         if plan.memory_frame:
             value, objects = self.network.encode_memory(image, features, objects, prob[None, 1:], plan.deep_update)
@@ -144,9 +145,18 @@ class Engine:
         if not state.object_ids:
             state.clock, state.memory, state.objects = Clock.start(self.config), None, None
             return
-        state.objects = without_slot(state.objects, slot)
+        state.objects = {name: torch.cat([x[:, :slot], x[:, slot + 1 :]], 1) for name, x in state.objects.items()}
         if slot < state.memory.objects:
             state.memory.remove(slot)
+
+
+def _with_objects(state: ObjectState, count: int) -> ObjectState:
+    """The state grown to `count` objects, new ones at zero."""
+    grown = {}
+    for name, x in state.items():
+        zeros = x.new_zeros(x.shape[0], count - x.shape[1], *x.shape[2:])
+        grown[name] = torch.cat([x, zeros], 1)
+    return grown
 
 
 def _check_step(state: VideoState, image: Tensor, mask: Tensor | None, object_ids: Sequence[int] | None) -> None:

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import torch
-
 from ..memory.protocol import Memory
 from ..model.family import ObjectState
 from .schedule import Clock
@@ -35,17 +33,3 @@ class VideoState:
             self.memory.detach()
         if self.objects is not None:
             self.objects = {name: x.detach() for name, x in self.objects.items()}
-
-
-def with_objects(state: ObjectState, count: int) -> ObjectState:
-    """The state grown to `count` objects, new ones at zero."""
-    grown = {}
-    for name, x in state.items():
-        zeros = x.new_zeros(x.shape[0], count - x.shape[1], *x.shape[2:])
-        grown[name] = torch.cat([x, zeros], 1) if zeros.shape[1] else x
-    return grown
-
-
-def without_slot(state: ObjectState, slot: int) -> ObjectState:
-    """The state without the object in this slot; later slots move up."""
-    return {name: torch.cat([x[:, :slot], x[:, slot + 1 :]], 1) for name, x in state.items()}

@@ -62,9 +62,8 @@ class XMemMemory:
 
     def read(self, query: Features) -> list[Tensor]:
         """Readouts for a frame by bucket; counts how much each token was used."""
-        store = self.store
-        rows = store.filled()
-        query_key, selection = _tokens(query.key), _tokens(query.selection)
+        store, rows = self.store, self.store.filled
+        query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
         # Buckets that cover every token share one affinity; the others choose among their own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
         chunk = max(1, MAX_SCORES // rows.numel())
@@ -80,13 +79,13 @@ class XMemMemory:
                     affinity = top_k_affinity(scores.index_select(1, column), self.config.top_k)
                     parts.append(Affinity(column[affinity.token], affinity.weight))
             del scores  # the next ones take its place: fresh memory costs as much as the product
-        all_tokens = _concatenate(shared)
+        all_tokens = Affinity(*map(torch.cat, zip(*shared, strict=True)))
         store.use[rows] += token_usage(all_tokens, rows.numel())
         store.life[rows] += 1
         size = query.key.shape[-2:]
         readouts = []
         for bucket, parts in zip(store.buckets, own, strict=True):
-            affinity = _concatenate(parts) if parts else all_tokens
+            affinity = Affinity(*map(torch.cat, zip(*parts, strict=True))) if parts else all_tokens
             read = readout(bucket.value, Affinity(rows[affinity.token], affinity.weight))
             readouts.append(read.transpose(1, 2).unflatten(2, size)[None])
         return readouts
@@ -107,8 +106,12 @@ class XMemMemory:
             kept = Kept.late_birth
         if value.shape[1] > self.objects:
             store.add_bucket(value.shape[1] - self.objects, value.shape[2], value.dtype)
-        self._make_room()
-        rows = store.append(store.working, _tokens(frame.key), _tokens(frame.shrinkage)[:, 0], _tokens(frame.selection))
+        region = store.working
+        if region.size + self.frame_tokens > region.capacity:
+            # One frame for a kept frame more; without long-term memory the length is unknown: double.
+            store.grow_working(region.capacity + (self.frame_tokens if self.config.long_term else region.capacity))
+        key, shrinkage, selection = (x[0].flatten(1).T for x in (frame.key, frame.shrinkage, frame.selection))
+        rows = store.append(store.working, key, shrinkage[:, 0], selection)
         self._kept.append(kept)
         values = value[0].flatten(2).transpose(1, 2)
         for bucket, part in zip(store.buckets, values.split([b.objects for b in store.buckets]), strict=True):
@@ -120,26 +123,16 @@ class XMemMemory:
 
     def remove(self, slot: int) -> None:
         """Forget the object in this slot; later slots move up."""
-        bucket, row = self._locate(slot)
-        self.store.remove_object(bucket, row)
+        for bucket in self.store.buckets:
+            if slot < bucket.objects:
+                self.store.remove_object(bucket, slot)
+                return
+            slot -= bucket.objects
+        raise IndexError("no object in this slot")
 
     def detach(self) -> None:
         """Cut the autograd graph that stored values carry from frame to frame."""
         self.store.detach()
-
-    def _locate(self, slot: int) -> tuple[int, int]:
-        for index, bucket in enumerate(self.store.buckets):
-            if slot < bucket.objects:
-                return index, slot
-            slot -= bucket.objects
-        raise IndexError("no object in this slot")
-
-    def _make_room(self) -> None:
-        region = self.store.working
-        if region.size + self.frame_tokens > region.capacity:
-            # One frame for a kept frame more; without long-term memory the length is unknown: double.
-            more = self.frame_tokens if self.config.long_term else region.capacity
-            self.store.grow_working(region.capacity + more)
 
     def _release_oldest_birth(self) -> None:
         """Keep at most max_working_frames late births: the oldest one beyond that becomes an ordinary frame."""
@@ -162,14 +155,3 @@ class XMemMemory:
             consolidate(store, candidates, config.num_prototypes)
             store.keep(store.working, (~leaving).nonzero().flatten())
         self._kept = [kept for kept, left in zip(self._kept, leaves, strict=True) if not left]
-
-
-def _tokens(x: Tensor) -> Tensor:
-    """(1, C, h, w) -> (h*w, C)."""
-    return x[0].flatten(1).T
-
-
-def _concatenate(parts: list[Affinity]) -> Affinity:
-    if len(parts) == 1:
-        return parts[0]
-    return Affinity(torch.cat([p.token for p in parts]), torch.cat([p.weight for p in parts]))

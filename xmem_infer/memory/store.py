@@ -65,6 +65,7 @@ class TokenStore:
         self._packed = like.new_empty(rows, 2 * key_dim + 1)
         self._packed_valid = False  # whether the first rows of _packed are the tokens of `filled`
 
+    @property
     def filled(self) -> Tensor:
         """Rows in use, long-term memory first: (tokens,) int64."""
         regions = (self.long_term, self.working)
@@ -74,7 +75,7 @@ class TokenStore:
         """For one reading: the tokens in use, in the order of `filled`."""
         tokens = self.long_term.size + self.working.size
         if not self._packed_valid:
-            rows = self.filled()
+            rows = self.filled
             keys = self.key[rows]
             with full_precision(keys):
                 self._centre = keys.detach().mean(0)
@@ -138,14 +139,12 @@ class TokenStore:
             bucket.covers = _longer(bucket.covers, extra, dim=0)
         self.working.capacity = capacity
 
-    def remove_object(self, bucket: int, row: int) -> None:
+    def remove_object(self, bucket: Bucket, row: int) -> None:
         """Forget one object's values; a bucket without objects goes."""
-        held = self.buckets[bucket]
-        others = [index for index in range(held.objects) if index != row]
-        if others:
-            held.value = held.value[others]
+        if bucket.objects == 1:
+            self.buckets = [other for other in self.buckets if other is not bucket]
         else:
-            del self.buckets[bucket]
+            bucket.value = torch.cat([bucket.value[:row], bucket.value[row + 1 :]])
 
     def detach(self) -> None:
         """Cut the autograd graph behind every stored number.
