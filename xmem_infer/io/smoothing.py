@@ -26,8 +26,14 @@ def smoothed_values(labels: np.ndarray) -> int:
     flat = np.ones(values.shape, bool)
     slope = np.zeros(values.shape, bool)
     alone = np.ones(values.shape, bool)
+    padded = np.pad(values, 1, constant_values=-1)  # outside the image
+    height, width = values.shape
+
+    def neighbour(down: int, right: int) -> np.ndarray:
+        return padded[1 + down : 1 + down + height, 1 + right : 1 + right + width]
+
     for direction in HALF_DIRECTIONS:
-        ahead, behind = _neighbour(values, *direction), _neighbour(values, -direction[0], -direction[1])
+        ahead, behind = neighbour(*direction), neighbour(-direction[0], -direction[1])
         alone &= (values != ahead) & (values != behind)
         if 0 in direction:  # not on diagonals, where the corners of neat patches meet
             inside = (ahead >= 0) & (behind >= 0)
@@ -42,10 +48,3 @@ def smoothed_values(labels: np.ndarray) -> int:
     is_sloped = on_slopes.sum() >= max(FEWEST_PX, SLOPE_SHARE * edges) and (on_slopes > 0).sum() >= 3
     is_speckled = on_speckles.sum() >= max(FEWEST_PX, SPECKLE_SHARE * edges) and (on_speckles > 1).sum() >= 2
     return int(((on_slopes > 0) | (on_speckles > 0)).sum()) if is_sloped or is_speckled else 0
-
-
-def _neighbour(values: np.ndarray, down: int, right: int) -> np.ndarray:
-    """The value `down` and `right` of each pixel; -1 outside the image."""
-    padded = np.pad(values, 1, constant_values=-1)
-    height, width = values.shape
-    return padded[1 + down : 1 + down + height, 1 + right : 1 + right + width]

@@ -106,14 +106,7 @@ class VideoWriter:
         """
         if self.error is not None:
             raise self.error
-        self.check(frame, mask, scores, objects=len(confidence))
-        if scores is not None and scores.dtype != np.uint8:
-            scores = np.rint(np.asarray(scores, np.float32) * 255).astype(np.uint8)
-        self.items.put(Item(frame, mask, dict(confidence), scores if self.needs_scores else None))
-        self.frames += 1
-
-    def check(self, frame: Frame, mask: np.ndarray, scores: np.ndarray | None, objects: int) -> None:
-        """Refuse in the caller's thread, with the caller's line in the traceback, what no file could hold."""
+        # Here, with the caller's line in the traceback, is refused what no file could hold.
         if self.closed:
             raise RuntimeError(f"the writer of {self.video} is closed")
         if mask.shape != self.size or mask.dtype != np.uint8:
@@ -121,9 +114,13 @@ class VideoWriter:
         image, wanted = frame.image, (*self.size, 3)
         if image.shape != wanted or image.dtype != np.uint8:
             raise ValueError(f"the image of frame {frame.name} must be uint8 {wanted}, got {image.dtype} {image.shape}")
-        found, expected = None if scores is None else scores.shape, (objects + 1, *self.size)
+        found, expected = None if scores is None else scores.shape, (len(confidence) + 1, *self.size)
         if self.needs_scores and found != expected:
             raise ValueError(f"output.scores needs scores of shape {expected} (background first), got {found}")
+        if scores is not None and scores.dtype != np.uint8:
+            scores = np.rint(np.asarray(scores, np.float32) * 255).astype(np.uint8)
+        self.items.put(Item(frame, mask, dict(confidence), scores if self.needs_scores else None))
+        self.frames += 1
 
     def run(self) -> None:
         """The thread: write until told to stop; after an error or abort only empty the queue."""
@@ -131,7 +128,10 @@ class VideoWriter:
             if self.error is not None or self.cancelled.is_set():
                 continue
             try:
-                self.each(methodcaller("write", item))
+                for output in self.outputs:
+                    output.write(item)
+            except OSError as error:
+                self.error = disk_fault(error, output.staged.final)
             except BaseException as error:  # nobody else would see it
                 self.error = error
 
