@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fault_table import pytest_addoption, pytest_collection_modifyitems  # noqa: F401  # hooks
 from safetensors.torch import save_file
 
 from xmem_infer.cli import run
