@@ -103,6 +103,7 @@ def test_removing(engine):
         engine.remove(state, 5)
 
 
+@pytest.mark.fault("an image or mask of another size for the engine", "refused")
 def test_sizes_are_checked_at_the_door(engine):
     state = engine.start()
     with pytest.raises(UsageError, match="mask of"):

@@ -15,6 +15,9 @@ HELPER = Path(__file__).with_name("kill_batch.py")
 @pytest.mark.parametrize(
     ("workers", "kills"), [(1, 12), pytest.param(2, 6, marks=[pytest.mark.slow, pytest.mark.soak])]
 )
+@pytest.mark.fault(
+    "SIGKILLs of a batch at random moments, {workers} worker(s)", "the files of an undisturbed run, to the byte"
+)
 def test_the_tree_is_that_of_an_undisturbed_run(tmp_path, make_clip, tiny_weights, workers, kills):
     videos = write_set(tmp_path / "set", make_clip, {"a": 6, "b": 14, "c": 10})
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])

@@ -66,6 +66,7 @@ def truncate(path):
         ("preview/a.png", truncate, "preview/a.png is not as it was written: it is drawn again from its masks"),
     ],
 )
+@pytest.mark.fault("finished `{file}`: {spoil}", "run again, only that is made again, and said")
 def test_only_what_is_missing_is_made_again(again, tmp_path, file, spoil, words):
     out = tmp_path / "out"
     before, times = tree(out), {path: path.stat().st_mtime_ns for path in out.glob("masks/*/*.png")}
@@ -79,6 +80,7 @@ def test_only_what_is_missing_is_made_again(again, tmp_path, file, spoil, words)
     assert "already done" in again()
 
 
+@pytest.mark.fault("a finished mask corrected by hand", "it stays")
 def test_a_mask_corrected_by_hand_stays(again, tmp_path):
     mask = tmp_path / "out" / "masks" / "a" / "2.png"
     corrected = np.full((48, 64), 2, np.uint8)
@@ -98,6 +100,7 @@ def test_results_recorded_before_there_was_a_check_count(again, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.fault("a removed folder of masks and overlay, {workers} worker(s)", "made again, and said")
 def test_the_command_makes_a_removed_folder_and_overlay_again(tmp_path, make_clip, tiny_weights, workers):
     videos = write_set(tmp_path / "set", make_clip, {"a": 4, "b": 3, "c": 3})
     out = tmp_path / "out"

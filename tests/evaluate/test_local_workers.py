@@ -73,6 +73,7 @@ def test_faults_of_the_machine_stop_the_batch(here, tmp_path, make_clip):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.fault("workers killed, one video three times", "replaced; the deadly video fails, the others are finished")
 def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_path, make_clip, tiny_weights):
     videos = write_set(tmp_path / "set", make_clip, {"short": 4, "once": 100, "deadly": 140})
     out = tmp_path / "out"
@@ -100,6 +101,7 @@ def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.fault("workers that die before they begin", "the run ends with a message")
 def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkeypatch):
     """As where memory is too small to load the network: three deaths, then words, and not for ever."""
     from xmem_infer.evaluate.executors import processes
@@ -113,6 +115,7 @@ def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkey
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server")
 @pytest.mark.parametrize("times", [1, 9])
+@pytest.mark.fault("the fork server killed while starting", "another is started, or a message")
 def test_a_fork_server_killed_while_it_starts_a_worker(here, tmp_path, make_clip, monkeypatch, times):
     """Once: another is started. Always: a message instead of a traceback."""
     from multiprocessing import forkserver
@@ -140,6 +143,7 @@ def doomed(*_):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.fault("SIGKILL of a run with workers", "no worker is left")
 def test_a_killed_run_leaves_no_worker_behind(tmp_path, make_clip, tiny_weights):
     videos = write_set(tmp_path / "set", make_clip, {"a": 120, "b": 119})
     out = tmp_path / "out"

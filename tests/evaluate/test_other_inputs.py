@@ -34,6 +34,7 @@ def write_clip(folder, make_clip, seed):
     return masks
 
 
+@pytest.mark.fault("another video of the same name into the same folder", "exit code 2, the older results stay")
 def test_another_video_of_the_same_name(run, tmp_path, make_clip):
     for seed, name in enumerate("AB"):
         write_clip(tmp_path / name / "clip", make_clip, seed)
@@ -49,6 +50,7 @@ def test_another_video_of_the_same_name(run, tmp_path, make_clip):
     assert tree(out) != before
 
 
+@pytest.mark.fault("the folder of corrected masks forgotten", "exit code 2, the older results stay")
 def test_a_forgotten_folder_of_masks(run, tmp_path, make_clip):
     masks = write_clip(tmp_path / "clip", make_clip, 0)
     given = tmp_path / "corrected"
@@ -64,6 +66,7 @@ def test_a_forgotten_folder_of_masks(run, tmp_path, make_clip):
     assert "already done" in run("video_dir=clip", "mask=corrected").stderr
 
 
+@pytest.mark.fault("frames that changed since the run", "exit code 2, said")
 def test_frames_that_changed_since(run, tmp_path, make_clip):
     write_clip(tmp_path / "clip", make_clip, 0)
     assert run("video_dir=clip").returncode == 0

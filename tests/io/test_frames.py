@@ -99,10 +99,12 @@ class TestFolder:
         with pytest.raises(UsageError, match=r"nowhere does not exist"):
             FrameFolder(tmp_path / "nowhere", DataConfig())
 
+    @pytest.mark.fault("an empty folder", "refused, said that it holds nothing")
     def test_empty_folder_says_so(self, tmp_path):
         with pytest.raises(UsageError, match=r"holds no images .*it holds nothing"):
             open_frames(tmp_path, DataConfig())
 
+    @pytest.mark.fault("a folder without images", "refused, said what it holds")
     def test_folder_without_images_says_what_it_found(self, tmp_path):
         for name in ("a.mp4", "b.MP4", "c.txt"):
             (tmp_path / name).touch()
@@ -116,11 +118,13 @@ class TestFolder:
         with pytest.raises(UsageError, match="single image"):
             open_frames(folder / "1.png", DataConfig())
 
+    @pytest.mark.fault("2.jpg and 2.png in one folder", "refused: it is unclear which is meant")
     def test_two_files_of_one_stem(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.jpg", "2.png"])
         with pytest.raises(UsageError, match=r"2\.jpg and 2\.png"):
             FrameFolder(folder, DataConfig())
 
+    @pytest.mark.fault("frames that differ in size", "refused, the first odd one and both sizes named")
     def test_mixed_sizes_name_the_first_odd_one_and_both_sizes(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png", "3.png"])
         save_frames(folder, ["3.png"], 12, 18)
@@ -129,6 +133,7 @@ class TestFolder:
 
 
 class TestNumbering:
+    @pytest.mark.fault("numbers missing among the frames", "warned, how many and after which")
     def test_gaps_are_counted(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["a3.png", "a4.png", "a7.png", "a8.png", "a10.png"])
         warning = FrameFolder(folder, DataConfig()).warnings
@@ -164,6 +169,7 @@ class TestNumbering:
 class TestCorrupt:
     @pytest.mark.parametrize("name", ["3.jpg", "3.png", "3.bmp", "3.tif", "3.webp"])
     @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
+    @pytest.mark.fault("the frame {name} cut off", "refused by name; with `on_corrupt=warn` the one before stands in")
     def test_truncated_frame(self, tmp_path, name, share):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png", name, "4.png"], 40, 60)
         cut(folder / name, share)
@@ -178,6 +184,7 @@ class TestCorrupt:
         assert len(source.warnings) == 1
         assert name in source.warnings[0]
 
+    @pytest.mark.fault("a flipped byte in a PNG frame", "noticed, the frame named")
     def test_flipped_bytes_in_a_png_are_noticed(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png"], 40, 60)
         data = bytearray((folder / "2.png").read_bytes())
@@ -188,12 +195,14 @@ class TestCorrupt:
 
     @pytest.mark.parametrize("share", [0.01, 0.7])
     @pytest.mark.parametrize("data", [DataConfig(), WARN], ids=["fail", "warn"])
+    @pytest.mark.fault("a first frame cut off", "refused even with `data.on_corrupt=warn`: nothing can stand in")
     def test_first_frame_is_always_an_error(self, tmp_path, data, share):
         folder = save_frames(tmp_path / "clip", ["1.jpg", "2.jpg"])
         cut(folder / "1.jpg", share)
         with pytest.raises(VideoError, match=r"1\.jpg .*first frame"):
             list(FrameFolder(folder, data))
 
+    @pytest.mark.fault("a web page named .png among the frames", "refused by name")
     def test_no_image_behind_the_name(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png"])
         (folder / "2.png").write_text("<html>404</html>")
@@ -210,6 +219,7 @@ class TestCorrupt:
         assert (frames[2].image == frames[0].image).all()
         assert (frames[3].image == picture(3)).all()
 
+    @pytest.mark.fault("frames that change size between check and use", "noticed, both sizes named")
     def test_frame_that_changes_between_check_and_use(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png"])
         source = FrameFolder(folder, DataConfig())
@@ -219,6 +229,7 @@ class TestCorrupt:
 
 
 class TestBombs:
+    @pytest.mark.fault("a frame whose header declares 60,000 x 50,000 px", "refused before allocation")
     def test_over_the_limit_is_refused_before_allocation(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png"])
         png_that_declares(folder / "2.png", 60_000, 50_000)
@@ -361,6 +372,7 @@ class TestArrays:
         "bad",
         [np.zeros((4, 4), np.uint8), np.zeros((3, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
     )
+    @pytest.mark.fault("frames that are no (H, W, 3) uint8 arrays", "refused, said what came")
     def test_wrong_arrays_say_what_was_got(self, bad):
         with pytest.raises(UsageError, match=r"frame 0 must be .*got shape \(.*type"):
             ArrayFrames([bad])

@@ -124,6 +124,7 @@ def test_a_shared_convolution_is_the_joint_one(bias, videos, objects):
     torch.testing.assert_close(SharedConv2d(joint)(shared, own), joint(shared, own))
 
 
+@pytest.mark.fault("compiling without a compiler", "refused, said")
 def test_compiling_without_a_compiler_is_refused(tiny_network, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match=r"C\+\+ compiler"):

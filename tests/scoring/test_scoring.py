@@ -315,6 +315,7 @@ def make_bomb(video):
         (make_bomb, "frame 00001: .*00001.png declares more than 100,000,000 pixels"),
     ],
 )
+@pytest.mark.fault("scoring predictions: {spoil}", "that video has no score and a reason, the set no figure")
 def test_what_does_not_fit_is_told_and_the_rest_scored(three, spoil, told):
     predictions, annotations, clips = three
     spoil(predictions / "bee")
@@ -379,6 +380,7 @@ def test_arrays_of_other_sizes_or_numbers_are_refused():
         (lambda path: save(path / "ape" / "deeper", clip(0)[0]), "no PNG masks"),
     ],
 )
+@pytest.mark.fault("a folder without masks to score", "refused: {told}")
 def test_nothing_to_compare_is_a_usage_error(tmp_path, make, told):
     save(tmp_path / "good" / "ape", clip(0)[1])
     make(tmp_path / "bad")
@@ -503,6 +505,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(os.name == "nt", reason="signals to a process group are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.fault("signal {number} while scoring in processes", "all of them end")
 def test_a_signal_ends_all_processes(tmp_path, number):
     save_set(tmp_path, {f"clip{i}": clip(i, frames=60, shape=(480, 854)) for i in range(2)})
     script = tmp_path / "script.py"

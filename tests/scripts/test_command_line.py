@@ -38,6 +38,7 @@ def composed(monkeypatch, *arguments):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.fault("a path named `{name}`, unquoted for Hydra", "taken as it is typed")
 def test_names_of_any_kind_come_out_as_they_were_typed(monkeypatch, name):
     keys = ("video_dir", "mask", "output_dir", "weights", "data_root")
     (config,) = composed(monkeypatch, *(f"{key}={name}" for key in keys))
@@ -109,6 +110,7 @@ def test_the_command_with_names_as_browsers_make_them(tmp_path, make_clip, tiny_
         (["nowhere/clip.mp4"], "video_dir=nowhere/clip.mp4 does not exist"),
     ],
 )
+@pytest.mark.fault("`xmem-infer {arguments}`", "exit code 2 in one line, before torch is loaded")
 def test_what_cannot_be_is_said_in_one_line_before_torch_is_loaded(tmp_path, arguments, words):
     done = run(tmp_path, *arguments, python=("-X", "importtime"))
     assert done.returncode == 2, done.stderr

@@ -105,6 +105,7 @@ def test_it_runs_from_anywhere_with_defaults(run, clip, tmp_path):
     assert not (tmp_path / "outputs").exists()  # Hydra's own folders
 
 
+@pytest.mark.fault("one damaged video in a batch", "exit code 1, the others are finished")
 def test_a_data_set_folder_goes_on_when_one_video_fails(run, tmp_path, make_clip):
     root = tmp_path / "set"
     for name in ("a", "b", "c"):
@@ -131,6 +132,7 @@ def test_a_data_set_folder_goes_on_when_one_video_fails(run, tmp_path, make_clip
     assert {path.name for path in (out / "masks").iterdir()} == {"a", "b", "c"}
 
 
+@pytest.mark.fault("the same output folder with other settings", "exit code 2 unless `overwrite=true`")
 def test_finished_is_skipped_other_settings_are_refused_overwrite_replaces(run, clip, tmp_path):
     assert run(f"video_dir={clip}", "output_dir=out").returncode == 0
     before = tree(tmp_path / "out")
@@ -207,6 +209,7 @@ def test_a_video_file_with_later_masks(run, tmp_path, make_clip):
     assert json.loads((tmp_path / "out/run.json").read_text())["videos"]["film"]["objects"] == [1, 9]
 
 
+@pytest.mark.fault("a video file cut off", "exit code 1 and no result; with `warn` the record says incomplete")
 def test_a_truncated_video_is_never_reported_as_whole(run, tmp_path, make_clip):
     images, masks = make_clip(40, 48, 64, 2, seed=0)
     write_video(tmp_path / "film.mkv", images)
@@ -248,6 +251,7 @@ def test_a_truncated_video_is_never_reported_as_whole(run, tmp_path, make_clip):
         (["video_dir=clip", "mask=missing.png"], ["missing.png"]),
     ],
 )
+@pytest.mark.fault("`eval.py {overrides}`", "exit code 2 before any work, what was wrong named, nothing created")
 def test_bad_requests(run, clip, tmp_path, overrides, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
@@ -274,6 +278,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.fault("a first mask: {kind}", "exit code 2 before weights are looked for, the fault named")
 def test_bad_masks(run, clip, tmp_path, kind):
     draw, words = MASKS[kind]
     labels = np.array(Image.open(clip.with_name("clip.png")))
@@ -286,6 +291,7 @@ def test_bad_masks(run, clip, tmp_path, kind):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.fault("no mask anywhere", "exit code 2, said where one was looked for")
 def test_no_mask_at_all(run, clip, tmp_path):
     clip.with_name("clip.png").unlink()
     done = run(f"video_dir={clip}", "output_dir=out")
@@ -304,6 +310,7 @@ def test_an_empty_mask_warns(run, clip):
 # -- bad videos: rc 1 -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("a frame of another size among the others", "exit code 1, the first odd frame and its size named")
 def test_frames_of_mixed_size(run, clip):
     Image.new("RGB", (32, 32)).save(clip / "4.png")
     done = run(f"video_dir={clip}", "output_dir=out")
@@ -312,6 +319,7 @@ def test_frames_of_mixed_size(run, clip):
     assert "32x32" in done.stderr
 
 
+@pytest.mark.fault("a frame cut off", "exit code 1; with `data.on_corrupt=warn` the one before stands in, said")
 def test_truncated_frame_fails_or_warns(run, clip, tmp_path):
     damaged = clip / "7.png"
     damaged.write_bytes(damaged.read_bytes()[:-300])
@@ -325,6 +333,7 @@ def test_truncated_frame_fails_or_warns(run, clip, tmp_path):
     assert len(list((tmp_path / "out" / "masks" / "clip").iterdir())) == 12
 
 
+@pytest.mark.fault("a text named .mp4", "exit code 1, the file named")
 def test_not_a_video(run, tmp_path):
     (tmp_path / "notes.mp4").write_text("these are notes")
     Image.fromarray(np.ones((48, 64), np.uint8)).save(tmp_path / "notes.png")
@@ -333,6 +342,7 @@ def test_not_a_video(run, tmp_path):
     assert "notes.mp4" in done.stderr
 
 
+@pytest.mark.fault("frames larger than `data.max_pixels`", "refused before they are decoded")
 def test_decompression_bomb(run, clip):
     done = run(f"video_dir={clip}", "output_dir=out", "data.max_pixels=1000")
     assert done.returncode in (1, 2)
@@ -372,6 +382,7 @@ def spoil(kind, weights, folder):
         ("nan", ["NaN"]),
     ],
 )
+@pytest.mark.fault("weights: {kind}", "exit code 3, a message of its own, nothing created")
 def test_bad_weights(run, clip, tmp_path, tiny_weights, kind, words):
     done = run(f"video_dir={clip}", "output_dir=out", weights=spoil(kind, tiny_weights, tmp_path))
     assert done.returncode == 3, done.stderr
@@ -397,6 +408,9 @@ def wait_for_partial(folder, process):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.fault(
+    "signal {number} in the middle of a video", "nothing partial; run again, the result is that of an undisturbed run"
+)
 def test_interrupted_and_run_again(run, tmp_path, make_clip, number, code):
     video = long_clip(tmp_path, make_clip)
     assert run(f"video_dir={video}", "output_dir=whole").returncode == 0
@@ -416,6 +430,7 @@ def test_interrupted_and_run_again(run, tmp_path, make_clip, number, code):
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
+@pytest.mark.fault("two runs into one output folder", "the second ends with exit code 3, the first is undisturbed")
 def test_a_second_run_on_the_same_output_is_refused(run, tmp_path, make_clip):
     video = long_clip(tmp_path, make_clip)
     process = run(f"video_dir={video}", "output_dir=out", popen=True)
@@ -429,6 +444,7 @@ def test_a_second_run_on_the_same_output_is_refused(run, tmp_path, make_clip):
     assert process.returncode == 0
 
 
+@pytest.mark.fault("masks in the output folder that no run made", "exit code 2, they stay")
 def test_foreign_masks_are_not_replaced(run, clip, tmp_path):
     mine = tmp_path / "out" / "masks" / "clip" / "0.png"
     mine.parent.mkdir(parents=True)
@@ -439,6 +455,7 @@ def test_foreign_masks_are_not_replaced(run, clip, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.fault("a disk that fills up during a run", "exit code 3, said, no partial result")
 def test_a_full_disk(run, clip, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -454,6 +471,7 @@ def test_a_full_disk(run, clip, tmp_path):
 
 
 @pytest.mark.parametrize("threads", [10_000, 10**11, 0, -1])
+@pytest.mark.fault("`runtime.threads={threads}`", "exit code 2, what is allowed")
 def test_more_threads_than_cores_are_refused_with_their_number(run, clip, threads):
     done = run(f"video_dir={clip}", f"runtime.threads={threads}")
     assert done.returncode == 2

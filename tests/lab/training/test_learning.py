@@ -175,6 +175,7 @@ def test_learning_rate_warms_up_holds_and_cools_down():
     assert [learning_rate(config, seen) for seen in (0, 9, 30, 60, 80, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
 
 
+@pytest.mark.fault("a loss that is not finite", "training stops, the sample named")
 def test_what_is_not_finite_stops_the_run():
     config = settings(bf16=False)
     state = new_state(config, CPU)

@@ -63,6 +63,7 @@ def test_what_changed_since_the_run_began_is_said(tmp_path, tar):
     assert "4 samples seen" in done.stdout
 
 
+@pytest.mark.fault("two trainings of one run", "the second is refused")
 def test_a_second_process_on_a_run_is_refused(tmp_path, tar):
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / ".lock"):
@@ -71,6 +72,7 @@ def test_a_second_process_on_a_run_is_refused(tmp_path, tar):
     assert "another process trains" in done.stderr
 
 
+@pytest.mark.fault("`train.py` without settings", "said what it needs, with an example")
 def test_without_arguments_it_says_what_to_give():
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "train.py")], capture_output=True, text=True, timeout=300, check=False
