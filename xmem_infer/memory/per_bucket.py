@@ -72,7 +72,7 @@ class PerBucketMemory:
         """Forget the object in this slot; later slots move up, and a bucket without objects goes."""
         for bucket in self.buckets:
             if slot < bucket.objects:
-                bucket.store.remove_object(0, slot)
+                bucket.store.remove_object(bucket.store.buckets[0], slot)
                 break
             slot -= bucket.objects
         self.buckets = [bucket for bucket in self.buckets if bucket.store.buckets]
@@ -104,7 +104,7 @@ class BucketMemory:
 
     def read(self, query_key: Tensor, selection: Tensor) -> Tensor:
         """Readout (O, Q, C_v) of queries (Q, C_k); counts how much each token was used."""
-        store, rows = self.store, self.store.filled()
+        store, rows = self.store, self.store.filled
         keys, chunk = store.packed_keys(), max(1, MAX_SCORES // rows.numel())
         parts = [
             top_k_affinity(keys.similarity(*part), self.config.top_k)
