@@ -4,11 +4,13 @@ from pathlib import Path
 
 from ..config import DataConfig, MaskPolicy
 from ..errors import UsageError
-from ..io.listing import describe_contents, list_folders, list_images, name_some
-from .mask_files import FRAMES, video_name
+from ..io.listing import describe_contents, list_folders, list_images, list_videos, name_some
+from .mask_files import BESIDE, FRAMES, video_name
 from .video_input import VideoInput
 
-KINDS = f"a video file, a folder of frames, or a folder with {FRAMES}/<video>/ and Annotations/<video>/"
+KINDS = (
+    f"a video file or a folder of them, a folder of frames, or a folder with {FRAMES}/<video>/ and Annotations/<video>/"
+)
 
 
 def find_videos(video_dir: str | None, mask: str | None, data: DataConfig) -> list[VideoInput]:
@@ -42,6 +44,11 @@ def _video_paths(path: Path) -> list[Path]:
         return [path]
     if (path / FRAMES).is_dir():
         return _videos_in(path / FRAMES)
+    videos = list_videos(path)
+    if videos and not any(list_images(folder) for folder in list_folders(path)):
+        mask_names = {f"{video.stem}{ending}" for video in videos for ending in BESIDE}
+        if all(image.name in mask_names for image in list_images(path)):
+            return videos
     if list_images(path):
         return [path]
     if FRAMES in path.absolute().parts and list_folders(path):
@@ -59,7 +66,7 @@ def _videos_in(root: Path) -> list[Path]:
             f"{root} holds no folder per video; it holds {describe_contents(root)}. If these are the frames "
             f"of one video, give video_dir={root}"
         )
-    levels = [folder for folder in folders if list_folders(folder) and not list_images(folder)]
+    levels = [folder for folder in folders if _holds_folders_only(folder)]
     if not levels:
         return folders
     if len(folders) == 1:
@@ -69,6 +76,13 @@ def _videos_in(root: Path) -> list[Path]:
         f"{name_some([folder.name for folder in levels])} hold folders again: give the one that holds the "
         f"videos you mean, as video_dir={levels[0]}"
     )
+
+
+def _holds_folders_only(folder: Path) -> bool:
+    try:
+        return bool(list_folders(folder)) and not list_images(folder)
+    except UsageError:  # it cannot be read, which fails this video when it is opened, and no other
+        return False
 
 
 def _masks_by_video(given: Path | None, videos: list[Path]) -> dict[Path, Path | None]:
@@ -87,10 +101,17 @@ def _masks_by_video(given: Path | None, videos: list[Path]) -> dict[Path, Path |
     names = {video_name(video) for video in videos}
     if len(below) == 1 and below[0].name not in names and list_folders(below[0]):
         root = below[0]  # the resolution level of DAVIS
-    if not any((root / name).is_dir() for name in names):
+    masks: dict[Path, Path | None] = {video: _mask_of(root, video_name(video)) for video in videos}
+    if not any(mask and mask.exists() for mask in masks.values()):
         wanted = name_some([video_name(video) for video in videos])
         raise UsageError(
             f"mask={given} holds no masks for {wanted}; it holds {describe_contents(given)}. A folder of masks "
             "holds images named after the frames, or for several videos one such folder per video"
         )
-    return {video: root / video_name(video) for video in videos}
+    return masks
+
+
+def _mask_of(root: Path, name: str) -> Path:
+    """The folder of masks of a video, or the image of its first mask where there is that."""
+    image = root / f"{name}.png"
+    return image if image.is_file() and not (root / name).is_dir() else root / name

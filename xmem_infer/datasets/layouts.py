@@ -44,8 +44,21 @@ def find_dataset(rules: DatasetConfig, data_root: str | None, data: DataConfig, 
     return LAYOUTS[rules.layout](rules, data_root, data, sizes)
 
 
+def _refuse_unread(rules: DatasetConfig, *keys: str) -> None:
+    """Raise UsageError where a setting is made that this layout does not read."""
+    for key in keys:
+        if getattr(rules, key):
+            raise UsageError(f"dataset.{key}={getattr(rules, key)} is of no use with dataset.layout={rules.layout}")
+    if rules.saved is SavedFrames.listed and rules.layout != "ytvos":
+        raise UsageError(
+            f"dataset.saved=listed is of no use with dataset.layout={rules.layout}, which has no list of frames "
+            "(meta.json); it can be all or annotated"
+        )
+
+
 @LAYOUTS.register("davis")
 def _davis(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
+    _refuse_unread(rules, "split")
     tree = open_tree(rules, data_root, FRAMES)
     names = listed_videos(tree)
     frames, masks = tree.frames_and_masks(f"{DAVIS_SIZE}p")
@@ -71,6 +84,7 @@ def _davis_full_resolution(tree: Tree, names: list[str]) -> tuple[Path, Path] | 
 
 @LAYOUTS.register("ytvos")
 def _ytvos(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
+    _refuse_unread(rules, "video_lists")
     tree = open_tree(rules, data_root, f"{rules.split}/{ANNOTATIONS}")
     masks = tree.folder(rules.split, ANNOTATIONS)
     whole = tree.root / "all_frames" / f"{rules.split}_all_frames" / FRAMES
@@ -79,14 +93,17 @@ def _ytvos(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes:
         raise tree.missing(f"the folder of frames {FRAMES}", whole)
     names = [folder.name for folder in list_folders(frames)]
     require_videos(tree, names, frames, masks)
-    saved = _listed_frames(tree, tree.root / rules.split / "meta.json", names)
+    meta = tree.root / rules.split / "meta.json"
+    listed = _listed_frames(tree, meta, names) if rules.saved is SavedFrames.listed else {}
     sampled = [name for name in names if numbering_warnings([file.stem for file in list_images(frames / name)])]
     if frames != whole or 2 * len(sampled) > len(names):
         tree.warnings.append(
             f"{rules.title}: the frames in {frames} look sampled (in {len(sampled)} of {len(names)} videos the "
             f"numbers leave frames out). Results are up to 10 points better with all frames, expected at {whole}"
         )
-    return FoundSet([_video(rules, data, frames / name, masks / name, saved[name]) for name in names], tree.warnings)
+    return FoundSet(
+        [_video(rules, data, frames / name, masks / name, listed.get(name)) for name in names], tree.warnings
+    )
 
 
 def _listed_frames(tree: Tree, meta: Path, names: list[str]) -> dict[str, frozenset[str]]:
@@ -116,6 +133,7 @@ def _listed_frames(tree: Tree, meta: Path, names: list[str]) -> dict[str, frozen
 
 @LAYOUTS.register("folders")
 def _folders(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
+    _refuse_unread(rules, "split", "video_lists")
     tree = open_tree(rules, data_root, FRAMES)
     frames, masks = tree.frames_and_masks()
     names = [folder.name for folder in list_folders(frames)]
@@ -131,9 +149,11 @@ def _video(
     listed: frozenset[str] | None = None,
     full: tuple[Path, Path] | None = None,
 ) -> VideoInput:
-    saved = listed
+    saved = None
     if rules.saved is SavedFrames.annotated:
         saved = frozenset(file.stem for file in list_images(masks))
+    elif rules.saved is SavedFrames.listed:
+        saved = listed
     given = rules.given
     if data.masks is not MaskPolicy.auto:
         given = GivenMasks.first if data.masks is MaskPolicy.first else GivenMasks.all

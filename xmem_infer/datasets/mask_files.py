@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FRAMES = "JPEGImages"
 ANNOTATIONS = "Annotations"
+BESIDE = (".png", "_mask.png")  # endings of a mask beside a video, after the video's name
 
 
 def video_name(path: Path) -> str:
@@ -64,7 +65,7 @@ def _beside(video: Path) -> Path:
         looked.append(Path(*video.parts[:last], ANNOTATIONS, *video.parts[last + 1 :]))
         if looked[0].is_dir():
             return looked[0]
-    images = [video.parent / f"{video_name(video)}{ending}" for ending in (".png", "_mask.png")]
+    images = [video.parent / f"{video_name(video)}{ending}" for ending in BESIDE]
     found = [image for image in images if image.is_file()]
     if len(found) == 1:
         return found[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..config import DatasetConfig
 from ..errors import UsageError
-from ..io.listing import describe_contents, list_images, name_some
+from ..io.listing import describe_contents, is_image_name, list_images, name_some
 from .mask_files import ANNOTATIONS, FRAMES
 
 
@@ -73,7 +73,15 @@ def listed_videos(tree: Tree) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{tree.rules.title}: the list of videos {file} cannot be read: {error}") from error
     entries = [line.split()[0] for line in lines if line.strip()]
-    names = dict.fromkeys(Path(entry).parent.name if "/" in entry else entry for entry in entries)
+    names: dict[str, None] = {}
+    for entry in entries:
+        name = Path(entry).parent.name if "/" in entry and is_image_name(Path(entry)) else entry
+        if "/" in name or name in ("", ".", ".."):
+            raise UsageError(
+                f"{tree.rules.title}: the list of videos {file} holds {entry!r}; expected the name of a folder of "
+                "frames, or the path of a frame in it"
+            )
+        names[name] = None
     if not names:
         raise UsageError(f"{tree.rules.title}: the list of videos {file} is empty")
     return list(names)

@@ -9,6 +9,21 @@ from pathlib import Path
 from ..errors import UsageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".avi",
+    ".mkv",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".ts",
+    ".mts",
+    ".3gp",
+    ".ogv",
+)
 MAX_NAMED = 3  # names spelled out in a message; the rest is counted
 
 
@@ -30,20 +45,38 @@ def list_images(folder: Path) -> list[Path]:
     Raises UsageError where two files share a stem: their masks would get the same name.
     """
     images = [path for path in _entries(folder) if is_image_name(path) and not path.is_dir()]
+    return _refuse_twins(folder, images)
+
+
+def _refuse_twins(folder: Path, files: list[Path]) -> list[Path]:
     by_stem: dict[str, Path] = {}
-    for image in images:
-        twin = by_stem.setdefault(image.stem, image)
-        if twin is not image:
+    for file in files:
+        twin = by_stem.setdefault(file.stem, file)
+        if twin is not file:
             raise UsageError(
-                f"{folder}: {twin.name} and {image.name} have the same name but for their ending, so it is not "
+                f"{folder}: {twin.name} and {file.name} have the same name but for their ending, so it is not "
                 "clear which one is meant; keep one of them here (masks go into a folder of their own)"
             )
-    return images
+    return files
 
 
 def list_folders(folder: Path) -> list[Path]:
     """Sub-folders of `folder` that are not hidden, in natural order."""
-    return [path for path in _entries(folder) if path.is_dir() and not path.name.startswith(".")]
+    return [path for path in _entries(folder) if _is_folder(path) and not path.name.startswith(".")]
+
+
+def _is_folder(path: Path) -> bool:
+    """Also a link to nowhere that is called like a folder: a video that is lost must not go unsaid."""
+    return path.is_dir() or (not path.suffix and path.is_symlink() and not path.exists())
+
+
+def list_videos(folder: Path) -> list[Path]:
+    """Video files of `folder` by their endings, in natural order.
+
+    Raises UsageError where two files share a stem: their results would get the same name.
+    """
+    videos = [path for path in _entries(folder) if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()]
+    return _refuse_twins(folder, [path for path in videos if not path.name.startswith(".")])
 
 
 def describe_contents(folder: Path) -> str:
