@@ -127,7 +127,7 @@ def complain(error: XMemInferError | KeyboardInterrupt) -> int:
     """Say on standard error what ended a job; returns the exit code."""
     if isinstance(error, KeyboardInterrupt):
         stop = str(error) or "Ctrl-C"
-        print(f"stopped by {stop}; nothing half-written is left, run it again to go on", file=sys.stderr)
+        print(f"stopped by {stop}; nothing half-written is left", file=sys.stderr)
     else:
         print(f"error: {error}", file=sys.stderr)
     return exit_code(error)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..config import EvalConfig
 from ..datasets.video_input import VideoInput
-from ..errors import XMemInferError
+from ..errors import EnvironmentFault, XMemInferError
 from ..io.atomic import write_json
 from ..io.versions import versions
 from ..outputs.writer import chosen_outputs
@@ -98,6 +98,9 @@ class Run:
             code = _log_failures(self.plan)
         except BaseException as error:
             stopped = f"{type(error).__name__}: {error}"
+            if self.entries and isinstance(error, EnvironmentFault | KeyboardInterrupt):
+                done = f"{len(self.entries)} of {len(self.plan.videos)} videos are finished"
+                log.info(f"{done}; the same command goes on with the others")
             raise
         finally:
             self._write_report(stopped)

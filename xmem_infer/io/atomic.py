@@ -28,10 +28,7 @@ ADVICE = {
 def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
     """The error to raise when writing the output `path` failed: which path, why, and what to do."""
     advice = ADVICE.get(error.errno or 0, "check the disk")
-    return EnvironmentFault(
-        f"cannot write {path}: {error.strerror or error}; {advice}. Finished videos are intact; run the same command "
-        "again to go on"
-    )
+    return EnvironmentFault(f"cannot write {path}: {error.strerror or error}; {advice}")
 
 
 @contextmanager

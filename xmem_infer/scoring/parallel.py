@@ -36,7 +36,11 @@ def in_parallel(
     context.set_forkserver_preload([f"{__package__}.score_folders", "cv2"])
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
-        yield from pool.map(task, items, chunksize=at_once)
+        try:
+            results = pool.map(task, items, chunksize=at_once)  # starts the processes
+        except (EOFError, ConnectionError) as error:  # the process that forks them was killed
+            raise BrokenProcessPool(str(error)) from error
+        yield from results
     except BrokenProcessPool as error:
         raise EnvironmentFault(
             "a scoring process died, probably for lack of memory: run again with fewer, e.g. workers=1"
