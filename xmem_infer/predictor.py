@@ -183,6 +183,8 @@ class Segmenter:
         masks: Mapping[str, LabelMask],
         passes: Sequence[Pass],
         permanent: frozenset[str] = frozenset(),
+        states: Sequence[VideoState] | None = None,
+        done: Callable[[Frame], FrameResult | None] | None = None,
     ) -> Generator[FrameResult, None, None]:
         """Segment a video in one or several passes in lock-step; the mean of their probabilities decides.
 
@@ -191,8 +193,10 @@ class Segmenter:
             masks: Given masks at that size, by frame name.
             passes: What the network sees; the same frames and objects in each.
             permanent: Names of frames that stay in memory for the whole video.
+            states: Of each pass, changed; None: that of a video before its first frame.
+            done: To go on with a video: gives the results of its first frames, behind which `states` are.
         """
-        states = [self.engine.start() for _ in passes]
+        states = states or [self.start() for _ in passes]
         sources = list({id(source): source for source in (frames, *(one.frames for one in passes))}.values())
         with ExitStack() as stack:
             stack.callback(self._finish, states)
@@ -201,6 +205,10 @@ class Segmenter:
             for read in zip(*readers, strict=True):
                 waited_ms = (perf_counter() - started) * 1000
                 frame, last = read[0]
+                if done is not None and (known := done(frame)) is not None:
+                    yield known
+                    started = perf_counter()
+                    continue
                 given = masks.get(frame.name)
                 with self._running(frame.name):
                     predictions = []

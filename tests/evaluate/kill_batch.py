@@ -140,7 +140,11 @@ def check_stopped(number, code, seconds, output_dir, whole, before, spoiled):
             break
         time.sleep(0.02)
     visible = {path: content for path, content in tree(output_dir).items() if "/." not in path}
-    visible = {path: content for path, content in visible.items() if not path.startswith("records/attempts")}
+    visible = {
+        path: content
+        for path, content in visible.items()
+        if not path.startswith(("records/attempts", "records/stopped"))
+    }
     for path, content in visible.items():
         if whole.get(path) != content and not spoiled & {Path(path).stem, Path(path).parent.name}:
             tell(f"{where}: {path} is not as it should be")

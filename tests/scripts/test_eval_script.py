@@ -419,14 +419,16 @@ def test_interrupted_and_run_again(run, tmp_path, make_clip, number, code):
     time.sleep(random.random() / 5)
     process.send_signal(number)
     started = time.monotonic()
-    process.communicate(timeout=60)
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == code
     if number != signal.SIGKILL:
+        assert "frames are kept; the same command goes on from there" in said
         assert time.monotonic() - started < 5
         assert not list((tmp_path / "out").rglob("*.partial*"))
     assert not (tmp_path / "out" / "masks" / "long").exists()
     again = run(f"video_dir={video}", "output_dir=out")
     assert again.returncode == 0, again.stderr
+    assert ("long: goes on after frame" in again.stderr) == (number != signal.SIGKILL)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 

@@ -43,6 +43,10 @@ class Records:
         """Call a video finished; its outputs must have their final names by now."""
         write_json(self.folder / f"{video}.json", asdict(record))
 
+    def stopped(self, video: str) -> Path:
+        """Where the beginning of a video is kept that was stopped in the midst of it."""
+        return self.folder / "stopped" / video
+
     def drop(self, video: str) -> None:
         """Call a video unfinished, before its outputs are replaced."""
         (self.folder / f"{video}.json").unlink(missing_ok=True)

@@ -1,9 +1,10 @@
 """One video of a run: skipped, or through the pipeline into files, with its record and times."""
 
-import csv
 import dataclasses
+import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -15,16 +16,20 @@ from tqdm import tqdm
 from ..config import EvalConfig, OutputConfig
 from ..datasets.layouts import DAVIS_SIZE
 from ..datasets.video_input import VideoInput
+from ..engine.state import VideoState
 from ..interrupts import check
+from ..outputs.files import read_confidence
 from ..outputs.protocol import OUTPUTS, VideoDetails
 from ..outputs.writer import VideoWriter, chosen_outputs
 from ..predictor import Pass, Segmenter
 from ..scoring.pairing import read_ids
-from ..types import ObjectConfidence
 from .intact import damage, described
 from .jobs import working_sizes
 from .provenance import peak_memory, reset_peak_memory
 from .records import Record, Records
+from .stopped import REMADE, Stopped, forget, keep, kept
+
+log = logging.getLogger(__name__)
 
 DRAWN = frozenset(("overlay", "preview"))  # outputs that can be made of frames, masks and confidences alone
 
@@ -73,8 +78,12 @@ class VideoRun:
         object_ids: tuple[int, ...] = ()
         passes = passes_of(video, self.config)
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
+        stopped = self._stopped(video)
+        states = stopped.states if stopped else [self.segmenter.start() for _ in passes]
+        done = stopped.result if stopped else None
+        frames = 0
         with self._writer(video) as writer, _bar(video, each_frame) as bar:
-            for result in self.segmenter.segment_passes(video.frames, video.masks, passes, permanent):
+            for result in self.segmenter.segment_passes(video.frames, video.masks, passes, permanent, states, done):
                 if video.is_saved(result.frame.name):
                     waiting = perf_counter()
                     scores = result.probabilities() if writer.needs_scores else None
@@ -83,23 +92,54 @@ class VideoRun:
                 for stage, spent_ms in result.stage_ms.items():
                     stages[stage].append(spent_ms)
                 object_ids = result.object_ids
-                _count_frame(bar, each_frame)
+                frames += 1
+                try:
+                    _count_frame(bar, each_frame)
+                except KeyboardInterrupt:
+                    # Workers have no time for it; and what is kept already stays until the video is done.
+                    if each_frame is None and (stopped is None or frames > stopped.record.frames):
+                        self._keep(video, frames, states, writer)
+                    raise
             self.records.drop(video.name)  # its old results, if any, are replaced next
         entry = {
             "status": "incomplete" if video.frames.incomplete else "done",
             "size": video.frames.size,
             "objects": object_ids,
             **times(stages, perf_counter() - started),
+            "frames": frames,
             "peak_memory": peak_memory(self.segmenter.prepared.device),
             "warnings": [*video.warnings, *video.frames.warnings],
         }
-        self._write_record(video, entry["frames"])
+        self._write_record(video, frames)
+        with suppress(OSError):  # it does no harm: it is of no use once there is a record
+            forget(self.records.stopped(video.name))
         return entry
 
     def clear(self, video: VideoInput) -> None:
         """Remove what a killed process left unfinished of a video. Nobody may be working on it."""
         self._writer(video).abort()
         self.records.tidy(video.name)
+
+    def _stopped(self, video: VideoInput) -> Stopped | None:
+        """What an earlier run kept of this video."""
+        folder = self.records.stopped(video.name)
+        if not folder.is_dir():
+            return None
+        found = kept(folder, self.wanted_record(video), self.segmenter.prepared.device)
+        log.info(f"{video.name}: {'begun anew' if found is None else f'goes on after frame {found.record.frames}'}")
+        return found
+
+    def _keep(self, video: VideoInput, frames: int, states: Sequence[VideoState], writer: VideoWriter) -> None:
+        """On a stop, keep what is done, where that is enough to make every output that is asked for."""
+        outputs = chosen_outputs(self.config.output)
+        if not REMADE.issuperset(outputs) or "masks" not in outputs:
+            return
+        try:
+            keep(self.records.stopped(video.name), self.wanted_record(video, frames), states, writer)
+        except (OSError, RuntimeError) as error:  # torch.save raises the latter where the disk is full
+            log.info(f"{video.name}: its first {frames} frames could not be kept: {error}")
+        else:
+            log.info(f"{video.name}: {frames} frames are kept; the same command goes on from there")
 
     def _record(self, video: VideoInput) -> Record | None:
         """The record of a video that was done with the inputs as they are now."""
@@ -201,13 +241,3 @@ def recorded_settings(config: EvalConfig) -> dict[str, Any]:
         for key, value in asdict(getattr(config, group)).items()
         if (group, key) != ("runtime", "threads")
     }
-
-
-def read_confidence(path: Path) -> dict[str, dict[int, ObjectConfidence]]:
-    """A table of confidences as it was written: by frame name, then by object id."""
-    found: dict[str, dict[int, ObjectConfidence]] = defaultdict(dict)
-    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        for row in csv.DictReader(file):
-            seen = ObjectConfidence(int(row["area_px"]), float(row["mean_probability"]), row["lost"] == "1")
-            found[row["frame"]][int(row["label"])] = seen
-    return found

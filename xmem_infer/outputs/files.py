@@ -3,12 +3,15 @@
 import csv
 import io
 from abc import abstractmethod
+from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..errors import UsageError
 from ..io.palette import full_palette
+from ..types import ObjectConfidence
 from .protocol import OUTPUTS, Item, Output, VideoDetails
 
 
@@ -89,3 +92,13 @@ class ConfidenceTable(Output):
             for object_id, seen in sorted(item.confidence.items()):
                 probability = f"{seen.mean_probability:.4f}"
                 table.writerow((item.frame.name, object_id, seen.area_px, probability, int(seen.lost)))
+
+
+def read_confidence(path: Path) -> dict[str, dict[int, ObjectConfidence]]:
+    """A table of confidences as it was written: by frame name, then by object id."""
+    found: dict[str, dict[int, ObjectConfidence]] = defaultdict(dict)
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        for row in csv.DictReader(file):
+            seen = ObjectConfidence(int(row["area_px"]), float(row["mean_probability"]), row["lost"] == "1")
+            found[row["frame"]][int(row["label"])] = seen
+    return found
