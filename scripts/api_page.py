@@ -8,7 +8,6 @@ from xmem_infer.datasets.layouts import LAYOUTS
 from xmem_infer.evaluate.run import EXECUTORS
 from xmem_infer.memory.manager import MEMORIES
 from xmem_infer.outputs.writer import OUTPUTS
-from xmem_infer.registry import Registry
 from xmem_infer.runtime.backends.prepare import BACKENDS
 from xmem_infer.scoring.metrics import METRICS
 from xmem_infer.weights.build import FAMILIES
@@ -25,24 +24,18 @@ O objects, H W pixels.
 def page() -> str:
     """The whole page as Markdown."""
     parts = [INTRODUCTION]
-    for name in xmem_infer.__all__:
+    for name in xmem_infer.__all__[1:]:  # the version first
         thing = getattr(xmem_infer, name)
-        if not name.startswith("_"):
-            parts += [f"## {name}\n", *_described(name, thing)]
-    parts.append("## What can be added by name\n\n| what | setting | names |\n|---|---|---|")
-    parts += [_row(registry) for registry in REGISTRIES]
-    return "\n".join(parts) + "\n"
-
-
-def _described(name: str, thing: object) -> list[str]:
-    parts = [_signature(name, thing), _docstring(thing)]
-    if inspect.isclass(thing):
-        own = [(key, value) for key, value in vars(thing).items() if not key.startswith("_")]
-        for key, value in own:
+        parts += [f"## {name}\n", _signature(name, thing), _docstring(thing)]
+        for key, value in vars(thing).items() if inspect.isclass(thing) else ():
             function = value.__func__ if isinstance(value, classmethod) else value
-            if inspect.isfunction(function):
+            if inspect.isfunction(function) and not key.startswith("_"):
                 parts += [f"### {name}.{key}\n", _signature(key, function), _docstring(function)]
-    return parts
+    parts.append("## What can be added by name\n\n| what | setting | names |\n|---|---|---|")
+    for registry in REGISTRIES:
+        names = ", ".join(f"`{name}`" for name in registry.names())
+        parts.append(f"| {registry.what} | `{registry.key}` | {names} |")
+    return "\n".join(parts) + "\n"
 
 
 def _signature(name: str, thing: object) -> str:
@@ -61,10 +54,6 @@ def _docstring(thing: object) -> str:
     if text.startswith(f"{getattr(thing, '__name__', '')}("):
         return ""  # what dataclass writes where there is none
     return f"```text\n{text}\n```\n" if "\n" in text else f"{text}\n"
-
-
-def _row(registry: Registry) -> str:
-    return f"| {registry.what} | `{registry.key}` | {', '.join(f'`{name}`' for name in registry.names())} |"
 
 
 if __name__ == "__main__":

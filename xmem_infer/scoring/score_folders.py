@@ -71,7 +71,6 @@ def score_folders(
     rules: Rules | str = Rules.auto,
     workers: int = 1,
     videos: Sequence[str] | None = None,
-    progress: bool = False,
     metrics: Sequence[str] = ("J", "F"),
 ) -> SetScores:
     """Score all videos of a folder of predicted masks. What is wrong with one is told in `problems`.
@@ -82,14 +81,13 @@ def score_folders(
         rules: See `Rules`.
         workers: Processes; with more than one the calling script needs its `__main__` guard.
         videos: Names, in the order of the means; None: all.
-        progress: Whether to show a bar on a terminal.
         metrics: Names, see METRICS.
 
     Raises:
         UsageError: There is nothing to compare, or a metric that nobody registered.
     """
     pairing = pair_folders(Path(predictions), Path(annotations), videos)
-    return score_pairing(pairing, rules, workers, progress, metrics)
+    return score_pairing(pairing, rules, workers, metrics=metrics)
 
 
 def score_pairing(
