@@ -65,6 +65,8 @@ def row(item, tried, promised):
 
 def word(value):
     """A parameter as the table shows it."""
+    if isinstance(value, dict):
+        value = [f"{key.replace('__', '.')}={of_key}" for key, of_key in value.items()]
     if isinstance(value, list | tuple):
         return " ".join(map(word, value)) or "without settings"
     if callable(value):
