@@ -71,6 +71,7 @@ def clip(tmp_path, make_clip):
         {"memory__late_objects": "published", "runtime__grad_mode": "inference_mode", "runtime__precision": "bf16"},
     ],
 )
+@pytest.mark.fault("a video stopped twice ({values})", "it goes on from there and ends as an undisturbed run")
 def test_stopped_twice_it_ends_as_an_undisturbed_run(run, clip, tmp_path, values):
     run("whole", **clip, **values)
     said = run("out", stop_after=7, **clip, **values)
@@ -118,6 +119,7 @@ def change_mask(folder):
 
 
 @pytest.mark.parametrize("spoil", [spoil_state, change_mask])
+@pytest.mark.fault("what is kept of a stopped video: {spoil}", "not used, the video is segmented from its start")
 def test_what_is_kept_of_another_run_or_damaged_is_not_used(run, clip, tmp_path, spoil):
     run("whole", **clip)
     run("out", stop_after=7, **clip)
