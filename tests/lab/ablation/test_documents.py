@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from xmem_infer.config import GradMode, Precision
-from xmem_infer.lab.ablation.checks_of_figures import seconds_in_turns
+from xmem_infer.lab.ablation.checks_of_figures import LINEAR_MODES, Evidence, seconds_in_turns
 from xmem_infer.lab.ablation.config import DocumentsConfig
 from xmem_infer.lab.ablation.documents import hold_against, read_table
-from xmem_infer.lab.ablation.evidence import LINEAR_MODES, Evidence, Verdict, refused, verdict
 from xmem_infer.lab.ablation.networks import LinearRequest, Subject, Way, disabled_init, linear_forward
+from xmem_infer.lab.ablation.observations import Verdict, refused, verdict
 from xmem_infer.lab.ablation.runs import Combination, Run, Scene
 from xmem_infer.lab.child import Outcome
 

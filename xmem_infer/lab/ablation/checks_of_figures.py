@@ -1,24 +1,62 @@
 """Claims about memory and time, decided by runs in child processes and by clocks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from statistics import median
 from timeit import timeit
 
 import torch
 from torch import Tensor, nn
 
-from ...config import GradMode
-from ..child import Event
+from ...config import GradMode, Precision
+from ..child import Event, Outcome
 from ..report import megabytes
-from .comparisons import DOCUMENTED_SAVING
-from .evidence import LINEAR_MODES, Evidence, Finding, NotMeasured, Verdict, event_of, refused, verdict
+from .comparisons import DOCUMENTED_SAVING, Saving
+from .config import DocumentsConfig
 from .networks import Subject, Way
-from .runs import GRADIENTS_OFF, Scene
+from .observations import Finding, Verdict, refused, verdict
+from .runs import GRADIENTS_OFF, Run, Scene
 
 NEAR = 0.05  # a saving of 25% to 35% counts as the documented 30%
 CLEARLY = 1.05  # a smaller ratio of times is not told from the noise of a shared machine
 ROUNDS = 20  # in which the alternatives of a timing take turns
+LINEAR_MODES = (GradMode.enable_grad, GradMode.no_grad, GradMode.inference_mode)
+
+
+class NotMeasured(Exception):
+    """A check cannot be made; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was measured in child processes.
+
+    modes: one timed run per grad mode and precision on one scene; runs, savings: of all scenes, gradients off and
+    cut after each frame; linear: a forward of the third document's network; created: ways to make a network.
+    """
+
+    sizes: DocumentsConfig
+    modes: Sequence[Run]
+    runs: Sequence[Run]
+    savings: Sequence[Saving]
+    linear: Mapping[GradMode, Outcome]
+    created: Mapping[tuple[Subject, Way], Outcome]
+
+    def run(self, mode: GradMode, precision: Precision, whole: bool = True) -> Run:
+        """The run of a mode; whole: one that finished. Raises NotMeasured."""
+        found = next((run for run in self.modes if run.mode is mode and run.precision is precision), None)
+        if found is None or not found.held_bytes or (whole and found.status != "ok"):
+            raise NotMeasured(f"{mode.name}: {found.reason if found and found.reason else 'no figures'}")
+        return found
+
+
+def event_of(outcome: Outcome, kind: str) -> Event:
+    """The event with a child's figures. Raises NotMeasured with the reason why there is none."""
+    event = outcome.last(kind)
+    if event is None:
+        raise NotMeasured(outcome.reason or "no answer")
+    return event
 
 
 def waste(evidence: Evidence) -> Finding:

@@ -18,10 +18,10 @@ from ...model.network import XMem
 from ..child import run_in_child
 from ..report import setting, table, write_csv, write_page
 from . import checks_of_figures
+from .checks_of_figures import LINEAR_MODES, Evidence, NotMeasured
 from .comparisons import savings
-from .evidence import LINEAR_MODES, Evidence, NotMeasured, Verdict
 from .networks import CreateRequest, LinearRequest, Subject, Way, create, linear_forward
-from .observations import as_expected
+from .observations import Verdict, as_expected
 from .plots import draw_by_frame, draw_memory, draw_savings
 from .report import savings_table
 from .runs import Combination, Setup, combinations, interleaved, sweep

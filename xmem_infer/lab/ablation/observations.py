@@ -3,14 +3,22 @@
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from enum import Enum
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .evidence import Finding, refused, verdict
 
+class Verdict(Enum):
+    holds = "holds"
+    holds_in_part = "holds in part"
+    does_not_hold = "does not hold"
+    not_measured = "not measured"
+
+
+Finding = tuple[Verdict, str]  # and what was measured, in words
 autocast = partial(torch.autocast, "cpu", dtype=torch.bfloat16)
 MODES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], ...]] = {
     "by default": (),
@@ -132,6 +140,22 @@ OBSERVATIONS: Mapping[str, Callable[[], Any]] = {
     "requires_grad_() of an inference tensor": lambda: inference_tensor().requires_grad_(),
     "training with a tensor made under no_grad": train_with_no_grad_tensor,
 }
+
+
+def verdict(*parts: bool) -> Verdict:
+    """All parts true: holds; some: in part; none: does not hold."""
+    if all(parts):
+        return Verdict.holds
+    return Verdict.holds_in_part if any(parts) else Verdict.does_not_hold
+
+
+def refused(action: Callable[[], object]) -> str:
+    """The first sentence of the error that calling `action` raises; empty where it raises none."""
+    try:
+        action()
+    except (RuntimeError, ValueError) as error:
+        return str(error).partition("\n")[0].partition(". ")[0]
+    return ""
 
 
 def as_expected(expected: Mapping[str, Mapping[str, Any]]) -> Finding:

@@ -243,5 +243,5 @@ def grouped(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Ru
 def peak_spread(runs: Sequence[Run]) -> float:
     """How far the tensor peaks of one combination's repeats are apart at most: largest over smallest, less 1."""
     known = grouped((run for run in runs if run.status == "ok"), lambda run: run.combination).values()
-    peaks = [[run.peak_tensor_bytes or 1 for run in group] for group in known]
-    return max((max(group) / min(group) - 1 for group in peaks), default=0.0)
+    peaks = [[run.peak_tensor_bytes for run in group if run.peak_tensor_bytes] for group in known]
+    return max((max(group) / min(group) - 1 for group in peaks if group), default=0.0)
