@@ -47,6 +47,7 @@ def test_an_ablation(run, tmp_path):
     assert "| cpu threads | 1 |" in (tmp_path / "out" / "report.md").read_text()
     assert "5 combinations, 1 runs each" in done.stderr
     assert done.stderr.count("report in out/report.md") == 1
+    assert "profiler" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

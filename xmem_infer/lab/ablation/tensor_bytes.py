@@ -1,5 +1,6 @@
 """Exact bytes held in tensors: every allocation and release, summed. Repeats to the byte."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,7 @@ class TensorBytes:
                 self.last_peak = torch.cuda.max_memory_allocated(self._device)
                 self.peak = max(self.peak, self.last_peak)
             return
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes two lines for every stretch
         session = profile(profile_memory=True)
         try:
             with session:
