@@ -10,7 +10,8 @@ from xmem_infer.lab.ablation.config import DocumentsConfig
 from xmem_infer.lab.ablation.documents import hold_against, read_table
 from xmem_infer.lab.ablation.networks import LinearRequest, Subject, Way, disabled_init, linear_forward
 from xmem_infer.lab.ablation.observations import Verdict, refused, verdict
-from xmem_infer.lab.ablation.runs import Combination, Run, Scene
+from xmem_infer.lab.ablation.plan import Combination, Scene
+from xmem_infer.lab.ablation.runs import Run
 from xmem_infer.lab.child import Outcome
 
 TITLES, CASES = read_table().values()

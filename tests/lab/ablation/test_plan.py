@@ -9,8 +9,8 @@ from xmem_infer.config import DataConfig, GradMode, Precision, configs_dir
 from xmem_infer.errors import UsageError
 from xmem_infer.lab.ablation.clip import open_clip
 from xmem_infer.lab.ablation.config import AblateConfig, DocumentsConfig, MatrixConfig
+from xmem_infer.lab.ablation.plan import combinations, interleaved
 from xmem_infer.lab.ablation.run import check_scenes, precisions_for
-from xmem_infer.lab.ablation.runs import combinations, interleaved
 
 CPU = torch.device("cpu")
 

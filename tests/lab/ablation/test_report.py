@@ -12,8 +12,9 @@ from xmem_infer.config import DataConfig, GradMode, Precision
 from xmem_infer.lab.ablation.clip import open_clip
 from xmem_infer.lab.ablation.comparisons import agreements, savings
 from xmem_infer.lab.ablation.config import AblateConfig
+from xmem_infer.lab.ablation.plan import Combination, Scene
 from xmem_infer.lab.ablation.report import Findings, console_summary, write_report
-from xmem_infer.lab.ablation.runs import Combination, Run, Scene, joined, peak_spread
+from xmem_infer.lab.ablation.runs import Run, joined, peak_spread
 
 MB = 10**6
 SCENE = Scene(48, 2, 8)

@@ -1,7 +1,6 @@
 """What the child does, called in this process: events, exact memory by mode, equal masks."""
 
 from collections import defaultdict
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +9,8 @@ from ablation_clip import write_clip
 
 from xmem_infer.config import DataConfig, Device, GradMode, MemoryConfig, Precision, RuntimeConfig
 from xmem_infer.lab.ablation.clip import open_clip
+from xmem_infer.lab.ablation.config import AblateConfig, MatrixConfig
+from xmem_infer.lab.ablation.plan import Combination, Scene, Setup
 from xmem_infer.lab.ablation.segmenting import SegmentRequest, segment
 from xmem_infer.predictor import Segmenter
 from xmem_infer.weights.build import load_network
@@ -22,14 +23,11 @@ FRAMES = 7
 def request_for(tmp_path, make_clip, tiny_weights):
     write_clip(tmp_path / "set", make_clip)
     clip = open_clip(str(tmp_path / "set"), None, DataConfig())
-    np.save(tmp_path / "first.npy", clip.first)
 
-    def build(mode, precision=Precision.fp32, **changes):
-        request = SegmentRequest(
-            clip.path, tmp_path / "first.npy", tiny_weights, FRAMES, mode, precision, DataConfig(size=-1),
-            MemoryConfig(memory_every=2), Device.cpu, None, 64 * 10**9, timed=False,
-        )  # fmt: skip
-        return replace(request, **changes)
+    def build(mode, precision=Precision.fp32, timed=False, masks_to=None):
+        config = AblateConfig(ablate=MatrixConfig(max_memory_gb=64), memory=MemoryConfig(memory_every=2))
+        setup = Setup(config, clip, tiny_weights, tmp_path, Device.cpu, timed)
+        return SegmentRequest(setup, Combination(Scene(-1, 2, FRAMES), precision, mode), masks_to)
 
     return build
 
@@ -54,8 +52,9 @@ def test_masks_are_those_of_the_pipeline_and_both_passes_agree(request_for, tmp_
     network = load_network(tiny_weights).network
     with np.load(tmp_path / "masks.npz") as file:
         masks = file["masks"]
-    segmenter = Segmenter(network, request.memory, RuntimeConfig(precision=Precision.fp32), request.data)
-    expected = [r.mask for r in segmenter.segment(request.video, np.load(request.mask))][: FRAMES - 1]
+    runtime, clip = RuntimeConfig(precision=Precision.fp32), request.setup.clip
+    segmenter = Segmenter(network, request.setup.config.memory, runtime, DataConfig(size=-1))
+    expected = [r.mask for r in segmenter.segment(clip.path, clip.first)][: FRAMES - 1]
     np.testing.assert_array_equal(masks[: FRAMES - 1], expected)
     assert all(frame["ms"] > 0 for frame in events["frame"])
 

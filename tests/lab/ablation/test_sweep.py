@@ -5,13 +5,14 @@ import signal
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from ablation_clip import write_clip
 
-from xmem_infer.config import DataConfig, Device, GradMode, MemoryConfig, Precision
+from xmem_infer.config import DataConfig, Device, GradMode, Precision
 from xmem_infer.lab.ablation.clip import open_clip
-from xmem_infer.lab.ablation.runs import Combination, Scene, run_of
+from xmem_infer.lab.ablation.config import AblateConfig, AblationRuntime, MatrixConfig
+from xmem_infer.lab.ablation.plan import Combination, Scene, Setup
+from xmem_infer.lab.ablation.runs import run_of
 from xmem_infer.lab.ablation.segmenting import SegmentRequest, segment
 from xmem_infer.lab.child import Outcome, run_in_child
 
@@ -23,11 +24,9 @@ COMBINATION = Combination(Scene(-1, 2, 8), Precision.fp32, GradMode.enable_grad)
 def request_(tmp_path, make_clip, tiny_weights):
     write_clip(tmp_path / "set", make_clip)
     clip = open_clip(str(tmp_path / "set"), None, DataConfig())
-    np.save(tmp_path / "first.npy", clip.first)
-    return SegmentRequest(
-        clip.path, tmp_path / "first.npy", tiny_weights, 8, GradMode.enable_grad, Precision.fp32, DataConfig(size=-1),
-        MemoryConfig(), Device.cpu, 1, 64 * GB, masks_to=tmp_path / "masks.npz",
-    )  # fmt: skip
+    config = AblateConfig(ablate=MatrixConfig(max_memory_gb=64), runtime=AblationRuntime(threads=1))
+    setup = Setup(config, clip, tiny_weights, tmp_path, Device.cpu)
+    return SegmentRequest(setup, COMBINATION, tmp_path / "masks.npz")
 
 
 def test_events_become_a_row():
@@ -77,8 +76,8 @@ def test_a_killed_child_is_an_oom_row_with_the_frame_it_reached(request_):
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is known exactly from /proc only")
 def test_a_child_over_the_ceiling_is_an_oom_row(request_):
     # libraries alone pass such a ceiling: the frame is still named
-    outcome = run_in_child(segment, replace(request_, ceiling_bytes=10**8))
-    run = run_of(COMBINATION, 0, outcome, warmup_frames=0)
+    request_.setup.config.ablate.max_memory_gb = 0.1
+    run = run_of(COMBINATION, 0, run_in_child(segment, request_), warmup_frames=0)
     assert (run.status, run.frames_done) == ("oom", 0)
     assert "0.1 GB" in run.reason
 
@@ -86,6 +85,7 @@ def test_a_child_over_the_ceiling_is_an_oom_row(request_):
 @pytest.mark.slow
 def test_a_child_that_fails_says_why(request_, tmp_path):
     (tmp_path / "broken.pth").write_bytes(b"<html>")
-    outcome = run_in_child(segment, replace(request_, weights=tmp_path / "broken.pth"))
+    setup = replace(request_.setup, weights=tmp_path / "broken.pth")
+    outcome = run_in_child(segment, replace(request_, setup=setup))
     assert outcome.status == "failed"
     assert "web page" in outcome.reason

@@ -16,7 +16,8 @@ from .comparisons import DOCUMENTED_SAVING, Saving
 from .config import DocumentsConfig
 from .networks import Subject, Way
 from .observations import Finding, Verdict, refused, verdict
-from .runs import GRADIENTS_OFF, Run, Scene
+from .plan import Scene
+from .runs import GRADIENTS_OFF, Run
 
 NEAR = 0.05  # a saving of 25% to 35% counts as the documented 30%
 CLEARLY = 1.05  # a smaller ratio of times is not told from the noise of a shared machine

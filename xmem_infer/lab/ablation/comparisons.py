@@ -11,7 +11,8 @@ from ...scoring.pairing import read_ids
 from ...scoring.score_video import rules_for, score_video
 from ...scoring.scores import Rules
 from .clip import Clip, merged, with_objects
-from .runs import GRADIENTS_OFF, Place, Run, Scene, grouped
+from .plan import Place, Scene
+from .runs import GRADIENTS_OFF, Run, grouped
 
 DOCUMENTED_SAVING = 0.30
 

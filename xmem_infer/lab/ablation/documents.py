@@ -22,9 +22,10 @@ from .checks_of_figures import LINEAR_MODES, Evidence, NotMeasured
 from .comparisons import savings
 from .networks import CreateRequest, LinearRequest, Subject, Way, create, linear_forward
 from .observations import Verdict, as_expected
+from .plan import Combination, Setup, combinations, interleaved
 from .plots import draw_by_frame, draw_memory, draw_savings
 from .report import savings_table
-from .runs import Combination, Setup, combinations, interleaved, sweep
+from .runs import sweep
 
 ADVICE = "What this needs did not finish. More memory (ablate.max_memory_gb) or smaller sizes help."
 TABLE = Path(__file__).with_name("claims.yaml")

@@ -7,7 +7,8 @@ from pathlib import Path
 from ...config import Precision
 from ..charts import grouped_bars, legend, new_figure, plain, save
 from .comparisons import DOCUMENTED_SAVING, Agreement, Saving
-from .runs import Run, Scene, grouped
+from .plan import Scene
+from .runs import Run, grouped
 
 COLOURS = {
     "set_grad_enabled": "#1f4e79",

@@ -24,8 +24,9 @@ from .clip import Clip, open_clip, with_objects
 from .comparisons import agreements, savings
 from .config import AblateConfig, MatrixConfig, Suite
 from .documents import check_documents
+from .plan import Setup, combinations, interleaved
 from .report import Findings, console_summary, write_report
-from .runs import Setup, combinations, interleaved, joined, sweep
+from .runs import joined, sweep
 
 FOLDERS = {Suite.modes: "output/ablation", Suite.documents: "output/ablation_documents"}
 log = logging.getLogger(__name__)

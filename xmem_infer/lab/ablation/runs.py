@@ -1,10 +1,9 @@
-"""Runs: what is combined with what, each in a fresh process, one after the other, and what came of it."""
+"""Every run of an ablation in a fresh process, one after the other, and what came of it."""
 
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -12,11 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from ...config import Device, GradMode, Precision
+from ...config import GradMode, Precision
 from ...interrupts import check
 from ..child import Event, Outcome, run_in_child
-from .clip import Clip, with_objects
-from .config import AblateConfig, MatrixConfig
+from .plan import Combination, Place, Scene, Setup
 from .segmenting import SegmentRequest, segment
 
 GRADIENTS_OFF = tuple(mode for mode in GradMode if not mode.records)
@@ -27,46 +25,6 @@ CSV_FIGURES = (
 )  # fmt: skip
 log = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What is segmented: short side in px (-1 = original), number of objects, frames."""
-
-    size: int
-    objects: int
-    frames: int
-
-    def __str__(self) -> str:
-        size = "original size" if self.size == -1 else f"{self.size}p"
-        return f"{size}, {self.objects} object{'s' if self.objects > 1 else ''}, {self.frames} frames"
-
-
-Place = tuple[Scene, Precision]  # where grad modes are compared
-
-
-@dataclass(frozen=True)
-class Combination:
-    """One cell of the matrix."""
-
-    scene: Scene
-    precision: Precision
-    grad_mode: GradMode
-
-    def __str__(self) -> str:
-        return f"{self.grad_mode.name}, {self.precision.name}, {self.scene}"
-
-
-def combinations(matrix: MatrixConfig, precisions: Sequence[Precision]) -> list[Combination]:
-    """Every combination once, modes varying fastest, so that what is compared is measured close together."""
-    scenes = [Scene(*sizes) for sizes in product(matrix.sizes, matrix.objects, matrix.frames)]
-    return list(dict.fromkeys(Combination(*parts) for parts in product(scenes, precisions, matrix.grad_modes)))
-
-
-def interleaved(found: Sequence[Combination], repeats: int) -> list[tuple[Combination, int]]:
-    """Each combination once per round, every other round backwards: a machine that slows down favours nobody."""
-    rounds = [found if repeat % 2 == 0 else found[::-1] for repeat in range(repeats)]
-    return [(combination, repeat) for repeat, one_round in enumerate(rounds) for combination in one_round]
 
 
 @dataclass
@@ -135,45 +93,18 @@ class Run:
         }
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What all runs of a sweep have in common. folder: for masks on their way between the processes."""
-
-    config: AblateConfig
-    clip: Clip
-    weights: Path
-    folder: Path
-    device: Device
-    timed: bool = True
-
-    @property
-    def ceiling_bytes(self) -> int:
-        return int(self.config.ablate.max_memory_gb * 1e9)
-
-    def run(self, combination: Combination, repeat: int = 0, masks_to: Path | None = None) -> Run:
-        """Measure in a fresh process; a failing or dying one is a row like any other. A signal ends it."""
-        scene, config = combination.scene, self.config
-        mask = self.folder / f"first_{scene.objects}.npy"
-        np.save(mask, with_objects(self.clip.first, scene.objects)[0])
-        request = SegmentRequest(
-            self.clip.path, mask, self.weights, scene.frames, combination.grad_mode, combination.precision,
-            replace(config.data, size=scene.size), config.memory, self.device, config.runtime.threads,
-            self.ceiling_bytes, self.timed, masks_to,
-        )  # fmt: skip
-        outcome = run_in_child(segment, request, lambda event: check())
-        return run_of(combination, repeat, outcome, config.ablate.warmup_frames, masks_to)
-
-
 def sweep(setup: Setup, order: Sequence[tuple[Combination, int]]) -> list[Run]:
-    """Measure every run, one after the other."""
+    """Measure every run; a failing or dying one is a row like any other. A signal ends the sweep and its child."""
     runs = []
     with tqdm(total=len(order), desc="ablation", unit="run", disable=None) as bar:
         # One run for nothing: the next ones find libraries and weights in the disk cache.
         bar.set_postfix_str("warm-up")
-        setup.run(order[0][0])
+        run_in_child(segment, SegmentRequest(setup, order[0][0]), lambda event: check())
         for number, (combination, repeat) in enumerate(order):
             bar.set_postfix_str(str(combination))
-            runs.append(setup.run(combination, repeat, setup.folder / f"masks_{number}.npz"))
+            masks = setup.folder / f"masks_{number}.npz"
+            outcome = run_in_child(segment, SegmentRequest(setup, combination, masks), lambda event: check())
+            runs.append(run_of(combination, repeat, outcome, setup.config.ablate.warmup_frames, masks))
             if runs[-1].status == "failed":
                 log.warning("failed: %s: %s", combination, runs[-1].reason)
             bar.update()

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from ...config import DataConfig, Device, GradMode, MemoryConfig, Precision, RuntimeConfig
+from ...config import Device, RuntimeConfig
 from ...errors import EnvironmentFault
 from ...io.frames import ArrayFrames, open_frames
 from ...predictor import Segmenter
@@ -20,30 +20,23 @@ from ...weights.build import build_network
 from ...weights.files import read_checkpoint, verify_hash
 from ..child import Tell
 from ..resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
+from .clip import with_objects
+from .plan import Combination, Setup
 from .tensor_bytes import TensorBytes, bytes_of
 
 
-@dataclass
+@dataclass(frozen=True)
 class SegmentRequest:
-    """Segment the first `frames` of a video from a mask (.npy) and report memory and time per frame.
+    """Segment a scene and report memory and time per frame. masks_to: .npz that takes the masks."""
 
-    timed: take times and resident memory; on the CPU tensor memory is counted in a second pass, so that
-    counting slows down no clock. masks_to: .npz that takes the masks; None: only their hash is wanted.
-    """
-
-    video: Path
-    mask: Path
-    weights: Path
-    frames: int
-    grad_mode: GradMode
-    precision: Precision
-    data: DataConfig
-    memory: MemoryConfig
-    device: Device
-    threads: int | None
-    ceiling_bytes: int
-    timed: bool = True
+    setup: Setup
+    combination: Combination
     masks_to: Path | None = None
+
+    @property
+    def threads(self) -> int | None:
+        """Where lab/child.py looks for it."""
+        return self.setup.config.runtime.threads
 
 
 def segment(request: SegmentRequest, tell: Tell) -> None:
@@ -51,13 +44,13 @@ def segment(request: SegmentRequest, tell: Tell) -> None:
     segmenter, network_bytes = _load(request, tell)
     device = segmenter.prepared.device
     masks: list[np.ndarray] = []
-    if request.timed:
+    if request.setup.timed:
         # The allocator of CUDA counts by itself; on the CPU nothing may slow this pass down.
         masks = _one_pass("timed", segmenter, request, TensorBytes(device) if device.type == "cuda" else None, tell)
-    if device.type != "cuda" or not request.timed:
+    if device.type != "cuda" or not request.setup.timed:
         counter = TensorBytes(device, 0 if device.type == "cuda" else network_bytes)
         counted = _one_pass("counted", segmenter, request, counter, tell)
-        masks = masks if request.timed else counted
+        masks = masks if request.setup.timed else counted
     if request.masks_to is not None and masks:
         np.savez_compressed(request.masks_to, masks=np.stack(masks))
 
@@ -65,14 +58,16 @@ def segment(request: SegmentRequest, tell: Tell) -> None:
 def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
     """The segmenter and the bytes of its network."""
     started = perf_counter()
-    file = read_checkpoint(request.weights)
+    file = read_checkpoint(request.setup.weights)
     verify_hash(file)
     read = perf_counter()
     network = build_network(file.tensors, file.path)
     built = perf_counter()
     # The documents speak of the network as it is written, under autocast; modes that record have no other variant.
-    runtime = RuntimeConfig(request.device, request.grad_mode, request.precision, "eager", threads=request.threads)
-    segmenter = Segmenter(network, request.memory, runtime, request.data)
+    setup, what = request.setup, request.combination
+    runtime = RuntimeConfig(setup.device, what.grad_mode, what.precision, "eager", threads=request.threads)
+    data = replace(setup.config.data, size=what.scene.size)
+    segmenter = Segmenter(network, setup.config.memory, runtime, data)
     tell(
         "loaded",
         read_seconds=read - started,
@@ -91,14 +86,14 @@ def _one_pass(
     masks: list[np.ndarray] = []
     digest, reason = hashlib.sha256(), None
     try:
-        with _limit(request):
+        with _limit(request.setup):
             for mask, spent in _frames(segmenter, request, counter):
                 masks.append(mask)
                 digest.update(mask.tobytes())
                 sizes = {} if counter is None else {"held_bytes": counter.held, "peak_bytes": counter.last_peak}
                 tell("frame", of=name, index=len(masks) - 1, ms=spent, **sizes)
     except CeilingReached:
-        reason = f"stopped at the ceiling of {request.ceiling_bytes / 1e9:g} GB"
+        reason = f"stopped at the ceiling of {request.setup.ceiling_bytes / 1e9:g} GB"
     except EnvironmentFault as error:  # once the network is loaded, memory is all that can be missing
         reason = str(error)
     tell(
@@ -122,8 +117,9 @@ def _frames(
     All that a frame releases must be released while it is counted, so nothing of a result is handed on but
     a copy of its mask (the array itself lies in a tensor).
     """
-    frames = [frame.image for frame in islice(open_frames(request.video, request.data), request.frames)]
-    results = segmenter.segment(ArrayFrames(frames), LabelMask(np.load(request.mask)))
+    clip, scene = request.setup.clip, request.combination.scene
+    frames = [frame.image for frame in islice(open_frames(clip.path, request.setup.config.data), scene.frames)]
+    results = segmenter.segment(ArrayFrames(frames), LabelMask(with_objects(clip.first, scene.objects)[0]))
     while True:
         with nullcontext() if counter is None else counter.counting():
             result = next(results, None)
@@ -135,10 +131,10 @@ def _frames(
         yield mask, spent
 
 
-def _limit(request: SegmentRequest) -> AbstractContextManager[None]:
+def _limit(setup: Setup) -> AbstractContextManager[None]:
     """The ceiling, on the memory that counts: resident size on the CPU, the device's own on CUDA."""
-    if request.device is not Device.cuda:
-        return ceiling(request.ceiling_bytes)
+    if setup.device is not Device.cuda:
+        return ceiling(setup.ceiling_bytes)
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, request.ceiling_bytes / total))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, setup.ceiling_bytes / total))
     return nullcontext()
