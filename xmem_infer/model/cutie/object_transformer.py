@@ -111,7 +111,7 @@ class TransformerBlock(nn.Module):
         x = x + self.self_attention(x + query_position, x + query_position, x)
         x = x + self.linear2(self.linear1(self.linear_norm(x)).relu())
         rows = rows + self.read_queries(rows + pixel_position, x + query_position, x)
-        return x, self.pixel_block(rows.mT.unflatten(2, pixels.shape[2:]).contiguous())
+        return x, self.pixel_block(rows.mT.unflatten(2, pixels.shape[2:]))
 
 
 class ObjectTransformer(nn.Module):

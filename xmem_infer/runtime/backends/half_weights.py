@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 def hold_weights_in(network: Any, dtype: torch.dtype) -> None:
     """In place: weights to `dtype`, those of `float32_parts` to float32, inputs cast at `cast_points`."""
-    network.to(dtype)
+    for parameter in network.parameters():  # buffers stay: what is not learned is there for its digits
+        parameter.data = parameter.data.to(dtype)
     for part in network.float32_parts():
         part.float()
     for point in network.cast_points():
