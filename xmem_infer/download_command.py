@@ -40,7 +40,7 @@ def show(folder: Path) -> int:
         here = "here" if (folder / entry.name).is_file() else "not here"
         print(f"{entry.name:<20} {entry.approx_bytes / 1e6:.0f} MB  {here:<8}  {entry.description}")
         print(f"{'':<20} sha256 {entry.sha256 or recorded_hash(folder / entry.name) or 'not known yet'}")
-    print(f"folder: {folder}\nsource: {manifest.SOURCE}")
+    print(f"folder: {folder}\nsource: {manifest.SOURCE}, {manifest.CUTIE_SOURCE}")
     return 0
 
 

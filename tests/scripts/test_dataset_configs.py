@@ -44,6 +44,13 @@ def test_the_paper_s_settings(composed):
     assert composed().memory.late_objects is LateObjects.aligned
 
 
+def test_the_settings_of_cutie_s_paper(composed):
+    config = composed("experiment=cutie_paper", "dataset=davis17_val")
+    assert (config.memory.long_term, config.memory.fifo_frames, config.memory.stagger_updates) == (False, 5, 5)
+    assert (config.data.antialias, config.data.size, config.runtime.precision) == (True, 480, Precision.fp32)
+    assert config.dataset.published["cutie-base-nomose"]["J&F"] == 88.8
+
+
 @pytest.mark.parametrize("override", ["tta.sizes=[480,480]", "tta.sizes=[3]", "dataset.rules=davis18"])
 def test_impossible_values_are_refused(composed, override):
     with pytest.raises(UsageError, match=override.partition("=")[0]):

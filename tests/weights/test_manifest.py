@@ -23,6 +23,7 @@ from xmem_infer.weights.manifest import (
 )
 
 NAMES = ["XMem.pth", "XMem-s012.pth", "XMem-s2.pth", "XMem-no-sensory.pth"]
+NAMES += [f"cutie-{size}-{data}.pth" for size in ("base", "small") for data in ("mega", "wmose", "nomose")]
 
 
 @pytest.fixture
@@ -50,7 +51,8 @@ def put(folder, name="XMem.pth"):
 def test_published_files_are_listed():
     assert [entry.name for entry in PUBLISHED] == NAMES
     for entry in PUBLISHED:
-        assert entry.url == f"https://github.com/hkchengrex/XMem/releases/download/v1.0/{entry.name}"
+        project = "Cutie" if entry.name.startswith("cutie") else "XMem"
+        assert entry.url == f"https://github.com/hkchengrex/{project}/releases/download/v1.0/{entry.name}"
         assert entry.approx_bytes < entry.max_bytes
         assert entry.description
 
@@ -174,5 +176,5 @@ def test_wheel_layout_finds_its_own_model(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert run.stdout.split() == [
-        str(package / "weights" / "xmem-tiny.safetensors"), str(tmp_path / "cache" / "xmem_infer"), "2", "4",
+        str(package / "weights" / "xmem-tiny.safetensors"), str(tmp_path / "cache" / "xmem_infer"), "2", str(len(NAMES)),
     ]  # fmt: skip

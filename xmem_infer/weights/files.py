@@ -15,7 +15,7 @@ from .hashes import require_hash
 from .manifest import DOWNLOAD_COMMAND, how_to_get
 from .sniff import HEAD_BYTES, Kind, bytes_of_whole_safetensors, globals_asked_for, kind_of
 
-WRAPPERS = ("state_dict", "model", "network")  # one level some training codes put around the tensors
+WRAPPERS = ("state_dict", "model", "network", "weights")  # one level some training codes put around the tensors
 _NAMES_SHOWN = 40
 _FETCH_AGAIN = f"Get it again (published ones: {DOWNLOAD_COMMAND})"
 _FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}

@@ -10,6 +10,7 @@ from ..errors import WeightsError
 DOWNLOAD_COMMAND = "xmem-infer download"
 FOLDER_VARIABLE = "XMEM_INFER_WEIGHTS"
 SOURCE = "https://github.com/hkchengrex/XMem/releases/tag/v1.0"
+CUTIE_SOURCE = "https://github.com/hkchengrex/Cutie/releases/tag/v1.0"
 EMBEDDED = "xmem-tiny.safetensors"  # the small model that this project ships
 _SUFFIXES = (".pth", ".pt", ".safetensors")
 _HERE = Path(__file__).resolve().parent
@@ -32,7 +33,8 @@ class WeightsEntry:
 
     def __post_init__(self) -> None:
         if not self.url:
-            object.__setattr__(self, "url", f"{SOURCE.replace('tag', 'download')}/{self.name}")
+            source = CUTIE_SOURCE if self.name.startswith("cutie") else SOURCE
+            object.__setattr__(self, "url", f"{source.replace('tag', 'download')}/{self.name}")
 
 
 PUBLISHED = (  # in the order in which `auto` prefers them
@@ -43,6 +45,15 @@ PUBLISHED = (  # in the order in which `auto` prefers them
         "XMem-no-sensory.pth",
         "without sensory memory, for frames that do not follow each other in space",
         approx_bytes=239_400_000,
+    ),
+    *(
+        WeightsEntry(f"cutie-{size}-{data}.pth", f"Cutie {size}: {description}", approx_bytes)
+        for size, approx_bytes in (("base", 140_443_788), ("small", 115_200_000))
+        for data, description in (
+            ("mega", "YouTube-VOS, DAVIS, MOSE, OVIS and BURST; the most accurate in general"),
+            ("wmose", "YouTube-VOS, DAVIS and MOSE"),
+            ("nomose", "YouTube-VOS and DAVIS, as XMem"),
+        )
     ),
 )
 
