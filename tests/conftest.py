@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 from xmem_infer.cli import run
 from xmem_infer.config import EvalConfig
+from xmem_infer.model.cutie.network import Cutie
+from xmem_infer.model.cutie.sizes import CutieSizes
 from xmem_infer.model.network import XMem
 from xmem_infer.model.sizes import NetworkSizes, TrunkSizes
 from xmem_infer.weights.build import build_network
@@ -137,6 +139,32 @@ def tiny_weights(tiny_network, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     # Another test may have prepared the network, channels last.
     save_file({name: value.contiguous() for name, value in tiny_network.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_cutie():
+    """A small Cutie with seeded random weights."""
+    sizes = CutieSizes(
+        pixel_trunk=TrunkSizes(False, (1, 1, 1), (8, 16, 32)),
+        mask_trunk=TrunkSizes(False, (1, 1, 1), (8, 8, 16)),
+        channels=16,
+        key_dim=16,
+        decoder=(8, 8),
+        queries=4,
+        blocks=2,
+        feed_forward=32,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Cutie(sizes).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_cutie_weights(tiny_cutie, tmp_path_factory):
+    """The small Cutie as a checkpoint file."""
+    path = tmp_path_factory.mktemp("weights") / "tiny-cutie.safetensors"
+    save_file({name: value.contiguous() for name, value in tiny_cutie.state_dict().items()}, path)
     return path
 
 

@@ -13,16 +13,22 @@ HELPER = Path(__file__).with_name("kill_batch.py")
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs fork and /proc")
 @pytest.mark.parametrize(
-    ("workers", "kills"), [(1, 12), pytest.param(2, 6, marks=[pytest.mark.slow, pytest.mark.soak])]
+    ("weights", "workers", "kills"),
+    [
+        ("tiny_weights", 1, 12),
+        ("tiny_cutie_weights", 1, 3),
+        pytest.param("tiny_weights", 2, 6, marks=[pytest.mark.slow, pytest.mark.soak]),
+    ],
 )
 @pytest.mark.fault(
     "SIGKILLs of a batch at random moments, {workers} worker(s)", "the files of an undisturbed run, to the byte"
 )
-def test_the_tree_is_that_of_an_undisturbed_run(tmp_path, make_clip, tiny_weights, workers, kills):
+def test_the_tree_is_that_of_an_undisturbed_run(tmp_path, make_clip, request, weights, workers, kills):
+    weights = request.getfixturevalue(weights)
     videos = write_set(tmp_path / "set", make_clip, {"a": 6, "b": 14, "c": 10})
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, HELPER, videos, tiny_weights, tmp_path, str(workers), str(kills)],
+        [sys.executable, HELPER, videos, weights, tmp_path, str(workers), str(kills)],
         capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
