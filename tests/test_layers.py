@@ -44,7 +44,8 @@ def rooms_imported(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             if node.level == depth:
-                yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+                names = [alias.name for alias in node.names if alias.name != "__version__"]  # of no room
+                yield from [node.module.split(".")[0]] if node.module else names
             elif node.level == 0 and node.module and node.module.startswith("xmem_infer."):
                 yield node.module.split(".")[1]
 

@@ -11,8 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-import xmem_infer
-
+from . import __version__
 from .errors import UsageError
 
 OPTIONS = (
@@ -64,7 +63,7 @@ def information(arguments: Sequence[str], yaml: Path, schema: type) -> str | Non
     if {"--help", "-h"} & set(arguments):
         return settings_help(yaml, schema)
     if "--version" in arguments:
-        return f"xmem-infer {xmem_infer.__version__}"
+        return f"xmem-infer {__version__}"
     asked = [argument for argument in arguments if argument.partition("=")[0] == "--completion"]
     if not asked:
         return None
