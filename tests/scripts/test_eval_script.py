@@ -264,14 +264,15 @@ def test_bad_requests(run, clip, tmp_path, overrides, words):
     assert not (tmp_path / "out").exists()
 
 
-def smoothed(labels):
-    return Image.fromarray(labels * 120).resize((48, 36)).resize((64, 48), Image.Resampling.BICUBIC)
+def smoothed(labels, channels=None):
+    picture = labels * 120 if channels is None else np.stack([labels.astype(int) * c % 256 for c in channels], 2)
+    return Image.fromarray(picture.astype(np.uint8)).resize((48, 36)).resize((64, 48), Image.Resampling.BICUBIC)
 
 
 MASKS = {
     "another size": (lambda labels: Image.fromarray(labels[:40]), ["64x48", "64x40"]),
-    "foreign colours": (lambda labels: Image.fromarray(np.stack([labels * 77] * 3, 2)), ["RGB"]),
-    "with transparency": (lambda labels: Image.fromarray(np.stack([labels] * 4, 2)), ["RGBA"]),
+    "soft colours": (lambda labels: smoothed(labels, (77, 30, -60)), ["smooth"]),
+    "with transparency": (lambda labels: Image.fromarray(np.stack([labels] * 4, 2)), ["half-transparent"]),
     "16 bits": (lambda labels: Image.fromarray(labels.astype(np.uint16) * 300), ["16"]),
     "smoothed edges": (smoothed, ["smooth"]),
 }
