@@ -1,78 +1,27 @@
-"""A network family added from outside: the engine runs it without knowing what it carries."""
+"""The family of docs/new-family.md, added from outside: the engine runs it without knowing what it carries."""
 
+import re
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from xmem_infer.config import MemoryConfig
 from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import UsageError, WeightsError
-from xmem_infer.model.family import FAMILIES, Conventions
-from xmem_infer.ops.masks import aggregate_logits
+from xmem_infer.model.family import FAMILIES
 from xmem_infer.runtime.backends.prepare import prepare
 from xmem_infer.weights.build import build_network
 
-
-class ToyFeatures(NamedTuple):
-    key: Tensor
-    shrinkage: Tensor
-    selection: Tensor
-
-
-class Toy(nn.Module):
-    """Keys are mean colours, values are mean masks; carries a count of remembered frames and the last mask."""
-
-    conventions = Conventions()
-
-    def __init__(self):
-        super().__init__()
-        self.colour = nn.Conv2d(3, 3, 1)
-
-    def encode_image(self, image):
-        key = nn.functional.avg_pool2d(self.colour(image), 16)
-        return ToyFeatures(key, torch.ones_like(key[:, :1]), torch.ones_like(key))
-
-    def empty_state(self, features):
-        height, width = features.key.shape[-2:]
-        return {"count": features.key.new_zeros(1, 0), "last": features.key.new_zeros(1, 0, height, width)}
-
-    def encode_memory(self, image, features, state, masks, deep_update):
-        pooled = nn.functional.avg_pool2d(masks, 16)
-        return pooled[:, :, None], {"count": state["count"] + 1, "last": pooled}
-
-    def segment(self, features, readouts, state, update_state):
-        read = torch.cat(readouts, 1)[:, :, 0]
-        logits = nn.functional.interpolate(8 * read - 4, scale_factor=16)
-        return {**state, "last": read}, *aggregate_logits(logits)
-
-    def float32_parts(self):
-        return []
-
-    def cast_points(self):
-        return [self.colour]
-
-    def process_in_chunks(self, count):
-        pass
-
-
-class ToyFamily:
-    def recognises(self, names):
-        return any(name.startswith("colour.") for name in names)
-
-    def own_tensors(self, tensors):
-        return tensors
-
-    def build(self, shapes):
-        return Toy()
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "new-family.md"
 
 
 @pytest.fixture
 def toy_family(monkeypatch):
     monkeypatch.setattr(FAMILIES, "_entries", dict(FAMILIES._entries))
-    FAMILIES.register("toy")(ToyFamily())
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, str(PAGE), "exec"), names := {"__name__": "toy"})
+    return names
 
 
 @pytest.fixture
@@ -107,6 +56,7 @@ def slots(mask):
 
 
 def test_the_family_is_told_by_the_files_entries(toy_family, weights):
+    Toy = toy_family["Toy"]
     assert isinstance(build_network(weights, Path("toy")), Toy)
     assert isinstance(build_network(weights, Path("toy"), "toy"), Toy)
     with pytest.raises(UsageError, match=r"network=to: there is no such network family; did you mean toy\?"):

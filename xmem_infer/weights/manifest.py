@@ -50,7 +50,7 @@ PUBLISHED = (  # in the order in which `auto` prefers them
         WeightsEntry(f"cutie-{size}-{data}.pth", f"Cutie {size}: {description}", approx_bytes)
         for size, approx_bytes in (("base", 140_443_788), ("small", 115_200_000))
         for data, description in (
-            ("mega", "YouTube-VOS, DAVIS, MOSE, OVIS and BURST; the most accurate in general"),
+            ("mega", "YouTube-VOS, DAVIS, MOSE, OVIS and BURST"),
             ("wmose", "YouTube-VOS, DAVIS and MOSE"),
             ("nomose", "YouTube-VOS and DAVIS, as XMem"),
         )
