@@ -38,6 +38,7 @@ class PerBucketMemory:
                 f"memory.num_prototypes + memory.buffer_tokens ({least})"
             )
         self.config = config
+        self.frame_tokens = features.key.shape[-2] * features.key.shape[-1]
         self.buckets: list[BucketMemory] = []
 
     @property
@@ -56,7 +57,7 @@ class PerBucketMemory:
         """Readouts for a frame: (1, objects, C_v, h, w) of each bucket, in slot order."""
         query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
         size = query.key.shape[-2:]
-        read = (bucket.read(query_key, selection) for bucket in self.buckets)
+        read = (bucket.read(query_key, selection, self.config.top_k) for bucket in self.buckets)
         return [x.transpose(1, 2).unflatten(2, size)[None] for x in read]
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
@@ -66,7 +67,7 @@ class PerBucketMemory:
         if new := value.shape[1] - self.objects:
             self.buckets.append(BucketMemory(self.config, frame.key, new, values))
         for bucket, part in zip(self.buckets, values.split([bucket.objects for bucket in self.buckets]), strict=True):
-            bucket.add(key, shrinkage, selection, part, permanent)
+            bucket.add(self.config, key, shrinkage, selection, part, permanent)
 
     def remove(self, slot: int) -> None:
         """Forget the object in this slot; later slots move up, and a bucket without objects goes."""
@@ -88,7 +89,6 @@ class BucketMemory:
 
     def __init__(self, config: MemoryConfig, key: Tensor, objects: int, values: Tensor):
         """Empty, in the sizes of `key` (1, C_k, h, w) and `values` (O, h * w, C_v)."""
-        self.config = config
         self.frame_tokens = values.shape[1]
         # A frame is added before an old one leaves.
         frames = config.max_working_frames if config.long_term else config.fifo_frames + 1
@@ -102,12 +102,12 @@ class BucketMemory:
     def objects(self) -> int:
         return sum(bucket.objects for bucket in self.store.buckets)
 
-    def read(self, query_key: Tensor, selection: Tensor) -> Tensor:
+    def read(self, query_key: Tensor, selection: Tensor, top_k: int) -> Tensor:
         """Readout (O, Q, C_v) of queries (Q, C_k); counts how much each token was used."""
         store, rows = self.store, self.store.filled
         keys, chunk = store.packed_keys(), max(1, MAX_SCORES // rows.numel())
         parts = [
-            top_k_affinity(keys.similarity(*part), self.config.top_k)
+            top_k_affinity(keys.similarity(*part), top_k)
             for part in zip(query_key.split(chunk), selection.split(chunk), strict=True)
         ]
         affinity = Affinity(*map(torch.cat, zip(*parts, strict=True)))
@@ -115,9 +115,17 @@ class BucketMemory:
         store.life[rows] += 1
         return readout(store.buckets[0].value, Affinity(rows[affinity.token], affinity.weight))
 
-    def add(self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool) -> None:
+    def add(
+        self,
+        config: MemoryConfig,
+        key: Tensor,
+        shrinkage: Tensor,
+        selection: Tensor,
+        values: Tensor,
+        permanent: bool,
+    ) -> None:
         """Remember a frame's tokens: key and selection (h * w, C_k), shrinkage (h * w, 1), values (O, h * w, C_v)."""
-        config, store = self.config, self.store
+        store = self.store
         if store.working.size + self.frame_tokens > store.working.capacity:  # one more frame is permanent
             store.grow_working(store.working.capacity + self.frame_tokens)
         rows = store.append(store.working, key, shrinkage[:, 0], selection)

@@ -132,7 +132,9 @@ def fill_memory(memory: Any, frame: tuple[Any, Tensor], workload: Workload) -> N
     if workload.long_term:
         candidates = (FULL_MEMORY_FRAMES + 1 - config.min_working_frames) * memory.frame_tokens
         count = min(config.max_long_term_tokens // CONSOLIDATIONS_TO_FILL, candidates)
-        memory.config = replace(config, num_prototypes=count, max_working_frames=FULL_MEMORY_FRAMES + 1)
+        memory.config = replace(
+            config, num_prototypes=count, max_working_frames=FULL_MEMORY_FRAMES + 1, buffer_tokens=0
+        )
         while memory.long_term_tokens + count <= config.max_long_term_tokens:
             memory.add(*_drifted(*frame, generator))
         memory.config = config
