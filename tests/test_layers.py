@@ -12,7 +12,7 @@ LEVELS = (
     {"errors", "types", "interrupts", "cores"},
     {"registry"},
     {"config"},
-    {"ops"},
+    {"ops", "drift"},
     {"model"},
     {"memory"},
     {"io"},

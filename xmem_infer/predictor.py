@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .config import DataConfig, Device, GradMode, MemoryConfig, Precision, RuntimeConfig
+from .drift import mean_keys
 from .engine.engine import Engine, ids_to_take
 from .engine.state import VideoState
 from .errors import VideoError
@@ -27,7 +28,7 @@ from .io.frames import ArrayFrames, FrameSource, frame_name, open_frames
 from .io.mask_colours import ColourIds
 from .io.masks import as_mask, check_mask
 from .io.read_ahead import read_ahead
-from .ops.images import normalise, resize, resize_labels, working_size
+from .ops.images import normalise, pad, padding_for, resize, resize_labels, working_size
 from .ops.masks import confidence_inside, most_probable
 from .results import FrameResult, Results
 from .runtime.choice import choose
@@ -69,6 +70,7 @@ class Prediction:
         flipped: Whether `prob` is mirrored left to right.
         object_ids: The ids of the other channels.
         complete: Whether the given mask speaks for every object, so that nothing was predicted.
+        keys: What each object looks like, (O, C_k), see `drift.mean_keys`; None until there is an object.
         stage_ms: Milliseconds spent on `upload` and `segment`.
     """
 
@@ -76,6 +78,7 @@ class Prediction:
     flipped: bool
     object_ids: tuple[int, ...]
     complete: bool
+    keys: Tensor | None
     stage_ms: dict[str, float] = field(repr=False)
 
 
@@ -218,6 +221,10 @@ class Segmenter:
                         kept = seen.name in permanent
                         predictions.append(self.predict(state, seen, mask, kept, last, one.size, one.flipped))
                     result = self.result(frame, predictions, given, {"read": waited_ms})
+                    if (keys := predictions[0].keys) is not None:
+                        shown = () if given is None else given.object_ids()
+                        confidence = states[0].drift.look(result.mask, result.confidence, keys, shown)
+                        result = replace(result, confidence=confidence)
                 yield result
                 started = perf_counter()
 
@@ -272,8 +279,10 @@ class Segmenter:
                 f"frame {frame.name}: the network gave non-finite probabilities in {self.prepared.precision.value}; "
                 "no mask is better than a wrong one. Use runtime.precision=fp32 (or bf16)"
             )
+        padding = padding_for(prob.shape[-2], prob.shape[-1])
+        keys = None if state.key is None else mean_keys(state.key, pad(prob, padding))
         complete = given is not None and set(taken) == set(state.object_ids)
-        return Prediction(prob, flipped, tuple(state.object_ids), complete, clock.stage_ms)
+        return Prediction(prob, flipped, tuple(state.object_ids), complete, keys, clock.stage_ms)
 
     def result(
         self,

@@ -61,8 +61,13 @@ class ObjectConfidence:
         area_px: Pixels of its mask.
         mean_probability: Mean probability of the object inside its own mask, in [0, 1]; 0 where the mask is empty.
         lost: Whether the object has no pixel in this frame.
+        key_distance: How far the network's keys inside the mask are from those where the object's mask was given: 1
+            minus the cosine to the nearest; 0 where it is lost or given.
+        drift: Signs that the mask has left the object (lost, jumped, area, appearance, unsure), see docs/evaluation.md.
     """
 
     area_px: int
     mean_probability: float
     lost: bool
+    key_distance: float = 0.0
+    drift: tuple[str, ...] = ()

@@ -111,14 +111,14 @@ def test_confidence_has_a_row_per_frame_and_label(tmp_path):
     labels[0, :3] = 200
     with VideoWriter(tmp_path, "clip", (4, 6), None, QUIET) as writer:
         writer.put(frame(0, (4, 6), "a,b"), labels, confidence(labels, extra=(7,)))
-        writer.put(frame(1, (4, 6), "ü"), labels, {200: ObjectConfidence(3, 2 / 3, False)})
+        writer.put(frame(1, (4, 6), "ü"), labels, {200: ObjectConfidence(3, 2 / 3, False, 0.125, ("jumped", "unsure"))})
     with open(tmp_path / "confidence" / "clip.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["frame", "label", "area_px", "mean_probability", "lost"],
-        ["a,b", "7", "0", "0.0000", "1"],
-        ["a,b", "200", "3", "0.7500", "0"],
-        ["ü", "200", "3", "0.6667", "0"],
+        ["frame", "label", "area_px", "mean_probability", "lost", "key_distance", "drift"],
+        ["a,b", "7", "0", "0.0000", "1", "0.0000", ""],
+        ["a,b", "200", "3", "0.7500", "0", "0.0000", ""],
+        ["ü", "200", "3", "0.6667", "0", "0.1250", "jumped unsure"],
     ]
 
 

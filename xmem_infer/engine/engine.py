@@ -127,6 +127,7 @@ class Engine:
             value, objects = self.network.encode_memory(image, features, objects, prob[None, 1:], plan.deep_update)
             memory.add(features, value, permanent)
         state.object_ids, state.objects, state.memory, state.ended = known, objects, memory, end
+        state.key = features.key.detach()
         advance(state.clock, plan)
         return unpad(prob, padding)
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
+from ..drift import DriftWatch
 from ..memory.protocol import Memory
 from ..model.family import ObjectState
 from .schedule import Clock
@@ -18,6 +21,8 @@ class VideoState:
         objects: What the network carries for each object; None until then.
         frame_size: (H, W) that every frame must have; None before the first.
         ended: Whether the last frame was stepped.
+        drift: What its objects have looked like so far.
+        key: Query keys (1, C_k, h, w) of the frame before; None until an object is given.
     """
 
     clock: Clock
@@ -26,6 +31,8 @@ class VideoState:
     objects: ObjectState | None = None
     frame_size: tuple[int, int] | None = None
     ended: bool = False
+    drift: DriftWatch = field(default_factory=DriftWatch)
+    key: Tensor | None = None
 
     def detach(self) -> None:
         """Cut the autograd graph that memory and object state carry into the next frame."""

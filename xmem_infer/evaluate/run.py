@@ -7,9 +7,11 @@ from typing import Any
 
 from ..config import EvalConfig
 from ..datasets.video_input import VideoInput
+from ..drift import describe
 from ..errors import EnvironmentFault, XMemInferError
 from ..io.atomic import write_json
 from ..io.versions import versions
+from ..outputs.preview import counted
 from ..outputs.writer import chosen_outputs
 from ..predictor import Segmenter
 from ..runtime.choice import check_runtime
@@ -104,6 +106,8 @@ class Run:
             raise
         finally:
             self._write_report(stopped)
+        if drifted := sum(bool(entry.get("drift")) for entry in self.entries.values()):
+            log.info(f"{counted(drifted, 'video')} with signs of drift: see confidence/<video>.csv, column drift")
         log.info(f"results in {self.plan.output_dir}")
         return code
 
@@ -132,6 +136,8 @@ class Run:
         self.entries[video.name] = outcome
         for line in outcome.get("warnings", ()):
             log.info(f"warning: {video.name}: {line}")
+        for line in describe(outcome.get("drift", ())):
+            log.info(f"{video.name}: {line}")
 
     def _write_report(self, stopped: str | None) -> None:
         prepared = self.segmenter.prepared

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..config import EvalConfig, OutputConfig
 from ..datasets.layouts import DAVIS_SIZE
 from ..datasets.video_input import VideoInput
+from ..drift import DriftSummary
 from ..engine.state import VideoState
 from ..interrupts import check
 from ..outputs.files import read_confidence
@@ -76,6 +77,7 @@ class VideoRun:
         started = perf_counter()
         stages: dict[str, list[float]] = defaultdict(list)
         object_ids: tuple[int, ...] = ()
+        drift = DriftSummary()
         passes = passes_of(video, self.config)
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
         stopped = self._stopped(video)
@@ -92,6 +94,7 @@ class VideoRun:
                 for stage, spent_ms in result.stage_ms.items():
                     stages[stage].append(spent_ms)
                 object_ids = result.object_ids
+                drift.add(result.frame.name, result.confidence)
                 frames += 1
                 try:
                     _count_frame(bar, each_frame)
@@ -105,6 +108,7 @@ class VideoRun:
             "status": "incomplete" if video.frames.incomplete else "done",
             "size": video.frames.size,
             "objects": object_ids,
+            "drift": drift.episodes(),
             **times(stages, perf_counter() - started),
             "frames": frames,
             "peak_memory": peak_memory(self.segmenter.prepared.device),
@@ -173,10 +177,7 @@ class VideoRun:
     def _writer(self, video: VideoInput, options: OutputConfig | None = None) -> VideoWriter:
         size, fps = video.frames.size, video.frames.fps
         options = options or self.config.output
-        source = video.path if video.path.is_file() else None
-        return VideoWriter(
-            self.output_dir, video.name, size, video.palette, options, fps, video.saved_count, source=source
-        )
+        return VideoWriter(self.output_dir, video.name, size, video.palette, options, fps, video.saved_count)
 
     def wanted_record(self, video: VideoInput, frames: int = 0) -> Record:
         """The record that `run` leaves: everything the masks depend on."""

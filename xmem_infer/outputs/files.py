@@ -78,10 +78,11 @@ class ScoreFolder(FrameFolder):
 
 @OUTPUTS.register("confidence")
 class ConfidenceTable(Output):
-    """CSV, one row per frame and object: frame, label (its id), area_px, mean_probability, lost (0 or 1)."""
+    """CSV, one row per frame and object: frame, label (its id), area_px, mean_probability, lost (0 or 1),
+    key_distance, drift (its signs with spaces between)."""
 
     path = "confidence/{video}.csv"
-    HEADER = ("frame", "label", "area_px", "mean_probability", "lost")
+    HEADER = ("frame", "label", "area_px", "mean_probability", "lost", "key_distance", "drift")
 
     def write(self, item: Item) -> None:
         # surrogateescape: a file name that is no valid UTF-8 keeps its bytes
@@ -90,15 +91,17 @@ class ConfidenceTable(Output):
             if file.tell() == 0:
                 table.writerow(self.HEADER)
             for object_id, seen in sorted(item.confidence.items()):
-                probability = f"{seen.mean_probability:.4f}"
-                table.writerow((item.frame.name, object_id, seen.area_px, probability, int(seen.lost)))
+                probability, distance = f"{seen.mean_probability:.4f}", f"{seen.key_distance:.4f}"
+                found = (seen.area_px, probability, int(seen.lost), distance, " ".join(seen.drift))
+                table.writerow((item.frame.name, object_id, *found))
 
 
 def read_confidence(path: Path) -> dict[str, dict[int, ObjectConfidence]]:
-    """A table of confidences as it was written: by frame name, then by object id."""
+    """A table of confidences as it was written: by frame name, then by object id. Older ones know no drift."""
     found: dict[str, dict[int, ObjectConfidence]] = defaultdict(dict)
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         for row in csv.DictReader(file):
-            seen = ObjectConfidence(int(row["area_px"]), float(row["mean_probability"]), row["lost"] == "1")
-            found[row["frame"]][int(row["label"])] = seen
+            distance, drift = float(row.get("key_distance", 0)), tuple(row.get("drift", "").split())
+            area_px, probability, lost = int(row["area_px"]), float(row["mean_probability"]), row["lost"] == "1"
+            found[row["frame"]][int(row["label"])] = ObjectConfidence(area_px, probability, lost, distance, drift)
     return found

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..drift import DriftSummary, describe_briefly
 from ..io.opencv import opencv
-from .object_colours import ObjectColours, write_ids
-from .overlay import resized, shrink, tint
+from ..io.palette import visible_colours
+from .overlay import resized, tint
 from .protocol import OUTPUTS, Item, Output, VideoDetails
 from .sheet import ACCENT, Cell, contact_sheet, picture_scale
 
@@ -53,7 +54,7 @@ class EvenSample:
 
 @OUTPUTS.register("preview")
 class PreviewSheet(Output):
-    """PNG of about 12 frames over the whole video, tinted, with names, lost objects and a legend.
+    """PNG of about 12 frames over the whole video, tinted, with names, signs of drift and a legend.
 
     The first frame is marked as the given one. Memory does not grow with the video: thumbnails only, and
     the frame seen last.
@@ -63,41 +64,45 @@ class PreviewSheet(Output):
 
     def __init__(self, video: VideoDetails) -> None:
         super().__init__(video)
-        self.colours = ObjectColours(video.palette)
+        self.colours = visible_colours(video.palette)
         self.sample = EvenSample(video.count)
         self.object_ids: set[int] = set()
+        self.drift = DriftSummary()
         self.frames = 0
         self.last: Item | None = None
         opencv("overlay and preview are drawn with")
 
     def write(self, item: Item) -> None:
-        self.colours.see(*shrink(item.frame.image, item.mask))  # the same picture as the overlay's, for the same choice
         if self.sample.wants(self.frames):
             self.sample.add(self.thumb(item, self.frames))
         self.object_ids.update(item.confidence)
+        self.drift.add(item.frame.name, item.confidence)
         self.last = item._replace(scores=None)
         self.frames += 1
 
     def thumb(self, item: Item, position: int) -> Thumb:
         height, width = item.mask.shape
-        image, mask = resized(item.frame.image, item.mask, picture_scale(width, height))
-        picture = tint(image, mask, self.colours.table)
-        write_ids(picture, mask)
+        picture = tint(*resized(item.frame.image, item.mask, picture_scale(width, height)), colours=self.colours)
         if position == 0:
             return Thumb(0, Cell(picture, item.frame.name, "given mask", ACCENT, framed=True))
-        lost = [str(object_id) for object_id, seen in sorted(item.confidence.items()) if seen.lost]
-        return Thumb(position, Cell(picture, item.frame.name, "lost: " + ", ".join(lost) if lost else ""))
+        found = sorted(item.confidence.items())
+        lost = [str(object_id) for object_id, seen in found if seen.lost]
+        drifted = [str(object_id) for object_id, seen in found if seen.drift and not seen.lost]
+        parts = (f"{word}: {', '.join(ids)}" for word, ids in (("lost", lost), ("drift", drifted)) if ids)
+        note = "; ".join(parts)
+        return Thumb(position, Cell(picture, item.frame.name, note))
 
     def finish(self) -> None:
         if self.last is None:
             return
         height, width = self.last.mask.shape
         objects, frames = counted(len(self.object_ids), "object"), counted(self.frames, "frame")
+        drift = describe_briefly(self.drift.episodes())
         sheet = contact_sheet(
             [thumb.cell for thumb in self.sample.chosen(self.thumb(self.last, self.frames - 1))],
             title=self.staged.final.stem,
-            subtitle=f"{width} x {height}  ·  {frames}  ·  {objects}",
-            legend={label: tuple(self.colours.table[label].tolist()) for label in sorted(self.object_ids)},
+            subtitle="  ·  ".join(filter(None, (f"{width} x {height}", frames, objects, drift))),
+            legend={label: tuple(self.colours[label].tolist()) for label in sorted(self.object_ids)},
         )
         with open(self.staged.partial, "wb") as file:
             sheet.save(file, "PNG", compress_level=6)
