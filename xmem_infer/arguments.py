@@ -164,6 +164,8 @@ def _allowed(key: str, kind: Any) -> str:
     options = [option for option in get_args(kind) if option is not type(None)]
     if type(None) in get_args(kind):
         return f"null or {_allowed(key, options[0])}"
+    if get_origin(kind) is list and isinstance(options[0], type) and issubclass(options[0], Enum):
+        return f"a list of {', '.join(member.name for member in options[0])}"
     if get_origin(kind) is list:
         return f"a list, as in {key}=[{'480,600' if options == [int] else 'a,b'}]"
     if isinstance(kind, type) and issubclass(kind, Enum):

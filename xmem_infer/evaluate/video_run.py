@@ -177,7 +177,10 @@ class VideoRun:
     def _writer(self, video: VideoInput, options: OutputConfig | None = None) -> VideoWriter:
         size, fps = video.frames.size, video.frames.fps
         options = options or self.config.output
-        return VideoWriter(self.output_dir, video.name, size, video.palette, options, fps, video.saved_count)
+        source = video.path if video.path.is_file() else None
+        return VideoWriter(
+            self.output_dir, video.name, size, video.palette, options, fps, video.saved_count, source=source
+        )
 
     def wanted_record(self, video: VideoInput, frames: int = 0) -> Record:
         """The record that `run` leaves: everything the masks depend on."""

@@ -1,6 +1,9 @@
 """Masks drawn over pictures, and the review video made of them."""
 
+import logging
+import math
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -8,8 +11,11 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import EnvironmentFault
 from ..io.opencv import opencv
-from ..io.palette import visible_colours
+from .audio import AudioTrack
+from .object_colours import ObjectColours, write_ids
 from .protocol import OUTPUTS, Item, Output, VideoDetails
+
+log = logging.getLogger(__name__)
 
 LONG_SIDE, SHORT_SIDE = 1920, 1080  # px; larger frames are scaled down to this for review
 TICKS = 90_000  # time stamps per second, the clock of MPEG: fine enough for any source
@@ -54,16 +60,18 @@ def tint(image: np.ndarray, mask: np.ndarray, colours: np.ndarray, alpha: float 
 class OverlayVideo(Output):
     """H.264 in MP4 that browsers play: yuv420p, even sizes, bt709, index in front.
 
-    Odd sizes gain one repeated pixel, frames beyond 1080p are scaled down. Time stamps are the frames'
-    own, counted from the first one; frames without a clock follow at `fps` (24 where None). Raises
-    EnvironmentFault where PyAV has no H.264 encoder.
+    Odd sizes gain one repeated pixel, frames beyond 1080p are scaled down. Time stamps are the frames' own, counted
+    from the first one; the sound of a video file goes along. Frames without a clock follow at `fps` (24 where None).
+    Raises EnvironmentFault where PyAV has no H.264 encoder.
     """
 
     path = "overlay/{video}.mp4"
 
     def __init__(self, video: VideoDetails) -> None:
         super().__init__(video)
-        self.colours = visible_colours(video.palette)
+        self.colours = ObjectColours(video.palette)
+        self.source = video.source
+        self.audio: AudioTrack | None = None
         fps = video.fps or 0.0
         self.fps = fps if 0.1 <= fps <= 1000 else FALLBACK_FPS  # beyond it: a broken header
         self.container: av.container.OutputContainer | None = None
@@ -78,7 +86,10 @@ class OverlayVideo(Output):
 
     def write(self, item: Item) -> None:
         image, mask = shrink(item.frame.image, item.mask)
-        picture = even(tint(image, mask, self.colours))
+        self.colours.see(image, mask)
+        picture = tint(image, mask, self.colours.table)
+        write_ids(picture, mask)
+        picture = even(picture)
         if self.container is None:
             self.open(width=picture.shape[1], height=picture.shape[0])
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
@@ -87,6 +98,18 @@ class OverlayVideo(Output):
         frame.pts = self.last_tick = self.tick(item.frame.time_s)
         frame.time_base = Fraction(1, TICKS)
         self.mux(frame)
+        self.sound(item.frame.time_s)
+
+    def sound(self, time_s: float | None) -> None:
+        """Write the sound up to a time of the source, None: all of it. Sound that cannot be read ends there."""
+        if self.audio is None or self.start_s is None:
+            return
+        try:
+            self.audio.write_until(math.inf if time_s is None else time_s, self.start_s)
+        except (av.FFmpegError, ValueError) as error:
+            log.info(f"warning: {self.staged.final}: the sound of {self.source} ends early: {error}")
+            self.audio.close()
+            self.audio = None
 
     def tick(self, time_s: float | None) -> int:
         """Time stamp of the next frame. Where the source's clock stands still, goes back or leaps by more than
@@ -116,6 +139,18 @@ class OverlayVideo(Output):
         context.options = {"preset": "veryfast", "crf": "20", "g": "48", "x264-params": "mbtree=0"}
         context.thread_count = 2
         self.stream = stream
+        if self.source is not None:
+            self.open_sound(self.source)
+
+    def open_sound(self, source: Path) -> None:
+        assert self.container is not None
+        try:
+            audio = AudioTrack(source)
+            if audio.stream is not None:
+                audio.open(self.container)
+                self.audio = audio
+        except (av.FFmpegError, ValueError) as error:
+            log.info(f"warning: {self.staged.final} is without the sound of {source}: {error}")
 
     def mux(self, frame: av.VideoFrame | None) -> None:
         assert self.container is not None
@@ -127,10 +162,18 @@ class OverlayVideo(Output):
     def finish(self) -> None:
         if self.container is not None:
             self.mux(None)
+            self.sound(None)
+            self.close_sound()
             self.container.close()
             self.container = None
 
+    def close_sound(self) -> None:
+        if self.audio is not None:
+            self.audio.close()
+            self.audio = None
+
     def discard(self) -> None:
+        self.close_sound()
         if self.container is not None:
             try:
                 self.container.close()

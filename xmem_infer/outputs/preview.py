@@ -6,8 +6,8 @@ import numpy as np
 
 from ..drift import DriftSummary, describe_briefly
 from ..io.opencv import opencv
-from ..io.palette import visible_colours
-from .overlay import resized, tint
+from .object_colours import ObjectColours, write_ids
+from .overlay import resized, shrink, tint
 from .protocol import OUTPUTS, Item, Output, VideoDetails
 from .sheet import ACCENT, Cell, contact_sheet, picture_scale
 
@@ -64,7 +64,7 @@ class PreviewSheet(Output):
 
     def __init__(self, video: VideoDetails) -> None:
         super().__init__(video)
-        self.colours = visible_colours(video.palette)
+        self.colours = ObjectColours(video.palette)
         self.sample = EvenSample(video.count)
         self.object_ids: set[int] = set()
         self.drift = DriftSummary()
@@ -73,6 +73,7 @@ class PreviewSheet(Output):
         opencv("overlay and preview are drawn with")
 
     def write(self, item: Item) -> None:
+        self.colours.see(*shrink(item.frame.image, item.mask))  # the same picture as the overlay's, for the same choice
         if self.sample.wants(self.frames):
             self.sample.add(self.thumb(item, self.frames))
         self.object_ids.update(item.confidence)
@@ -82,7 +83,9 @@ class PreviewSheet(Output):
 
     def thumb(self, item: Item, position: int) -> Thumb:
         height, width = item.mask.shape
-        picture = tint(*resized(item.frame.image, item.mask, picture_scale(width, height)), colours=self.colours)
+        image, mask = resized(item.frame.image, item.mask, picture_scale(width, height))
+        picture = tint(image, mask, self.colours.table)
+        write_ids(picture, mask)
         if position == 0:
             return Thumb(0, Cell(picture, item.frame.name, "given mask", ACCENT, framed=True))
         found = sorted(item.confidence.items())
@@ -102,7 +105,7 @@ class PreviewSheet(Output):
             [thumb.cell for thumb in self.sample.chosen(self.thumb(self.last, self.frames - 1))],
             title=self.staged.final.stem,
             subtitle="  ·  ".join(filter(None, (f"{width} x {height}", frames, objects, drift))),
-            legend={label: tuple(self.colours[label].tolist()) for label in sorted(self.object_ids)},
+            legend={label: tuple(self.colours.table[label].tolist()) for label in sorted(self.object_ids)},
         )
         with open(self.staged.partial, "wb") as file:
             sheet.save(file, "PNG", compress_level=6)

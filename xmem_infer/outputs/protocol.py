@@ -23,6 +23,7 @@ class VideoDetails:
         palette: 768 bytes of RGB of the input mask; None: DAVIS's.
         fps: Frames per second, for frames without a time of their own.
         count: Number of frames where known; a hint.
+        source: The video file that the frames come from, for its sound; None: no file, or none known.
     """
 
     output_dir: Path
@@ -30,6 +31,7 @@ class VideoDetails:
     palette: bytes | None = None
     fps: float | None = None
     count: int | None = None
+    source: Path | None = None
 
 
 class Item(NamedTuple):

@@ -53,6 +53,7 @@ class VideoWriter:
         fps: For frames without `time_s`.
         count: Number of frames where known (a hint).
         queue_frames: Results held before `put` waits.
+        source: The video file that the frames come from; its sound goes into the overlay.
 
     Raises:
         EnvironmentFault: The disk refuses; here, by the next `put` or by `close`.
@@ -69,10 +70,11 @@ class VideoWriter:
         fps: float | None = None,
         count: int | None = None,
         queue_frames: int = 8,
+        source: Path | None = None,
     ) -> None:
         self.video = video
         self.size = size
-        details = VideoDetails(Path(output_dir), video, palette, fps, count)
+        details = VideoDetails(Path(output_dir), video, palette, fps, count, source)
         self.outputs: list[Output] = [OUTPUTS[name](details) for name in chosen_outputs(options)]
         self.needs_scores = any(output.needs_scores for output in self.outputs)
         self.each(methodcaller("stage"))

@@ -1,0 +1,68 @@
+"""The sound of a video file, carried over into its overlay."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import OutputContainer
+
+KEPT = ("aac", "mp3", "opus", "flac", "alac", "ac3")  # codecs that MP4 holds and players know; others become AAC
+
+
+class AudioTrack:
+    """The first audio stream of a file, written in pieces beside the pictures of the same time.
+
+    Raises av.FFmpegError where the file or its sound cannot be read.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self.container = av.open(f"file:{source.absolute()}", options={"protocol_whitelist": "file"})
+        self.stream = next(iter(self.container.streams.audio), None)
+        self.waiting: Any = None
+
+    def open(self, output: OutputContainer) -> None:
+        """Add the stream to the overlay, before its first picture."""
+        assert self.stream is not None
+        context = self.stream.codec_context
+        self.output = output
+        self.packets: Iterator[Any]
+        if context.name in KEPT:
+            self.target: Any = output.add_stream_from_template(self.stream)
+            self.packets = self.container.demux(self.stream)
+        else:
+            self.target = output.add_stream("aac", rate=context.sample_rate)
+            self.target.codec_context.layout = "mono" if context.layout.nb_channels == 1 else "stereo"
+            self.packets = self._encoded()
+
+    def _encoded(self) -> Iterator[Any]:
+        context = self.target.codec_context
+        resampler = av.AudioResampler(format=context.format or "fltp", layout=context.layout, rate=context.sample_rate)
+        frames: Iterator[Any] = chain(self.container.decode(self.stream), [None])
+        for frame in frames:
+            for piece in resampler.resample(frame):
+                yield from self.target.encode(piece)
+        yield from self.target.encode(None)
+
+    def write_until(self, time_s: float, start_s: float) -> None:
+        """Write the sound up to `time_s` of the source; `start_s` is where its pictures begin."""
+        while (packet := self.waiting or next(self.packets, None)) is not None:
+            self.waiting = None
+            if packet.pts is None or packet.time_base is None:
+                continue
+            if float(packet.pts * packet.time_base) > time_s:
+                self.waiting = packet
+                return
+            shift = round(Fraction(start_s) / packet.time_base)
+            if packet.pts < shift:
+                continue
+            packet.pts -= shift
+            packet.dts = packet.pts
+            packet.stream = self.target
+            self.output.mux(packet)
+
+    def close(self) -> None:
+        """Close the source."""
+        self.container.close()
