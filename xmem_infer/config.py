@@ -78,6 +78,7 @@ class DataConfig:
     antialias: bool | None = None  # smooth frames when making them smaller; null: as the network was published
     on_corrupt: OnCorrupt = OnCorrupt.fail  # a frame that cannot be decoded
     masks: MaskPolicy = MaskPolicy.auto  # which of the masks there are given
+    complete_masks: bool | None = None  # an object that a later mask leaves out is absent; null: in dataset=generic
     permanent: bool = False  # frames with a given mask stay in memory for the whole video
     max_pixels: int = 100_000_000  # px per frame; larger headers are refused before allocation
     range: list[float] | None = None  # values of 16-bit grey frames that become 0 and 255; null: by all the frames

@@ -7,7 +7,7 @@ before the result is yielded, so that the caller's own torch code between two re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from functools import reduce
 from math import isfinite
 from operator import add
 from pathlib import Path
@@ -23,10 +23,10 @@ from .config import DataConfig, Device, GradMode, MemoryConfig, Precision, Runti
 from .drift import mean_keys
 from .engine.engine import Engine, ids_to_take
 from .engine.state import VideoState
-from .errors import VideoError
-from .io.frames import ArrayFrames, FrameSource, frame_name, open_frames
-from .io.mask_colours import ColourIds
-from .io.masks import as_mask, check_mask
+from .errors import UsageError, VideoError
+from .io.frames import ArrayFrames, FrameSource, open_frames
+from .io.given_masks import CheckedMasks, MaskLike, frame_names
+from .io.listing import name_some
 from .io.read_ahead import read_ahead
 from .ops.images import normalise, pad, padding_for, resize, resize_labels, working_size
 from .ops.masks import confidence_inside, most_probable
@@ -40,7 +40,6 @@ from .types import Frame, LabelMask
 from .weights.build import load_network
 from .weights.manifest import resolve_weights
 
-MaskLike = LabelMask | np.ndarray | Tensor | Image.Image | str | Path
 Frames = FrameSource | str | Path | Iterable[np.ndarray] | Iterable[Tensor] | Iterable[Image.Image]
 
 
@@ -150,8 +149,9 @@ class Segmenter:
         self,
         frames: Frames,
         mask: MaskLike,
-        later_masks: Mapping[str, MaskLike] | None = None,
-        permanent: Iterable[str] = (),
+        later_masks: Mapping[str, MaskLike] | Mapping[int, MaskLike] | None = None,
+        permanent: Iterable[str | int] = (),
+        complete: bool | Iterable[str | int] = False,
     ) -> Results:
         """Segment a video: a FrameResult per frame, as soon as it is known.
 
@@ -160,25 +160,27 @@ class Segmenter:
         Args:
             frames: A folder, a video file, or pictures: arrays (H, W, 3) uint8 RGB, tensors, PIL images.
             mask: Label image of the first frame: a file, an array, a tensor or a PIL image.
-            later_masks: By frame name, new objects or corrections (`ids_to_take` says which); a file is read when
-                its frame comes.
-            permanent: Names of frames that stay in memory for the whole video.
+            later_masks: New objects or corrections by the frame's name (the stem of its file, or its number with five
+                digits) or index (0 is the first). An object that is not painted keeps its prediction, where no other is
+                painted. A file is read when its frame comes.
+            permanent: Frames that stay in memory for the whole video, by name or index.
+            complete: Whether later masks show every object, so that one that is not painted is absent on that frame:
+                of all (True), of none, or of the frames given by name or index.
 
         Raises:
-            UsageError: Bad input, at the call, before anything is computed.
+            UsageError: Bad input, at the call, before anything is computed; frames named that are not there, at the end
+                where the length is not known before.
             VideoError: While iterating, a frame that cannot be read or segmented.
         """
         if isinstance(frames, str | Path):
             source: FrameSource = open_frames(Path(frames), self.data)
         else:
             source = frames if isinstance(frames, FrameSource) else ArrayFrames(frames)
-        colours = ColourIds()
-        first = as_mask(mask, self.data.max_pixels, colours)
-        check_mask(first, source.size)
-        masks = {frame_name(source, 0): first, **(later_masks or {})}
-        given = _CheckedMasks(masks, partial(as_mask, max_pixels=self.data.max_pixels, colours=colours), source.size)
-        stream = self.segment_passes(source, given, [Pass(source, given, self.data.size)], frozenset(permanent))
-        return Results(stream, source.count)
+        given = CheckedMasks(source, mask, later_masks or {}, self.data.max_pixels)
+        kept = frozenset(frame_names(source, permanent, "permanent").values())
+        whole = frozenset(given if complete is True else frame_names(source, complete or (), "complete").values())
+        stream = self.segment_passes(source, given, [Pass(source, given, self.data.size)], kept, complete=whole)
+        return Results(_all_reached(stream, {*given, *kept, *whole}), source.count)
 
     def segment_passes(
         self,
@@ -188,6 +190,7 @@ class Segmenter:
         permanent: frozenset[str] = frozenset(),
         states: Sequence[VideoState] | None = None,
         done: Callable[[Frame], FrameResult | None] | None = None,
+        complete: frozenset[str] = frozenset(),
     ) -> Generator[FrameResult, None, None]:
         """Segment a video in one or several passes in lock-step; the mean of their probabilities decides.
 
@@ -198,6 +201,7 @@ class Segmenter:
             permanent: Names of frames that stay in memory for the whole video.
             states: Of each pass, changed; None: that of a video before its first frame.
             done: To go on with a video: gives the results of its first frames, behind which `states` are.
+            complete: Names of frames whose mask shows every object.
         """
         states = states or [self.start() for _ in passes]
         sources = list({id(source): source for source in (frames, *(one.frames for one in passes))}.values())
@@ -218,8 +222,8 @@ class Segmenter:
                     for one, state in zip(passes, states, strict=True):
                         seen, _ = read[sources.index(one.frames)]
                         mask = given if one.masks is masks else one.masks.get(seen.name)
-                        kept = seen.name in permanent
-                        predictions.append(self.predict(state, seen, mask, kept, last, one.size, one.flipped))
+                        kept, whole = seen.name in permanent, seen.name in complete
+                        predictions.append(self.predict(state, seen, mask, kept, last, one.size, one.flipped, whole))
                     result = self.result(frame, predictions, given, {"read": waited_ms})
                     if (keys := predictions[0].keys) is not None:
                         shown = () if given is None else given.object_ids()
@@ -241,17 +245,20 @@ class Segmenter:
         end: bool = False,
         size: int | None = None,
         flipped: bool = False,
+        complete: bool = False,
     ) -> Prediction:
         """Take the next frame of a video through the network.
 
         Args:
             state: The video's, from `start`; changed.
             frame: The picture.
-            given: A mask of new objects or a correction (`ids_to_take` says which), of the frame's size.
+            given: A mask of new objects or a correction, of the frame's size.
             permanent: Whether the frame stays in memory for the whole video.
             end: Whether it is the last frame, after which nothing is read from memory.
             size: Short side inside the network in px, -1 = original; None: `data.size`.
             flipped: Whether the network sees the frame mirrored left to right.
+            complete: Whether the mask shows every object: one that is not painted is absent. Otherwise it keeps its
+                prediction, where no other is painted.
 
         Raises:
             VideoError: The probabilities are not finite.
@@ -259,7 +266,7 @@ class Segmenter:
         image = frame.image[:, ::-1] if flipped else frame.image
         conventions = self.engine.conventions
         known, clock = state.object_ids, StageClock(self.prepared.device, {})
-        taken = [] if given is None else ids_to_take(known, given.object_ids())
+        taken = [] if given is None else ids_to_take(known, given.object_ids(), complete)
         with clock("upload"):
             wanted = self.data.size if size is None else size
             work = working_size(image.shape[0], image.shape[1], wanted, conventions.enlarge)
@@ -329,19 +336,11 @@ class Segmenter:
                 state.detach()  # graph and memory hold each other: nothing else would free them
 
 
-class _CheckedMasks(Mapping[str, LabelMask]):
-    """Masks as a caller gives them, read and checked when they are asked for."""
-
-    def __init__(self, masks: Mapping[str, MaskLike], read: Callable[[MaskLike], LabelMask], size: tuple[int, int]):
-        self.masks, self.read, self.size = masks, read, size
-
-    def __getitem__(self, frame: str) -> LabelMask:
-        mask = self.read(self.masks[frame])
-        check_mask(mask, self.size)
-        return mask
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.masks)
-
-    def __len__(self) -> int:
-        return len(self.masks)
+def _all_reached(stream: Generator[FrameResult, None, None], names: set[str]) -> Generator[FrameResult, None, None]:
+    """The results; UsageError at their end for frames named that were not among them."""
+    with closing(stream):
+        for result in stream:
+            names.discard(result.frame.name)
+            yield result
+    if names:
+        raise UsageError(f"the video ended before frames that were named for masks: {name_some(sorted(names))}")

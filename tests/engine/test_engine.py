@@ -62,13 +62,29 @@ def test_a_late_object_joins_and_the_others_keep_their_prediction(engine):
     assert engine.step(state, picture(2)).shape[0] == 3
 
 
-def test_a_correction_speaks_for_every_object(engine):
+def test_what_a_correction_does_not_paint_keeps_its_prediction(engine):
+    def third_frame(**boxes):
+        state = engine.start()
+        engine.step(state, picture(0), mask_of(l1=(0, 12), l2=(20, 30)))
+        engine.step(state, picture(1))
+        return engine.step(state, picture(2), mask_of(**boxes) if boxes else None)
+
+    predicted, corrected = third_frame(), third_frame(l2=(0, 5))
+    assert (corrected.argmax(0)[:5] == 2).all()
+    assert (corrected.argmax(0)[5:] != 2).all()
+    assert corrected[1, :5].max() < 1e-3
+    assert (corrected[1, 5:] > 0.7 * predicted[1, 5:]).all()
+    assert predicted[1, 5:].min() > 0.1
+
+
+def test_a_complete_correction_speaks_for_every_object(engine):
     state = engine.start()
     engine.step(state, picture(0), mask_of(l1=(0, 12), l2=(20, 30)))
     engine.step(state, picture(1))
-    prob = engine.step(state, picture(2), mask_of(l2=(0, 5)))
+    prob = engine.step(state, picture(2), mask_of(l2=(0, 5)), complete=True)
     assert torch.equal(prob.argmax(0), 2 * (mask_of(l2=(0, 5)) == 2).long())
     assert state.memory.working_tokens == 2 * 3 * 4
+    assert torch.equal(engine.step(state, picture(3), mask_of(), complete=True).argmax(0), mask_of().long())
 
 
 def test_labels_can_be_named(engine):
@@ -132,11 +148,9 @@ labels = st.lists(st.integers(1, 255), max_size=6, unique=True)
 @given(labels, labels)
 @settings(max_examples=60)
 def test_which_labels_a_mask_speaks_for(known, present):
+    assert set(ids_to_take(known, [0, *present], complete=True)) == set(known) | set(present)
     taken = ids_to_take(known, [0, *present])
-    if set(known) & set(present):
-        assert set(taken) == set(known) | set(present)
-    else:
-        assert taken == present
+    assert taken == present
     mask = torch.tensor([[0, *present]], dtype=torch.uint8)
     after, mask_given = take_mask(known, mask, taken)
     assert after[: len(known)] == known

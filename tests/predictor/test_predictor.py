@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from xmem_infer import DataConfig, MemoryConfig, RuntimeConfig, Segmenter, UsageError, VideoError
 from xmem_infer.config import GradMode, Precision
@@ -73,6 +74,61 @@ def test_later_masks_add_and_correct(tiny_network, clip):
     assert [result.object_ids for result in results] == [(1,)] * 2 + [(1, 2)] * 5
     assert (results[2].mask[late == 2] == 2).all()
     np.testing.assert_array_equal(results[5].mask, masks[5])
+
+
+def test_one_painted_object_leaves_the_other_unless_complete(tiny_network, clip):
+    images, masks = clip
+    second = np.where(masks[3] == 2, 2, 0).astype(np.uint8)
+    made = segmenter(tiny_network, data=DataConfig(size=-1))
+    partial, whole, named = (
+        list(made.segment(images, masks[0], {3: second}, complete=complete))[3] for complete in (False, True, ["00003"])
+    )
+    assert (partial.mask[second == 2] == 2).all()
+    assert partial.probabilities()[1][second != 2].min() > 0.1
+    assert whole.probabilities()[1].max() < 1e-3
+    np.testing.assert_array_equal(whole.mask, second)
+    np.testing.assert_array_equal(named.mask, second)
+
+
+def test_later_masks_go_by_name_or_by_index(tiny_network, clip):
+    images, masks = clip
+    made = segmenter(tiny_network)
+    runs = [[result.mask for result in made.segment(images, masks[0], {key: masks[4]})] for key in (4, "00004", "4")]
+    for other in runs[1:]:
+        np.testing.assert_array_equal(runs[0], other)
+    np.testing.assert_array_equal(runs[0][4], masks[4])
+
+
+@pytest.mark.parametrize("key", ["zzz", 7, -1, 1.0, True, None, ("00001",), "00000", 0])
+def test_later_masks_of_no_frame_are_refused_at_the_call(tiny_network, clip, key):
+    images, masks = clip
+    with pytest.raises(UsageError, match="later_masks has"):
+        segmenter(tiny_network).segment(images, masks[0], {key: masks[1]})
+
+
+def test_frames_of_a_folder_are_named_as_its_files(tiny_network, clip, tmp_path):
+    images, masks = clip
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"shot{number}.png")
+    made = segmenter(tiny_network)
+    by_name, by_index = (
+        [result.mask for result in made.segment(tmp_path, masks[0], {key: masks[2]})] for key in ("shot2", 2)
+    )
+    np.testing.assert_array_equal(by_name, by_index)
+    np.testing.assert_array_equal(by_name[2], masks[2])
+    with pytest.raises(UsageError, match="twice"):
+        made.segment(tmp_path, masks[0], {2: masks[2], "shot2": masks[2]})
+    with pytest.raises(UsageError, match="permanent has '00002', no frame"):
+        made.segment(tmp_path, masks[0], permanent=["00002"])
+
+
+def test_an_iterable_that_ends_before_a_later_mask_says_so(tiny_network, clip):
+    images, masks = clip
+    made = segmenter(tiny_network).segment(iter(images), masks[0], {7: masks[1]})
+    for _ in images:
+        next(made)
+    with pytest.raises(UsageError, match="ended before frames that were named for masks: 00007"):
+        next(made)
 
 
 @pytest.mark.parametrize("variant", ["eager", "fast"])

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,6 +208,31 @@ def test_a_video_file_with_later_masks(run, tmp_path, make_clip):
     assert (found[3][late == 9] == 9).all()
     np.testing.assert_array_equal(found[7], correction)
     assert json.loads((tmp_path / "out/run.json").read_text())["videos"]["film"]["objects"] == [1, 9]
+
+
+def test_an_object_left_out_of_a_correction_stays_unless_complete(run, tmp_path):
+    """The example clip with a second object that stands still; at frame 5 only the second one is painted."""
+    frames = ROOT / "examples" / "clip" / "JPEGImages" / "scene"
+    first = ROOT / "examples" / "clip" / "Annotations" / "scene" / "00000.png"
+    (tmp_path / "given").mkdir()
+    (tmp_path / "film").mkdir()
+    for path in sorted(frames.iterdir())[:7]:
+        shutil.copy(path, tmp_path / "film")
+    labels = (np.array(Image.open(first)) > 0).astype(np.uint8)
+    labels[:20, :20] = 2
+    fifth = sorted((tmp_path / "film").iterdir())[5].stem
+    Image.fromarray(labels).save(tmp_path / "given" / first.name)
+    Image.fromarray(np.where(labels == 2, labels, 0)).save(tmp_path / "given" / f"{fifth}.png")
+    left = {}
+    for complete in ("null", "true"):
+        done = run("video_dir=film", "mask=given", f"output_dir=out-{complete}", f"data.complete_masks={complete}",
+                   f"weights={ROOT / 'weights' / 'xmem-tiny.safetensors'}", "data.size=160")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        left[complete] = (
+            np.array(Image.open(tmp_path / f"out-{complete}" / "masks" / "film" / f"{fifth}.png")) == 1
+        ).sum()
+    assert left["null"] > 0.5 * (labels == 1).sum()
+    assert left["true"] == 0
 
 
 @pytest.mark.fault("a video file cut off", "exit code 1 and no result; with `warn` the record says incomplete")

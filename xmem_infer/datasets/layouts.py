@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..config import DataConfig, DatasetConfig, GivenMasks, MaskPolicy, SavedFrames
+from ..config import DataConfig, DatasetConfig, GivenMasks, MaskPolicy, SavedFrames, require
 from ..errors import UsageError
 from ..io.listing import list_folders, list_images, name_some, numbering_warnings
 from ..registry import Registry
@@ -157,12 +157,17 @@ def _video(
     given = rules.given
     if data.masks is not MaskPolicy.auto:
         given = GivenMasks.first if data.masks is MaskPolicy.first else GivenMasks.all
+    require(
+        not (data.complete_masks and given is GivenMasks.new_objects),
+        "data.complete_masks", "true", "null or false: of this data set's later masks new objects alone are taken",
+    )  # fmt: skip
     video = VideoInput(
         frames.name,
         frames,
         masks,
         all_masks=given is not GivenMasks.first,
         new_objects_only=given is GivenMasks.new_objects,
+        annotated=given is GivenMasks.all,
         may_start_late=True,
         one_object=rules.rules == "davis16",
         saved=saved,

@@ -56,6 +56,7 @@ class VideoInput:
         mask: Image or folder of masks given for it; None: looked for beside the video.
         all_masks: Whether masks of later frames are used too.
         new_objects_only: Whether a later mask gives ids not seen before, and nothing else.
+        annotated: Whether all masks are a data set's annotations.
         may_start_late: Whether the first mask may be that of a later frame.
         one_object: Whether more than one object is a mistake.
         saved: Names of the frames whose masks are saved; None: all.
@@ -65,6 +66,7 @@ class VideoInput:
     Known once opened:
         frames: The frames.
         masks: The given masks by frame name.
+        complete: Names of the frames whose mask shows every object, so that one not painted is absent.
         palette: That of the first mask.
         object_ids: The ids of all objects.
         fingerprint: Hash of what the result depends on besides settings and weights.
@@ -76,6 +78,7 @@ class VideoInput:
     mask: Path | None
     all_masks: bool
     new_objects_only: bool = False
+    annotated: bool = False
     may_start_late: bool = False
     one_object: bool = False
     saved: frozenset[str] | None = None
@@ -83,6 +86,7 @@ class VideoInput:
     full_resolution: "VideoInput | None" = None
     frames: FrameSource = field(init=False, compare=False, repr=False)
     masks: GivenMasks = field(init=False, compare=False, repr=False)
+    complete: frozenset[str] = field(init=False, compare=False, repr=False)
     palette: bytes | None = field(init=False, compare=False, repr=False)
     object_ids: frozenset[int] = field(init=False, compare=False, repr=False)
     fingerprint: str = field(init=False, compare=False, repr=False)
@@ -100,10 +104,13 @@ class VideoInput:
         seen: set[int] = set()
         only: dict[str, list[int]] = {}
         colours = ColourIds()
+        corrections = set()  # frames whose mask shows an object known by then
         for number, (frame, path) in enumerate(files.items()):
             mask = read_mask(path, data.max_pixels, colours)
             check_mask(mask, self.frames.size, f"the video {self.frames.name}")
             only[frame] = [one for one in mask.object_ids() if one not in seen or number == 0]
+            if len(only[frame]) < len(mask.object_ids()):
+                corrections.add(frame)
             seen.update(mask.object_ids())
             if number == 0:
                 self.palette, is_painted = mask.palette, colours.painted
@@ -123,6 +130,9 @@ class VideoInput:
             if self.new_objects_only
             else GivenMasks(files, data.max_pixels, colours)
         )
+        complete = self.annotated if data.complete_masks is None else data.complete_masks
+        # Annotations may leave out objects where they only introduce others; who says so himself is taken at his word.
+        self.complete = frozenset(() if not complete else corrections if data.complete_masks is None else files)
         self.truth = self.truth or self._annotations(folder, files[first], data.max_pixels)
         parts = [_hash_files(self.path, list(files.values()))]
         if self.full_resolution is not None:

@@ -30,16 +30,14 @@ class GivenMask:
         return all(self.taken)
 
 
-def ids_to_take(known: list[int], present: list[int]) -> list[int]:
+def ids_to_take(known: list[int], present: list[int], complete: bool = False) -> list[int]:
     """The object ids a mask speaks for, told by those `present` in it (0 is none).
 
-    A mask with any known id is a correction and speaks for every object, also those it does not show. One with new
-    ids alone adds these and leaves the rest to prediction. An empty one says nothing.
+    It speaks for the objects it shows, new or known: one that is not painted keeps its prediction, where no other is
+    painted. A `complete` mask shows every object there is: one that is not painted is absent on that frame.
     """
     shown = [value for value in present if value != 0]
-    if not any(value in known for value in shown):
-        return shown
-    return [*known, *(value for value in shown if value not in known)]
+    return [*known, *(value for value in shown if value not in known)] if complete else shown
 
 
 def take_mask(known: list[int], mask: Tensor, object_ids: list[int]) -> tuple[list[int], GivenMask | None]:
@@ -76,6 +74,7 @@ class Engine:
         object_ids: Sequence[int] | None = None,
         permanent: bool = False,
         end: bool = False,
+        complete: bool = False,
     ) -> Tensor:
         """Segment the next frame.
 
@@ -83,9 +82,11 @@ class Engine:
             state: The video's; changed only where the frame succeeds.
             image: (3, H, W) float, normalised, on the network's device.
             mask: (H, W) integer label image of the same size with new objects or a correction.
-            object_ids: Which of the mask's ids to take, known or new; None: see `ids_to_take`.
+            object_ids: Which of the mask's ids to take, known or new, also where it does not show them; None: those it
+                shows, and with `complete` every known one.
             permanent: Remember this frame, and never evict or consolidate it.
             end: This is the last frame; nothing will be read from memory any more.
+            complete: The mask shows every object: one that is not painted is absent. Otherwise it keeps its prediction.
 
         Returns:
             Probabilities (O + 1, H, W), background first, then slots as state.object_ids. Until an object is given
@@ -97,8 +98,9 @@ class Engine:
         _check_step(state, image, mask, object_ids)
         known, given = state.object_ids, None
         if mask is not None:
-            taken = ids_to_take(known, torch.unique(mask).tolist()) if object_ids is None else list(object_ids)
-            known, given = take_mask(known, mask, taken)
+            if object_ids is None:
+                object_ids = ids_to_take(known, torch.unique(mask).tolist(), complete)
+            known, given = take_mask(known, mask, list(object_ids))
         size = (image.shape[-2], image.shape[-1])
         state.frame_size = size
         if not known:

@@ -85,7 +85,9 @@ class VideoRun:
         done = stopped.result if stopped else None
         frames = 0
         with self._writer(video) as writer, _bar(video, each_frame) as bar:
-            for result in self.segmenter.segment_passes(video.frames, video.masks, passes, permanent, states, done):
+            for result in self.segmenter.segment_passes(
+                video.frames, video.masks, passes, permanent, states, done, video.complete
+            ):
                 if video.is_saved(result.frame.name):
                     waiting = perf_counter()
                     scores = result.probabilities() if writer.needs_scores else None
