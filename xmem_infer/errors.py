@@ -13,6 +13,10 @@ class VideoError(XMemInferError, RuntimeError):
     """One video cannot be read or segmented: not a video, truncated, corrupt, non-finite output."""
 
 
+class NonFiniteError(VideoError):
+    """The network's probabilities hold NaN or infinity; the state of the video is as it was before the frame."""
+
+
 class EnvironmentFault(XMemInferError, RuntimeError):
     """The machine cannot do it: disk full, read-only output, output in use, out of memory."""
 

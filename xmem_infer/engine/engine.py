@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import MemoryConfig
-from ..errors import UsageError
+from ..errors import NonFiniteError, UsageError
 from ..memory import per_bucket  # noqa: F401  # registers the memory of that name
 from ..memory.manager import MEMORIES
 from ..model.family import Network, ObjectState
@@ -61,6 +62,9 @@ class Engine:
         self.conventions = network.conventions
         self.config = replace(config, kind=self.conventions.memory) if config.kind == "auto" else config
         self.new_memory = MEMORIES[self.config.kind]
+        weights = network.parameters() if isinstance(network, nn.Module) else ()
+        # Half precision is the backend's matter: it takes float32.
+        self.dtype = torch.float64 if any(weight.dtype is torch.float64 for weight in weights) else torch.float32
 
     def start(self) -> VideoState:
         """The state of a video before its first frame."""
@@ -94,17 +98,17 @@ class Engine:
 
         Raises:
             UsageError: Image, mask or ids are not what is described above, or the video has ended.
+            NonFiniteError: The probabilities are not finite.
         """
-        _check_step(state, image, mask, object_ids)
+        _check_step(state, image, mask, object_ids, self.dtype)
         known, given = state.object_ids, None
         if mask is not None:
             if object_ids is None:
                 object_ids = ids_to_take(known, torch.unique(mask).tolist(), complete)
             known, given = take_mask(known, mask, list(object_ids))
         size = (image.shape[-2], image.shape[-1])
-        state.frame_size = size
         if not known:
-            state.ended = end
+            state.frame_size, state.ended = size, end
             return image.new_ones(1, *size)
         padding = padding_for(*size)
         image = pad(image, padding, self.conventions.padding)[None]
@@ -113,23 +117,31 @@ class Engine:
         plan = plan_frame(state.clock, self.config, remembered, complete, end, staggered)
         features = self.network.encode_image(image)
         objects = state.objects or self.network.empty_state(features)
-        prob = None
-        if plan.segment and state.memory is not None:
-            readouts = state.memory.read(features)
-            objects, odds, batch = self.network.segment(features, readouts, objects, plan.sensory_update)
-            prob = batch[0]
-            del odds, readouts  # as large as the probabilities: not to be held while the frame is remembered
-        if given is not None:
-            prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.taken))
-        assert prob is not None, "a frame is segmented or given"
-        if len(known) > len(state.object_ids):
-            objects = _with_objects(objects, len(known))
-        memory = state.memory or self.new_memory(self.config, features)
-        if plan.memory_frame:
-            value, objects = self.network.encode_memory(image, features, objects, prob[None, 1:], plan.deep_update)
-            memory.add(features, value, permanent)
-        state.object_ids, state.objects, state.memory, state.ended = known, objects, memory, end
-        state.key = features.key.detach()
+        memory, prob = state.memory or self.new_memory(self.config, features), None
+        was_read = False
+        try:
+            if plan.segment and state.memory is not None:
+                readouts, was_read = memory.read(features), True
+                objects, odds, batch = self.network.segment(features, readouts, objects, plan.sensory_update)
+                prob = batch[0]
+                del odds, readouts  # as large as the probabilities: not to be held while the frame is remembered
+            if given is not None:
+                prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.taken))
+            assert prob is not None, "a frame is segmented or given"
+            # One number that is not finite makes the sum so, in a fortieth of the time that asking each one takes.
+            if not isfinite(prob.sum(dtype=torch.float32).item()):
+                raise NonFiniteError("the network gave non-finite probabilities")
+            if len(known) > len(state.object_ids):
+                objects = _with_objects(objects, len(known))
+            if plan.memory_frame:
+                value, objects = self.network.encode_memory(image, features, objects, prob[None, 1:], plan.deep_update)
+                memory.add(features, value, permanent)
+        except BaseException:
+            if was_read:
+                memory.undo_read()
+            raise
+        state.object_ids, state.objects, state.memory = known, objects, memory
+        state.frame_size, state.ended, state.key = size, end, features.key.detach()
         advance(state.clock, plan)
         return unpad(prob, padding)
 
@@ -162,12 +174,17 @@ def _with_objects(state: ObjectState, count: int) -> ObjectState:
     return grown
 
 
-def _check_step(state: VideoState, image: Tensor, mask: Tensor | None, object_ids: Sequence[int] | None) -> None:
+def _check_step(
+    state: VideoState, image: Tensor, mask: Tensor | None, object_ids: Sequence[int] | None, dtype: torch.dtype
+) -> None:
     """Refuse what the network cannot take, before anything changes."""
     if state.ended:
         raise UsageError("this video has ended (its last step had end=True): start a new one with Engine.start()")
-    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
-        raise UsageError(f"an image must be (3, H, W) floating point, got {_described(image)}")
+    if image.ndim != 3 or image.shape[0] != 3 or image.dtype is not dtype:
+        kind = str(dtype).removeprefix("torch.")
+        raise UsageError(f"an image must be (3, H, W) {kind}, got {_described(image)}")
+    if not isfinite(image.sum(dtype=torch.float32).item()):
+        raise UsageError("the image holds NaN or infinity")
     size = (image.shape[-2], image.shape[-1])
     known_size = state.frame_size or size
     if size != known_size:
@@ -178,10 +195,10 @@ def _check_step(state: VideoState, image: Tensor, mask: Tensor | None, object_id
         return
     if tuple(mask.shape) != size:
         raise UsageError(f"mask of {tuple(mask.shape)} (H, W) for a frame of {size}: they must be equal")
-    if mask.is_floating_point() or mask.is_complex():
+    if mask.is_floating_point() or mask.is_complex() or mask.dtype is torch.bool:
         raise UsageError(f"a mask must hold integer object ids, got {_described(mask)}")
-    if object_ids is not None and (0 in object_ids or len(set(object_ids)) != len(object_ids)):
-        raise UsageError(f"object_ids={list(object_ids)}: ids must differ, and 0 is the background")
+    if object_ids is not None and (min(object_ids, default=1) < 1 or len(set(object_ids)) != len(object_ids)):
+        raise UsageError(f"object_ids={list(object_ids)}: ids must differ and be positive, 0 is the background")
 
 
 def _described(x: Tensor) -> str:

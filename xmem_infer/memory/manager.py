@@ -80,15 +80,18 @@ class XMemMemory:
                     parts.append(Affinity(column[affinity.token], affinity.weight))
             del scores  # the next ones take its place: fresh memory costs as much as the product
         all_tokens = Affinity(*map(torch.cat, zip(*shared, strict=True)))
-        store.use[rows] += token_usage(all_tokens, rows.numel())
-        store.life[rows] += 1
         size = query.key.shape[-2:]
         readouts = []
         for bucket, parts in zip(store.buckets, own, strict=True):
             affinity = Affinity(*map(torch.cat, zip(*parts, strict=True))) if parts else all_tokens
             read = readout(bucket.value, Affinity(rows[affinity.token], affinity.weight))
             readouts.append(read.transpose(1, 2).unflatten(2, size)[None])
+        store.count_use(rows, token_usage(all_tokens, rows.numel()))  # last: a reading that fails counts nothing
         return readouts
+
+    def undo_read(self) -> None:
+        """Forget that the last `read` happened."""
+        self.store.undo_use()
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
         """Remember a frame: value (1, O, C_v, h, w) in slot order; objects beyond the known ones are new.
@@ -104,18 +107,22 @@ class XMemMemory:
             kept = Kept.permanent
         elif value.shape[1] > self.objects > 0 and not published:
             kept = Kept.late_birth
-        if value.shape[1] > self.objects:
-            store.add_bucket(value.shape[1] - self.objects, value.shape[2], value.dtype)
         region = store.working
         if region.size + self.frame_tokens > region.capacity:
             # One frame for a kept frame more; without long-term memory the length is unknown: double.
             store.grow_working(region.capacity + (self.frame_tokens if self.config.long_term else region.capacity))
         key, shrinkage, selection = (x[0].flatten(1).T for x in (frame.key, frame.shrinkage, frame.selection))
-        rows = store.append(store.working, key, shrinkage[:, 0], selection)
+        values, size, buckets = value[0].flatten(2).transpose(1, 2), region.size, list(store.buckets)
+        try:
+            if value.shape[1] > self.objects:
+                store.add_bucket(value.shape[1] - self.objects, value.shape[2], value.dtype)
+            rows = store.append(region, key, shrinkage[:, 0], selection)
+            for bucket, part in zip(store.buckets, values.split([b.objects for b in store.buckets]), strict=True):
+                store.write(bucket, rows, part)
+        except BaseException:
+            region.size, store.buckets = size, buckets
+            raise
         self._kept.append(kept)
-        values = value[0].flatten(2).transpose(1, 2)
-        for bucket, part in zip(store.buckets, values.split([b.objects for b in store.buckets]), strict=True):
-            store.write(bucket, rows, part)
         self._release_oldest_birth()
         # The published count is of the first frame and those that can leave: others must not starve the rest.
         if self.config.long_term and self._kept.count(Kept.until_consolidated) + 1 >= self.config.max_working_frames:

@@ -57,8 +57,15 @@ class PerBucketMemory:
         """Readouts for a frame: (1, objects, C_v, h, w) of each bucket, in slot order."""
         query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
         size = query.key.shape[-2:]
-        read = (bucket.read(query_key, selection, self.config.top_k) for bucket in self.buckets)
-        return [x.transpose(1, 2).unflatten(2, size)[None] for x in read]
+        found = [bucket.read(query_key, selection, self.config.top_k) for bucket in self.buckets]
+        for bucket, (_, rows, usage) in zip(self.buckets, found, strict=True):
+            bucket.store.count_use(rows, usage)  # after all: a reading that fails counts nothing
+        return [read.transpose(1, 2).unflatten(2, size)[None] for read, _, _ in found]
+
+    def undo_read(self) -> None:
+        """Forget that the last `read` happened."""
+        for bucket in self.buckets:
+            bucket.store.undo_use()
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
         """See `Memory.add`; the first frame of a bucket is permanent."""
@@ -102,8 +109,8 @@ class BucketMemory:
     def objects(self) -> int:
         return sum(bucket.objects for bucket in self.store.buckets)
 
-    def read(self, query_key: Tensor, selection: Tensor, top_k: int) -> Tensor:
-        """Readout (O, Q, C_v) of queries (Q, C_k); counts how much each token was used."""
+    def read(self, query_key: Tensor, selection: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Readout (O, Q, C_v) of queries (Q, C_k), the rows read (n,) and how much each was used (n,)."""
         store, rows = self.store, self.store.filled
         keys, chunk = store.packed_keys(), max(1, MAX_SCORES // rows.numel())
         parts = [
@@ -111,9 +118,8 @@ class BucketMemory:
             for part in zip(query_key.split(chunk), selection.split(chunk), strict=True)
         ]
         affinity = Affinity(*map(torch.cat, zip(*parts, strict=True)))
-        store.use[rows] += token_usage(affinity, rows.numel())
-        store.life[rows] += 1
-        return readout(store.buckets[0].value, Affinity(rows[affinity.token], affinity.weight))
+        read = readout(store.buckets[0].value, Affinity(rows[affinity.token], affinity.weight))
+        return read, rows, token_usage(affinity, rows.numel())
 
     def add(
         self,

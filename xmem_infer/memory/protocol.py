@@ -28,8 +28,11 @@ class Memory(Protocol):
     def read(self, query: Features) -> list[Tensor]:
         """Readouts for a frame: (1, objects, C_v, h, w) of each bucket, in slot order."""
 
+    def undo_read(self) -> None:
+        """Forget that the last `read` happened: its frame failed."""
+
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
-        """Remember a frame.
+        """Remember a frame; where that fails before tokens are consolidated, nothing of it is kept.
 
         Args:
             frame: Its keys.

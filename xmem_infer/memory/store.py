@@ -63,6 +63,7 @@ class TokenStore:
         # Subtracted from keys and queries: distances stay, and products of smaller numbers cancel with smaller errors.
         self._centre = like.new_zeros(key_dim)
         self._packed = like.new_empty(rows, 2 * key_dim + 1)
+        self._use_before = self.use, self.life  # before the last reading
         self._packed_valid = False  # whether the first rows of _packed are the tokens of `filled`
 
     @property
@@ -82,6 +83,17 @@ class TokenStore:
                 self._packed[:tokens] = memory_columns(keys - self._centre, self.shrinkage[rows])
             self._packed_valid = True
         return PackedKeys(self._packed[:tokens], self._centre)
+
+    def count_use(self, rows: Tensor, usage: Tensor) -> None:
+        """Count a reading of these rows by its usage (n,)."""
+        self._use_before = self.use.clone(), self.life.clone()
+        self.use[rows] += usage
+        self.life[rows] += 1
+
+    def undo_use(self) -> None:
+        """Take the last `count_use` back; rows must be as they were then."""
+        for now, before in zip((self.use, self.life), self._use_before, strict=True):
+            now[: before.numel()] = before
 
     def add_bucket(self, objects: int, value_dim: int, dtype: torch.dtype) -> None:
         """Room for the values of `objects` more objects, covering no token yet."""
@@ -131,12 +143,12 @@ class TokenStore:
     def grow_working(self, capacity: int) -> None:
         """Move to larger buffers, so that working memory holds `capacity` tokens."""
         extra = capacity - self.working.capacity
-        for name in PER_TOKEN:
-            setattr(self, name, _longer(getattr(self, name), extra, dim=0))
-        self._packed = _longer(self._packed, extra, dim=0)
-        for bucket in self.buckets:
-            bucket.value = _longer(bucket.value, extra, dim=1)
-            bucket.covers = _longer(bucket.covers, extra, dim=0)
+        # All of it first: where there is no room, nothing has changed.
+        longer = {name: _longer(getattr(self, name), extra, dim=0) for name in (*PER_TOKEN, "_packed")}
+        values = [(_longer(b.value, extra, dim=1), _longer(b.covers, extra, dim=0)) for b in self.buckets]
+        vars(self).update(longer)
+        for bucket, (value, covers) in zip(self.buckets, values, strict=True):
+            bucket.value, bucket.covers = value, covers
         self.working.capacity = capacity
 
     def remove_object(self, bucket: Bucket, row: int) -> None:
@@ -154,6 +166,7 @@ class TokenStore:
         """
         for name in PER_TOKEN:
             getattr(self, name).detach_()
+        self._use_before = self.use, self.life
         self._packed.detach_()
         for bucket in self.buckets:
             bucket.value.detach_()

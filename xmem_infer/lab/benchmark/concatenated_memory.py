@@ -57,6 +57,9 @@ class ConcatenatedMemory:
         read = value @ affinity.to(value.dtype)
         return [read.unflatten(2, query.key.shape[-2:])[None]]
 
+    def undo_read(self) -> None:
+        """Nothing is taken back: a benchmark ends at its first failure."""
+
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
         """Remember a frame: value (1, O, C_v, h, w); no frame but the first is permanent."""
         if permanent:
