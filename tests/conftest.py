@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def _load(name):
 
 parity = sys.modules["parity"] = _load("parity")  # which the other one imports
 cutie_parity = _load("cutie")
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before():
+    """Commands run in this process set up the package's loggers; the next test finds them as they were."""
+    loggers = [logging.getLogger(name) for name in ("xmem_infer", "xmem_infer.tables")]
+    before = [(logger, list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
