@@ -17,3 +17,31 @@ def test_memory_is_flat_over_ten_thousand_frames(tiny_weights):
     peaks = json.loads(run.stdout)
     assert set(peaks) == {"1000", "10000"}
     assert peaks["10000"] <= 1.05 * peaks["1000"]
+
+
+GROWING = """
+import json, sys
+import numpy as np
+from xmem_infer import DataConfig, MemoryConfig, RuntimeConfig, Segmenter
+from xmem_infer.lab.resident import resident_bytes
+
+pictures = np.random.default_rng(0).integers(0, 255, (320, 64, 64, 3), np.uint8)
+mask = np.zeros((64, 64), np.uint8)
+mask[10:40, 10:30] = 1
+segmenter = Segmenter.from_weights(
+    sys.argv[1], MemoryConfig(memory_every=1), RuntimeConfig(precision="fp32", threads=1), DataConfig(size=-1)
+)
+sizes = {result.frame.index: resident_bytes() for result in segmenter.segment(pictures, mask)}
+json.dump([sizes[20], sizes[319]], sys.stdout)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the operating system's account of resident memory")
+def test_a_memory_that_grows_costs_what_its_tokens_cost(tiny_weights):
+    """300 frames of 16 tokens: a megabyte or so, and not half of one for each frame."""
+    command = [sys.executable, "-c", GROWING, tiny_weights]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    early, late = json.loads(run.stdout)
+    assert late - early < 60_000_000

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..config import LateObjects, MemoryConfig
 from ..errors import UsageError
 from ..model.family import Features
-from ..ops.affinity import Affinity, readout, token_usage, top_k_affinity
+from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
 from .consolidation import consolidate, evict_least_used
 from .protocol import MEMORIES
 from .published import consolidate_as_published
@@ -66,7 +66,7 @@ class XMemMemory:
         query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
         # Buckets that cover every token share one affinity; the others choose among their own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
-        chunk = max(1, MAX_SCORES // rows.numel())
+        chunk = max(1, MAX_SCORES // padded_count(rows.numel()))
         keys = store.packed_keys()
         shared: list[Affinity] = []
         own: list[list[Affinity]] = [[] for _ in columns]

@@ -6,7 +6,7 @@ from torch import Tensor
 from ..config import LateObjects, MemoryConfig
 from ..errors import UsageError
 from ..model.family import Features
-from ..ops.affinity import Affinity, readout, token_usage, top_k_affinity
+from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
 from .consolidation import consolidate, keep_most_used
 from .manager import MAX_SCORES
 from .protocol import MEMORIES
@@ -112,7 +112,7 @@ class BucketMemory:
     def read(self, query_key: Tensor, selection: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Readout (O, Q, C_v) of queries (Q, C_k), the rows read (n,) and how much each was used (n,)."""
         store, rows = self.store, self.store.filled
-        keys, chunk = store.packed_keys(), max(1, MAX_SCORES // rows.numel())
+        keys, chunk = store.packed_keys(), max(1, MAX_SCORES // padded_count(rows.numel()))
         parts = [
             top_k_affinity(keys.similarity(*part), top_k)
             for part in zip(query_key.split(chunk), selection.split(chunk), strict=True)

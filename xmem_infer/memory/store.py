@@ -62,7 +62,7 @@ class TokenStore:
         self.buckets: list[Bucket] = []
         # Subtracted from keys and queries: distances stay, and products of smaller numbers cancel with smaller errors.
         self._centre = like.new_zeros(key_dim)
-        self._packed = like.new_empty(rows, 2 * key_dim + 1)
+        self._packed = like.new_zeros(rows, 2 * key_dim + 1)  # all of it is multiplied
         self._use_before = self.use, self.life  # before the last reading
         self._packed_valid = False  # whether the first rows of _packed are the tokens of `filled`
 
@@ -82,7 +82,7 @@ class TokenStore:
                 self._centre = keys.detach().mean(0)
                 self._packed[:tokens] = memory_columns(keys - self._centre, self.shrinkage[rows])
             self._packed_valid = True
-        return PackedKeys(self._packed[:tokens], self._centre)
+        return PackedKeys(self._packed, self._centre, tokens)
 
     def count_use(self, rows: Tensor, usage: Tensor) -> None:
         """Count a reading of these rows by its usage (n,)."""

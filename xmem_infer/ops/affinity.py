@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _PACKED_FOR = 512  # queries of one product, about: what the packed layout is chosen for
+# oneDNN keeps hundreds of kilobytes for every number of tokens that it ever multiplied: a memory that grows by and by
+# must not show it each of its sizes.
+_TOKEN_STEP = 1024
 _GROUP = 8  # columns that compete by their maximum in `best_of`; 16 and 32 were slower
 
 
@@ -62,9 +65,13 @@ class PackedKeys:
     product is used.
     """
 
-    def __init__(self, columns: Tensor, centre: Tensor):
-        """columns (N, 2 C_k + 1): `memory_columns` of keys from which `centre` (C_k,) was subtracted."""
-        self.columns, self.centre = columns, centre
+    def __init__(self, columns: Tensor, centre: Tensor, tokens: int | None = None):
+        """The first `tokens` (None: all) of a buffer.
+
+        columns (rows, 2 C_k + 1): `memory_columns` of keys from which `centre` (C_k,) was subtracted.
+        """
+        self.tokens = columns.shape[0] if tokens is None else tokens
+        self.columns, self.centre = columns[: padded_count(self.tokens)], centre
         self._packed: Tensor | None = None
 
     def similarity(self, query_key: Tensor, selection: Tensor) -> Tensor:
@@ -74,11 +81,16 @@ class PackedKeys:
             queries = query_columns(query_key - self.centre, selection)
             plain = queries.device.type == "cpu" and queries.dtype is torch.float32
             if not plain or queries.requires_grad or self.columns.requires_grad or not _has_onednn_product():
-                return queries @ self.columns.T
+                return queries @ self.columns[: self.tokens].T
             if self._packed is None:
                 self._packed = torch.ops.mkldnn._reorder_linear_weight(self.columns, _PACKED_FOR)
             found: Tensor = torch.ops.mkldnn._linear_pointwise(queries, self._packed, None, "none", [], "")
-            return found
+            return found[:, : self.tokens]
+
+
+def padded_count(tokens: int) -> int:
+    """The number of tokens that is multiplied where there are so many."""
+    return -(-tokens // _TOKEN_STEP) * _TOKEN_STEP
 
 
 @cache
