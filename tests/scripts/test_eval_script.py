@@ -507,3 +507,12 @@ def test_more_threads_than_cores_are_refused_with_their_number(run, clip, thread
     assert f"runtime.threads={threads} is not possible" in done.stderr
     assert f"1 to {usable_cores()}, the cores that this process may use" in done.stderr or threads < 1
     assert "Traceback" not in done.stderr
+
+
+def test_memory_that_may_not_fit_is_announced(run, clip):
+    """Before the run fails for it: exit code 3."""
+    done = run("video_dir=clip", f"memory.max_long_term_tokens={10**11}")
+    assert done.returncode == 3
+    warned, failed = done.stderr.index("its memory may take"), done.stderr.index("out of memory at frame")
+    assert warned < failed
+    assert "its memory may take" not in run("video_dir=clip", "output_dir=small").stderr

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,10 +20,12 @@ from ..datasets.video_input import VideoInput
 from ..drift import DriftSummary
 from ..engine.state import VideoState
 from ..interrupts import check
+from ..ops.images import STRIDE, working_size
 from ..outputs.files import read_confidence
 from ..outputs.protocol import OUTPUTS, VideoDetails
 from ..outputs.writer import VideoWriter, chosen_outputs
 from ..predictor import Pass, Segmenter
+from ..runtime.limits import free_bytes, memory_bytes
 from ..scoring.pairing import read_ids
 from .intact import damage, described
 from .jobs import working_sizes
@@ -81,6 +84,7 @@ class VideoRun:
         passes = passes_of(video, self.config)
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
         stopped = self._stopped(video)
+        self._warn_of_memory(video, passes, len(permanent))
         states = stopped.states if stopped else [self.segmenter.start() for _ in passes]
         done = stopped.result if stopped else None
         frames = 0
@@ -125,6 +129,27 @@ class VideoRun:
         """Remove what a killed process left unfinished of a video. Nobody may be working on it."""
         self._writer(video).abort()
         self.records.tidy(video.name)
+
+    def _warn_of_memory(self, video: VideoInput, passes: Sequence[Pass], permanent: int) -> None:
+        """Say so where the memory of this video may not fit into what is free on the device."""
+        segmenter, config = self.segmenter, self.config.memory
+        sizes = getattr(segmenter.prepared.network, "sizes", None)
+        free = free_bytes(segmenter.prepared.device)
+        if sizes is None or free is None:
+            return
+        frames = permanent if config.long_term else (video.frames.count or 0) // config.memory_every
+        needed = 0
+        for one in passes:
+            height, width = working_size(*one.frames.size, one.size, segmenter.engine.conventions.enlarge)
+            tokens = ceil(height / STRIDE) * ceil(width / STRIDE)
+            dims = sizes.key_dim, sizes.value_dim
+            needed += memory_bytes(config, tokens, len(video.object_ids), frames, dims)
+        if needed > free:
+            log.info(
+                f"warning: {video.name}: its memory may take {needed / 2**30:.1f} GiB when full, "
+                f"{free / 2**30:.1f} GiB are free. What lowers the need: data.size, memory.max_long_term_tokens and "
+                "memory.max_working_frames (smaller), memory.long_term=true, fewer objects"
+            )
 
     def _stopped(self, video: VideoInput) -> Stopped | None:
         """What an earlier run kept of this video."""

@@ -1,11 +1,13 @@
-"""Threads, and what to say when memory runs out."""
+"""Threads, and what to say before and when memory runs out."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
-from ..config import require
+from ..config import MemoryConfig, require
 from ..cores import usable_cores
 from ..errors import EnvironmentFault
 
@@ -33,6 +35,31 @@ def thread_count(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def memory_bytes(config: MemoryConfig, frame_tokens: int, objects: int, frames: int, dims: tuple[int, int]) -> int:
+    """What a video's memory takes once it is full, in float32; see docs/modes-and-speed.md.
+
+    Args:
+        config: Of the memory.
+        frame_tokens: h * w, of one frame.
+        objects: In the whole video.
+        frames: Memory frames that stay whatever happens: permanent ones; all of them without long-term memory.
+        dims: C_k and C_v of the network.
+    """
+    tokens = (frames + config.max_working_frames) * frame_tokens + config.max_long_term_tokens * config.long_term
+    return 4 * tokens * (4 * dims[0] + 4 + objects * dims[1])
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free on a device; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found and device.type == "cpu" else None
 
 
 @contextmanager

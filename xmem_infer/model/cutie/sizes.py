@@ -23,6 +23,11 @@ class CutieSizes:
     blocks: int = 3
     feed_forward: int = 2048
 
+    @property
+    def value_dim(self) -> int:
+        """C_v, as `NetworkSizes` calls it."""
+        return self.channels
+
 
 def sizes_of(shapes: Mapping[str, Shape]) -> CutieSizes:
     """Read the sizes off a checkpoint's shapes (in this package's names); KeyError names what is missing."""
