@@ -31,6 +31,12 @@ MAX_NAME = 120  # letters in the name of a combination's folder
 
 def eval_command() -> NoReturn:
     """The console command: `xmem-infer VIDEO [MASK] [key=value ...]`, `xmem-infer download` or `xmem-infer score`."""
+
+    def plan_and_evaluate(config: EvalConfig) -> int:
+        plan = _imported("evaluate.jobs.make_plan")(config)  # without torch: a mistyped path should not wait for it
+        code: int = _imported("evaluate.run.evaluate")(config, plan)
+        return code
+
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     if word in ("download", "score"):
         sys.argv[:2] = [f"xmem-infer {word}"]
@@ -38,13 +44,13 @@ def eval_command() -> NoReturn:
         leave(_imported("download_command.main")())
     if word == "score":
         leave(run("score", _imported("scoring.score_folders.ScoreConfig"), "scoring.score_folders.score"))
-    leave(run("eval", EvalConfig, "evaluate.jobs.plan_and_evaluate"))
+    leave(run("eval", EvalConfig, plan_and_evaluate))
 
 
 def run(config_name: str, schema: type, job: Job) -> int:
     """Compose `configs/<config_name>.yaml` on a dataclass, run `job` on the typed result, return the exit code.
 
-    A job named as in this package ("evaluate.jobs.plan_and_evaluate") is imported once the settings are found right: a
+    A job named as in this package ("scoring.score_folders.score") is imported once the settings are found right: a
     typo should not wait for it.
 
     0 ok; 1 some videos failed; 2 usage or config; 3 environment; 130 and 143 signals. In a multirun (-m)

@@ -1,7 +1,6 @@
 """What there is to do: every video opened and its masks checked before a model is loaded."""
 
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
 from ..config import EvalConfig
@@ -19,14 +18,6 @@ class Plan:
     failures: dict[str, XMemInferError]
     output_dir: Path
     warnings: list[str] = field(default_factory=list)
-
-
-def plan_and_evaluate(config: EvalConfig) -> int:
-    """`run.evaluate`, which loads torch, after the plan is made: a mistyped path should not wait for it."""
-    plan = make_plan(config)
-    evaluate = import_module(".run", __package__).evaluate
-    code: int = evaluate(config, plan)
-    return code
 
 
 def make_plan(config: EvalConfig) -> Plan:

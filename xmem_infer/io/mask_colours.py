@@ -24,11 +24,11 @@ class ColourIds:
         self.ids: dict[int, int] = {0: 0}
         self.painted = False
 
-    def note(self, object_ids: np.ndarray, palette: bytes | None) -> None:
+    def note(self, object_ids: list[int], palette: bytes | None) -> None:
         """Take in the ids of a mask that holds numbers, under the colours of its palette, or as shades of grey."""
-        colours = np.arange(256) * GREY if palette is None else pack(np.frombuffer(palette, np.uint8).reshape(256, 3))
-        for object_id in object_ids.tolist():
-            self.ids.setdefault(int(colours[object_id]), object_id)
+        for object_id in object_ids:
+            colour = palette[3 * object_id : 3 * object_id + 3] if palette else bytes([object_id] * 3)
+            self.ids.setdefault(int.from_bytes(colour, "big"), object_id)
 
     def assign(self, colours: list[int]) -> list[int]:
         """Give ids to the colours that have none; returns those. Raises ValueError where 255 ids do not suffice."""

@@ -132,7 +132,7 @@ def _ids(image: Image.Image, path: Path, colours: ColourIds) -> tuple[np.ndarray
         _refuse_large_values(values, path)
     found = image.getpalette("RGB") if image.mode == "P" else None
     palette = full_palette(bytes(found)) if found else None
-    colours.note(np.unique(values.astype(np.uint8)), palette)
+    colours.note(np.unique(values.astype(np.uint8)).tolist(), palette)
     return values.astype(np.uint8), palette
 
 

@@ -28,7 +28,7 @@ from ..types import Frame
 ROOT = Path(__file__).resolve().parents[2]
 ORDINARY = 2  # neither the first frame nor one to remember
 OF_THE_PICTURE = ("read_ahead", "normalise", "resize", "encode_image", "empty_state")
-OF_OTHER_FILES = ("ConfidenceTable",)
+OF_OTHER_FILES = ("ConfidenceTable", "DriftWatch", "mean_keys", "_centre")  # classes and functions
 NOT_COUNTED = ("<", "__init__", "__post_init__", "__enter__", "__exit__", "full_precision")
 ARGUMENTS = ("video_dir=examples/clip", "data.size=96", "score=false", "output.overlay=false", "output.preview=false")
 
@@ -105,6 +105,8 @@ def _stack(frame: FrameType | None) -> list[CodeType]:
     """The functions from `scripts/eval.py` to here that count, first one first."""
     frames: list[FrameType] = []
     while frame is not None:
+        if "importlib" in frame.f_code.co_filename:  # a module being read: on nobody's way
+            return []
         frames.append(frame)
         frame = frame.f_back
     found: list[CodeType] = []
@@ -116,7 +118,7 @@ def _stack(frame: FrameType | None) -> list[CodeType]:
         in_network = in_network or isinstance(own, nn.Module)
         is_script = code.co_name == "<module>" and "scripts" in code.co_filename
         counts = is_script or not (code.co_name.startswith(NOT_COUNTED) or code.co_flags & CO_NESTED)
-        of_other_files = type(own).__name__ in OF_OTHER_FILES
+        of_other_files = {type(own).__name__, code.co_name} & set(OF_OTHER_FILES)
         if _is_own(code) and counts and not of_other_files and not _is_property(own, code):
             found.append(code)
     return found

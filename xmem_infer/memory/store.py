@@ -63,7 +63,7 @@ class TokenStore:
         # Subtracted from keys and queries: distances stay, and products of smaller numbers cancel with smaller errors.
         self._centre = like.new_zeros(key_dim)
         self._packed = like.new_zeros(rows, 2 * key_dim + 1)  # all of it is multiplied
-        self._use_before = self.use, self.life  # before the last reading
+        self.before_reading = self.use, self.life
         self._packed_valid = False  # whether the first rows of _packed are the tokens of `filled`
 
     @property
@@ -84,15 +84,9 @@ class TokenStore:
             self._packed_valid = True
         return PackedKeys(self._packed, self._centre, tokens)
 
-    def count_use(self, rows: Tensor, usage: Tensor) -> None:
-        """Count a reading of these rows by its usage (n,)."""
-        self._use_before = self.use.clone(), self.life.clone()
-        self.use[rows] += usage
-        self.life[rows] += 1
-
     def undo_use(self) -> None:
-        """Take the last `count_use` back; rows must be as they were then."""
-        for now, before in zip((self.use, self.life), self._use_before, strict=True):
+        """Take the last reading out of the statistics; rows must be as they were then."""
+        for now, before in zip((self.use, self.life), self.before_reading, strict=True):
             now[: before.numel()] = before
 
     def add_bucket(self, objects: int, value_dim: int, dtype: torch.dtype) -> None:
@@ -166,7 +160,7 @@ class TokenStore:
         """
         for name in PER_TOKEN:
             getattr(self, name).detach_()
-        self._use_before = self.use, self.life
+        self.before_reading = self.use, self.life
         self._packed.detach_()
         for bucket in self.buckets:
             bucket.value.detach_()
