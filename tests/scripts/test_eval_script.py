@@ -327,11 +327,12 @@ def test_no_mask_at_all(run, clip, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_mask_warns(run, clip):
+@pytest.mark.fault("a first mask that is all zero, and no other", "exit code 2: there is no object to follow")
+def test_an_empty_mask_alone_is_refused(run, clip):
     Image.fromarray(np.zeros((48, 64), np.uint8)).save(clip.with_name("clip.png"))
     done = run(f"video_dir={clip}", "output_dir=out")
-    assert done.returncode == 0
-    assert "all zero" in done.stderr
+    assert done.returncode == 2
+    assert "is all zero: there is no object to follow" in done.stderr
 
 
 # -- bad videos: rc 1 -------------------------------------------------------------------------------------------
