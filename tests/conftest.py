@@ -35,14 +35,12 @@ cutie_parity = _load("cutie")
 
 
 @pytest.fixture(autouse=True)
-def loggers_as_before():
-    """Commands run in this process set up the package's loggers; the next test finds them as they were."""
-    loggers = [logging.getLogger(name) for name in ("xmem_infer", "xmem_infer.tables")]
-    before = [(logger, list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, handlers, level, propagate in before:
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
+def package_logs_to_nobody():
+    """Commands run in this process, also by a fixture of a module, set up the package's loggers: undone here."""
+    for name in ("xmem_infer", "xmem_infer.tables"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
