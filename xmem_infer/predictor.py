@@ -6,7 +6,7 @@ before the result is yielded, so that the caller's own torch code between two re
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -22,14 +22,13 @@ from .config import DataConfig, Device, GradMode, MemoryConfig, Precision, Runti
 from .drift import mean_keys
 from .engine.engine import Engine, ids_to_take
 from .engine.state import VideoState
-from .errors import NonFiniteError, UsageError
+from .errors import NonFiniteError
 from .io.frames import ArrayFrames, FrameSource, open_frames
 from .io.given_masks import CheckedMasks, MaskLike, frame_names
-from .io.listing import name_some
 from .io.read_ahead import read_ahead
 from .ops.images import normalise, pad, padding_for, resize, resize_labels, working_size
 from .ops.masks import confidence_inside, most_probable
-from .results import FrameResult, Results
+from .results import FrameResult, Pass, Prediction, Results, all_reached
 from .runtime.choice import choose
 from .runtime.device import choose_device
 from .runtime.grad_mode import grad_mode
@@ -40,44 +39,6 @@ from .weights.build import load_network
 from .weights.manifest import resolve_weights
 
 Frames = FrameSource | str | Path | Iterable[np.ndarray] | Iterable[Tensor] | Iterable[Image.Image]
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One way to look at a video.
-
-    Attributes:
-        frames: The frames, at any resolution.
-        masks: Given masks at that resolution, by frame name.
-        size: Short side inside the network in px, -1 = original.
-        flipped: Whether the network sees frames and masks mirrored left to right.
-    """
-
-    frames: FrameSource
-    masks: Mapping[str, LabelMask]
-    size: int
-    flipped: bool = False
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One frame as the network sees it.
-
-    Attributes:
-        prob: (O + 1, H', W') float32 at the working size, background first.
-        flipped: Whether `prob` is mirrored left to right.
-        object_ids: The ids of the other channels.
-        complete: Whether the given mask speaks for every object, so that nothing was predicted.
-        keys: What each object looks like, (O, C_k), see `drift.mean_keys`; None until there is an object.
-        stage_ms: Milliseconds spent on `upload` and `segment`.
-    """
-
-    prob: Tensor
-    flipped: bool
-    object_ids: tuple[int, ...]
-    complete: bool
-    keys: Tensor | None
-    stage_ms: dict[str, float] = field(repr=False)
 
 
 class Segmenter:
@@ -179,7 +140,7 @@ class Segmenter:
         kept = frozenset(frame_names(source, permanent, "permanent").values())
         whole = frozenset(given if complete is True else frame_names(source, complete or (), "complete").values())
         stream = self.segment_passes(source, given, [Pass(source, given, self.data.size)], kept, complete=whole)
-        return Results(_all_reached(stream, {*given, *kept, *whole}), source.count)
+        return Results(all_reached(stream, {*given, *kept, *whole}), source.count)
 
     def segment_passes(
         self,
@@ -276,9 +237,8 @@ class Segmenter:
                 ids = np.ascontiguousarray(given.ids[:, ::-1] if flipped else given.ids)
                 mask = resize_labels(torch.from_numpy(ids).to(self.prepared.device), work, conventions.mask_resize)
         with clock("segment"), self.prepared.context():
-            ids_taken = taken if mask is not None else None
             try:
-                prob = self.engine.step(state, pixels, mask, ids_taken, permanent, end).detach()
+                prob = self.engine.step(state, pixels, mask, taken, permanent, end).detach()
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"frame {frame.name}: {error} in {self.prepared.precision.value}; "
@@ -334,13 +294,3 @@ class Segmenter:
         if self.runtime.grad_mode is GradMode.enable_grad:
             for state in states:
                 state.detach()  # graph and memory hold each other: nothing else would free them
-
-
-def _all_reached(stream: Generator[FrameResult, None, None], names: set[str]) -> Generator[FrameResult, None, None]:
-    """The results; UsageError at their end for frames named that were not among them."""
-    with closing(stream):
-        for result in stream:
-            names.discard(result.frame.name)
-            yield result
-    if names:
-        raise UsageError(f"the video ended before frames that were named for masks: {name_some(sorted(names))}")

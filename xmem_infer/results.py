@@ -1,14 +1,56 @@
-"""What comes out per frame: mask, confidence, probabilities on demand."""
+"""What goes into a pass over a video, what the network gives for a frame, and what comes out."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import UsageError
+from .io.frames import FrameSource
+from .io.listing import name_some
 from .ops.images import resize
-from .types import Frame, ObjectConfidence
+from .types import Frame, LabelMask, ObjectConfidence
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way to look at a video.
+
+    Attributes:
+        frames: The frames, at any resolution.
+        masks: Given masks at that resolution, by frame name.
+        size: Short side inside the network in px, -1 = original.
+        flipped: Whether the network sees frames and masks mirrored left to right.
+    """
+
+    frames: FrameSource
+    masks: Mapping[str, LabelMask]
+    size: int
+    flipped: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One frame as the network sees it.
+
+    Attributes:
+        prob: (O + 1, H', W') float32 at the working size, background first.
+        flipped: Whether `prob` is mirrored left to right.
+        object_ids: The ids of the other channels.
+        complete: Whether the given mask speaks for every object, so that nothing was predicted.
+        keys: What each object looks like, (O, C_k), see `drift.mean_keys`; None until there is an object.
+        stage_ms: Milliseconds spent on `upload` and `segment`.
+    """
+
+    prob: Tensor
+    flipped: bool
+    object_ids: tuple[int, ...]
+    complete: bool
+    keys: Tensor | None
+    stage_ms: dict[str, float] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,3 +111,13 @@ class Results(Iterator[FrameResult]):
     def close(self) -> None:
         """Stop; what has been read ahead is dropped."""
         self._stream.close()
+
+
+def all_reached(stream: Generator[FrameResult, None, None], names: set[str]) -> Generator[FrameResult, None, None]:
+    """The results; UsageError at their end for frames named that were not among them."""
+    with closing(stream):
+        for result in stream:
+            names.discard(result.frame.name)
+            yield result
+    if names:
+        raise UsageError(f"the video ended before frames that were named for masks: {name_some(sorted(names))}")

@@ -24,7 +24,8 @@ from ..ops.images import STRIDE, working_size
 from ..outputs.files import read_confidence
 from ..outputs.protocol import OUTPUTS, VideoDetails
 from ..outputs.writer import VideoWriter, chosen_outputs
-from ..predictor import Pass, Segmenter
+from ..predictor import Segmenter
+from ..results import Pass
 from ..runtime.limits import free_bytes, memory_bytes
 from ..scoring.pairing import read_ids
 from .intact import damage, described
