@@ -185,7 +185,9 @@ class Segmenter:
                         kept, whole = seen.name in permanent, seen.name in complete
                         predictions.append(self.predict(state, seen, mask, kept, last, one.size, one.flipped, whole))
                     result = self.result(frame, predictions, given, {"read": waited_ms})
-                    if (keys := predictions[0].keys) is not None:
+                    if (key := states[0].key) is not None:
+                        prob = predictions[0].prob
+                        keys = mean_keys(key, pad(prob, padding_for(prob.shape[-2], prob.shape[-1])))
                         shown = () if given is None else given.object_ids()
                         confidence = states[0].drift.look(result.mask, result.confidence, keys, shown)
                         result = replace(result, confidence=confidence)
@@ -246,10 +248,8 @@ class Segmenter:
                 ) from None
         if self.runtime.grad_mode is GradMode.enable_grad_detached:
             state.detach()
-        padding = padding_for(prob.shape[-2], prob.shape[-1])
-        keys = None if state.key is None else mean_keys(state.key, pad(prob, padding))
         complete = given is not None and set(taken) == set(state.object_ids)
-        return Prediction(prob, flipped, tuple(state.object_ids), complete, keys, clock.stage_ms)
+        return Prediction(prob, flipped, tuple(state.object_ids), complete, clock.stage_ms)
 
     def result(
         self,

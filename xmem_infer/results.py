@@ -41,7 +41,6 @@ class Prediction:
         flipped: Whether `prob` is mirrored left to right.
         object_ids: The ids of the other channels.
         complete: Whether the given mask speaks for every object, so that nothing was predicted.
-        keys: What each object looks like, (O, C_k), see `drift.mean_keys`; None until there is an object.
         stage_ms: Milliseconds spent on `upload` and `segment`.
     """
 
@@ -49,7 +48,6 @@ class Prediction:
     flipped: bool
     object_ids: tuple[int, ...]
     complete: bool
-    keys: Tensor | None
     stage_ms: dict[str, float] = field(repr=False)
 
 

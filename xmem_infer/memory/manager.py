@@ -86,9 +86,7 @@ class XMemMemory:
             affinity = Affinity(*map(torch.cat, zip(*parts, strict=True))) if parts else all_tokens
             read = readout(bucket.value, Affinity(rows[affinity.token], affinity.weight))
             readouts.append(read.transpose(1, 2).unflatten(2, size)[None])
-        store.before_reading = store.use.clone(), store.life.clone()
-        store.use[rows] += token_usage(all_tokens, rows.numel())  # last: a reading that fails counts nothing
-        store.life[rows] += 1
+        store.count_use(rows, token_usage(all_tokens, rows.numel()))  # last: a reading that fails counts nothing
         return readouts
 
     def undo_read(self) -> None:

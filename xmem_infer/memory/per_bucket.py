@@ -59,10 +59,7 @@ class PerBucketMemory:
         size = query.key.shape[-2:]
         found = [bucket.read(query_key, selection, self.config.top_k) for bucket in self.buckets]
         for bucket, (_, rows, usage) in zip(self.buckets, found, strict=True):
-            store = bucket.store
-            store.before_reading = store.use.clone(), store.life.clone()
-            store.use[rows] += usage  # after all: a reading that fails counts nothing
-            store.life[rows] += 1
+            bucket.store.count_use(rows, usage)  # after all: a reading that fails counts nothing
         return [read.transpose(1, 2).unflatten(2, size)[None] for read, _, _ in found]
 
     def undo_read(self) -> None:

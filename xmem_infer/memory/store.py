@@ -63,7 +63,7 @@ class TokenStore:
         # Subtracted from keys and queries: distances stay, and products of smaller numbers cancel with smaller errors.
         self._centre = like.new_zeros(key_dim)
         self._packed = like.new_zeros(rows, 2 * key_dim + 1)  # all of it is multiplied
-        self.before_reading = self.use, self.life
+        self._before_reading = self.use, self.life
         self._packed_valid = False  # whether the first rows of _packed are the tokens of `filled`
 
     @property
@@ -84,9 +84,15 @@ class TokenStore:
             self._packed_valid = True
         return PackedKeys(self._packed, self._centre, tokens)
 
+    def count_use(self, rows: Tensor, usage: Tensor) -> None:
+        """Count a reading of these rows by its usage (n,)."""
+        self._before_reading = self.use.clone(), self.life.clone()
+        self.use[rows] += usage
+        self.life[rows] += 1
+
     def undo_use(self) -> None:
         """Take the last reading out of the statistics; rows must be as they were then."""
-        for now, before in zip((self.use, self.life), self.before_reading, strict=True):
+        for now, before in zip((self.use, self.life), self._before_reading, strict=True):
             now[: before.numel()] = before
 
     def add_bucket(self, objects: int, value_dim: int, dtype: torch.dtype) -> None:
@@ -160,7 +166,7 @@ class TokenStore:
         """
         for name in PER_TOKEN:
             getattr(self, name).detach_()
-        self.before_reading = self.use, self.life
+        self._before_reading = self.use, self.life
         self._packed.detach_()
         for bucket in self.buckets:
             bucket.value.detach_()

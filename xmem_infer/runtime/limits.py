@@ -23,13 +23,12 @@ def check_threads(threads: int | None) -> None:
 def thread_count(threads: int | None) -> Iterator[None]:
     """Run a block with that many CPU threads of torch (None: as they are) and restore the number.
 
-    Raises UsageError for more than there are cores.
+    It is entered for every frame, so the number is checked before, by `check_threads`.
     """
     before = torch.get_num_threads()
     if threads is None or threads == before:
         yield
         return
-    check_threads(threads)
     torch.set_num_threads(threads)
     try:
         yield

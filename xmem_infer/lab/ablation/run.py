@@ -14,7 +14,7 @@ from ...errors import UsageError
 from ...evaluate.provenance import machine
 from ...io.versions import versions
 from ...runtime.device import choose_device
-from ...runtime.limits import thread_count
+from ...runtime.limits import check_threads, thread_count
 from ...runtime.precision import check_precision
 from ...weights.files import read_checkpoint, verify_hash
 from ...weights.manifest import resolve_weights
@@ -96,6 +96,7 @@ def _context(setup: Setup, device: torch.device) -> dict[str, Any]:
     """Machine, versions, weights and clip. Raises WeightsError for weights that cannot be used."""
     file = read_checkpoint(setup.weights)
     verify_hash(file)
+    check_threads(setup.config.runtime.threads)
     with thread_count(setup.config.runtime.threads):
         where = machine(device)
     clip = setup.clip

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ...evaluate.provenance import machine
 from ...interrupts import check
 from ...io.versions import versions
-from ...runtime.limits import thread_count
+from ...runtime.limits import check_threads, thread_count
 from ..charts import new_figure
 from ..report import output_folder
 from .config import BenchmarkConfig
@@ -51,6 +51,7 @@ def benchmark(config: BenchmarkConfig) -> int:
     check_variants([config.end_to_end.variant], "end_to_end.variant", baselines=False)
     plan = workload_plan(config)
     folder = output_folder(config.output_dir, "output/benchmark")
+    check_threads(config.runtime.threads)
     with thread_count(config.runtime.threads):
         results = Results(config, _context(config))
         parts = _parts(plan, results)

@@ -14,7 +14,7 @@ from ...errors import UsageError
 from ...interrupts import Interrupted
 from ...io.atomic import disk_fault, held
 from ...runtime.device import choose_device
-from ...runtime.limits import thread_count
+from ...runtime.limits import check_threads, thread_count
 from .batches import batches
 from .checkpoint import export_weights, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import TrainConfig, learning_settings
@@ -41,6 +41,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = lambda line: None) -
     run, device, clips = Path(config.run_dir), choose_device(config.device), []
     if config.validation:
         clips = find_clips(Path(config.validation), config.validation_clips, config.validation_frames)
+    check_threads(config.threads)
     try:
         # A second process would delete this one's checkpoints.
         with held(run, f"another process trains in {run}", "run_dir"), thread_count(config.threads):
