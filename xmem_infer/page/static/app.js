@@ -1,0 +1,97 @@
+/** Starts the page, and turns the server's events into what it shows. */
+import { go, useLive } from "./actions.js";
+import { Live } from "./api.js";
+import { flush, redraw, refresh, shown } from "./editor.js";
+import { exportArrived, startExport } from "./export.js";
+import { startHints } from "./hints.js";
+import { startKeys } from "./keys.js";
+import { startObjects } from "./objects.js";
+import { byId, store, tell } from "./store.js";
+import { startTheme } from "./theme.js";
+import { startTimeline } from "./timeline.js";
+import { startTools } from "./tools.js";
+import { startTransport } from "./transport.js";
+import { fit, startView } from "./view.js";
+
+const events = {
+  state: takeState,
+  mask: takeMask,
+  progress: takeProgress,
+  goto: ({ index }) => go(index, false),
+  export: exportArrived,
+  error: ({ message }) => tell(message, "error"),
+};
+
+/** The whole state, or all of it but the frames; then the frames that changed stand beside it. */
+function takeState({ state, frames = {} }) {
+  const first = !store.state;
+  state.frames ??= { ...store.state.frames };
+  for (const [index, entry] of Object.entries(frames)) {
+    if (entry) state.frames[index] = entry;
+    else delete state.frames[index];
+  }
+  store.set({ state, running: state.running ?? null });
+  if (!store.objects.some((one) => one.id === store.object)) store.set({ object: store.objects[0]?.id ?? 0 });
+  if (first) start();
+  reload();
+  redraw();
+}
+
+function start() {
+  const { name, width, height, frames } = store.video;
+  document.title = `${name} – xmem_infer`;
+  byId("video-name").textContent = name;
+  byId("video-size").textContent = `${width} × ${height} · ${frames} frames`;
+  store.set({ brush: Math.max(4, Math.round(width / 60)) });
+  document.body.classList.remove("starting");
+  fit();
+}
+
+function takeMask({ index, version, origin, confidence, lost }) {
+  if (version == null) delete store.state.frames[index];
+  else store.state.frames[index] = { version, origin, confidence, lost };
+  store.dispatchEvent(new Event("frames"));
+  if (store.following && origin === "propagated") go(index, false);
+  if (index === store.index) reload();
+}
+
+/** Load the shown frame's mask where the server has another one. */
+function reload() {
+  if (shown.index !== store.index || shown.version !== (store.frame()?.version ?? null)) refresh();
+}
+
+function takeProgress(progress) {
+  const ended = store.running && !progress.running;
+  store.set({ running: progress.running ? progress : null });
+  if (ended && store.following) {
+    store.set({ following: false });
+    go(store.startedAt, false);
+  }
+}
+
+async function linked(link) {
+  store.set({ link });
+  if (link === "lost") store.set({ playing: false });
+  if (link !== "open") return;
+  try {
+    await flush();
+  } catch (error) {
+    tell(error.message, "error");
+  }
+}
+
+startTheme();
+startHints();
+startView();
+startTools();
+startTimeline();
+startTransport();
+startObjects();
+startExport();
+startKeys();
+store.on("hidden opacity", () => redraw());
+addEventListener("beforeunload", (event) => store.dirty && event.preventDefault());
+if (location.search) history.replaceState(null, "", location.pathname); // the token is in a cookie by now
+const live = new Live((event) => events[event.event]?.(event), linked);
+useLive(live);
+live.connect();

@@ -1,0 +1,60 @@
+/** The export dialog: one format at a time, made by the server, then downloaded. */
+import { accept, flush } from "./editor.js";
+import { sendJson } from "./api.js";
+import { byId, make, store, tell } from "./store.js";
+
+let job = null;
+
+export function openExport() {
+  if (!store.state) return;
+  const formats = store.state.exports;
+  const chosen = byId("formats").querySelector("input:checked")?.value ?? formats[0]?.format;
+  byId("formats").replaceChildren(...formats.map(({ format, label }) => make("label", { class: "format" },
+    make("input", { type: "radio", name: "format", value: format, checked: format === chosen }), make("span", {}, label))));
+  const found = Object.keys(store.state.frames).length;
+  byId("export-note").textContent = `${found} of ${store.video.frames} frames have masks, ${store.objects.length} ${store.objects.length === 1 ? "object" : "objects"}.`;
+  byId("export-start").disabled = !found || !formats.length;
+  byId("export").showModal();
+}
+
+async function start(event) {
+  event.preventDefault();
+  const format = byId("formats").querySelector("input:checked").value;
+  accept();
+  await flush();
+  show({ done: 0, total: 1 });
+  try {
+    const answer = await (await sendJson("api/export", { format })).json();
+    job = answer.job;
+  } catch (error) {
+    show(null);
+    tell(`No export: ${error.message}`, "error");
+  }
+}
+
+/** A step of the export that this tab asked for, as the server tells it. */
+export function exportArrived({ job: id, done, total, file, error }) {
+  if (job === null || id !== job) return;
+  if (error) {
+    show(null);
+    tell(`No export: ${error}`, "error");
+  } else if (file) {
+    show(null);
+    make("a", { href: `api/export/${id}`, download: file }).click();
+    tell(`${file} is in your downloads.`);
+    byId("export").close();
+  } else show({ done, total });
+}
+
+function show(progress) {
+  if (!progress) job = null;
+  byId("export-start").disabled = Boolean(progress);
+  byId("export-progress").hidden = !progress;
+  byId("export-progress").value = progress ? progress.done / Math.max(1, progress.total) : 0;
+}
+
+export function startExport() {
+  byId("export-open").onclick = openExport;
+  byId("export-form").onsubmit = start;
+  for (const button of document.querySelectorAll("[data-close]")) button.onclick = () => button.closest("dialog").close();
+}

@@ -1,0 +1,103 @@
+/** Every key, once: the list that `?` shows is this one. */
+import * as actions from "./actions.js";
+import { accept, clearObject, ready } from "./editor.js";
+import { openExport } from "./export.js";
+import { renameObject } from "./objects.js";
+import { byId, make, store } from "./store.js";
+import { toggleTheme } from "./theme.js";
+import { chooseTool, held } from "./tools.js";
+import { jumpToFrame, togglePlay } from "./transport.js";
+import { fit, zoom } from "./view.js";
+
+const brush = (factor) => store.set({ brush: Math.min(200, Math.max(1, Math.round(store.brush * factor + (factor > 1 ? 1 : 0)))) });
+const opacity = (change) => store.set({ opacity: Math.min(1, Math.max(0, store.opacity + change)) });
+
+// [group, keys as shown, what it does, keys as `event.key` with modifiers in front, what is called]
+const KEYS = [
+  ["Mark", "S", "Smart select: drag a box, click to add, Alt+click to remove", ["s"], () => chooseTool("smart")],
+  ["Mark", "B", "Brush (Alt or the right button erases)", ["b"], () => chooseTool("brush")],
+  ["Mark", "E", "Eraser", ["e"], () => chooseTool("eraser")],
+  ["Mark", "F", "Fill an outline (Alt removes a piece)", ["f"], () => chooseTool("fill")],
+  ["Mark", "[  ]", "Smaller, larger brush", ["["], () => brush(0.8)],
+  ["", "", "", ["]"], () => brush(1.25)],
+  ["Mark", "Enter", "Accept the suggestion", ["Enter"], accept],
+  ["Mark", "Esc", "Discard the suggestion; stop tracking", ["Escape"], actions.escape],
+  ["Mark", "Del", "Clear the object from this frame", ["Delete", "Backspace"], () => ready() && clearObject()],
+  ["Mark", "Ctrl Z", "Undo", ["Ctrl+z"], actions.undo],
+  ["Mark", "Ctrl Shift Z", "Redo", ["Ctrl+Shift+Z", "Ctrl+y"], actions.redo],
+  ["Objects", "1 – 9", "Choose an object", [..."123456789"], (event) => chooseObject(Number(event.key))],
+  ["Objects", "A", "Add an object", ["a"], actions.addObject],
+  ["Objects", "F2", "Rename it", ["F2"], () => renameObject(store.object)],
+  ["Objects", "D", "It disappears here; again: until here", ["d"], () => actions.markAbsent()],
+  ["Objects", "H", "Hide or show it", ["h"], () => actions.toggleVisible(store.object)],
+  ["Objects", "V", "Hide or show all masks", ["v"], () => store.set({ masksShown: !store.masksShown })],
+  ["Objects", "O  Shift O", "Masks more, less opaque", ["o"], () => opacity(0.1)],
+  ["", "", "", ["Shift+O"], () => opacity(-0.1)],
+  ["Frames", "Space", "Play or pause; held: drag the view", [], null],
+  ["Frames", "← →", "One frame (with Shift: ten)", ["ArrowLeft"], () => actions.go(store.index - 1)],
+  ["", "", "", ["ArrowRight"], () => actions.go(store.index + 1)],
+  ["", "", "", ["Shift+ArrowLeft"], () => actions.go(store.index - 10)],
+  ["", "", "", ["Shift+ArrowRight"], () => actions.go(store.index + 10)],
+  ["Frames", "Home  End", "First, last frame", ["Home"], () => actions.go(0)],
+  ["", "", "", ["End"], () => actions.go(store.video.frames - 1)],
+  ["Frames", ",  .", "Reference before, after", [","], () => actions.jumpReference(-1)],
+  ["", "", "", ["."], () => actions.jumpReference(1)],
+  ["Frames", "G", "Go to a frame by its number", ["g"], jumpToFrame],
+  ["Frames", "R", "Make this frame a reference, or not", ["r"], actions.toggleReference],
+  ["Track", "T", "Track both ways from here, or stop", ["t"], () => actions.track()],
+  ["Track", "Shift T", "Track forwards only", ["Shift+T"], () => actions.track("forward")],
+  ["Track", "Y", "Track backwards only", ["y"], () => actions.track("backward")],
+  ["Track", "N", "Fix next: the frame that needs it most", ["n"], actions.fixNext],
+  ["View", "+  −", "Zoom (or the wheel, or two fingers)", ["+", "="], () => zoom(1.25)],
+  ["", "", "", ["-"], () => zoom(0.8)],
+  ["View", "0", "Fit the frame", ["0"], fit],
+  ["View", "L", "Light or dark", ["l"], toggleTheme],
+  ["View", "X", "Export", ["x"], () => openExport()],
+  ["View", "?", "This list", ["?", "Shift+?"], () => byId("help").showModal()],
+];
+
+function chooseObject(number) {
+  const object = store.objects[number - 1];
+  if (!object) return;
+  if (object.id !== store.object) accept();
+  store.set({ object: object.id });
+}
+
+const nameOf = (event) => `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${event.shiftKey && event.key.length !== 1 || /[A-Z?]/.test(event.key) ? "Shift+" : ""}${event.key}`;
+
+function down(event) {
+  const typing = event.target.closest("input:not([type=range]), select, textarea");
+  if (typing || document.querySelector("dialog[open], [popover]:popover-open") || !store.state) return;
+  const onButton = event.target.closest("button, a");
+  if (event.key === " ") {
+    if (onButton && event.target.matches(":focus-visible")) return;
+    event.preventDefault();
+    if (!event.repeat) Object.assign(held, { space: true, panned: false });
+    return;
+  }
+  if (event.key === "Enter" && onButton) return;
+  const name = nameOf(event);
+  const row = KEYS.find(([, , , keys]) => keys.includes(name));
+  if (!row || event.altKey) return;
+  event.preventDefault();
+  row[4](event);
+}
+
+function up(event) {
+  if (event.key !== " " || !held.space) return;
+  held.space = false;
+  if (!held.panned) togglePlay();
+}
+
+export function startKeys() {
+  addEventListener("keydown", down);
+  addEventListener("keyup", up);
+  const groups = new Map();
+  for (const [group, keys, text] of KEYS) {
+    if (!group) continue;
+    if (!groups.has(group)) groups.set(group, []);
+    groups.get(group).push(make("dt", {}, ...keys.split(/ {2}/).map((key) => make("kbd", {}, key))), make("dd", {}, text));
+  }
+  for (const [group, rows] of groups) byId("help-keys").append(make("section", {}, make("h3", {}, group), make("dl", {}, ...rows)));
+  byId("help-open").onclick = () => byId("help").showModal();
+}

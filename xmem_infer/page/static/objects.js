@@ -1,0 +1,123 @@
+/** The list of objects, and what is known of the frame shown. */
+import { COLOURS, act, addObject, markAbsent, toggleReference, toggleVisible } from "./actions.js";
+import { accept, clearObject, ready } from "./editor.js";
+import { byId, icon, make, store } from "./store.js";
+import { sureness } from "./timeline.js";
+
+const menu = byId("object-menu");
+let menuFor = 0;
+let editing = 0; // the object whose name is being typed
+
+function rows() {
+  return store.objects.map((object, n) => {
+    const number = make("span", { class: "swatch" }, n < 9 ? String(n + 1) : "");
+    number.style.background = object.colour;
+    number.style.color = bright(object.colour) ? "#111" : "#fff";
+    const chosen = object.id === store.object;
+    const hidden = store.hidden.has(object.id);
+    const name = editing === object.id ? nameField(object)
+      : make("button", { type: "button", class: "object-choose", "aria-pressed": chosen, onclick: () => choose(object.id), ondblclick: () => renameObject(object.id) },
+        number, make("span", { class: "object-name" }, object.name));
+    return make("li", { class: `object${chosen ? " chosen" : ""}${hidden ? " off" : ""}` }, name,
+      button(hidden ? "eye-off" : "eye", `${hidden ? "Show" : "Hide"} ${object.name}`, () => toggleVisible(object.id)),
+      button("more", `More for ${object.name}`, (event) => openMenu(object, event.currentTarget)));
+  });
+}
+
+function bright(hex) {
+  const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  return 0.299 * r + 0.587 * g + 0.114 * b > 140;
+}
+
+const button = (name, label, onclick) => make("button", { type: "button", class: "icon small", "aria-label": label, title: label, onclick }, icon(name));
+
+function choose(id) {
+  if (id !== store.object) accept();
+  store.set({ object: id });
+}
+
+function nameField(object) {
+  const end = (save) => () => {
+    if (!editing) return;
+    editing = 0;
+    const name = field.value.trim();
+    if (save && name && name !== object.name) act({ do: "rename_object", object: object.id, name });
+    showObjects();
+  };
+  const field = make("input", { class: "name-field", value: object.name, maxlength: "60", "aria-label": "Name of the object", onblur: end(true) });
+  field.onkeydown = (event) => {
+    if (event.key === "Enter") end(true)();
+    if (event.key === "Escape") end(false)();
+  };
+  return field;
+}
+
+export function renameObject(id) {
+  if (!id) return;
+  editing = id;
+  showObjects();
+  byId("objects").querySelector("input").select();
+}
+
+function openMenu(object, at) {
+  const box = at.getBoundingClientRect(); // before the list is made anew
+  menuFor = object.id;
+  store.set({ object: object.id });
+  byId("absent-text").textContent = store.isAbsent(object.id) ? "Not absent here after all" : store.absentFrom === null ? "Absent from this frame on…" : "Absent until this frame";
+  byId("menu-colours").replaceChildren(...COLOURS.map((colour) => {
+    const one = make("button", { type: "button", class: "colour", "aria-label": `Colour ${colour}`, "aria-pressed": colour === object.colour, onclick: () => fromMenu({ do: "recolour_object", object: menuFor, colour }) });
+    one.style.background = colour;
+    return one;
+  }));
+  menu.showPopover();
+  menu.style.left = `${Math.max(8, Math.min(innerWidth - menu.offsetWidth - 8, box.right - menu.offsetWidth))}px`;
+  menu.style.top = `${Math.max(8, Math.min(innerHeight - menu.offsetHeight - 8, box.bottom + 4))}px`;
+}
+
+function fromMenu(action) {
+  menu.hidePopover();
+  if (typeof action === "function") action();
+  else act(action);
+}
+
+function showObjects() {
+  if (editing && document.activeElement?.classList.contains("name-field")) return;
+  byId("objects").replaceChildren(...rows());
+  byId("no-objects").hidden = store.objects.length > 0;
+}
+
+/** Is the frame a reference, found or empty; how sure is each object. */
+function showFrame() {
+  if (!store.state) return;
+  const frame = store.frame();
+  const kind = store.state.references.includes(store.index) ? "reference" : frame ? "propagated" : "empty";
+  const words = { reference: "Reference", propagated: "Tracked", empty: "No mask yet" };
+  byId("frame-kind").textContent = words[kind];
+  byId("frame-kind").dataset.kind = kind;
+  byId("toggle-reference").textContent = kind === "reference" ? "Remove reference" : "Use as reference";
+  byId("toggle-reference").disabled = kind === "empty";
+  byId("sureness").replaceChildren(...(kind === "propagated" ? store.objects.map((object) => sureRow(object, frame)) : []));
+  byId("frame-note").textContent = { reference: "Painted by hand: it is kept, and tracking starts from it.", propagated: "", empty: "Mark the objects here, or track from a frame that has them." }[kind];
+}
+
+function sureRow(object, frame) {
+  const confidence = frame.confidence?.[object.id];
+  const away = store.isAbsent(object.id) ? "absent" : frame.lost?.includes(object.id) ? "lost" : confidence === undefined ? "–" : null;
+  const bar = make("span", { class: "bar" }, make("span", {}));
+  if (!away) {
+    bar.firstChild.style.width = `${Math.round(confidence * 100)}%`;
+    bar.firstChild.style.background = sureness(confidence);
+  }
+  return make("div", { class: "sure" }, make("span", { class: "sure-name" }, object.name), bar, make("span", { class: "sure-value" }, away ?? `${Math.round(confidence * 100)} %`));
+}
+
+export function startObjects() {
+  byId("add-object").onclick = addObject;
+  byId("toggle-reference").onclick = toggleReference;
+  byId("menu-rename").onclick = () => fromMenu(() => renameObject(menuFor));
+  byId("menu-absent").onclick = () => fromMenu(() => markAbsent(menuFor));
+  byId("menu-clear").onclick = () => fromMenu(() => ready() && clearObject());
+  byId("menu-remove").onclick = () => fromMenu({ do: "remove_object", object: menuFor });
+  store.on("state object hidden", showObjects);
+  store.on("state frames index theme", showFrame);
+}
