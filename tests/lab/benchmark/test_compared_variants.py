@@ -11,17 +11,16 @@ from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import UsageError
 from xmem_infer.lab.benchmark.concatenated_memory import CONCATENATED, ConcatenatedMemory
 from xmem_infer.lab.benchmark.interleaved import measure
+from xmem_infer.lab.benchmark.networks import load_benchmark_network
 from xmem_infer.lab.benchmark.scene import block_mask, drifting_frames
 from xmem_infer.lab.benchmark.variants import (
     check_variants,
     default_variants,
-    load_benchmark_network,
     make_variant,
     prepare_published,
 )
 from xmem_infer.lab.benchmark.workloads import Workload
 from xmem_infer.memory.manager import XMemMemory
-from xmem_infer.model.family import FAMILIES
 from xmem_infer.model.network import KeyFeatures
 from xmem_infer.ops.images import normalise
 from xmem_infer.runtime.backends.prepare import BACKENDS, prepare
@@ -143,18 +142,9 @@ def test_a_backend_registered_outside_is_a_row(tiny_network):
     assert row["p50_ms"] > 0
 
 
-def test_a_family_registered_outside_is_measured_by_name(tiny_network):
-    class Small:
-        def build(self, shapes):
-            return copy.deepcopy(tiny_network)
-
-    FAMILIES.register("small")(Small())
-    try:
-        assert load_benchmark_network(False, None, "small").sizes == tiny_network.sizes
-    finally:
-        del FAMILIES._entries["small"]
-    with pytest.raises(UsageError, match="network=small"):
-        load_benchmark_network(False, None, "small")
+def test_a_file_of_another_family_is_measured_as_what_it_is(tiny_cutie_weights):
+    assert load_benchmark_network("xmem", str(tiny_cutie_weights)).conventions.memory != "xmem"
+    assert load_benchmark_network("cutie_small", None).sizes.pixel_trunk.blocks == (2, 2, 2)
 
 
 def test_variants_that_do_not_exist_are_refused():

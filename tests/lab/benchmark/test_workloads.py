@@ -17,7 +17,8 @@ from xmem_infer.lab.benchmark.workloads import Workload, parse_workload
     [
         ("480p_2", Workload(480, 2)),
         ("720p_10_long_term", Workload(720, 10, long_term=True)),
-        ("tiny_480p_1", Workload(480, 1, tiny=True)),
+        ("tiny_480p_1", Workload(480, 1, network="tiny")),
+        ("cutie_base_480p_5_long_term", Workload(480, 5, long_term=True, network="cutie_base")),
         ("240p_3_4frames", Workload(240, 3, memory_frames=4)),
     ],
 )
@@ -38,6 +39,7 @@ def test_widths_are_those_of_published_footage():
         ("480", "no workload '480'.*480p_2"),
         ("480p_2_10frames", "no workload"),
         ("480p_2_long", "_long_term"),
+        ("nothing_480p_2", "no workload.*cutie_small"),
         ("16p_1", "16 px are too few"),
         ("480p_0", "0 objects"),
         ("32p_9", "9 objects.*between 1 and 7"),

@@ -22,7 +22,7 @@ class CurvesConfig:
         for frames in self.memory_frames:
             require(1 <= frames <= 9, "curve.memory_frames", frames, "between 1 and 9")
         base = parse_workload(self.base)
-        plain = Workload(base.height, base.objects, tiny=base.tiny) == base
+        plain = Workload(base.height, base.objects, network=base.network) == base
         require(plain, "curve.base", self.base, "a workload with full memory, without long-term memory")
 
     def axes(self) -> dict[str, dict[Workload, float]]:
@@ -71,8 +71,7 @@ class BenchmarkRuntime:
 class BenchmarkConfig:
     output_dir: str | None = None  # null: output/benchmark
     redraw: str | None = None  # folder of an earlier report, whose pictures are drawn anew from its results.csv
-    network: str = "auto"  # family; auto: told by the entries of `weights`, XMem without them
-    weights: str | None = None  # null: the published network's sizes, random numbers by seed
+    weights: str | None = None  # of the workloads that name no network; null: published sizes, random numbers by seed
     workloads: list[str] = field(  # height, objects, what memory holds
         default_factory=lambda: [
             "480p_1", "480p_2", "480p_5", "480p_10", "480p_2_long_term", "720p_2",

@@ -11,7 +11,8 @@ from ...config import MemoryConfig
 from ..child import Tell, run_in_child
 from ..resident import peak_resident_bytes, resident_bytes, restart_peak
 from .interleaved import Row
-from .variants import load_benchmark_network, make_variant
+from .networks import load_benchmark_network
+from .variants import make_variant
 from .workload_runner import WorkloadRunner
 from .workloads import parse_workload
 
@@ -20,12 +21,11 @@ SIZES = ("peak_bytes", "above_first_frame_bytes")
 
 @dataclass
 class PeakRequest:
-    """What the child measures. weights and network: as in the settings; threads: None = torch's choice."""
+    """What the child measures. weights: as in the settings; threads: None = torch's choice."""
 
     workload: str
     variant: str
     weights: str | None = None
-    network: str = "auto"
     threads: int | None = None
 
 
@@ -46,7 +46,7 @@ def segment_in_child(request: PeakRequest, tell: Tell) -> None:
     """The child's side of `measure_peak`."""
     imported = resident_bytes()
     workload = parse_workload(request.workload)
-    network = load_benchmark_network(workload.tiny, request.weights, request.network)
+    network = load_benchmark_network(workload.network, request.weights)
     variant = make_variant(request.variant, network, torch.device("cpu"))
     del network
     _return_freed_memory()

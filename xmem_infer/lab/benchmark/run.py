@@ -21,9 +21,10 @@ from ..report import output_folder
 from .config import BenchmarkConfig
 from .end_to_end import measure_end_to_end
 from .interleaved import Step, measure
+from .networks import load_benchmark_network
 from .peak_memory import PeakRequest, measure_peak
 from .report import Results, console_summary, redraw, write_report
-from .variants import Variant, check_variants, default_variants, load_benchmark_network, make_variant
+from .variants import Variant, check_variants, default_variants, make_variant
 from .workloads import Workload, parse_workload
 
 CPU = torch.device("cpu")
@@ -85,27 +86,27 @@ def _parts(plan: dict[Workload, list[str]], results: Results) -> dict[str, Calla
     """What there is to measure, in order, by name; each adds to `results`. Networks are loaded before any work."""
     config = results.config
     clips = [parse_workload(name) for name in config.end_to_end.workloads]
-    kinds = sorted({workload.tiny for workload in [*plan, *clips]})
-    networks = {tiny: load_benchmark_network(tiny, config.weights, config.network) for tiny in kinds}
+    named = {workload.network: workload for workload in [*plan, *clips]}
+    networks = {name: load_benchmark_network(name, config.weights) for name in named}
 
     @cache
-    def variant(name: str, tiny: bool) -> Variant:
-        made = make_variant(name, networks[tiny], CPU)
+    def variant(name: str, network: str) -> Variant:
+        made = make_variant(name, networks[network], CPU)
         results.active[name] = made.prepared.active
         return made
 
     def times(workload: Workload, names: list[str], step: Step) -> None:
-        variants = [variant(name, workload.tiny) for name in names]
+        variants = [variant(name, workload.network) for name in names]
         results.rows.extend(measure(workload, variants, config.rounds, step))
 
     def peaks(workload: str, step: Step) -> None:
         for name in config.variants or ():
             step(f"{workload}: peak memory of {name}")
-            request = PeakRequest(workload, name, config.weights, config.network, config.runtime.threads)
+            request = PeakRequest(workload, name, config.weights, config.runtime.threads)
             results.peaks.append(measure_peak(request))
 
     def end_to_end(workload: Workload, step: Step) -> None:
-        wanted, network = config.end_to_end, networks[workload.tiny]
+        wanted, network = config.end_to_end, networks[workload.network]
         found = measure_end_to_end(network, workload, wanted.variant, wanted.frames, config.rounds, step)
         results.end_to_end.append(found)
 

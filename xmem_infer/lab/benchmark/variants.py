@@ -12,11 +12,8 @@ from torch.utils._pytree import tree_map
 
 from ...config import MemoryConfig, Precision
 from ...errors import UsageError
-from ...model.family import FAMILIES
 from ...runtime.backends.prepare import BACKENDS, Prepared, prepare
 from ...runtime.precision import HALF, precision_context
-from ...weights.build import AUTO, PUBLISHED_FAMILY, load_network
-from ...weights.manifest import embedded_model, resolve_weights
 from .concatenated_memory import CONCATENATED
 
 PUBLISHED, PLAIN = "published", "plain"
@@ -107,25 +104,3 @@ def prepare_plain(network: nn.Module, device: torch.device, precision: Precision
     active = (f"whole network in {precision.value}, channels last; memory as published",)
     context = partial(precision_context, Precision.fp32, device)
     return Prepared(inputs_cast, device, precision, PLAIN, context, active)
-
-
-def load_benchmark_network(tiny: bool, weights: str | None, family: str = AUTO) -> nn.Module:
-    """The network to measure.
-
-    Args:
-        tiny: The embedded model, whatever the rest says.
-        weights: A checkpoint by path or name; None: the family's published sizes with random numbers (seed 0), since
-            time does not depend on what the numbers are.
-        family: A name in FAMILIES; `auto`: told by the checkpoint's entries, XMem without a checkpoint.
-
-    Raises:
-        UsageError: There is no such family.
-        WeightsError: The checkpoint is missing, damaged, unsafe or does not fit.
-    """
-    if tiny:
-        return load_network(embedded_model()).network
-    if weights is not None:
-        return load_network(resolve_weights(weights), family).network
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return FAMILIES[PUBLISHED_FAMILY if family == AUTO else family].build({}).eval()

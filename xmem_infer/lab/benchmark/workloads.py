@@ -1,13 +1,15 @@
-"""What is measured, by name: `480p_2`, `480p_2_long_term`, `480p_2_3frames`, `tiny_480p_1`."""
+"""What is measured, by name: `480p_2`, `480p_2_long_term`, `480p_2_3frames`, `tiny_480p_1`, `cutie_base_480p_2`."""
 
 import re
 from dataclasses import dataclass
 
 from ...errors import UsageError
+from .networks import NETWORKS, XMEM
 
 FULL_MEMORY_FRAMES = 9  # one more, and working memory is consolidated
 _NAME = re.compile(
-    r"(?P<tiny>tiny_)?(?P<height>\d{1,4})p_(?P<objects>\d{1,3})(?:(?P<long_term>_long_term)|_(?P<frames>[1-9])frames)?"
+    r"(?:(?P<network>[a-z_]+)_)?(?P<height>\d{1,4})p_(?P<objects>\d{1,3})"
+    r"(?:(?P<long_term>_long_term)|_(?P<frames>[1-9])frames)?"
 )
 
 
@@ -20,19 +22,20 @@ class Workload:
         objects: How many.
         memory_frames: Frames in working memory.
         long_term: Whether long-term memory is filled to its capacity; else it is empty.
-        tiny: Whether the embedded model segments it.
+        network: What segments it: a name in `networks.NETWORKS`.
     """
 
     height: int
     objects: int
     memory_frames: int = FULL_MEMORY_FRAMES
     long_term: bool = False
-    tiny: bool = False
+    network: str = XMEM
 
     @property
     def name(self) -> str:
         frames = f"_{self.memory_frames}frames" if self.memory_frames != FULL_MEMORY_FRAMES else ""
-        return f"{'tiny_' * self.tiny}{self.height}p_{self.objects}{'_long_term' * self.long_term}{frames}"
+        network = "" if self.network == XMEM else f"{self.network}_"
+        return f"{network}{self.height}p_{self.objects}{'_long_term' * self.long_term}{frames}"
 
     @property
     def width(self) -> int:
@@ -47,9 +50,9 @@ class Workload:
 
     @property
     def description(self) -> str:
-        network = "xmem-tiny, " if self.tiny else ""
         objects = f"{self.objects} object{'s' if self.objects > 1 else ''}"
         frames = "full memory" if self.memory_frames == FULL_MEMORY_FRAMES else f"{self.memory_frames} memory frames"
+        network = NETWORKS[self.network].title
         return f"{network}{self.width}x{self.height}, {objects}, {frames}{' and long-term memory' * self.long_term}"
 
 
@@ -60,14 +63,14 @@ def parse_workload(name: str) -> Workload:
         UsageError: The name is of another form, or such a video is not possible.
     """
     found = _NAME.fullmatch(name)
-    if found is None:
+    if found is None or (found["network"] or XMEM) not in NETWORKS:
         raise UsageError(
-            f"there is no workload {name!r}: a workload is called [tiny_]<height>p_<objects>, such as 480p_2 or "
-            "tiny_480p_1 (the embedded model), and ends in _long_term for a filled long-term memory or in "
-            "_<1-9>frames for fewer memory frames than 9"
+            f"there is no workload {name!r}: a workload is called [<network>_]<height>p_<objects>, such as 480p_2 or "
+            f"tiny_480p_1 (networks: {', '.join(NETWORKS)}; {XMEM} without one), and ends in _long_term for a filled "
+            "long-term memory or in _<1-9>frames for fewer memory frames than 9"
         )
-    tiny, height, objects, long_term, frames = found.groups()
-    workload = Workload(int(height), int(objects), int(frames or FULL_MEMORY_FRAMES), bool(long_term), bool(tiny))
+    network, height, objects, long_term, frames = found.groups()
+    workload = Workload(int(height), int(objects), int(frames or FULL_MEMORY_FRAMES), bool(long_term), network or XMEM)
     if workload.height < 32:
         raise UsageError(f"workload {name}: {workload.height} px are too few to paint objects in: at least 32")
     most = min(255, workload.width // 8)

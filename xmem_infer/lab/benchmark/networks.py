@@ -1,0 +1,46 @@
+"""The networks that a workload may name, in their published sizes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ...model.cutie.network import Cutie
+from ...model.cutie.sizes import CutieSizes
+from ...model.network import XMem
+from ...model.sizes import NetworkSizes, TrunkSizes
+from ...weights.build import load_network
+from ...weights.manifest import embedded_model, resolve_weights
+
+XMEM = "xmem"
+
+
+@dataclass(frozen=True)
+class BenchmarkNetwork:
+    """How descriptions in reports begin, and how the network is made."""
+
+    title: str
+    make: Callable[[], nn.Module]
+
+
+_SMALL = CutieSizes(pixel_trunk=TrunkSizes(False, (2, 2, 2), (64, 128, 256)))
+NETWORKS = {
+    XMEM: BenchmarkNetwork("", lambda: XMem(NetworkSizes())),
+    "tiny": BenchmarkNetwork("xmem-tiny, ", lambda: load_network(embedded_model()).network),
+    "cutie_base": BenchmarkNetwork("Cutie base, ", lambda: Cutie(CutieSizes())),
+    "cutie_small": BenchmarkNetwork("Cutie small, ", lambda: Cutie(_SMALL)),
+}
+
+
+def load_benchmark_network(name: str, weights: str | None) -> nn.Module:
+    """The network to measure: `weights` in place of XMem's published sizes, else random numbers (seed 0).
+
+    Raises:
+        WeightsError: The checkpoint is missing, damaged, unsafe or does not fit.
+    """
+    if name == XMEM and weights is not None:
+        return load_network(resolve_weights(weights)).network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return NETWORKS[name].make().eval()
