@@ -22,6 +22,7 @@ LEVELS = (
     {"outputs", "datasets"},
     {"scoring"},
     {"evaluate"},
+    {"page"},
     {"settings_help", "arguments"},
     {"cli"},
     {"download_command"},

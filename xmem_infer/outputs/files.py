@@ -91,9 +91,13 @@ class ConfidenceTable(Output):
             if file.tell() == 0:
                 table.writerow(self.HEADER)
             for object_id, seen in sorted(item.confidence.items()):
-                probability, distance = f"{seen.mean_probability:.4f}", f"{seen.key_distance:.4f}"
-                found = (seen.area_px, probability, int(seen.lost), distance, " ".join(seen.drift))
-                table.writerow((item.frame.name, object_id, *found))
+                table.writerow(confidence_row(item.frame.name, object_id, seen))
+
+
+def confidence_row(frame: str, object_id: int, seen: ObjectConfidence) -> tuple[str | int, ...]:
+    """A row of the table of confidences, see `ConfidenceTable.HEADER`."""
+    probability, distance = f"{seen.mean_probability:.4f}", f"{seen.key_distance:.4f}"
+    return frame, object_id, seen.area_px, probability, int(seen.lost), distance, " ".join(seen.drift)
 
 
 def read_confidence(path: Path) -> dict[str, dict[int, ObjectConfidence]]:

@@ -1,0 +1,157 @@
+"""`xmem-infer page VIDEO [MASK]`: the server for one video, until Ctrl-C."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import sys
+import webbrowser
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..config import DataConfig, MemoryConfig, RuntimeConfig, read_choices, require
+from ..datasets.mask_files import find_masks
+from ..datasets.video_input import VideoInput
+from ..errors import EnvironmentFault, UsageError
+from ..interrupts import check
+from ..io.atomic import disk_fault, held
+from ..io.frames import FrameSource, frame_name, open_frames
+from .project import Project
+
+log = logging.getLogger(__name__)
+
+PORT = 8765
+PORTS = 20  # tried from there on, where no port was asked for
+MAX_MESSAGE = 64 << 10  # bytes of a WebSocket's message
+
+
+@dataclass
+class PageConfig:
+    video_dir: str | None = None  # video file or folder of frames
+    mask: str | None = None  # image (first frame) or folder of masks named after frames; null: nothing is given yet
+    project: str | None = None  # folder; null: output/<video>.project; an output folder of a run becomes one
+    host: str = "127.0.0.1"  # address to listen at; 0.0.0.0: also from other machines
+    port: int | None = None  # null: 8765, or the next one that is free
+    browser: bool = True  # open the page in a browser where there is a desktop
+    weights: str = "auto"  # path, or the name of a published checkpoint
+    data: DataConfig = field(default_factory=DataConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        read_choices(self)
+        require(self.port is None or 0 <= self.port < 65536, "port", self.port, "null or 0 to 65535")
+
+
+def page(config: PageConfig) -> int:
+    """Serve the page until a signal ends it.
+
+    Raises:
+        UsageError: A video, mask or project that cannot be used, or an address that cannot be listened at.
+        EnvironmentFault: The packages of the page are not installed, or the project is in use.
+    """
+    missing = [name for name in ("fastapi", "uvicorn", "websockets") if find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault(
+            f"the page needs {', '.join(missing)}, which are not installed: pip install 'xmem-infer[page]'"
+        )
+    if not config.video_dir:
+        raise UsageError("video_dir is not set. Give one video: xmem-infer page VIDEO [MASK]")
+    path = Path(config.video_dir).expanduser()
+    if not path.exists():
+        raise UsageError(f"video_dir={config.video_dir} does not exist (seen from {Path.cwd()})")
+    source = open_frames(path, config.data)
+    folder = Path(config.project).expanduser() if config.project else Path("output") / f"{source.name}.project"
+    with held(folder / "records", f"another program is writing to {folder}", "project"):
+        try:
+            project = Project(folder, source, path)
+        except OSError as error:
+            raise disk_fault(error, folder) from error
+        _serve(config, source, project, _given(config, path, source))
+    check()  # the signal that ended it, if it was one
+    return 0
+
+
+def _given(config: PageConfig, path: Path, source: FrameSource) -> list[tuple[int, Path]]:
+    """The masks that the command names, by the index of their frame."""
+    if config.mask is None:
+        return []
+    mask = Path(config.mask).expanduser()
+    if not mask.exists():
+        raise UsageError(f"mask={config.mask} does not exist (seen from {Path.cwd()})")
+    files, _ = find_masks(VideoInput(source.name, path, mask, True, may_start_late=True), source)
+    names = {frame_name(source, index): index for index in range(source.count or 0)}
+    return [(names[name], file) for name, file in files.items()]
+
+
+def _serve(config: PageConfig, source: FrameSource, project: Project, given: list[tuple[int, Path]]) -> None:
+    import uvicorn
+
+    from .app import make_app
+    from .hub import Hub
+    from .session import Session
+    from .worker import Worker
+
+    hub = Hub()
+    worker = Worker(hub.publish)
+    session = Session(source, project, worker, hub.publish, config.data.max_pixels)
+    if given and project.is_new:
+        session.adopt(given)
+    token = secrets.token_urlsafe(32)
+    listening = _listen(config)
+    host, port = listening.getsockname()[:2]
+    app = make_app(session, hub, token, config.host)
+    settings = {
+        "weights": config.weights,
+        "memory": config.memory,
+        "runtime": config.runtime,
+        "data": config.data,
+    }
+    worker.load(settings, source.size, session.tell_state)
+    local = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    address = f"http://{f'[{local}]' if ':' in local else local}:{port}/?token={token}"
+    log.info(f"project: {project.folder}\npage: {address}\nCtrl-C stops it; everything is saved as it happens")
+    if config.browser and _has_desktop():
+        webbrowser.open(address)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            ws_max_size=MAX_MESSAGE,
+            timeout_graceful_shutdown=2,
+            server_header=False,
+            proxy_headers=False,
+        )
+    )
+    asyncio.run(server.serve(sockets=[listening]))
+
+
+def _listen(config: PageConfig) -> socket.socket:
+    from .security import is_local
+
+    if not is_local(config.host):
+        log.warning(
+            f"warning: host={config.host}: the page can be reached from other machines, by anybody who has its address "
+            "with the token, and what is sent is not encrypted. A port forwarded by ssh -L is safer"
+        )
+    asked = config.port
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    for port in range(PORT, PORT + PORTS) if asked is None else [asked]:
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((config.host, port))
+        except OSError as error:
+            listening.close()
+            reason = error.strerror or error
+        else:
+            return listening
+    found = f"port {asked}" if asked is not None else f"ports {PORT} to {PORT + PORTS - 1}"
+    raise UsageError(f"host={config.host}: {found} cannot be listened at: {reason}; give another port=NUMBER")
+
+
+def _has_desktop() -> bool:
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

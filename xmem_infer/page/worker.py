@@ -1,0 +1,143 @@
+"""The one thread that computes: it loads the network while the page is shown already, then propagates."""
+
+import logging
+import threading
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from ..errors import XMemInferError
+
+if TYPE_CHECKING:
+    from ..predictor import Segmenter
+    from ..results import FrameResult
+
+log = logging.getLogger(__name__)
+
+Publish = Callable[[dict[str, Any]], None]
+PROGRESS_EVERY_S = 0.1
+
+
+class Worker:
+    """The network in a thread of its own, one job after the other.
+
+    torch is imported in that thread: the page must not wait for it.
+
+    Attributes:
+        segmenter: None until it is loaded.
+        fault: Why it could not be loaded.
+        running: The last `progress` of the propagation under way, None where there is none.
+    """
+
+    def __init__(self, publish: Publish) -> None:
+        self.publish = publish
+        self.segmenter: Segmenter | None = None
+        self.fault: str | None = None
+        self.running: dict[str, Any] | None = None
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._job: Future[None] | None = None
+
+    def load(self, settings: Mapping[str, Any], size: tuple[int, int], then: Callable[[], None]) -> None:
+        """Load the network in the background, and run it once on black frames of `size` (H, W): the first use is slow.
+
+        settings: weights, memory, runtime and data, see `Segmenter.from_weights`.
+        """
+
+        def job() -> None:
+            try:
+                from ..predictor import Segmenter
+
+                segmenter = Segmenter.from_weights(**settings)
+                _warm(segmenter, size)
+                self.segmenter = segmenter
+            except XMemInferError as error:
+                self.fault = str(error)
+            except Exception as error:  # nobody else would see it
+                log.exception("the network could not be loaded")
+                self.fault = f"the network could not be loaded: {error!r}"
+            then()
+
+        self._pool.submit(job)
+
+    def run(
+        self,
+        total: int,
+        results: "Callable[[Segmenter], Generator[FrameResult, None, None]]",
+        put: "Callable[[FrameResult], None]",
+        then: Callable[[], None],
+    ) -> None:
+        """Take the results of `total` frames one by one in the background, until they end or `stop` is called."""
+        self.stop()
+        self._stop.clear()
+        self.running = {"event": "progress", "running": True, "index": None, "done": 0, "total": total}
+        self.running |= {"fps": None, "seconds_left": None}
+        self._job = self._pool.submit(self._propagate, results, put, then)
+
+    def stop(self) -> None:
+        """End the propagation under way between two frames, and wait for that."""
+        self._stop.set()
+        if self._job is not None:
+            self._job.result()
+            self._job = None
+
+    def close(self) -> None:
+        """Stop, and take no more jobs."""
+        self.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _propagate(self, results: Any, put: Any, then: Callable[[], None]) -> None:
+        try:
+            if self.segmenter is None:
+                raise XMemInferError(f"the network cannot be used: {self.fault}")
+            if not self._stop.is_set():
+                with closing(results(self.segmenter)) as stream:
+                    self._take(stream, put)
+        except XMemInferError as error:
+            self.publish({"event": "error", "message": str(error)})
+        except Exception as error:
+            log.exception("propagation failed")
+            self.publish({"event": "error", "message": f"propagation failed: {error!r}"})
+        finally:
+            last, self.running = self.running or {}, None
+            self.publish({**last, "running": False, "seconds_left": 0})
+            then()
+
+    def _take(self, stream: Any, put: Any) -> None:
+        started, told = perf_counter(), 0.0
+        self.publish({**(self.running or {})})
+        for done, result in enumerate(stream, 1):
+            put(result)
+            now = perf_counter()
+            fps = done / (now - started)
+            total = (self.running or {})["total"]
+            self.running = {
+                "event": "progress",
+                "running": True,
+                "index": result.frame.index,
+                "done": done,
+                "total": total,
+                "fps": round(fps, 2),
+                "seconds_left": round(max(0, total - done) / fps, 1),
+            }
+            if now - told > PROGRESS_EVERY_S:
+                told = now
+                self.publish(self.running)
+            if self._stop.is_set():
+                break
+
+
+def _warm(segmenter: "Segmenter", size: tuple[int, int]) -> None:
+    import numpy as np
+
+    from ..types import Frame, LabelMask
+
+    ids = np.zeros(size, np.uint8)
+    ids[: size[0] // 2, : size[1] // 2] = 1
+    state = segmenter.start()
+    for index in range(2):
+        frame = Frame(index, str(index), np.zeros((*size, 3), np.uint8))
+        prediction = segmenter.predict(state, frame, LabelMask(ids) if index == 0 else None)
+        segmenter.result(frame, [prediction])
