@@ -1,0 +1,127 @@
+"""A small video, and the page's server for it: in this process, or as the real command."""
+
+import io
+import json
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from xmem_infer.config import DataConfig, MemoryConfig, RuntimeConfig
+from xmem_infer.io.frames import open_frames
+from xmem_infer.page.app import make_app
+from xmem_infer.page.hub import Hub
+from xmem_infer.page.project import Project
+from xmem_infer.page.session import Session
+from xmem_infer.page.worker import Worker
+
+HEIGHT, WIDTH, FRAMES = 64, 96, 6
+TOKEN = "token-of-the-tests"
+BOUND = "127.0.0.1"
+ADDRESS = f"http://{BOUND}:8765"
+
+
+def square(index, value=1, at=(10, 10)):
+    """(H, W) object ids: a square that moves by 4 px a frame."""
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    ids[at[0] : at[0] + 24, at[1] + 4 * index : at[1] + 4 * index + 24] = value
+    return ids
+
+
+def png(ids, mode="L"):
+    file = io.BytesIO()
+    Image.fromarray(ids).convert(mode).save(file, "PNG")
+    return file.getvalue()
+
+
+def labels(content):
+    return np.array(Image.open(io.BytesIO(content)))
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """A folder of frames called `clip`: a bright square on a dark ground."""
+    folder = tmp_path_factory.mktemp("video") / "clip"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 60, (HEIGHT, WIDTH, 3))
+    for index in range(FRAMES):
+        image = (noise + 150 * square(index)[..., None]).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"{index:05d}.png")
+    return folder
+
+
+class Page:
+    """The server of one project in this process, and a browser that has the token."""
+
+    def __init__(self, project, video, client, session):
+        self.folder, self.video, self.client, self.session = project, video, client, session
+
+    def put(self, index, ids, **options):
+        return self.client.put(f"/api/mask/{index}", content=png(ids), **options)
+
+    def mask(self, index):
+        return labels(self.client.get(f"/api/mask/{index}.png").raise_for_status().content)
+
+    def state(self):
+        return self.client.get("/api/state").json()
+
+    @contextmanager
+    def tab(self):
+        with self.client.websocket_connect("/api/live") as socket:
+            yield Live(socket)
+
+    def do(self, action, **values):
+        with self.tab() as tab:
+            return tab.do(action, **values)
+
+
+class Live:
+    """A tab's connection; `events` are those that it got."""
+
+    def __init__(self, socket):
+        self.socket, self.events = socket, [socket.receive_json()]
+
+    def do(self, action, **values):
+        """Wait for the answer and return it."""
+        self.socket.send_text(json.dumps({"do": action, "id": len(self.events), **values}))
+        return self.until(lambda event: event["event"] in ("done", "error") and "id" in event)
+
+    def until(self, condition):
+        while True:
+            event = self.socket.receive_json()
+            self.events.append(event)
+            if condition(event):
+                return event
+
+    def propagated(self, **values):
+        """Propagate, wait for the end, return the masks' events."""
+        begun = len(self.events)
+        answer = self.do("propagate", **values)
+        assert answer["event"] == "done", answer
+        self.until(lambda event: event["event"] == "progress" and not event["running"])
+        return [event for event in self.events[begun:] if event["event"] == "mask"]
+
+
+@pytest.fixture
+def serve(clip, tiny_weights, tmp_path):
+    """serve(folder=..., video=...) -> a context manager of a `Page`."""
+
+    @contextmanager
+    def start(folder=None, video=clip, masks=()):
+        folder = folder or tmp_path / "clip.project"
+        data, hub = DataConfig(size=-1), Hub()
+        source, worker = open_frames(video, data), Worker(hub.publish)
+        project = Project(folder, source, video)
+        session = Session(source, project, worker, hub.publish, data.max_pixels)
+        if masks:
+            session.adopt(masks)
+        settings = {"weights": tiny_weights, "data": data, "memory": MemoryConfig()}
+        worker.load(settings | {"runtime": RuntimeConfig(precision="fp32")}, source.size, session.tell_state)
+        client = TestClient(make_app(session, hub, TOKEN, BOUND), base_url=ADDRESS)
+        with client:
+            client.get("/api/state", params={"token": TOKEN}).raise_for_status()
+            yield Page(folder, video, client, session)
+
+    return start
