@@ -25,7 +25,7 @@ def main(weights):
     mask[10:40, 10:30], mask[30:60, 35:60] = 1, 2
     segmenter = Segmenter.from_weights(
         Path(weights),
-        MemoryConfig(memory_every=1, max_long_term_tokens=2000),
+        MemoryConfig(memory_every=1, max_long_term_tokens=2200),
         RuntimeConfig(precision=Precision.fp32, threads=1),
         DataConfig(size=-1),
     )

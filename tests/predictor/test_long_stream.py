@@ -9,9 +9,10 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the operating system's account of peak memory")
 @pytest.mark.fault("ten thousand frames", "memory stays flat")
-def test_memory_is_flat_over_ten_thousand_frames(tiny_weights):
+@pytest.mark.parametrize("family", ["tiny_weights", pytest.param("tiny_cutie_weights", marks=pytest.mark.soak)])
+def test_memory_is_flat_over_ten_thousand_frames(family, request):
     """Long-term memory fills at about frame 1,000 and evicts from then on, ten times over."""
-    command = [sys.executable, Path(__file__).with_name("long_stream.py"), tiny_weights]
+    command = [sys.executable, Path(__file__).with_name("long_stream.py"), request.getfixturevalue(family)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert run.returncode == 0, run.stderr
     peaks = json.loads(run.stdout)
