@@ -47,6 +47,8 @@ def test_the_wheel_brings_configs_model_and_command(unpacked_wheel):
     (entry_points,) = unpacked_wheel.glob("*.dist-info/entry_points.txt")
     assert "xmem-infer = xmem_infer.cli:eval_command" in entry_points.read_text()
     assert (unpacked_wheel / "xmem_infer" / "py.typed").is_file()
+    page = unpacked_wheel / "xmem_infer" / "page" / "static"
+    assert {path.name for path in page.iterdir()} >= {"index.html", "app.css", "app.js", "icon.svg"}
     (metadata,) = unpacked_wheel.glob("*.dist-info/METADATA")
     assert f"\nVersion: {xmem_infer.__version__}\n" in metadata.read_text()
     (licence,) = unpacked_wheel.glob("*.dist-info/licenses/LICENSE")

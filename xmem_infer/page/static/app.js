@@ -13,10 +13,12 @@ import { startTools } from "./tools.js";
 import { startTransport } from "./transport.js";
 import { fit, startView } from "./view.js";
 
+let began = false; // a pass runs
+
 const events = {
   state: takeState,
   mask: takeMask,
-  progress: takeProgress,
+  progress: (progress) => store.set({ running: progress.running ? progress : null }),
   goto: ({ index }) => go(index, false),
   export: exportArrived,
   error: ({ message }) => tell(message, "error"),
@@ -25,6 +27,7 @@ const events = {
 /** The whole state, or all of it but the frames; then the frames that changed stand beside it. */
 function takeState({ state, frames = {} }) {
   const first = !store.state;
+  state.video.fps ||= 25; // a folder of frames has no speed of its own
   state.frames ??= { ...store.state.frames };
   for (const [index, entry] of Object.entries(frames)) {
     if (entry) state.frames[index] = entry;
@@ -60,12 +63,13 @@ function reload() {
   if (shown.index !== store.index || shown.version !== (store.frame()?.version ?? null)) refresh();
 }
 
-function takeProgress(progress) {
-  const ended = store.running && !progress.running;
-  store.set({ running: progress.running ? progress : null });
-  if (ended && store.following) {
+/** A pass that has ended leaves the user where it was started. */
+function runningChanged() {
+  if (store.running) began = true;
+  else if (began) {
+    began = false;
+    if (store.following) go(store.startedAt, false);
     store.set({ following: false });
-    go(store.startedAt, false);
   }
 }
 
@@ -89,6 +93,7 @@ startTransport();
 startObjects();
 startExport();
 startKeys();
+store.on("running", runningChanged);
 store.on("hidden opacity", () => redraw());
 addEventListener("beforeunload", (event) => store.dirty && event.preventDefault());
 if (location.search) history.replaceState(null, "", location.pathname); // the token is in a cookie by now

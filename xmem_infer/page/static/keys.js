@@ -53,7 +53,7 @@ const KEYS = [
   ["View", "0", "Fit the frame", ["0"], fit],
   ["View", "L", "Light or dark", ["l"], toggleTheme],
   ["View", "X", "Export", ["x"], () => openExport()],
-  ["View", "?", "This list", ["?", "Shift+?"], () => byId("help").showModal()],
+  ["View", "?", "This list", ["?"], () => byId("help").showModal()],
 ];
 
 function chooseObject(number) {
@@ -63,7 +63,13 @@ function chooseObject(number) {
   store.set({ object: object.id });
 }
 
-const nameOf = (event) => `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${event.shiftKey && event.key.length !== 1 || /[A-Z?]/.test(event.key) ? "Shift+" : ""}${event.key}`;
+/** As in KEYS: letters in lower case unless Shift is held, whatever Caps Lock says; signs as they are typed. */
+function nameOf(event) {
+  const letter = /^[a-z]$/i.test(event.key);
+  const shift = event.shiftKey && (letter || event.key.length > 1);
+  const key = letter ? (shift ? event.key.toUpperCase() : event.key.toLowerCase()) : event.key;
+  return `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${shift ? "Shift+" : ""}${key}`;
+}
 
 function down(event) {
   const typing = event.target.closest("input:not([type=range]), select, textarea");

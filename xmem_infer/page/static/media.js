@@ -50,7 +50,10 @@ export async function mask(index) {
   const known = store.frame(index);
   if (!known) return null;
   const path = `api/mask/${index}.png?v=${known.version}`;
-  return masks.get(path, path);
+  return masks.get(path, path).catch((error) => {
+    if (error.status === 404) return null; // taken away meanwhile; the event that says so is on its way
+    throw error;
+  });
 }
 
 export const thumb = (index) => `api/thumb/${index}.jpg`;

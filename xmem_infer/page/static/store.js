@@ -14,6 +14,7 @@ class Store extends EventTarget {
   playing = false;
   running = null; // the last `progress` of a pass
   following = false; // the frame that a pass is working on is shown
+  startedAt = 0; // where that pass was asked for
   labels = null; // of the frame shown; null while it loads
   dirty = false; // labels hold strokes that the server has not got
   proposal = null; // {labels, merged, object}: a suggestion not accepted yet
@@ -21,7 +22,7 @@ class Store extends EventTarget {
   absentFrom = null; // first frame of an absence that is being marked
 
   set(changes) {
-    const names = Object.keys(changes).filter((name) => this[name] !== changes[name] || typeof changes[name] === "object");
+    const names = Object.keys(changes).filter((name) => this[name] !== changes[name]);
     Object.assign(this, changes);
     for (const name of names) this.dispatchEvent(new Event(name));
   }

@@ -101,7 +101,9 @@ export function startTransport() {
     event.target.blur();
     showFrame();
   };
-  byId("frame-number").onkeydown = (event) => event.key === "Enter" && event.target.blur();
+  byId("frame-number").onkeydown = (event) => {
+    if (event.key === "Enter" || event.key === "Escape") event.target.blur();
+  };
   byId("frame-number").onblur = showFrame;
   store.on("index state", showFrame);
   store.on("playing", showPlaying);

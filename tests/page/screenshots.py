@@ -1,0 +1,60 @@
+"""Draws examples/page/*.png, the page on real footage: python tests/page/screenshots.py [FOLDER]."""
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from page.browser import FLAGS, ROOT, Editor, Server, chromium
+
+OBJECTS = {1: ("Cup", "#ff4d6d"), 2: ("Hand", "#3d8bff")}
+COLOURS = 128  # of a picture: small files
+TRACKED = 86  # the frame shown: the cup is on its side
+
+
+def act(editor, action):
+    editor.tab.evaluate("(action) => import('/static/actions.js').then(({ act }) => act(action))", action)
+
+
+def save(editor, path):
+    image = Image.open(io.BytesIO(editor.tab.screenshot())).convert("RGB")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def main(folder):
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        server = Server(ROOT / "examples" / "cup.mp4", Path(temporary) / "project", 360).start()
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+
+        def tab(scheme):
+            return Editor(browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme=scheme), server.url)
+
+        light = tab("light")
+        light.press("s")
+        light.drag((224, 88), (316, 294))
+        light.until("store.proposal !== null")
+        act(light, {"do": "rename_object", "object": 1, "name": OBJECTS[1][0]})
+        save(light, folder / "mark.png")
+        light.tab.evaluate("import('/static/editor.js').then(({ discard }) => discard())")
+
+        mask = ROOT / "examples" / "cup.png"
+        light.tab.context.request.put(f"{light.tab.url}api/mask/0", data=mask.read_bytes())
+        for number, (name, colour) in OBJECTS.items():
+            act(light, {"do": "rename_object", "object": number, "name": name})
+            act(light, {"do": "recolour_object", "object": number, "colour": colour})
+        light.track()
+        dark = tab("dark")
+        dark.go(TRACKED)
+        dark.tab.wait_for_timeout(1000)
+        save(dark, folder / "track.png")
+        browser.close()
+        server.kill()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "examples" / "page")

@@ -1,0 +1,265 @@
+"""The page in a real browser, on the real server with the embedded model: what a user does, from paint to export."""
+
+import io
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+for package in ("fastapi", "uvicorn", "websockets"):
+    pytest.importorskip(package, reason="the page's packages are not installed")
+
+from page.browser import FLAGS, ROOT, Editor, Server, chromium  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(chromium() is None, reason="no chromium on this machine (apt-get install chromium)"),
+]
+
+FRAMES = 12
+CAR, BALL = (14, 156, 118, 200), (382, 138, 412, 168)  # boxes inside the objects of the first frame
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip") / "scene"
+    folder.mkdir()
+    for path in sorted((ROOT / "examples" / "clip" / "JPEGImages" / "scene").iterdir())[:FRAMES]:
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(clip, tmp_path_factory):
+    server = Server(clip, tmp_path_factory.mktemp("page") / "project").start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def editor(context, server):
+    editor = Editor(context, server.url)
+    yield editor
+    assert editor.errors == []
+
+
+def read_mask(editor, index):
+    return np.asarray(Image.open(io.BytesIO(editor.tab.request.get(f"{editor.tab.url}api/mask/{index}.png").body())))
+
+
+def test_paint_track_correct_undo_and_reload(editor, server):
+    editor.paint(CAR)
+    assert editor.value("store.objects.length") == 1, "the first stroke makes the first object"
+    assert "token" not in editor.tab.url, "the token does not stay in the address"
+    editor.press("a")
+    editor.until("store.object === 2")
+    editor.paint(BALL)
+    assert set(editor.mask()) == {"1", "2"}
+    editor.track()
+    assert editor.value("Object.keys(store.state.frames).length") == FRAMES
+    assert editor.value("store.index") == 0, "after a pass the user is where it was started"
+
+    middle = FRAMES // 2
+    editor.go(middle)
+    tracked = read_mask(editor, middle)
+    before = read_mask(editor, 1)
+    editor.press("e")
+    editor.drag((CAR[0], 170), (60, 170))
+    editor.until("!store.dirty && store.state.references.length === 2")
+    corrected = read_mask(editor, middle)
+    assert (corrected == 1).sum() < (tracked == 1).sum(), "the eraser took something away"
+    editor.track("Shift+T")
+    assert np.array_equal(read_mask(editor, middle), corrected), "a reference is kept to the pixel"
+    assert np.array_equal(read_mask(editor, 1), before), "forwards: what lies before stays"
+
+    editor.press("Control+z")  # the pass
+    editor.press("Control+z")  # the correction
+    editor.until("store.state.references.length === 1")
+    assert np.array_equal(read_mask(editor, middle), tracked)
+    editor.press("Control+Shift+Z")
+    editor.until("store.state.references.length === 2")
+    assert np.array_equal(read_mask(editor, middle), corrected)
+
+    editor.open(server.url)
+    editor.go(middle)
+    assert editor.mask()["1"] == (corrected == 1).sum(), "a reload shows what was there"
+
+
+def test_a_suggestion_is_shown_then_accepted(editor):
+    editor.press("a")
+    editor.until("store.objects.length === store.object")
+    areas = editor.mask()
+    editor.press("s")
+    editor.drag((180, 20), (300, 120))
+    editor.until("store.proposal !== null")
+    assert editor.mask() == areas, "nothing is stored before it is accepted"
+    editor.tab.get_by_role("button", name="Accept").click()
+    editor.until("!store.dirty && store.proposal === null")
+    editor.drag((180, 20), (300, 120))
+    editor.until("store.proposal !== null")
+    editor.press("Escape")
+    editor.until("store.proposal === null")
+
+
+def test_every_key_does_something(editor):
+    tab = editor.tab
+    for key, tool in {"s": "smart", "b": "brush", "e": "eraser", "f": "fill"}.items():
+        editor.press(key)
+        assert tab.locator(f".tool[data-tool={tool}]").get_attribute("aria-pressed") == "true"
+    size = editor.value("store.brush")
+    editor.press("]")
+    assert editor.value("store.brush") > size
+    editor.press("[")
+    editor.press("End")
+    editor.until(f"store.index === {FRAMES - 1}")
+    editor.press("Home", "ArrowRight", "Shift+ArrowRight", "ArrowLeft")
+    editor.until("store.index === 10")
+    editor.press("v")
+    assert editor.value("store.masksShown") is False
+    editor.press("v", "o", "Shift+O")
+    assert abs(editor.value("store.opacity") - 0.5) < 1e-6
+    theme = tab.locator("html").get_attribute("data-theme")
+    editor.press("l")
+    assert tab.locator("html").get_attribute("data-theme") != theme
+    editor.press("+")
+    assert tab.locator("#zoom-level").inner_text() != (editor.press("0") or tab.locator("#zoom-level").inner_text())
+    editor.press("Home", " ")
+    editor.until("store.playing && store.index > 0")
+    editor.press(" ")
+    editor.until("!store.playing")
+    editor.press("?")
+    listed = tab.locator("#help kbd").all_inner_texts()
+    assert {"S", "B", "T", "N", "Ctrl Z", "Space", "1 – 9", "?"} <= set(listed)
+    editor.press("Escape")
+    assert not tab.locator("#help").is_visible()
+
+
+def test_everything_has_a_name_and_a_focus(editor):
+    nameless = editor.tab.evaluate(
+        "[...document.querySelectorAll('button, input, canvas[tabindex], [role=slider]')].filter((one) => "
+        "!one.ariaLabel && !one.textContent.trim() && !one.labels?.length).map((one) => one.outerHTML)"
+    )
+    assert nameless == []
+    editor.press("Tab")
+    assert editor.tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+SCREENS = [(1280, 720, "dark"), (1024, 768, "light"), (820, 1180, "dark")]
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), SCREENS)
+def test_it_fits_the_screen(browser, server, width, height, scheme):
+    touch = height != 720
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=touch)
+    editor = Editor(context, server.url)
+    assert editor.tab.locator("html").get_attribute("data-theme") == scheme
+    outside, small = editor.tab.evaluate(
+        """() => {
+            const all = [...document.querySelectorAll('button:not(.lane-name), input[type=range]')];
+            const seen = all.filter((one) => one.checkVisibility()).map((one) => [one, one.getBoundingClientRect()]);
+            const out = ([, box]) => box.left < 0 || box.right > innerWidth || box.bottom > innerHeight;
+            const names = (some) => some.map(([one]) => one.id || one.ariaLabel || one.textContent);
+            return [names(seen.filter(out)), names(seen.filter(([, box]) => box.height < 40))];
+        }"""
+    )
+    assert (outside, small) == ([], [])
+    assert editor.tab.evaluate("document.documentElement.scrollWidth") == width
+    if touch:
+        editor.press("End")
+        editor.tab.locator(".tool[data-tool=brush]").tap()
+        editor.tab.touchscreen.tap(*editor.at(200, 60))
+        editor.until("!store.dirty && store.labels.data[60 * store.video.width + 200] === store.object")
+    context.close()
+
+
+def test_a_second_tab_follows(context, editor, server):
+    other = Editor(context, server.url)
+    editor.press("Home", "ArrowRight", "ArrowRight")
+    other.until("store.index === 2")
+    known = other.value("store.objects.length")
+    editor.press("a")
+    other.until(f"store.objects.length === {known + 1}")
+    editor.paint((200, 30, 240, 40))
+    other.until("store.state.references.includes(2)")
+    other.until("store.labels.data[35 * store.video.width + 220] > 0")
+    editor.press("Control+z")
+    other.until("!store.state.references.includes(2)")
+    assert other.errors == []
+
+
+def test_an_export_is_downloaded(editor):
+    editor.press("x")
+    formats = editor.tab.locator("#formats input")
+    assert formats.count() >= 1
+    with editor.tab.expect_download() as download:
+        editor.tab.locator("#export-start").click()
+    path = download.value.path()
+    with zipfile.ZipFile(path) as archive:
+        assert sum(name.endswith(".png") for name in archive.namelist()) == FRAMES
+
+
+def test_a_wrong_token_is_told(browser, server):
+    context = browser.new_context()
+    tab = context.new_page()
+    for address in (server.url.split("?")[0], server.url[:-3] + "xyz"):
+        assert tab.goto(address).status == 401
+        assert "token" in tab.inner_text("body")
+    context.close()
+
+
+def test_a_killed_server_is_waited_for(editor, server):
+    editor.go(FRAMES - 1)
+    server.kill()
+    editor.until("store.link === 'lost'")
+    assert editor.tab.locator("#link").is_visible()
+    editor.press("b")
+    editor.drag((300, 20), (330, 20))
+    editor.until("store.dirty")
+    server.start()
+    editor.until("store.link === 'open' && !store.dirty", 30)
+    editor.open(server.url)
+    editor.go(FRAMES - 1)
+    editor.until("store.labels.data[20 * store.video.width + 315] > 0")
+
+
+def test_masks_go_through_png_to_the_value(editor):
+    labels = np.random.default_rng(0).integers(0, 256, (37, 53), np.uint8)
+    labels[:20] = 7
+    sent = editor.tab.evaluate(
+        """async (rows) => {
+            const { Labels, encodePng } = await import('/static/png.js');
+            const blob = await encodePng(new Labels(53, 37, Uint8Array.from(rows.flat())));
+            return [...new Uint8Array(await blob.arrayBuffer())];
+        }""",
+        labels.tolist(),
+    )
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(bytes(sent)))), labels)
+    for colours in (2, 4, 16, 256):
+        image = Image.fromarray((labels % np.uint16(colours)).astype(np.uint8), "P")
+        image.putpalette([value for one in range(colours) for value in (one, 0, 255 - one)])
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        read = editor.tab.evaluate(
+            "(bytes) => import('/static/png.js').then(async ({ decodePng }) => "
+            "[...(await decodePng(Uint8Array.from(bytes).buffer)).data])",
+            list(file.getvalue()),
+        )
+        assert np.array_equal(np.reshape(read, labels.shape), labels % np.uint16(colours))
