@@ -10,7 +10,8 @@ from xmem_infer.datasets.discovery import find_videos
 from xmem_infer.datasets.mask_files import find_masks
 from xmem_infer.datasets.video_input import VideoInput
 from xmem_infer.errors import UsageError
-from xmem_infer.io.frames import ArrayFrames, open_frames
+from xmem_infer.io.array_frames import ArrayFrames
+from xmem_infer.io.frames import open_frames
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 AUTO, FIRST, ALL = (DataConfig(masks=policy) for policy in (MaskPolicy.auto, MaskPolicy.first, MaskPolicy.all))

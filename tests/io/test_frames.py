@@ -11,7 +11,8 @@ from PIL import Image
 
 from xmem_infer.config import DataConfig, OnCorrupt
 from xmem_infer.errors import UsageError, VideoError
-from xmem_infer.io.frames import ArrayFrames, FrameFolder, FrameSource, open_frames
+from xmem_infer.io.array_frames import ArrayFrames
+from xmem_infer.io.frames import FrameFolder, FrameSource, open_frames
 from xmem_infer.io.images import TooManyPixels, UnreadableImage, read_header, read_rgb, to_rgb
 from xmem_infer.io.listing import natural_key, numbered_name, numbering_warnings
 

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from xmem_infer import DataConfig, LabelMask, RuntimeConfig, Segmenter, UsageError, prepare
-from xmem_infer.io.frames import ArrayFrames, open_frames
+from xmem_infer.io.array_frames import ArrayFrames
+from xmem_infer.io.frames import open_frames
 from xmem_infer.io.palette import davis_palette
 
 

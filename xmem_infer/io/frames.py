@@ -1,13 +1,11 @@
 """Where frames come from: a folder, arrays, or (video.py) a file. All give the same stream of `Frame`."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import numpy as np
-from PIL import Image, ImageFile
+from PIL import ImageFile
 
 from ..config import DataConfig, OnCorrupt
 from ..errors import UsageError, VideoError
@@ -19,7 +17,6 @@ from .images import (
     UnreadableImage,
     ValueCounts,
     header_of,
-    host_array,
     opened,
     read_header,
     readable,
@@ -60,7 +57,18 @@ class FrameSource(Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
 
 
-def open_frames(path: str | Path, data: DataConfig) -> FrameSource:
+@runtime_checkable
+class IndexedFrames(FrameSource, Protocol):
+    """A video whose frames can be had in any order. One thread at a time may ask for them."""
+
+    def __len__(self) -> int:
+        """Number of frames; where the file does not tell, it is read through."""
+
+    def __getitem__(self, index: int) -> Frame:
+        """The frame of an index from 0, as iterating gives it; IndexError outside the video."""
+
+
+def open_frames(path: str | Path, data: DataConfig) -> IndexedFrames:
     """A folder of frames, a video file or a file of several pictures, checked without decoding all of it.
 
     Raises UsageError for a path that holds neither, VideoError for a video that cannot be segmented.
@@ -188,19 +196,32 @@ class FrameFolder:
     def __iter__(self) -> Iterator[Frame]:
         del self.warnings[self._known_before :]
         policy = CorruptPolicy(self.name, self._data.on_corrupt, self.warnings)
-        for index, (label, picture) in enumerate(zip(self._labels, self._pictures(), strict=True)):
-            name = self.stems[index] if self.stems else numbered_name(index, self.count)
-            header = self._headers[index]
+        for index, picture in enumerate(self._pictures()):
             try:
-                if isinstance(header, str):
-                    raise UnreadableImage(header)
-                with picture as image:
-                    pixels = to_rgb(upright(image, header), self._range)
-            except UnreadableImage as error:
-                yield policy.corrupt(label, index, name, str(error))
-            else:
-                policy.last_readable = Frame(index, name, pixels)
+                policy.last_readable = self._read(index, picture)
                 yield policy.last_readable
+            except UnreadableImage as error:
+                yield policy.corrupt(self._labels[index], index, frame_name(self, index), str(error))
+
+    def __getitem__(self, index: int) -> Frame:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name} has no frame {index}: it has {len(self)}")
+        try:
+            return self._read(index, self._picture(index))
+        except UnreadableImage as error:
+            policy = CorruptPolicy(self.name, self._data.on_corrupt, [])
+            policy.last_readable = self[index - 1] if index else None
+            return policy.corrupt(self._labels[index], index, frame_name(self, index), str(error))
+
+    def _picture(self, index: int) -> AbstractContextManager[ImageFile.ImageFile]:
+        return opened(self._files[index], self._data.max_pixels)
+
+    def _read(self, index: int, picture: AbstractContextManager[ImageFile.ImageFile]) -> Frame:
+        header = self._headers[index]
+        if isinstance(header, str):
+            raise UnreadableImage(header)
+        with picture as image:
+            return Frame(index, frame_name(self, index), to_rgb(upright(image, header), self._range))
 
 
 class ImageStack(FrameFolder):
@@ -223,56 +244,13 @@ class ImageStack(FrameFolder):
                 yield self._at(image, index)
 
     @contextmanager
+    def _picture(self, index: int) -> Iterator[ImageFile.ImageFile]:
+        with opened(self._files[0], self._data.max_pixels) as image, self._at(image, index) as picture:
+            yield picture
+
+    @contextmanager
     def _at(self, image: ImageFile.ImageFile, index: int) -> Iterator[ImageFile.ImageFile]:
         with readable():
             image.seek(index)
             refuse_large((image.size[1], image.size[0]), self._data.max_pixels)
             yield image
-
-
-class ArrayFrames:
-    """Pictures a library user already has: (H, W, 3) uint8 RGB arrays, tensors or PIL images of one size.
-
-    A generator is consumed lazily, its first picture at construction. Arrays are copied, so that a loop
-    that fills the same buffer again and again is safe. Raises UsageError for what is no such array.
-    """
-
-    def __init__(self, images: Iterable[Any], name: str = "array"):
-        iterator = iter(images)
-        first = next(iterator, None)
-        if first is None:
-            raise UsageError("no frames were given: the sequence of images is empty")
-        self._images = chain([first], iterator) if iterator is images else images
-        self.name = name
-        self.size: tuple[int, int] = self._checked(0, first).shape[:2]
-        self.count: int | None = len(images) if isinstance(images, Sized) else None
-        self.fps: float | None = None
-        self.stems: list[str] | None = None
-        self.warnings: list[str] = []
-        self.incomplete = False
-
-    def __len__(self) -> int:
-        if self.count is None:
-            raise TypeError(f"{self.name}: how many frames there are is not known before the last one")
-        return self.count
-
-    def __iter__(self) -> Iterator[Frame]:
-        for index, image in enumerate(self._images):
-            checked = self._checked(index, image)
-            if checked.shape[:2] != self.size:
-                raise VideoError(
-                    f"{self.name}: frame {index} is {size_words(checked.shape)}, "
-                    f"the ones before are {size_words(self.size)}; a video needs one size"
-                )
-            yield Frame(index, numbered_name(index, self.count), checked.copy())
-
-    def _checked(self, index: int, image: object) -> np.ndarray:
-        array = host_array(image.convert("RGB") if isinstance(image, Image.Image) else image)
-        if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3 and hasattr(image, "detach"):
-            array = array.transpose(1, 2, 0)  # torch's own layout
-        if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
-            raise UsageError(
-                f"{self.name}: frame {index} must be an array of shape (height, width, 3) and type uint8 (RGB), "
-                f"got shape {array.shape} and type {array.dtype}"
-            )
-        return array

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -17,6 +15,7 @@ from ..types import Frame
 from .corrupt import CorruptPolicy
 from .images import size_words, too_large_words
 from .listing import numbered_name
+from .seeking import Seeker, upright
 from .video_faults import Extent, Ledger, Pauses
 
 TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg plays text files as pictures of text
@@ -38,19 +37,22 @@ class VideoFile:
             raise UsageError(f"{path} {'is not a file' if self._path.exists() else 'does not exist'}")
         if data.range is not None:
             raise UsageError(f"data.range={data.range} is of use with images of 16 bits only; {path} is a video file")
-        self._data = data
+        self._data, self.on_corrupt = data, data.on_corrupt
         self.name = self._path.stem
         self.stems: list[str] | None = None
         self.warnings: list[str] = []
         self.incomplete = False
-        with self._open() as container:
-            stream = self._stream(container)
+        self._length: int | None = None
+        self._seeker: Seeker | None = None
+        with self.open() as container:
+            stream = self.stream(container)
             self.count: int | None = stream.frames or None
             rate = stream.average_rate or stream.guessed_rate
             self.fps: float | None = float(rate) if rate else None
             self.size = self._first_size(container, stream)
 
-    def _open(self) -> InputContainer:
+    def open(self) -> InputContainer:
+        """The file, opened anew. Raises VideoError."""
         if self._path.stat().st_size == 0:
             raise VideoError(f"{self._path} is empty (0 bytes)")
         # "file:" and the whitelist: a name is a name, and a playlist inside reaches nothing but files.
@@ -67,7 +69,7 @@ class VideoFile:
                 f"(a recording that was interrupted, a download that is not finished): {error.strerror}"
             ) from error
 
-    def _stream(self, container: InputContainer) -> VideoStream:
+    def stream(self, container: InputContainer) -> VideoStream:
         """The first video stream that is more than cover art, set up for decoding."""
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
@@ -99,21 +101,41 @@ class VideoFile:
 
     def __iter__(self) -> Iterator[Frame]:
         self.warnings.clear()
-        policy = CorruptPolicy(self.name, self._data.on_corrupt, self.warnings)
+        policy = CorruptPolicy(self.name, self.on_corrupt, self.warnings)
         pauses = Pauses()
-        with self._open() as container:
-            for frame in self._frames(container, self._stream(container), policy):
-                if frame.image.shape[:2] != self.size:
-                    raise VideoError(
-                        f"{self.name}: from frame {frame.name} on the picture is "
-                        f"{size_words(frame.image.shape)}, before it was {size_words(self.size)}; "
-                        "a video needs one size"
-                    )
+        with self.open() as container:
+            for frame in self._frames(container, self.stream(container), policy):
                 pauses.seen(frame.time_s)
-                yield frame
+                yield self.checked(frame)
         remark = pauses.remark()
         if remark:
             self.warnings.append(remark)
+
+    def __len__(self) -> int:
+        self._length = self._length or self.count or len(self._random_access())
+        return self._length
+
+    def __getitem__(self, index: int) -> Frame:
+        try:
+            if index < 0:
+                raise IndexError(index)
+            return self._random_access()[index]
+        except IndexError:
+            raise IndexError(f"{self.name} has no frame {index}") from None
+
+    def _random_access(self) -> Seeker:
+        if self._seeker is None:
+            self._seeker = Seeker(self)
+        return self._seeker
+
+    def checked(self, frame: Frame) -> Frame:
+        """The frame; VideoError where it is of another size than the first."""
+        if frame.image.shape[:2] != self.size:
+            raise VideoError(
+                f"{self.name}: from frame {frame.name} on the picture is {size_words(frame.image.shape)}, before it "
+                f"was {size_words(self.size)}; a video needs one size"
+            )
+        return frame
 
     def _frames(self, container: InputContainer, stream: VideoStream, policy: CorruptPolicy) -> Iterator[Frame]:
         ledger = Ledger(stream.codec_context, container.format.name)
@@ -161,7 +183,7 @@ class VideoFile:
 
     def _report_end(self, missing: str) -> None:
         words = f"the file ends early: {missing}"
-        if self._data.on_corrupt is OnCorrupt.fail:
+        if self.on_corrupt is OnCorrupt.fail:
             raise VideoError(f"{self.name}: {words}. To take what is there, set data.on_corrupt=warn")
         self.warnings.append(words)
         self.incomplete = True
@@ -193,24 +215,3 @@ def _decode(
         if not frames:
             return
         yield from frames
-
-
-def upright(frame: VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a decoded frame, turned and mirrored as its display matrix says.
-
-    The matrix (a b; c d) takes a pixel at (x, y) to (a x + c y, b x + d y), y pointing down. Turns that are
-    no multiple of 90 degrees are left out.
-    """
-    pixels = frame.to_ndarray(format="rgb24")
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return pixels
-    parts = np.frombuffer(memoryview(matrix), np.int32)[:5].astype(np.float64)
-    a, b, _, c, d = np.rint(parts / max(1.0, np.abs(parts).max())).astype(int)
-    if (a, d) == (0, 0) and b and c:
-        pixels, to_right, to_bottom = pixels.transpose(1, 0, 2), c, b
-    elif (b, c) == (0, 0) and a and d:
-        to_right, to_bottom = a, d
-    else:
-        return pixels
-    return np.ascontiguousarray(pixels[::to_bottom, ::to_right])

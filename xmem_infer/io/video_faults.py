@@ -37,6 +37,11 @@ class Ledger:
         self._delay: int | None = None
 
     @property
+    def reliable(self) -> bool:
+        """Whether packets have times that go on, and each is a frame that is shown."""
+        return self._reliable
+
+    @property
     def active(self) -> bool:
         return self._reliable and self._shows_order
 

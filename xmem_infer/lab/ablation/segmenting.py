@@ -13,7 +13,8 @@ import torch
 
 from ...config import Device, RuntimeConfig
 from ...errors import EnvironmentFault
-from ...io.frames import ArrayFrames, open_frames
+from ...io.array_frames import ArrayFrames
+from ...io.frames import open_frames
 from ...predictor import Segmenter
 from ...types import LabelMask
 from ...weights.build import build_network

@@ -1,0 +1,68 @@
+"""Frames that a library user already has in memory."""
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UsageError, VideoError
+from ..types import Frame
+from .images import host_array, size_words
+from .listing import numbered_name
+
+
+class ArrayFrames:
+    """Pictures a library user already has: (H, W, 3) uint8 RGB arrays, tensors or PIL images of one size.
+
+    A generator is consumed lazily, its first picture at construction. Arrays are copied, so that a loop
+    that fills the same buffer again and again is safe. Raises UsageError for what is no such array.
+    """
+
+    def __init__(self, images: Iterable[Any], name: str = "array"):
+        iterator = iter(images)
+        first = next(iterator, None)
+        if first is None:
+            raise UsageError("no frames were given: the sequence of images is empty")
+        self._images = chain([first], iterator) if iterator is images else images
+        self.name = name
+        self.size: tuple[int, int] = self._checked(0, first).shape[:2]
+        self.count: int | None = len(images) if isinstance(images, Sized) else None
+        self.fps: float | None = None
+        self.stems: list[str] | None = None
+        self.warnings: list[str] = []
+        self.incomplete = False
+
+    def __len__(self) -> int:
+        if self.count is None:
+            raise TypeError(f"{self.name}: how many frames there are is not known before the last one")
+        return self.count
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, image in enumerate(self._images):
+            checked = self._checked(index, image)
+            if checked.shape[:2] != self.size:
+                raise VideoError(
+                    f"{self.name}: frame {index} is {size_words(checked.shape)}, "
+                    f"the ones before are {size_words(self.size)}; a video needs one size"
+                )
+            yield Frame(index, numbered_name(index, self.count), checked.copy())
+
+    def __getitem__(self, index: int) -> Frame:
+        if not isinstance(self._images, Sequence | np.ndarray):
+            raise UsageError(f"{self.name}: frames of an iterator come once and in order; give them as a list")
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name} has no frame {index}: it has {len(self)}")
+        return Frame(index, numbered_name(index, self.count), self._checked(index, self._images[index]).copy())
+
+    def _checked(self, index: int, image: object) -> np.ndarray:
+        array = host_array(image.convert("RGB") if isinstance(image, Image.Image) else image)
+        if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3 and hasattr(image, "detach"):
+            array = array.transpose(1, 2, 0)  # torch's own layout
+        if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
+            raise UsageError(
+                f"{self.name}: frame {index} must be an array of shape (height, width, 3) and type uint8 (RGB), "
+                f"got shape {array.shape} and type {array.dtype}"
+            )
+        return array
