@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from .config import DataConfig, Device, GradMode, MemoryConfig, Precision, RuntimeConfig
 from .drift import mean_keys
 from .engine.engine import Engine, ids_to_take
-from .engine.state import VideoState
+from .engine.state import VideoState, absent_ids
 from .errors import NonFiniteError
-from .io.frames import ArrayFrames, FrameSource, open_frames
+from .io.array_frames import ArrayFrames
+from .io.frames import FrameSource, open_frames
 from .io.given_masks import CheckedMasks, MaskLike, frame_names
 from .io.read_ahead import read_ahead
 from .ops.images import normalise, pad, padding_for, resize, resize_labels, working_size
@@ -47,6 +48,7 @@ class Segmenter:
     Attributes:
         prepared: The network with its backend, device, precision and what is active in it.
         precision_reason: Why it runs in `prepared.precision`.
+        weights_sha256: Hash of the checkpoint, for memory files; empty where it is not known.
     """
 
     def __init__(
@@ -55,13 +57,14 @@ class Segmenter:
         memory: MemoryConfig | None = None,
         runtime: RuntimeConfig | None = None,
         data: DataConfig | None = None,
+        weights_sha256: str = "",
     ):
         """Prepare a network; see `load_network`.
 
         Raises:
             UsageError: A device, precision, backend or memory that is not there.
         """
-        self.runtime = runtime or RuntimeConfig()
+        self.runtime, self.weights_sha256 = runtime or RuntimeConfig(), weights_sha256
         self.prepared, self.precision_reason = choose(network, self.runtime, choose_device(self.runtime.device))
         self.engine = Engine(self.prepared.network, memory or MemoryConfig())
         self.data = data or DataConfig()
@@ -85,8 +88,7 @@ class Segmenter:
         Args:
             weights: `auto`: a published checkpoint that is present, else the small model that comes along.
             memory: Its settings.
-            runtime: Its settings.
-            data: Its settings.
+            runtime, data: Their settings.
             device: `auto`, `cpu`, `cuda` or `mps`, in place of `runtime.device`.
             precision: `auto`, `fp32`, `tf32`, `bf16` or `fp16`, in place of `runtime.precision`.
             size: Short side inside the network in px, -1 = original, in place of `data.size`.
@@ -97,9 +99,9 @@ class Segmenter:
         """
         asked: dict[str, Any] = {"device": device, "precision": precision}
         runtime = replace(runtime or RuntimeConfig(), **{name: value for name, value in asked.items() if value})
-        data = data or DataConfig()
-        data = data if size is None else replace(data, size=size)
-        return cls(load_network(resolve_weights(str(weights))).network, memory, runtime, data)
+        data = data if size is None else replace(data or DataConfig(), size=size)
+        loaded = load_network(resolve_weights(str(weights)))
+        return cls(loaded.network, memory, runtime, data, loaded.sha256)
 
     def __repr__(self) -> str:
         made = self.prepared
@@ -177,7 +179,7 @@ class Segmenter:
                     started = perf_counter()
                     continue
                 given = masks.get(frame.name)
-                with self._running(frame.name):
+                with self.running(frame.name):
                     predictions = []
                     for one, state in zip(passes, states, strict=True):
                         seen, _ = read[sources.index(one.frames)]
@@ -228,7 +230,9 @@ class Segmenter:
         image = frame.image[:, ::-1] if flipped else frame.image
         conventions = self.engine.conventions
         known, clock = state.object_ids, StageClock(self.prepared.device, {})
-        taken = [] if given is None else ids_to_take(known, given.object_ids(), complete)
+        absent, is_held = absent_ids(state.absent, frame.index), frame.name in state.remembered
+        shown = [] if given is None else [*given.object_ids(), *absent]
+        taken = [] if given is None else ids_to_take(known, shown, complete)
         with clock("upload"):
             wanted = self.data.size if size is None else size
             work = working_size(image.shape[0], image.shape[1], wanted, conventions.enlarge)
@@ -240,7 +244,7 @@ class Segmenter:
                 mask = resize_labels(torch.from_numpy(ids).to(self.prepared.device), work, conventions.mask_resize)
         with clock("segment"), self.prepared.context():
             try:
-                prob = self.engine.step(state, pixels, mask, taken, permanent, end).detach()
+                prob = self.engine.step(state, pixels, mask, taken, permanent, end, False, absent, is_held).detach()
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"frame {frame.name}: {error} in {self.prepared.precision.value}; "
@@ -281,7 +285,7 @@ class Segmenter:
         return FrameResult(frame, mask, first.object_ids, confidence, spent, kept, given is not None and first.complete)
 
     @contextmanager
-    def _running(self, frame: str) -> Iterator[None]:
+    def running(self, frame: str) -> Iterator[None]:
         """Threads, gradient mode and the explanation of missing memory, around the work on one frame."""
         with (
             thread_count(self.runtime.threads),

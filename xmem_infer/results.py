@@ -61,6 +61,7 @@ class FrameResult:
         object_ids: The ids known so far, in slot order.
         confidence: By object id.
         stage_ms: Milliseconds spent on `read`, `upload`, `segment` and `post`.
+        working_prob: (O + 1, H', W') float32 probabilities at the working size, background first.
         given: Whether the mask was given for every object, and comes back as it is.
     """
 
@@ -69,7 +70,7 @@ class FrameResult:
     object_ids: tuple[int, ...]
     confidence: dict[int, ObjectConfidence]
     stage_ms: dict[str, float] = field(repr=False)
-    _prob: Tensor = field(repr=False)
+    working_prob: Tensor = field(repr=False)
     given: bool = False
 
     def __repr__(self) -> str:
@@ -86,7 +87,7 @@ class FrameResult:
             return (self.mask == values[:, None, None]).astype(np.float32)
         height, width = self.mask.shape
         with torch.no_grad():
-            return resize(self._prob, (height, width)).float().cpu().numpy()
+            return resize(self.working_prob, (height, width)).float().cpu().numpy()
 
 
 class Results(Iterator[FrameResult]):

@@ -40,7 +40,7 @@ def segment_video(segmenter, video, config):
 
 def at_size(result, size):
     """The probabilities (O + 1, *size), resized once from the working size."""
-    return resize(result._prob, size).float().numpy()
+    return resize(result.working_prob, size).float().numpy()
 
 
 def slow_twin(network, config, job, sizes, flips):

@@ -1,6 +1,7 @@
 """The frame loop: one frame at a time, objects given, corrected or removed at any of them."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -11,11 +12,14 @@ from ..config import MemoryConfig
 from ..errors import NonFiniteError, UsageError
 from ..memory import per_bucket  # noqa: F401  # registers the memory of that name
 from ..memory.manager import MEMORIES
+from ..memory.protocol import Memory, StorableMemory
 from ..model.family import Network, ObjectState
 from ..ops.images import pad, padding_for, unpad
-from ..ops.masks import aggregate, one_hot
+from ..ops.masks import aggregate, one_hot, without
 from .schedule import Clock, advance, plan_frame
 from .state import VideoState
+
+SUMS = "objects."  # before the names of sums in an exported memory
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,14 @@ class Engine:
         """The state of a video before its first frame."""
         return VideoState(Clock.start(self.config))
 
+    def restart(self, state: VideoState) -> VideoState:
+        """The state of a video before its first frame, that remembers what another state does; a copy."""
+        kept, objects = self.conventions.summed, state.objects or {}
+        begun = {name: x.clone() if name in kept else torch.zeros_like(x) for name, x in objects.items()}
+        return VideoState(
+            Clock.start(self.config), list(state.object_ids), deepcopy(state.memory), begun or None, state.frame_size
+        )
+
     def step(
         self,
         state: VideoState,
@@ -79,6 +91,8 @@ class Engine:
         permanent: bool = False,
         end: bool = False,
         complete: bool = False,
+        absent: Sequence[int] = (),
+        in_memory: bool = False,
     ) -> Tensor:
         """Segment the next frame.
 
@@ -91,6 +105,8 @@ class Engine:
             permanent: Remember this frame, and never evict or consolidate it.
             end: This is the last frame; nothing will be read from memory any more.
             complete: The mask shows every object: one that is not painted is absent. Otherwise it keeps its prediction.
+            absent: Known ids whose probability is 0 on this frame.
+            in_memory: Memory holds this frame already, so that it is not added.
 
         Returns:
             Probabilities (O + 1, H, W), background first, then slots as state.object_ids. Until an object is given
@@ -118,13 +134,17 @@ class Engine:
         features = self.network.encode_image(image)
         objects = state.objects or self.network.empty_state(features)
         memory, prob = state.memory or self.new_memory(self.config, features), None
+        if state.recalled:
+            objects = self._recall(memory, objects, state)
         was_read = False
         try:
-            if plan.segment and state.memory is not None:
+            if plan.segment and memory.objects:
                 readouts, was_read = memory.read(features), True
                 objects, odds, batch = self.network.segment(features, readouts, objects, plan.sensory_update)
                 prob = batch[0]
                 del odds, readouts  # as large as the probabilities: not to be held while the frame is remembered
+                if gone := [slot for slot, known_id in enumerate(state.object_ids) if known_id in absent]:
+                    prob = without(prob, gone)
             if given is not None:
                 prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.taken))
             assert prob is not None, "a frame is segmented or given"
@@ -134,16 +154,56 @@ class Engine:
             if len(known) > len(state.object_ids):
                 objects = _with_objects(objects, len(known))
             if plan.memory_frame:
+                sums = {name: objects[name] for name in self.conventions.summed}
                 value, objects = self.network.encode_memory(image, features, objects, prob[None, 1:], plan.deep_update)
-                memory.add(features, value, permanent)
+                if in_memory or state.frozen:
+                    objects = {**objects, **sums}
+                else:
+                    memory.add(features, value, permanent)
         except BaseException:
             if was_read:
                 memory.undo_read()
             raise
-        state.object_ids, state.objects, state.memory = known, objects, memory
+        state.object_ids, state.objects, state.memory, state.recalled = known, objects, memory, {}
         state.frame_size, state.ended, state.key = size, end, features.key.detach()
         advance(state.clock, plan)
         return unpad(prob, padding)
+
+    def _recall(self, memory: Memory, objects: ObjectState, state: VideoState) -> ObjectState:
+        """Fill a new memory with what the state recalls; the object state that goes with it."""
+        device = next(iter(objects.values())).device
+        recalled = {name: x.to(device) for name, x in state.recalled.items()}
+        assert isinstance(memory, StorableMemory), "one of its kind was saved"
+        memory.restore({name: x for name, x in recalled.items() if not name.startswith(SUMS)})
+        sums = {name.removeprefix(SUMS): x for name, x in recalled.items() if name.startswith(SUMS)}
+        return {**_with_objects(objects, len(state.object_ids)), **sums}
+
+    def exported(self, state: VideoState) -> dict[str, Tensor]:
+        """What a state remembers, for another one to recall. Raises UsageError where that is nothing."""
+        if state.memory is None or state.objects is None:
+            raise UsageError("there is no memory to save: no object has been given yet")
+        if not isinstance(state.memory, StorableMemory):
+            raise UsageError(f"a memory of kind {self.config.kind} cannot be saved: it lacks `exported`")
+        sums = {f"{SUMS}{name}": state.objects[name].clone() for name in self.conventions.summed}
+        return {**state.memory.exported(), **sums}
+
+    def recalling(self, tensors: dict[str, Tensor], object_ids: Sequence[int], frozen: bool = False) -> VideoState:
+        """The state of a video whose first frame is segmented by what another state remembered."""
+        clock = Clock.start(self.config)
+        clock.t = 1  # there was a frame with masks
+        return VideoState(clock, list(object_ids), frozen=frozen, recalled=tensors)
+
+    def rename(self, state: VideoState, object_id: int, new_id: int) -> None:
+        """Give an object another id.
+
+        Raises:
+            UsageError: There is no such object, or the new id is no id or another object's.
+        """
+        if object_id not in state.object_ids:
+            raise UsageError(f"there is no object {object_id} to rename; objects are {state.object_ids}")
+        if new_id < 1 or new_id in state.object_ids:
+            raise UsageError(f"object {object_id} cannot become {new_id}: ids are positive and differ")
+        state.object_ids[state.object_ids.index(object_id)] = new_id
 
     def remove(self, state: VideoState, object_id: int) -> None:
         """Forget an object: it is not segmented from the next frame on. After the last one all starts anew.

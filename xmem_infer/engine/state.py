@@ -1,5 +1,6 @@
 """All that one video knows. A new video is a new value; there is nothing to clear."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -8,6 +9,14 @@ from ..drift import DriftWatch
 from ..memory.protocol import Memory
 from ..model.family import ObjectState
 from .schedule import Clock
+
+Absences = Mapping[int, Sequence[tuple[int, int]]]
+"""Stretches of frames, by the indices of the first and the last, on which an object is not there, by its id."""
+
+
+def absent_ids(absent: Absences, index: int) -> list[int]:
+    """The objects that are absent on a frame."""
+    return [one for one, stretches in absent.items() if any(first <= index <= last for first, last in stretches)]
 
 
 @dataclass
@@ -21,6 +30,11 @@ class VideoState:
         objects: What the network carries for each object; None until then.
         frame_size: (H, W) that every frame must have; None before the first.
         ended: Whether the last frame was stepped.
+        frozen: Whether memory is only read.
+        recalled: A memory as it was exported, and sums of the object state below `objects.`, to be taken over with the
+            first frame, when sizes are known.
+        remembered: Names of frames that memory held before the video began: given there, they are not added again.
+        absent: Where objects are absent.
         drift: What its objects have looked like so far.
         key: Query keys (1, C_k, h, w) of the frame before; None until an object is given.
     """
@@ -31,6 +45,10 @@ class VideoState:
     objects: ObjectState | None = None
     frame_size: tuple[int, int] | None = None
     ended: bool = False
+    frozen: bool = False
+    recalled: dict[str, Tensor] = field(default_factory=dict)
+    remembered: list[str] = field(default_factory=list)
+    absent: Absences = field(default_factory=dict)
     drift: DriftWatch = field(default_factory=DriftWatch)
     key: Tensor | None = None
 

@@ -1,5 +1,6 @@
 """Working and long-term memory of one video: add a memory frame, read for a query frame."""
 
+from collections.abc import Mapping
 from enum import Enum
 
 import torch
@@ -136,6 +137,15 @@ class XMemMemory:
                 return
             slot -= bucket.objects
         raise IndexError("no object in this slot")
+
+    def exported(self) -> dict[str, Tensor]:
+        """See `Memory.exported`."""
+        return {**self.store.exported(), "kept": torch.tensor([list(Kept).index(kept) for kept in self._kept])}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Memory.restore`."""
+        self.store.restore(tensors)
+        self._kept = [list(Kept)[number] for number in tensors["kept"].tolist()]
 
     def detach(self) -> None:
         """Cut the autograd graph that stored values carry from frame to frame."""

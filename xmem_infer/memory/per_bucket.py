@@ -1,5 +1,7 @@
 """Cutie's memory: objects first remembered on one frame form a bucket, with keys, usage and limits of its own."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -84,6 +86,25 @@ class PerBucketMemory:
                 break
             slot -= bucket.objects
         self.buckets = [bucket for bucket in self.buckets if bucket.store.buckets]
+
+    def exported(self) -> dict[str, Tensor]:
+        """See `Memory.exported`."""
+        found: dict[str, Tensor] = {}
+        for number, bucket in enumerate(self.buckets):
+            own = {**bucket.store.exported(), "permanent": torch.tensor(bucket.permanent)}
+            found |= {f"{number}.{name}": x for name, x in own.items()}
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Memory.restore`."""
+        for number in range(len({name.partition(".")[0] for name in tensors})):
+            own = {name.partition(".")[2]: x for name, x in tensors.items() if name.partition(".")[0] == str(number)}
+            values = own["value0"].new_empty(own["value0"].shape[0], self.frame_tokens, own["value0"].shape[2])
+            bucket = BucketMemory(self.config, own["key"].T[None, ..., None], 0, values)
+            bucket.store.buckets.clear()
+            bucket.store.restore(own)
+            bucket.permanent = own["permanent"].tolist()
+            self.buckets.append(bucket)
 
     def detach(self) -> None:
         """Cut the autograd graph that stored numbers carry from frame to frame."""

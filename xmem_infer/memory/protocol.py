@@ -1,7 +1,7 @@
 """What the engine asks of a memory, and how memories are found."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -45,6 +45,21 @@ class Memory(Protocol):
 
     def detach(self) -> None:
         """Cut the autograd graph that stored numbers carry from frame to frame."""
+
+
+@runtime_checkable
+class StorableMemory(Memory, Protocol):
+    """A memory that can be kept in a file."""
+
+    def exported(self) -> dict[str, Tensor]:
+        """All that it remembers, by name, to be stored."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Remember what another memory `exported`; this one must be empty and of the same frame size.
+
+        Raises:
+            UsageError: It has no room for that.
+        """
 
 
 MEMORIES: Registry[Callable[[MemoryConfig, Features], Memory]] = Registry("memory", "memory.kind")

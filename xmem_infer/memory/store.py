@@ -4,12 +4,14 @@ A row is a token. Long-term memory fills the rows from 0, working memory those f
 between is unused. A value stands in the row of its own key, so late objects cannot meet another's key.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
 from ..ops.affinity import PackedKeys, full_precision, memory_columns
 
 
@@ -157,6 +159,39 @@ class TokenStore:
             self.buckets = [other for other in self.buckets if other is not bucket]
         else:
             bucket.value = torch.cat([bucket.value[:row], bucket.value[row + 1 :]])
+
+    def exported(self) -> dict[str, Tensor]:
+        """Copies of all that is filled, by name."""
+        rows = self.filled
+        found = {name: getattr(self, name)[rows].clone() for name in PER_TOKEN}
+        found["selection"][: self.long_term.size] = 0  # long-term tokens have none
+        found["sizes"] = torch.tensor([self.long_term.size, self.working.size])
+        for number, bucket in enumerate(self.buckets):
+            covers = bucket.covers[rows]
+            found[f"value{number}"] = bucket.value[:, rows].masked_fill(~covers[:, None], 0)
+            found[f"covers{number}"] = covers
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Fill an empty store with what another one `exported`. Raises UsageError where there is no room."""
+        long_term, working = tensors["sizes"].tolist()
+        if long_term > self.long_term.capacity:
+            raise UsageError(
+                f"the saved memory has {long_term} long-term tokens, here is room for {self.long_term.capacity}: use "
+                "memory.long_term and memory.max_long_term_tokens as it was saved with"
+            )
+        if working > self.working.capacity:
+            self.grow_working(working)
+        self.long_term.size, self.working.size = long_term, working
+        rows = self.filled
+        for name in PER_TOKEN:
+            getattr(self, name)[rows] = tensors[name].to(self.key)
+        for number in range(sum(name.startswith("value") for name in tensors)):
+            value = tensors[f"value{number}"].to(self.key.device)
+            self.add_bucket(value.shape[0], value.shape[2], value.dtype)
+            self.buckets[-1].value[:, rows] = value
+            self.buckets[-1].covers[rows] = tensors[f"covers{number}"].to(self.key.device)
+        self._packed_valid = False
 
     def detach(self) -> None:
         """Cut the autograd graph behind every stored number.

@@ -28,6 +28,8 @@ class Conventions:
         mask_resize: Mode of torch's interpolate for masks.
         staggered_updates: The object state is updated on memory.stagger_updates of memory_every frames, memory frames
             among them; otherwise on those that are no memory frames.
+        summed: Names of the object state's entries that are sums over memory frames. Who begins a video anew with its
+            memory keeps them; the others begin at zero.
     """
 
     memory: str = "xmem"
@@ -36,6 +38,7 @@ class Conventions:
     enlarge: bool = True
     mask_resize: str = "nearest"
     staggered_updates: bool = False
+    summed: tuple[str, ...] = ()
 
 
 class Features(Protocol):

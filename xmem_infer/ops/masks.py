@@ -36,6 +36,17 @@ def aggregate(prob: Tensor, dim: int = 0) -> Tensor:
     return torch.logit(prob).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS).softmax(dim)
 
 
+def without(prob: Tensor, slots: Sequence[int]) -> Tensor:
+    """Probabilities (O + 1, H, W), background first, where the objects in these slots are not there.
+
+    The others keep their odds to each other, which is soft aggregation without these.
+    """
+    prob = prob.clone()
+    prob[[slot + 1 for slot in slots]] = 0
+    prob[0] += 1e-7  # where nothing else was left
+    return prob / prob.sum(0)
+
+
 def one_hot(labels: Tensor, values: list[int]) -> Tensor:
     """Label image (H, W) -> (len(values), H, W) float32, 1 where a pixel carries that label."""
     wanted = torch.tensor(values, dtype=labels.dtype, device=labels.device)

@@ -124,6 +124,7 @@ class Cutie(nn.Module):
         enlarge=False,
         mask_resize="nearest-exact",
         staggered_updates=True,
+        summed=(SUMMARIES,),
     )
 
     def __init__(self, sizes: CutieSizes | None = None):
