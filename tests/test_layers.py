@@ -19,6 +19,7 @@ LEVELS = (
     {"engine", "runtime", "weights"},
     {"results"},
     {"predictor"},
+    {"propagation", "memory_files"},
     {"outputs", "datasets"},
     {"scoring"},
     {"evaluate"},

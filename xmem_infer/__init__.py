@@ -18,12 +18,17 @@ _HOME = {
     "Segmenter": "predictor",
     "FrameResult": "results",
     "Results": "results",
+    "propagate": "propagation",
+    "remember": "propagation",
+    **dict.fromkeys(("load_memory", "save_memory"), "memory_files"),
     "Engine": "engine.engine",
     "prepare": "runtime.backends.prepare",
     "load_network": "weights.build",
     **dict.fromkeys(("DataConfig", "DatasetConfig", "EvalConfig", "ExecutorConfig", "MemoryConfig"), "config"),
     **dict.fromkeys(("OutputConfig", "RuntimeConfig", "TtaConfig", "GivenMasks", "SavedFrames"), "config"),
-    **dict.fromkeys(("Device", "GradMode", "LateObjects", "MaskPolicy", "OnCorrupt", "Precision"), "config"),
+    **dict.fromkeys(
+        ("Device", "Direction", "GradMode", "LateObjects", "MaskPolicy", "OnCorrupt", "Precision"), "config"
+    ),
     **dict.fromkeys(("Frame", "LabelMask", "ObjectConfidence"), "types"),
     **dict.fromkeys(("EnvironmentFault", "UsageError", "VideoError", "WeightsError", "XMemInferError"), "errors"),
 }

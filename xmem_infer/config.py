@@ -64,6 +64,12 @@ class SavedFrames(Enum):
     listed = "listed"  # frames that meta.json lists for any object
 
 
+class Direction(Enum):
+    forward = "forward"
+    backward = "backward"
+    both = "both"
+
+
 class Precision(Enum):
     auto = "auto"
     fp32 = "fp32"
@@ -106,6 +112,9 @@ class MemoryConfig:
     buffer_tokens: int = 2_000  # room that a full long-term memory makes beyond what is needed (Cutie)
     top_k: int = 30  # tokens read per query
     late_objects: LateObjects = LateObjects.aligned  # how objects of later frames are paired with memory
+    load: str | None = None  # a file of memory.save: its objects are tracked in this video, without a mask
+    save: str | None = None  # where the memory of the video is written at its end, or that of its references
+    frozen: bool = False  # nothing is added to the memory that was loaded
 
     def __post_init__(self) -> None:
         read_choices(self, "memory")
@@ -116,6 +125,7 @@ class MemoryConfig:
         for name, lower in (("max_working_frames", "min_working_frames"), ("max_long_term_tokens", "num_prototypes")):
             found, least = getattr(self, name), getattr(self, lower)
             require(found > least, f"memory.{name}", found, f"more than memory.{lower} ({least})")
+        require(not self.frozen or self.load is not None, "memory.frozen", True, "false, without memory.load=FILE")
 
 
 @dataclass
@@ -200,6 +210,8 @@ class DatasetConfig:
 class EvalConfig:
     video_dir: str | None = None  # folder of frames, video file, or folder with JPEGImages/ and Annotations/
     mask: str | None = None  # image (first frame) or folder of masks named after frames; null: looked for beside it
+    references: str | None = None  # folder of masks named after frames, all of them in memory from the start
+    direction: Direction = Direction.forward  # from the references: forward, backward or both
     dataset: DatasetConfig | None = None  # a benchmark by name; any of its rules can be changed: dataset.rules=davis17
     data_root: str | None = None  # the folder that dataset=NAME lies in
     score: bool = True  # J&F where all frames are annotated

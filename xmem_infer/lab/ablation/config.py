@@ -78,8 +78,10 @@ class AblateConfig:
     ablate: MatrixConfig = field(default_factory=MatrixConfig)
     documents: DocumentsConfig = field(default_factory=DocumentsConfig)
     data: DataConfig = field(default_factory=DataConfig, metadata={"unread": ("size", "masks")})  # see ablate.sizes
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig, metadata={"unread": ("load", "save", "frozen")})
     runtime: AblationRuntime = field(default_factory=AblationRuntime)
 
     def __post_init__(self) -> None:
         require(self.data.size == DataConfig.size, "data.size", self.data.size, "left alone; ablate.sizes says which")
+        for key in ("load", "save"):
+            require(getattr(self.memory, key) is None, f"memory.{key}", getattr(self.memory, key), "null here")

@@ -1,0 +1,29 @@
+"""What a file of memory says of itself, read without torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ..errors import UsageError
+
+FORMAT = "xmem_infer memory 1"
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """What a memory is of: `objects` (ids), `size` (H, W inside the network), `kind`, `precision`, `weights` (sha256).
+
+    Raises:
+        UsageError: No such file, or not one of `save_memory`.
+    """
+    if not Path(path).is_file():
+        raise UsageError(f"memory.load={path} is not a file: give one that memory.save=FILE has written")
+    try:
+        with safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path} is not a memory, or damaged ({error}): give a file of memory.save") from error
+    if metadata.get("format") != FORMAT:
+        raise UsageError(f"{path} is not a memory (its format: {metadata.get('format')}): give a file of memory.save")
+    return {name: json.loads(value) for name, value in metadata.items() if name != "format"}

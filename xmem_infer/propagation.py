@@ -1,0 +1,281 @@
+"""From reference frames through a video: forwards, backwards or both ways, over any range of its frames.
+
+A pass goes from reference to reference. It begins anew at each one that speaks for every object known by then, with a
+memory of all such references, those to come included, and of nothing else: what lies between two references depends on
+the references alone, and can be tracked again while the rest stays.
+"""
+
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .config import Direction, choice
+from .engine.state import Absences, VideoState, absent_ids
+from .errors import UsageError
+from .io.frames import IndexedFrames, frame_name
+from .io.masks import check_mask
+from .predictor import Segmenter
+from .results import FrameResult, Pass, Prediction
+from .types import Frame, LabelMask, ObjectConfidence
+
+
+def propagate(
+    segmenter: Segmenter,
+    frames: IndexedFrames,
+    references: Mapping[int, LabelMask],
+    *,
+    direction: Direction | str = Direction.both,
+    first: int = 0,
+    last: int | None = None,
+    absent: Absences | None = None,
+    provisional: bool = False,
+) -> Generator[FrameResult, None, None]:
+    """Track the objects of reference frames through a range of a video.
+
+    A reference speaks for the objects that it shows and for those that are `absent` on its frame; others are predicted
+    there. References that speak for every object known by then, in the order of the pass, are in memory from the start.
+
+    Args:
+        segmenter: The network.
+        frames: The video.
+        references: Masks by frame index, of the frames' size.
+        direction: `forward`: each frame from the references at or before it; `backward`: from those at or after it;
+            `both`: where an object has references on both sides, the mean of the two passes, each weighted by how near
+            its reference is.
+        first: Index of the first frame wanted.
+        last: Index of the last one; None: the video's.
+        absent: Stretches of frames, by first and last index, on which an object is not there, by its id.
+        provisional: Whether, with `both`, results of the backward pass are given too, before those that replace them.
+
+    Returns:
+        Results of the frames that can be reached from a reference, in the order in which they are computed. To close it
+        stops the work after the frame in progress.
+
+    Raises:
+        UsageError: At the call: references outside the video, of another size, or with an object that is absent there;
+            a range outside the video or that no reference reaches.
+        VideoError: While iterating, a frame that cannot be read or segmented.
+    """
+    way = choice(Direction, direction, "direction")
+    end = len(frames) - 1 if last is None else last
+    plan = Propagation(segmenter, frames, references, absent or {})
+    plan.check_range(way, first, end)
+    if way is Direction.both:
+        return plan.both(first, end, provisional)
+    return plan.one_way(1, first, end) if way is Direction.forward else plan.one_way(-1, end, first)
+
+
+def remember(segmenter: Segmenter, frames: IndexedFrames, references: Mapping[int, LabelMask]) -> VideoState:
+    """The state of a video that remembers references and nothing else, to be saved with `save_memory`.
+
+    Raises:
+        UsageError: See `propagate`.
+    """
+    plan = Propagation(segmenter, frames, references, {})
+    return plan.remembering(plan.spoken[plan.starts(1)[-1]], 1)
+
+
+class Propagation:
+    """References of a video, and the passes that start from them. `step` is 1 forwards, -1 backwards."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        frames: IndexedFrames,
+        references: Mapping[int, LabelMask],
+        absent: Absences,
+    ):
+        self.segmenter, self.frames, self.references, self.absent = segmenter, frames, references, absent
+        if not references:
+            raise UsageError("there is no reference: give at least one mask of a frame")
+        self.spoken: dict[int, frozenset[int]] = {}  # ids that each reference speaks for, ascending by index
+        for index in sorted(references):
+            self._check_reference(index, references[index])
+            self.spoken[index] = frozenset([*references[index].object_ids(), *self._absent_on(index)])
+        self.object_ids = frozenset[int]().union(*self.spoken.values())
+        if not self.object_ids:
+            raise UsageError("all references are empty: there is no object to follow")
+
+    def check_range(self, way: Direction, first: int, last: int) -> None:
+        """Raise UsageError for a range that is not in the video, or that no reference reaches."""
+        if not 0 <= first <= last < len(self.frames):
+            raise UsageError(
+                f"frames {first} to {last} are no range of {self.frames.name}, whose frames are 0 to "
+                f"{len(self.frames) - 1}"
+            )
+        if way is Direction.forward and last < min(self.references):
+            raise UsageError(f"no reference at or before frame {last} to track forwards from: use direction=backward")
+        if way is Direction.backward and first > max(self.references):
+            raise UsageError(f"no reference at or after frame {first} to track backwards from: use direction=forward")
+
+    def one_way(self, step: int, near: int, far: int) -> Generator[FrameResult, None, None]:
+        """Results of frames `near` to `far`, both included, in the order of the pass.
+
+        Where no pass begins at `near`, the frames before it are gone through from the reference that one begins at.
+        """
+        starts = self.starts(step)
+        begun: dict[frozenset[int], VideoState] = {}
+        for start, following in zip(starts, [*starts[1:], far + step], strict=True):
+            stop = step * min(step * far, step * (following - step))  # the last frame before the next one begins
+            if step * stop < step * near or step * stop < step * start:
+                continue
+            known = self.spoken[start]
+            if known not in begun:
+                begun[known] = self.remembering(known, step)
+            for result in self._interval(begun[known], range(start, stop + step, step)):
+                if step * result.frame.index >= step * near:
+                    yield result
+
+    def both(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
+        """Results of a range: before the first reference backwards, after the last forwards, in between mixed."""
+        begin, end = min(self.references), max(self.references)
+        if first < begin:
+            yield from self.one_way(-1, min(last, begin - 1), first)
+        cuts = sorted({begin, end, *set(self.starts(1)).intersection(self.starts(-1))})
+        for left, right in [*pairwise(cuts), (end, end)]:
+            near, far = max(first, left), min(last, right if left == right else right - 1)
+            if near <= far:
+                yield from self._mixed(near, far, provisional)
+        if last > end:
+            yield from self.one_way(1, max(first, end + 1), last)
+
+    def _mixed(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
+        """Results between two references. Those of the backward pass wait on disk, 8 bits at the working size."""
+        weights = {index: self._weights(index) for index in range(first, last + 1)}
+        mixed = [index for index, weight in weights.items() if any(weight.values())]
+        with tempfile.TemporaryDirectory(prefix="xmem-infer-") as folder:
+            seen: dict[int, dict[int, ObjectConfidence]] = {}
+            if mixed:
+                for result in self.one_way(-1, mixed[-1], mixed[0]):
+                    index = result.frame.index
+                    prob = (result.working_prob[1:].float() * 255).round().byte().cpu().numpy()
+                    np.savez_compressed(Path(folder, f"{index}.npz"), prob=prob)
+                    seen[index] = result.confidence
+                    if provisional:
+                        yield result
+            for result in self.one_way(1, first, last):
+                index = result.frame.index
+                if index in seen:
+                    with np.load(Path(folder, f"{index}.npz")) as file:
+                        backward = dict(zip(seen[index], file["prob"], strict=True))
+                    result = self._mix(result, backward, seen[index], weights[index])
+                yield result
+
+    def _mix(
+        self,
+        forward: FrameResult,
+        backward: Mapping[int, np.ndarray],
+        seen: Mapping[int, ObjectConfidence],
+        weights: Mapping[int, float],
+    ) -> FrameResult:
+        """The result of a frame from that of the forward pass and what the backward pass found, by object.
+
+        backward: probabilities (H', W') uint8 at the working size. seen: confidences.
+        """
+        object_ids = tuple(dict.fromkeys([*forward.object_ids, *backward]))
+        prob = forward.working_prob
+        planes = prob.new_zeros(len(object_ids), *prob.shape[-2:])
+        for plane, object_id in zip(planes, object_ids, strict=True):
+            if object_id in forward.object_ids:
+                plane += prob[1 + forward.object_ids.index(object_id)] * (1 - weights[object_id])
+            if object_id in backward:
+                plane += torch.from_numpy(backward[object_id]).to(prob) * (weights[object_id] / 255)
+        mixed = torch.cat([(1 - planes.sum(0, keepdim=True)).clamp(min=0), planes])
+        prediction = Prediction(mixed / mixed.sum(0), False, object_ids, False, forward.stage_ms)
+        result = self.segmenter.result(forward.frame, [prediction])
+        confidence = {}
+        for object_id, found in result.confidence.items():
+            nearer = seen if weights[object_id] > 0.5 else forward.confidence
+            known = nearer.get(object_id, found)
+            confidence[object_id] = replace(found, key_distance=known.key_distance, drift=known.drift)
+        return replace(result, confidence=confidence)
+
+    def _weights(self, index: int) -> dict[int, float]:
+        """Of the backward pass on a frame, by object: how near its reference before is, beside the one after."""
+        weights = {}
+        for object_id in self.object_ids:
+            before = max((one for one, ids in self.spoken.items() if object_id in ids and one <= index), default=None)
+            after = min((one for one, ids in self.spoken.items() if object_id in ids and one >= index), default=None)
+            if before is None or after is None:
+                weights[object_id] = float(before is None)
+            else:
+                weights[object_id] = (index - before) / max(1, after - before)
+        return weights
+
+    def _check_reference(self, index: int, mask: LabelMask) -> None:
+        if not 0 <= index < len(self.frames):
+            raise UsageError(
+                f"reference {index} is no frame of {self.frames.name}, whose frames are 0 to {len(self.frames) - 1}"
+            )
+        check_mask(mask, self.frames.size, f"frame {index} of {self.frames.name}")
+        if wrong := sorted(set(mask.object_ids()) & set(self._absent_on(index))):
+            raise UsageError(
+                f"reference {index} shows object {wrong[0]}, which is absent there: remove it from the mask, or "
+                "end the absence before that frame"
+            )
+
+    def _absent_on(self, index: int) -> list[int]:
+        return absent_ids(self.absent, index)
+
+    def starts(self, step: int) -> list[int]:
+        """The references that speak for every object known by then, in the order of the pass."""
+        known: frozenset[int] = frozenset()
+        starts = []
+        for index in list(self.spoken)[::step]:
+            if self.spoken[index] >= known:
+                starts.append(index)
+            known |= self.spoken[index]
+        return starts
+
+    def remembering(self, known: frozenset[int], step: int) -> VideoState:
+        """A state that remembers the references, of the objects `known`, in the order of the pass."""
+        state = self.segmenter.start()
+        state.absent = {one: self.absent[one] for one in self.absent if one in known}
+        for index in list(self.spoken)[::step]:
+            spoken = self.spoken[index] & known
+            if spoken and spoken.issuperset(state.object_ids):
+                frame, mask = self.frames[index], self.references[index]
+                mask = replace(mask, ids=mask.ids * np.isin(mask.ids, list(known)))
+                with self.segmenter.running(frame.name):
+                    self.segmenter.predict(state, frame, mask, permanent=True)
+                state.remembered.append(frame.name)
+        if self.segmenter.runtime.grad_mode.records:
+            state.detach()
+        return state
+
+    def _interval(self, begun: VideoState, indices: range) -> Iterator[FrameResult]:
+        """Results of consecutive frames, the first of them a reference at which a pass begins."""
+        with self.segmenter.running(self.frames.name):
+            state = self.segmenter.engine.restart(begun)
+        state.remembered, state.absent = begun.remembered, self.absent
+        source = _Stretch(self.frames, indices)
+        masks = {frame_name(self.frames, index): mask for index, mask in self.references.items() if index in indices}
+        passes = [Pass(source, masks, self.segmenter.data.size)]
+        results = self.segmenter.segment_passes(source, masks, passes, frozenset(masks), [state])
+        with closing(results):
+            for result in results:
+                confidence = dict(result.confidence)
+                for object_id in self._absent_on(result.frame.index):
+                    if object_id in confidence:
+                        confidence[object_id] = replace(confidence[object_id], drift=())
+                yield replace(result, confidence=confidence)
+
+
+class _Stretch:
+    """Frames of a video in any order, as a source of its own."""
+
+    def __init__(self, frames: IndexedFrames, indices: Sequence[int]):
+        self.name, self.size, self.fps, self.warnings = frames.name, frames.size, frames.fps, frames.warnings
+        self.count: int | None = len(indices)
+        self.stems: list[str] | None = None
+        self.incomplete = False
+        self._frames, self._indices = frames, indices
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self._frames[index] for index in self._indices)
