@@ -13,7 +13,9 @@ KINDS = (
 )
 
 
-def find_videos(video_dir: str | None, mask: str | None, data: DataConfig) -> list[VideoInput]:
+def find_videos(
+    video_dir: str | None, mask: str | None, data: DataConfig, references: str | None = None
+) -> list[VideoInput]:
     """The videos that `video_dir` means, in natural order, each with what `mask` means for it.
 
     Raises UsageError where that is nothing, or not clear. What is wrong with one video's own frames or masks
@@ -22,13 +24,19 @@ def find_videos(video_dir: str | None, mask: str | None, data: DataConfig) -> li
     if not video_dir:
         raise UsageError(f"video_dir is not set. Give what to segment as video_dir=PATH: {KINDS}")
     paths = _video_paths(_existing(video_dir, "video_dir"))
-    given = None if not mask else _existing(mask, "mask")
+    if references and _existing(references, "references").is_file():
+        raise UsageError(
+            f"references={references} is a file: give a folder of masks named after their frames; the mask of the "
+            "first frame alone is mask=PATH"
+        )
+    given = _existing(references, "references") if references else _existing(mask, "mask") if mask else None
     masks = _masks_by_video(given, paths)
     use_all = data.masks is MaskPolicy.all
     if data.masks is MaskPolicy.auto:
         # Masks found beside a video may be ground truth; a folder given by name is meant to be used.
         use_all = given is not None and given.is_dir()
-    return [VideoInput(video_name(path), path, masks[path], use_all) for path in paths]
+    late = references is not None
+    return [VideoInput(video_name(path), path, masks[path], use_all, may_start_late=late) for path in paths]
 
 
 def _existing(text: str, key: str) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..config import DataConfig
 from ..errors import UsageError, VideoError
-from ..io.frames import FrameSource, frame_name, open_frames
+from ..io.frames import IndexedFrames, frame_name, open_frames
 from ..io.images import opened
 from ..io.listing import list_images, name_some
 from ..io.mask_colours import ColourIds
@@ -59,6 +59,7 @@ class VideoInput:
         annotated: Whether all masks are a data set's annotations.
         may_start_late: Whether the first mask may be that of a later frame.
         one_object: Whether more than one object is a mistake.
+        recalled: Ids of objects that a loaded memory knows, so that no mask is needed.
         saved: Names of the frames whose masks are saved; None: all.
         truth: Folder of annotations to score with; filled by `open` where masks beside the video serve.
         full_resolution: The same frames and masks, read for working sizes other than 480.
@@ -81,10 +82,11 @@ class VideoInput:
     annotated: bool = False
     may_start_late: bool = False
     one_object: bool = False
+    recalled: frozenset[int] = frozenset()
     saved: frozenset[str] | None = None
     truth: Path | None = None
     full_resolution: "VideoInput | None" = None
-    frames: FrameSource = field(init=False, compare=False, repr=False)
+    frames: IndexedFrames = field(init=False, compare=False, repr=False)
     masks: GivenMasks = field(init=False, compare=False, repr=False)
     complete: frozenset[str] = field(init=False, compare=False, repr=False)
     palette: bytes | None = field(init=False, compare=False, repr=False)
@@ -100,6 +102,8 @@ class VideoInput:
             VideoError: Frames that cannot be segmented, or two resolutions that do not belong together.
         """
         self.frames = open_frames(self.path, data)
+        if self.recalled and self.mask is None:
+            return self._without_masks(data)
         files, folder = find_masks(self, self.frames)
         seen: set[int] = set()
         only: dict[str, list[int]] = {}
@@ -116,7 +120,7 @@ class VideoInput:
                 self.palette, is_painted = mask.palette, colours.painted
         if is_painted:
             self.palette = colours.palette()
-        self.object_ids, first = frozenset(seen), next(iter(files))
+        self.object_ids, first = frozenset(seen) | self.recalled, next(iter(files))
         if not seen:
             others = f" and so are the {len(files) - 1} masks after it" if len(files) > 1 else ""
             raise UsageError(f"mask {files[first]} is all zero{others}: there is no object to follow")
@@ -142,6 +146,12 @@ class VideoInput:
         parts += sorted(self.saved or ())
         plain = self.full_resolution is None and self.saved is None
         self.fingerprint = parts[0] if plain else hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return self
+
+    def _without_masks(self, data: DataConfig) -> "VideoInput":
+        self.masks, self.complete = GivenMasks({}, data.max_pixels, ColourIds()), frozenset()
+        self.palette, self.object_ids, self.warnings = None, self.recalled, []
+        self.fingerprint = _hash_files(self.path, [])
         return self
 
     def is_saved(self, frame: str) -> bool:

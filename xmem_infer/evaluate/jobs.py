@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config import EvalConfig
+from ..config import Direction, EvalConfig
 from ..datasets.discovery import KINDS, find_videos
 from ..datasets.layouts import FoundSet, find_dataset
 from ..datasets.video_input import VideoInput
 from ..errors import UsageError, XMemInferError
+from ..io.frames import frame_name
+from ..io.memory_files import read_description
 
 
 @dataclass
@@ -26,16 +28,70 @@ def make_plan(config: EvalConfig) -> Plan:
     Raises:
         UsageError: The request names no video, or not clearly.
     """
+    _check_tracking(config)
     found = _find(config)
+    if config.memory.load is not None:
+        ids = read_description(config.memory.load)["objects"]
+        for video in found.videos:
+            video.recalled = frozenset(ids)
+    if config.memory.save is not None and len(found.videos) > 1:
+        raise UsageError(
+            f"memory.save={config.memory.save} is one file, but video_dir means {len(found.videos)} videos"
+        )
     plan = Plan([], {}, output_folder(config), found.warnings)
     for video in found.videos:
         try:
             plan.videos.append(video.open(config.data))
+            _check_start(config, video)
         except XMemInferError as error:
             if len(found.videos) == 1:
                 raise
             plan.failures[video.name] = error
     return plan
+
+
+def is_tracked(config: EvalConfig) -> bool:
+    """Whether videos are tracked from references that are all known before, in one direction or both."""
+    return config.references is not None or config.direction is not Direction.forward
+
+
+def _check_tracking(config: EvalConfig) -> None:
+    """Refuse settings of references, directions and memory files that do not go together."""
+    if config.references is not None and config.mask is not None:
+        raise UsageError(
+            f"mask={config.mask} and references={config.references} are alternatives: put the mask of the first frame "
+            "into the folder of references"
+        )
+    keys = {
+        f"references={config.references}": config.references is not None,
+        f"direction={config.direction.name}": config.direction is not Direction.forward,
+        f"memory.load={config.memory.load}": config.memory.load is not None,
+        f"memory.save={config.memory.save}": config.memory.save is not None,
+    }
+    used = [key for key, is_set in keys.items() if is_set]
+    tta = config.tta
+    others = {
+        "dataset=NAME": config.dataset is not None,
+        "tta": tta.flip or tta.only_flipped or bool(tta.sizes),
+        f"memory.load={config.memory.load}": config.memory.load is not None and is_tracked(config),
+    }
+    for other, is_set in others.items():
+        if used and is_set:
+            raise UsageError(f"{used[0]} is not possible together with {other}")
+
+
+def _check_start(config: EvalConfig, video: VideoInput) -> None:
+    """Refuse masks that a run cannot start from in its direction."""
+    if config.memory.frozen and video.masks:
+        raise UsageError(
+            f"memory.frozen=true, but there are masks for {video.name}, which would be added to the memory: leave out "
+            "one of them"
+        )
+    if config.direction is Direction.backward and list(video.masks) == [frame_name(video.frames, 0)]:
+        raise UsageError(
+            f"direction=backward, but the only mask of {video.name} is that of its first frame: give masks of later "
+            "frames as references=FOLDER, named after them"
+        )
 
 
 def output_folder(config: EvalConfig) -> Path:
@@ -64,8 +120,8 @@ def _find(config: EvalConfig) -> FoundSet:
                 f"neither video_dir nor dataset is set. Give what to segment: video_dir=PATH ({KINDS}), or a "
                 "benchmark as dataset=NAME data_root=PATH"
             )
-        return FoundSet(find_videos(config.video_dir, config.mask, config.data))
-    for key in ("video_dir", "mask"):
+        return FoundSet(find_videos(config.video_dir, config.mask, config.data, config.references))
+    for key in ("video_dir", "mask", "references"):
         if getattr(config, key) is not None:
             raise UsageError(
                 f"{key}={getattr(config, key)} and dataset={config.dataset.name} are alternatives: a data set "

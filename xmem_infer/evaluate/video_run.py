@@ -29,10 +29,11 @@ from ..results import Pass
 from ..runtime.limits import free_bytes, memory_bytes
 from ..scoring.pairing import read_ids
 from .intact import damage, described
-from .jobs import working_sizes
+from .jobs import is_tracked, working_sizes
 from .provenance import peak_memory, reset_peak_memory
 from .records import Record, Records
 from .stopped import REMADE, Stopped, forget, keep, kept
+from .tracking import first_state, keep_memory, tracked
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class VideoRun:
         self.config = config
         self.output_dir = output_dir
         self.segmenter = segmenter
+        segmenter.weights_sha256 = weights_sha256
         self.weights_sha256 = weights_sha256
         self.records = Records(output_dir)
 
@@ -86,12 +88,16 @@ class VideoRun:
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
         stopped = self._stopped(video)
         self._warn_of_memory(video, passes, len(permanent))
-        states = stopped.states if stopped else [self.segmenter.start() for _ in passes]
+        states = stopped.states if stopped else [first_state(self.segmenter, video) for _ in passes]
         done = stopped.result if stopped else None
         frames = 0
         with self._writer(video) as writer, _bar(video, each_frame) as bar:
-            for result in self.segmenter.segment_passes(
-                video.frames, video.masks, passes, permanent, states, done, video.complete
+            for result in (
+                tracked(self.segmenter, video, self.config.direction)
+                if is_tracked(self.config)
+                else self.segmenter.segment_passes(
+                    video.frames, video.masks, passes, permanent, states, done, video.complete
+                )
             ):
                 if video.is_saved(result.frame.name):
                     waiting = perf_counter()
@@ -107,9 +113,11 @@ class VideoRun:
                     _count_frame(bar, each_frame)
                 except KeyboardInterrupt:
                     # Workers have no time for it; and what is kept already stays until the video is done.
-                    if each_frame is None and (stopped is None or frames > stopped.record.frames):
+                    goes_on = not is_tracked(self.config)
+                    if goes_on and each_frame is None and (stopped is None or frames > stopped.record.frames):
                         self._keep(video, frames, states, writer)
                     raise
+            keep_memory(self.segmenter, video, None if is_tracked(self.config) else states[0])
             self.records.drop(video.name)  # its old results, if any, are replaced next
         entry = {
             "status": "incomplete" if video.frames.incomplete else "done",
@@ -220,7 +228,8 @@ class VideoRun:
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
         given = list(video.masks.files.values())
-        masks = str(given[0].absolute()) if len(given) == 1 else f"{len(given)} files in {given[0].parent.absolute()}"
+        folder = given[0].parent.absolute() if given else "memory.load"
+        masks = str(given[0].absolute()) if len(given) == 1 else f"{len(given)} files in {folder}"
         origin = {"video": str(video.path.absolute()), "masks": masks}
         return Record(video.fingerprint, self.weights_sha256, settings, frames, origin)
 
@@ -270,9 +279,10 @@ def times(stages: Mapping[str, list[float]], seconds: float) -> dict[str, Any]:
 
 def recorded_settings(config: EvalConfig) -> dict[str, Any]:
     """The settings that masks depend on, by key; a folder's results are all of the same ones."""
-    return {
+    tracking = {"direction": config.direction.name, "references": config.references is not None}
+    return tracking | {
         f"{group}.{key}": getattr(value, "name", value)
         for group in ("data", "memory", "runtime", "output", "tta")
         for key, value in asdict(getattr(config, group)).items()
-        if (group, key) != ("runtime", "threads")
+        if (group, key) not in (("runtime", "threads"), ("memory", "save"))
     }

@@ -1,0 +1,102 @@
+"""References, directions and memory files by the real command."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xmem_infer import DataConfig, LabelMask, MemoryConfig, RuntimeConfig, Segmenter, propagate
+from xmem_infer.io.frames import open_frames
+
+NAMES = [f"frame{index:02d}" for index in range(7)]
+
+
+@pytest.fixture
+def video(make_clip, tmp_path):
+    """Frames in video/, masks of frames 1 and 5 in references/, that of the first in mask.png."""
+    images, masks = make_clip(7, 48, 64, 2, seed=3)
+    for folder in ("video", "references"):
+        (tmp_path / folder).mkdir()
+    for name, image in zip(NAMES, images, strict=True):
+        Image.fromarray(image).save(tmp_path / "video" / f"{name}.png")
+    for index in (1, 5):
+        Image.fromarray(masks[index]).save(tmp_path / "references" / f"{NAMES[index]}.png")
+    Image.fromarray(masks[0]).save(tmp_path / "mask.png")
+    return masks
+
+
+def masks_in(folder):
+    return {path.stem: np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))}
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_masks_are_those_of_the_library(command, video, tmp_path, tiny_weights, direction):
+    code, errors = command("video_dir=video", "references=references", f"direction={direction}")
+    assert code == 0, errors
+    runtime = RuntimeConfig(precision="fp32", threads=1)
+    segmenter = Segmenter.from_weights(tiny_weights, MemoryConfig(), runtime, DataConfig(size=-1))
+    frames = open_frames(tmp_path / "video", DataConfig())
+    given = {index: LabelMask(video[index]) for index in (1, 5)}
+    expected = {result.frame.name: result.mask for result in propagate(segmenter, frames, given, direction=direction)}
+    found = masks_in(tmp_path / "out" / "masks" / "video")
+    assert list(found) == NAMES
+    for name in NAMES:
+        np.testing.assert_array_equal(found[name], expected.get(name, np.zeros((48, 64))))
+    with open(tmp_path / "out" / "confidence" / "video.csv", newline="") as file:
+        rows = [row["frame"] for row in csv.DictReader(file)]
+    assert rows == sorted(rows) and set(rows) == set(expected)
+    assert (tmp_path / "out" / "overlay" / "video.mp4").is_file()
+    code, errors = command("video_dir=video", "references=references", f"direction={direction}")
+    assert code == 0 and "already done" in errors
+
+
+def test_scores_of_a_backward_run(command, video, tmp_path):
+    code, errors = command("video_dir=video", "references=references", "direction=backward", "output.scores=true")
+    assert code == 0, errors
+    with np.load(tmp_path / "out" / "scores" / "video" / "frame03.npz") as file:
+        assert np.abs(file["probabilities"].astype(int).sum(0) - 255).max() <= 2
+
+
+def test_a_memory_tracks_its_objects_in_another_video(command, video, tmp_path):
+    code, errors = command("video_dir=video", "mask=mask.png", "memory.save=taught.safetensors")
+    assert code == 0, errors
+    (tmp_path / "video").rename(tmp_path / "other")
+    code, errors = command("video_dir=other", "memory.load=taught.safetensors", "memory.frozen=true", "output_dir=o2")
+    assert code == 0, errors
+    found = masks_in(tmp_path / "o2" / "masks" / "other")
+    assert list(found) == NAMES
+    assert any(mask.any() for mask in found.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["references=nowhere"], "references=nowhere does not exist"),
+        (["references=mask.png"], "references=mask.png is a file: give a folder of masks"),
+        (["references=references", "mask=mask.png"], "are alternatives"),
+        (["mask=mask.png", "direction=backward"], "the only mask of video is that of its first frame"),
+        (["mask=mask.png", "direction=sideways"], "direction"),
+        (["references=references", "tta.flip=true"], "references=references is not possible together with tta"),
+        (
+            ["references=references", "memory.load=m"],
+            "references=references is not possible together with memory.load=m",
+        ),
+        (["direction=backward", "memory.load=m"], "direction=backward is not possible together with memory.load=m"),
+        (["memory.load=m"], "memory.load=m is not a file"),
+        (["mask=mask.png", "memory.frozen=true"], "memory.frozen=True is not possible: it must be false, without"),
+    ],
+)
+def test_what_is_refused_before_work_starts(command, video, tmp_path, settings, message):
+    code, errors = command("video_dir=video", *settings)
+    assert code == 2 and message in errors, errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reference_of_another_size_or_name_is_refused(command, video, tmp_path):
+    Image.fromarray(video[3][:32]).save(tmp_path / "references" / "frame03.png")
+    code, errors = command("video_dir=video", "references=references")
+    assert code == 2 and "frame03.png is 64x32" in errors
+    (tmp_path / "references" / "frame03.png").rename(tmp_path / "references" / "frame99.png")
+    code, errors = command("video_dir=video", "references=references")
+    assert code == 2 and "belong to no frame of video: frame99.png" in errors

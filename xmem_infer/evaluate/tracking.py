@@ -1,0 +1,95 @@
+"""A video of a run that is tracked from its references, in any direction; its results in the order of its frames."""
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from ..config import Direction
+from ..datasets.video_input import VideoInput
+from ..engine.state import VideoState
+from ..interrupts import check
+from ..io.frames import frame_name
+from ..memory_files import load_memory, save_memory
+from ..predictor import Segmenter
+from ..propagation import propagate, remember
+from ..results import FrameResult
+from ..types import LabelMask
+
+
+def first_state(segmenter: Segmenter, video: VideoInput) -> VideoState:
+    """The state of a video before its first frame: new, or with the memory of memory.load. Raises UsageError."""
+    options = segmenter.engine.config
+    if options.load is None:
+        return segmenter.start()
+    return load_memory(options.load, segmenter, video.frames.size, options.frozen)
+
+
+def keep_memory(segmenter: Segmenter, video: VideoInput, state: VideoState | None) -> None:
+    """Write the memory of a video's last state to memory.save, where that is set; None: that of its references."""
+    if (path := segmenter.engine.config.save) is not None:
+        save_memory(path, segmenter, state or remember(segmenter, video.frames, references_of(video)))
+
+
+def references_of(video: VideoInput) -> dict[int, LabelMask]:
+    """The given masks by frame index."""
+    indices = {frame_name(video.frames, index): index for index in range(len(video.frames))}
+    return {indices[name]: mask for name, mask in video.masks.items()}
+
+
+def tracked(segmenter: Segmenter, video: VideoInput, direction: Direction) -> Generator[FrameResult, None, None]:
+    """Results of every frame, in order; of those that no reference reaches, without objects.
+
+    Those that are computed before their turn wait on disk: masks as they are, probabilities in 8 bits.
+    """
+    references, count = references_of(video), len(video.frames)
+    absent = {
+        object_id: [
+            (index, index)
+            for index, mask in references.items()
+            if frame_name(video.frames, index) in video.complete and object_id not in mask.object_ids()
+        ]
+        for object_id in video.object_ids
+    }
+    start = min(references) if direction is Direction.forward else 0
+    stop = max(references) + 1 if direction is Direction.backward else count
+    computed = propagate(segmenter, video.frames, references, direction=direction, absent=absent)
+    with TemporaryDirectory(prefix="xmem-infer-") as folder:
+        waiting: dict[int, FrameResult] = {}
+        for index in range(count):
+            if not start <= index < stop:
+                yield _without_objects(video, index)
+                continue
+            while index not in waiting:
+                result = next(computed)
+                if result.frame.index == index:
+                    yield result
+                    break
+                check()  # whether to stop: nobody else looks before the next result is due
+                waiting[result.frame.index] = _put_aside(result, Path(folder))
+            else:
+                yield _taken_back(waiting.pop(index), video, Path(folder))
+
+
+def _put_aside(result: FrameResult, folder: Path) -> FrameResult:
+    """The result without its pictures, which are in a file."""
+    prob = (result.working_prob.float() * 255).round().byte().cpu().numpy()
+    np.savez_compressed(folder / f"{result.frame.index}.npz", mask=result.mask, prob=prob)
+    nothing = np.empty(0, np.uint8)
+    return replace(result, frame=replace(result.frame, image=nothing), mask=nothing, working_prob=torch.empty(0))
+
+
+def _taken_back(result: FrameResult, video: VideoInput, folder: Path) -> FrameResult:
+    path = folder / f"{result.frame.index}.npz"
+    with np.load(path) as file:
+        mask, prob = file["mask"], torch.from_numpy(file["prob"]).float() / 255
+    path.unlink()
+    return replace(result, frame=video.frames[result.frame.index], mask=mask, working_prob=prob)
+
+
+def _without_objects(video: VideoInput, index: int) -> FrameResult:
+    frame = video.frames[index]
+    return FrameResult(frame, np.zeros(frame.image.shape[:2], np.uint8), (), {}, {}, torch.ones(1, 1, 1))
