@@ -169,7 +169,7 @@ class Session:
                     if frame.index > last:
                         return
                     given = references.get(frame.index)
-                    with segmenter._running(frame.name):
+                    with segmenter.running(frame.name):
                         prediction = segmenter.predict(state, frame, given, given is not None)
                         result = segmenter.result(frame, [prediction], given)
                     yield result
