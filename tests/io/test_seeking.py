@@ -76,4 +76,4 @@ def test_opening_and_jumping_reads_a_part_of_the_file(tmp_path):
     path = make_video(tmp_path / "v.mp4", frames=200, size=(48, 64), options={"g": "10"})
     frames = open_frames(path, DataConfig())
     frames[150]
-    assert len(frames._seeker._times._found) == 10
+    assert 150 in frames._seeker._times._found and len(frames._seeker._times._found) <= 10
