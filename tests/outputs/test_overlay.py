@@ -11,8 +11,9 @@ from xmem_infer.errors import EnvironmentFault
 from xmem_infer.io.atomic import Staged
 from xmem_infer.io.opencv import opencv
 from xmem_infer.io.palette import visible_colours
-from xmem_infer.outputs.overlay import OverlayVideo, even, shrink, tint
+from xmem_infer.outputs.overlay import OverlayVideo, shrink, tint
 from xmem_infer.outputs.protocol import Item, VideoDetails
+from xmem_infer.outputs.video_output import even
 from xmem_infer.types import Frame
 
 COLOURS = visible_colours(None)

@@ -1,6 +1,6 @@
-"""The sound of a video file, carried over into its overlay."""
+"""The sound of a video file, carried over into what is made of its pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Any
 import av
 from av.container import OutputContainer
 
-KEPT = ("aac", "mp3", "opus", "flac", "alac", "ac3")  # codecs that MP4 holds and players know; others become AAC
+ENCODERS = {"aac": "aac", "opus": "libopus"}  # of the codecs that others are turned into
+OPUS_RATE = 48_000  # samples per second, that Opus always takes
 
 
 class AudioTrack:
@@ -23,17 +24,18 @@ class AudioTrack:
         self.stream = next(iter(self.container.streams.audio), None)
         self.waiting: Any = None
 
-    def open(self, output: OutputContainer) -> None:
-        """Add the stream to the overlay, before its first picture."""
+    def open(self, output: OutputContainer, kept: Sequence[str]) -> None:
+        """Add the stream to the video, before its first picture: codecs in `kept` as they are, others as kept[0]."""
         assert self.stream is not None
         context = self.stream.codec_context
         self.output = output
         self.packets: Iterator[Any]
-        if context.name in KEPT:
+        if context.name in kept:
             self.target: Any = output.add_stream_from_template(self.stream)
             self.packets = self.container.demux(self.stream)
         else:
-            self.target = output.add_stream("aac", rate=context.sample_rate)
+            rate = OPUS_RATE if kept[0] == "opus" else context.sample_rate
+            self.target = output.add_stream(ENCODERS[kept[0]], rate=rate)
             self.target.codec_context.layout = "mono" if context.layout.nb_channels == 1 else "stereo"
             self.packets = self._encoded()
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ class VideoDetails:
         fps: Frames per second, for frames without a time of their own.
         count: Number of frames where known; a hint.
         source: The video file that the frames come from, for its sound; None: no file, or none known.
+        names: Of the objects, by id, where they have one.
+        image_name: What a frame's picture is called in formats that name it, with {frame} and {video} to fill in.
     """
 
     output_dir: Path
@@ -32,6 +34,8 @@ class VideoDetails:
     fps: float | None = None
     count: int | None = None
     source: Path | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    image_name: str = "{frame}.jpg"
 
 
 class Item(NamedTuple):

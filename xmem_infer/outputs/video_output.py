@@ -1,0 +1,164 @@
+"""A video with a picture made of each frame: encoded, timed like its source, with its sound."""
+
+import logging
+import math
+from abc import abstractmethod
+from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar, cast
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+
+from ..errors import EnvironmentFault
+from .audio import AudioTrack
+from .protocol import Item, Output, VideoDetails
+
+log = logging.getLogger(__name__)
+
+TICKS = 90_000  # time stamps per second, the clock of MPEG: fine enough for any source
+FALLBACK_FPS = 24.0  # folders of frames have no clock; 24 is DAVIS's
+BT709 = 1  # code of the bt709 primaries, transfer function and matrix in the H.264 tables
+
+
+class VideoOutput(Output):
+    """A video file; by default H.264 in MP4 that browsers play: yuv420p, bt709, index in front.
+
+    Odd sizes gain one repeated pixel. Time stamps are the frames' own, counted from the first one; the sound of a video
+    file goes along where the format holds it. Frames without a clock follow at `fps` (24 where None). Raises
+    EnvironmentFault where PyAV lacks the encoder.
+
+    Attributes:
+        container_format: FFmpeg's name.
+        codec: FFmpeg's name of the encoder.
+        pixels: The pixel format of the encoded video; one with alpha takes RGBA pictures.
+        options: Of the encoder.
+        sound_codecs: Those copied as they are; sound in another becomes the first one.
+    """
+
+    container_format = "mp4"
+    codec = "libx264"
+    pixels = "yuv420p"
+    # A key frame every two seconds or so keeps seeking quick. Fixed threads keep the bytes reproducible; so does
+    # going without mbtree, whose vector code lets what lay in memory before decide a small picture's bit rate.
+    options: ClassVar[dict[str, str]] = {"preset": "veryfast", "crf": "20", "g": "48", "x264-params": "mbtree=0"}
+    sound_codecs: tuple[str, ...] = ("aac", "mp3", "opus", "flac", "alac", "ac3")
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.source = video.source
+        self.audio: AudioTrack | None = None
+        fps = video.fps or 0.0
+        self.fps = fps if 0.1 <= fps <= 1000 else FALLBACK_FPS  # beyond it: a broken header
+        self.container: av.container.OutputContainer | None = None
+        self.start_s: float | None = None
+        self.last_tick = -1
+        if self.codec not in av.codecs_available:
+            raise EnvironmentFault(
+                f"this build of PyAV has no encoder {self.codec}, which {self.path} needs: "
+                "`pip install --force-reinstall av` brings one, or go without (overlay: output.overlay=false)"
+            )
+
+    @abstractmethod
+    def draw(self, item: Item) -> np.ndarray:
+        """The picture of a frame: (H, W, 3) uint8 RGB, or (H, W, 4) RGBA where `pixels` has alpha."""
+
+    def write(self, item: Item) -> None:
+        picture = even(self.draw(item))
+        if self.container is None:
+            self.open(width=picture.shape[1], height=picture.shape[0])
+        frame = av.VideoFrame.from_ndarray(picture, format="rgba" if picture.shape[2] == 4 else "rgb24").reformat(
+            format=self.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts = self.last_tick = self.tick(item.frame.time_s)
+        frame.time_base = Fraction(1, TICKS)
+        self.mux(frame)
+        self.sound(item.frame.time_s)
+
+    def sound(self, time_s: float | None) -> None:
+        """Write the sound up to a time of the source, None: all of it. Sound that cannot be read ends there."""
+        if self.audio is None or self.start_s is None:
+            return
+        try:
+            self.audio.write_until(math.inf if time_s is None else time_s, self.start_s)
+        except (av.FFmpegError, ValueError) as error:
+            log.info(f"warning: {self.staged.final}: the sound of {self.source} ends early: {error}")
+            self.audio.close()
+            self.audio = None
+
+    def tick(self, time_s: float | None) -> int:
+        """Time stamp of the next frame. Where the source's clock stands still, goes back or leaps by more than
+        an hour, the frame follows the one before at `fps` and the clock counts on from there."""
+        follows = 0 if self.last_tick < 0 else self.last_tick + round(TICKS / self.fps)
+        if time_s is None:
+            return follows
+        tick = -1 if self.start_s is None else round((time_s - self.start_s) * TICKS)
+        if self.last_tick < tick <= self.last_tick + 3600 * TICKS:
+            return tick
+        self.start_s = time_s - follows / TICKS
+        return follows
+
+    def open(self, width: int, height: int) -> None:
+        flags = {"movflags": "+faststart"} if self.container_format in ("mp4", "mov") else {}
+        # An absolute path, since FFmpeg takes what stands before a colon for a protocol
+        self.container = av.open(str(self.staged.partial.absolute()), "w", format=self.container_format, options=flags)
+        rate = Fraction(self.fps).limit_denominator(1001)
+        # PyAV's types know the kind of stream by the literal name only
+        stream = cast(VideoStream, self.container.add_stream(self.codec, rate=rate))
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = width, height, self.pixels
+        context.time_base = Fraction(1, TICKS)
+        context.color_primaries = context.color_trc = context.colorspace = BT709
+        context.color_range = ColorRange.MPEG
+        context.options = self.options
+        context.thread_count = 2
+        self.stream = stream
+        if self.source is not None:
+            self.open_sound(self.source)
+
+    def open_sound(self, source: Path) -> None:
+        assert self.container is not None
+        try:
+            audio = AudioTrack(source)
+            if audio.stream is not None:
+                audio.open(self.container, self.sound_codecs)
+                self.audio = audio
+        except (av.FFmpegError, ValueError) as error:
+            log.info(f"warning: {self.staged.final} is without the sound of {source}: {error}")
+
+    def mux(self, frame: av.VideoFrame | None) -> None:
+        assert self.container is not None
+        for packet in self.stream.encode(frame):
+            if not packet.duration:  # decides how long the last frame stays on screen
+                packet.duration = round(TICKS / self.fps)
+            self.container.mux(packet)
+
+    def finish(self) -> None:
+        if self.container is not None:
+            self.mux(None)
+            self.sound(None)
+            self.close_sound()
+            self.container.close()
+            self.container = None
+
+    def close_sound(self) -> None:
+        if self.audio is not None:
+            self.audio.close()
+            self.audio = None
+
+    def discard(self) -> None:
+        self.close_sound()
+        if self.container is not None:
+            try:
+                self.container.close()
+            except (OSError, ValueError):
+                self.container = None  # unfinished on purpose; the file is removed next
+        super().discard()
+
+
+def even(picture: np.ndarray) -> np.ndarray:
+    """(H, W, C) with H and W made even by repeating the last row or column: yuv420p halves both."""
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
