@@ -22,6 +22,7 @@ LEVELS = (
     {"propagation", "memory_files"},
     {"outputs", "datasets"},
     {"scoring"},
+    {"export"},
     {"evaluate"},
     {"page"},
     {"settings_help", "arguments"},

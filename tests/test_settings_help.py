@@ -12,6 +12,7 @@ import pytest
 import xmem_infer
 from xmem_infer.config import EvalConfig, configs_dir
 from xmem_infer.evaluate.score_merging import MergeConfig
+from xmem_infer.export.command import ExportConfig
 from xmem_infer.lab.ablation.config import AblateConfig
 from xmem_infer.lab.benchmark.config import BenchmarkConfig, WorkersConfig
 from xmem_infer.lab.training.config import TrainConfig
@@ -21,7 +22,7 @@ from xmem_infer.settings_help import settings
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 SCHEMAS = {
     "ablate": AblateConfig, "benchmark": BenchmarkConfig, "benchmark_workers": WorkersConfig, "eval": EvalConfig,
-    "merge_scores": MergeConfig, "score": ScoreConfig, "train": TrainConfig,
+    "export": ExportConfig, "merge_scores": MergeConfig, "score": ScoreConfig, "train": TrainConfig,
 }  # fmt: skip
 
 

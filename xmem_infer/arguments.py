@@ -16,7 +16,7 @@ from .config import configs_dir
 from .errors import UsageError
 
 RENAMED = {"engine": "executor"}  # settings that had another name
-PATHS = ("video_dir", "mask")  # settings that may be given by their place: VIDEO [MASK]
+PLACED = ("video_dir", "mask", "masks", "format")  # that may be given by their place: VIDEO [MASK], MASKS FORMAT
 FLAG_WITH_VALUE = re.compile(r"-c|-p|-i|-c[pnd]|--cfg|--package|--info|--config-\w+")  # of Hydra's own
 QUOTED = re.compile(r"""^(['"]).*\1$""", re.DOTALL)
 
@@ -31,7 +31,8 @@ def settings_from(arguments: list[str], schema: type) -> list[str]:
             that is neither a setting nor a path with a place.
     """
     sweep = bool({"-m", "--multirun"} & set(arguments))
-    places = [name for name in PATHS if name in _fields(schema)]
+    placed = [name for name in PLACED if name in _fields(schema)]
+    places = list(placed)
     ready: list[str] = []
     before = ""
     for argument in arguments:
@@ -40,15 +41,13 @@ def settings_from(arguments: list[str], schema: type) -> list[str]:
         elif _is_setting(argument, schema):
             ready += _checked(argument, schema, sweep, arguments)
         elif not places:
-            given = (
-                f"{' and '.join(PATHS)} are given already" if PATHS[0] in _fields(schema) else "settings are key=value"
-            )
+            given = f"{' and '.join(placed)} are given already" if placed else "settings are key=value"
             raise UsageError(f"{argument!r} is one word too many: {given}")
         else:
             ready += _checked(f"{places.pop(0)}={argument}", schema, sweep, arguments)
         before = argument
     keys = [text.partition("=")[0] for text in ready]
-    for name in PATHS:
+    for name in placed:
         if keys.count(name) > 1:
             raise UsageError(f"{name} is given twice")
     return ready

@@ -30,7 +30,7 @@ MAX_NAME = 120  # letters in the name of a combination's folder
 
 
 def eval_command() -> NoReturn:
-    """The console command: `xmem-infer VIDEO [MASK] [key=value ...]`; or its words `download`, `score`, `page`."""
+    """The console command: `xmem-infer VIDEO [MASK] [key=value ...]`; or its words `download`, `score`, `export`, `page`."""
 
     def plan_and_evaluate(config: EvalConfig) -> int:
         plan = _imported("evaluate.jobs.make_plan")(config)  # without torch: a mistyped path should not wait for it
@@ -38,12 +38,14 @@ def eval_command() -> NoReturn:
         return code
 
     word = sys.argv[1] if len(sys.argv) > 1 else ""
-    if word in ("download", "score", "page"):
+    if word in ("download", "score", "export", "page"):
         sys.argv[:2] = [f"xmem-infer {word}"]
     if word == "download":
         leave(_imported("download_command.main")())
     if word == "score":
         leave(run("score", _imported("scoring.score_folders.ScoreConfig"), "scoring.score_folders.score"))
+    if word == "export":
+        leave(run("export", _imported("export.command.ExportConfig"), "export.command.export"))
     if word == "page":
         leave(run("page", _imported("page.command.PageConfig"), "page.command.page"))
     leave(run("eval", EvalConfig, plan_and_evaluate))

@@ -1,0 +1,199 @@
+"""Masks as annotations: COCO, YOLO segmentation, CVAT, Label Studio."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from ..outputs.protocol import Item, VideoDetails
+from .polygons import polygon
+from .protocol import EXPORTERS, AnnotationOutput, Exporter, package
+
+MAX_RUN = 1 << 16  # values in one run of Label Studio's encoding
+RUN_BITS = (4, 8, 12, 16)  # the four sizes in which it writes the length of a run
+
+
+class Coco(AnnotationOutput):
+    """COCO instances with masks as compressed RLE, read by pycocotools; `track_id` is the object's id."""
+
+    path = "coco/{video}.json"
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.coder = package("pycocotools.mask", "coco")
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+
+    def write(self, item: Item) -> None:
+        height, width = item.mask.shape
+        image = {"id": len(self.images) + 1, "file_name": self.image_name(item), "width": width, "height": height}
+        self.images.append({**image, "frame_id": item.frame.index})
+        for object_id, shape in self.shapes(item):
+            rle = self.coder.encode(np.asfortranarray(shape))
+            self.annotations.append(
+                {
+                    "id": len(self.annotations) + 1,
+                    "image_id": image["id"],
+                    "category_id": self.class_of(object_id)[0] + 1,
+                    "track_id": object_id,
+                    "iscrowd": 0,
+                    "area": int(self.coder.area(rle)),
+                    "bbox": self.coder.toBbox(rle).tolist(),
+                    "segmentation": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
+                }
+            )
+
+    def finish(self) -> None:
+        categories = [{"id": number + 1, "name": name} for name, number in self.classes.items()]
+        content = {
+            "info": {"description": self.video.name},
+            "images": self.images,
+            "annotations": self.annotations,
+            "categories": categories,
+        }
+        self.staged.partial.write_text(json.dumps(content), encoding="utf-8")
+
+
+class Yolo(AnnotationOutput):
+    """YOLO segmentation: labels/<frame>.txt, a line `class x y x y ...` for each object, and data.yaml with the names.
+
+    Coordinates are fractions of width and height. The parts of an object and its holes, which the format has no words
+    for, are joined to one polygon by bridges without width, see `polygon`.
+    """
+
+    path = "yolo/{video}"
+
+    def write(self, item: Item) -> None:
+        folder = self.staged.partial / "labels"
+        folder.mkdir(parents=True, exist_ok=True)
+        size = np.array(item.mask.shape[::-1])
+        lines = []
+        for object_id, shape in self.shapes(item):
+            points = (polygon(shape) / size).ravel()
+            lines.append(" ".join([str(self.class_of(object_id)[0]), *(f"{value:.6g}" for value in points)]))
+        text = "".join(f"{line}\n" for line in lines)
+        (folder / f"{item.frame.name}.txt").write_text(text, encoding="utf-8")
+
+    def finish(self) -> None:
+        names = [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for name, number in self.classes.items()]
+        text = "\n".join(["path: .", "train: images", "val: images", "names:", *names, ""])
+        (self.staged.partial / "data.yaml").write_text(text, encoding="utf-8")
+
+
+class Cvat(AnnotationOutput):
+    """`CVAT for images 1.1`: masks as RLE inside their boxes; `group_id` is the object's id.
+
+    CVAT imports masks as shapes of single frames only, also into a video's task, whose frames it finds by the number
+    in `id`; its tracks hold no masks.
+    """
+
+    path = "cvat/{video}.xml"
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.images: list[str] = []
+
+    def write(self, item: Item) -> None:
+        height, width = item.mask.shape
+        name = quoteattr(self.image_name(item))
+        lines = [f'  <image id="{item.frame.index}" name={name} width="{width}" height="{height}">']
+        for object_id, shape in self.shapes(item):
+            rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
+            box = shape[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            lines.append(
+                f'    <mask label={quoteattr(self.class_of(object_id)[1])} source="file" occluded="0" '
+                f'rle="{", ".join(map(str, run_lengths(box)))}" left="{columns[0]}" top="{rows[0]}" '
+                f'width="{box.shape[1]}" height="{box.shape[0]}" z_order="0" group_id="{object_id}"></mask>'
+            )
+        self.images.append("\n".join([*lines, "  </image>"]))
+
+    def finish(self) -> None:
+        labels = [
+            f"<label><name>{quoteattr(name)[1:-1]}</name><color>{self.colours[number]}</color>"
+            "<type>mask</type><attributes></attributes></label>"
+            for name, number in self.classes.items()
+        ]
+        task = f"<name>{quoteattr(self.video.name)[1:-1]}</name><size>{len(self.images)}</size><mode>annotation</mode>"
+        text = [
+            '<?xml version="1.0" encoding="utf-8"?>',
+            "<annotations>",
+            "  <version>1.1</version>",
+            f"  <meta><task>{task}<labels>{''.join(labels)}</labels></task></meta>",
+            *self.images,
+            "</annotations>",
+            "",
+        ]
+        self.staged.partial.write_text("\n".join(text), encoding="utf-8")
+
+
+class LabelStudio(AnnotationOutput):
+    """Label Studio tasks with brush masks as predictions, for `BrushLabels` named "tag" on an `Image` named "image"."""
+
+    path = "label_studio/{video}.json"
+
+    def __init__(self, video: VideoDetails) -> None:
+        super().__init__(video)
+        self.tasks = 0
+
+    def write(self, item: Item) -> None:
+        height, width = item.mask.shape
+        results = []
+        for object_id, shape in self.shapes(item):
+            value = {"format": "rle", "rle": list(brush_rle(shape)), "brushlabels": [self.class_of(object_id)[1]]}
+            results.append(
+                {
+                    "id": f"{item.frame.name}_{object_id}",
+                    "type": "brushlabels",
+                    "from_name": "tag",
+                    "to_name": "image",
+                    "original_width": width,
+                    "original_height": height,
+                    "image_rotation": 0,
+                    "value": value,
+                }
+            )
+        task = {"data": {"image": self.image_name(item)}, "predictions": [{"result": results}]}
+        self._append(("," if self.tasks else "[") + "\n" + json.dumps(task, separators=(",", ":")))
+        self.tasks += 1
+
+    def finish(self) -> None:
+        self._append("\n]\n")
+
+    def _append(self, text: str) -> None:
+        with open(Path(self.staged.partial), "a", encoding="utf-8") as file:
+            file.write(text)
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """Lengths of the runs of a mask of 0 and 1, row by row, in turns of 0 and 1; the first may be empty."""
+    flat = mask.ravel()
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    lengths = np.diff(np.concatenate([[0], ends, [len(flat)]])).tolist()
+    return [0, *lengths] if flat[0] else lengths
+
+
+def brush_rle(mask: np.ndarray) -> bytes:
+    """A mask of 0 and 1 as Label Studio stores brushes: the run lengths of an RGBA picture, bit by bit.
+
+    32 bits: how many values there are (four a pixel); 5: bits of a value, less one; four times 4: bits of the lengths
+    of runs, less one. Then each run: 1, which of the four sizes (2 bits), its length less one, its value (0 or 255).
+    """
+    bits = [f"{4 * mask.size:032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in RUN_BITS)]
+    for number, pixels in enumerate(run_lengths(mask)):
+        left = 4 * pixels
+        while left:
+            run = min(left, MAX_RUN)
+            size = next(i for i, bits_of in enumerate(RUN_BITS) if run <= 1 << bits_of)
+            bits.append(f"1{size:02b}{run - 1:0{RUN_BITS[size]}b}{255 * (number % 2):08b}")
+            left -= run
+    text = "".join(bits)
+    text += "0" * (-len(text) % 8)
+    return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
+EXPORTERS.register("coco")(Exporter("COCO JSON with RLE", Coco))
+EXPORTERS.register("yolo")(Exporter("YOLO segmentation", Yolo))
+EXPORTERS.register("cvat")(Exporter("CVAT for images 1.1", Cvat))
+EXPORTERS.register("label_studio")(Exporter("Label Studio brushes", LabelStudio))
