@@ -13,6 +13,7 @@ LEVELS = (
     {"registry"},
     {"config"},
     {"ops", "drift"},
+    {"suggestion"},
     {"model"},
     {"memory"},
     {"io"},

@@ -1,0 +1,31 @@
+"""The order in which frames are suggested for correction."""
+
+from xmem_infer.drift import JUMPED, UNSURE
+from xmem_infer.suggestion import next_to_fix, ranking
+from xmem_infer.types import ObjectConfidence
+
+SURE, UNSURE_ONE = ObjectConfidence(90, 0.97, False), ObjectConfidence(90, 0.7, False, 0.05, (UNSURE,))
+LOST = ObjectConfidence(0, 0.0, True)
+
+
+def test_the_least_certain_frame_comes_first():
+    confidence = {
+        0: {1: SURE, 2: SURE},
+        1: {1: SURE, 2: UNSURE_ONE},
+        2: {1: LOST, 2: UNSURE_ONE},
+        3: {1: SURE, 2: SURE},
+    }
+    assert [one.index for one in ranking(confidence, [0])] == [2, 1, 3]
+    assert next_to_fix(confidence, [0, 2]).index == 1
+    assert next_to_fix(confidence, range(4)) is None
+
+
+def test_reasons_name_the_object_and_what_happened():
+    far = ObjectConfidence(90, 0.95, False, 0.4, (JUMPED,))
+    assert next_to_fix({4: {1: SURE, 7: far}}, []).reason == "object 7 jumped"
+    assert next_to_fix({4: {3: LOST}}, []).reason == "object 3 is lost"
+    assert next_to_fix({4: {3: SURE}}, []).reason == "object 3 is sure to 97 %"
+
+
+def test_frames_without_objects_are_not_suggested():
+    assert ranking({0: {}, 1: {1: SURE}}, []) == ranking({1: {1: SURE}}, [])
