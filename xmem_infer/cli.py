@@ -30,7 +30,7 @@ MAX_NAME = 120  # letters in the name of a combination's folder
 
 
 def eval_command() -> NoReturn:
-    """The console command: `xmem-infer VIDEO [MASK] [key=value ...]`; or its words `download`, `score`, `export`, `page`."""
+    """The console command: `xmem-infer VIDEO [MASK] [key=value ...]`, or `download`, `score`, `export`, `page`."""
 
     def plan_and_evaluate(config: EvalConfig) -> int:
         plan = _imported("evaluate.jobs.make_plan")(config)  # without torch: a mistyped path should not wait for it
