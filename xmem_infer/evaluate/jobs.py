@@ -1,5 +1,6 @@
 """What there is to do: every video opened and its masks checked before a model is loaded."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def make_plan(config: EvalConfig) -> Plan:
     Raises:
         UsageError: The request names no video, or not clearly.
     """
+    open_project(config)
     _check_tracking(config)
     found = _find(config)
     if config.memory.load is not None:
@@ -48,6 +50,20 @@ def make_plan(config: EvalConfig) -> Plan:
                 raise
             plan.failures[video.name] = error
     return plan
+
+
+def open_project(config: EvalConfig) -> None:
+    """Where `video_dir` is a project of the page, put its video and references in its place, tracked both ways."""
+    folder = Path(config.video_dir or "").expanduser()
+    if config.video_dir is None or not (folder / "project.json").is_file():
+        return
+    try:
+        video = Path(json.loads((folder / "project.json").read_text(encoding="utf-8"))["video"]["path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder / 'project.json'} cannot be read as a project: {error!r}") from error
+    if not video.exists():
+        raise UsageError(f"{folder} is the project of {video}, which does not exist: open it from the page once more")
+    config.video_dir, config.references, config.direction = str(video), str(folder / "references"), Direction.both
 
 
 def is_tracked(config: EvalConfig) -> bool:

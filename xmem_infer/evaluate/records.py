@@ -89,5 +89,9 @@ def claim(output_dir: Path) -> Iterator[None]:
         raise UsageError(
             f"{masks} holds files that no run of this program recorded; they would be replaced. Give another output_dir"
         )
+    if (output_dir / "project.json").is_file():
+        raise UsageError(
+            f"{output_dir} is a project of the page, whose corrections would be replaced: give another output_dir"
+        )
     with held(records, f"another run is writing to {output_dir}", "output_dir"):
         yield
