@@ -20,7 +20,7 @@ LEVELS = (
     {"engine", "runtime", "weights"},
     {"results"},
     {"predictor"},
-    {"propagation", "memory_files"},
+    {"propagation", "memory_files", "interactive"},
     {"outputs", "datasets"},
     {"scoring"},
     {"export"},

@@ -73,15 +73,30 @@ def test_the_wheel_segments_from_another_folder(unpacked_wheel, tmp_path):
 
 def test_the_base_installation_needs_no_extra(unpacked_wheel, tmp_path):
     """Packages of the extras are hidden, as where they were never installed."""
-    for name in ("matplotlib", "ray", "torchvision", "psutil"):
+    for name in ("matplotlib", "ray", "torchvision", "psutil", "fastapi", "starlette", "uvicorn", "websockets"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not in the base installation')")
     code = (
         "import sys, pkgutil, importlib; sys.path.insert(0, sys.argv[1]); import xmem_infer\n"
         "for module in pkgutil.walk_packages(xmem_infer.__path__, 'xmem_infer.'):\n"
-        "    if not module.name.startswith('xmem_infer.lab'): importlib.import_module(module.name)"
+        "    if not module.name.startswith(('xmem_infer.lab', 'xmem_infer.page')): importlib.import_module(module.name)"
     )
     environment = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_says_how_to_install_what_it_needs(unpacked_wheel, tmp_path):
+    for name in ("index.html", "app.js", "app.css"):
+        assert (unpacked_wheel / "xmem_infer" / "page" / "static" / name).is_file()
+    code = (
+        "import sys, importlib.util as util; from xmem_infer.cli import eval_command; find = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'fastapi' else find(name, *more)\n"
+        "sys.argv = ['xmem-infer', 'page', 'video.mp4']; eval_command()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3 and "pip install 'xmem-infer[page]'" in done.stderr

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp
 
 from ..errors import UsageError, XMemInferError
 from .hub import Hub, Tab
-from .label_files import decode_labels
+from .label_files import decode_labels, encode_mask
+from .requests import EXPORT, SUGGESTION, read_body
 from .security import Guard
 from .session import Session
 
@@ -73,13 +74,35 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
 
     @app.put("/api/mask/{index}")
     async def put_mask(request: Request, index: Index, object: str = "") -> dict[str, Any]:
-        height, width = session.source.size
-        body = await _body(request, height * width * 2 + (64 << 10))
+        size = session.frames.size
+        body = await _body(request, 2 * size[0] * size[1] + MAX_JSON)
+        painted = [int(one) for one in object.split(",") if one.isascii() and one.isdecimal() and len(one) < 4]
 
         def paint() -> int:
-            return session.paint(index, decode_labels(body, session.source.size)).version
+            return session.paint(index, decode_labels(body, size), painted).version
 
         return {"version": await run_in_threadpool(paint)}
+
+    @app.post("/api/suggest/{index}")
+    async def suggest(request: Request, index: Index) -> Response:
+        asked = read_body(await _body(request, MAX_JSON), SUGGESTION)
+
+        def png() -> bytes:
+            return encode_mask(session.suggest(index, **asked))
+
+        return Response(await run_in_threadpool(png), media_type="image/png")
+
+    @app.post("/api/export")
+    async def export(request: Request) -> dict[str, int]:
+        asked = read_body(await _body(request, MAX_JSON), EXPORT)
+        return {"job": session.exports.start(asked["format"])}
+
+    @app.get("/api/export/{job}")
+    def download(job: int) -> FileResponse:
+        found = session.exports.files.get(job)
+        if found is None or not found.is_file():
+            raise HTTPException(404, f"there is no export {job}")
+        return FileResponse(found, filename=found.name)
 
     @app.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
@@ -89,7 +112,7 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
             sending = asyncio.create_task(_send_events(socket, tab))
             try:
                 async for text in socket.iter_text():
-                    await run_in_threadpool(_act, session, tab, text)
+                    await run_in_threadpool(_act, session, hub, tab, text)
             except WebSocketDisconnect:
                 pass
             finally:
@@ -105,12 +128,14 @@ async def _send_events(socket: WebSocket, tab: Tab) -> None:
         await socket.close(1013)  # too slow: it connects again and gets the whole state
 
 
-def _act(session: Session, tab: Tab, text: str) -> None:
+def _act(session: Session, hub: Hub, tab: Tab, text: str) -> None:
     asked: dict[str, Any] = {}
     try:
         action = json.loads(text) if len(text) <= MAX_JSON else None
         asked = {"id": action["id"]} if isinstance(action, dict) and "id" in action else {}
         result = session.act(action)
+        if isinstance(action, dict) and action.get("do") == "goto":
+            hub.publish({"event": "goto", "index": action["index"]}, but=tab)
         tab.publish({"event": "done", **asked, **({} if result is None else {"result": result})})
     except (ValueError, RecursionError, XMemInferError) as error:
         tab.publish({"event": "error", **asked, "message": str(error)})

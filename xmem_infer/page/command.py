@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 import webbrowser
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..datasets.video_input import VideoInput
 from ..errors import EnvironmentFault, UsageError
 from ..interrupts import check
 from ..io.atomic import disk_fault, held
-from ..io.frames import FrameSource, frame_name, open_frames
+from ..io.frames import IndexedFrames, frame_name, open_frames
 from .project import Project
 
 log = logging.getLogger(__name__)
@@ -74,19 +75,27 @@ def page(config: PageConfig) -> int:
     return 0
 
 
-def _given(config: PageConfig, path: Path, source: FrameSource) -> list[tuple[int, Path]]:
+def _given(config: PageConfig, path: Path, source: IndexedFrames) -> dict[int, Path]:
     """The masks that the command names, by the index of their frame."""
     if config.mask is None:
-        return []
+        return {}
     mask = Path(config.mask).expanduser()
     if not mask.exists():
         raise UsageError(f"mask={config.mask} does not exist (seen from {Path.cwd()})")
     files, _ = find_masks(VideoInput(source.name, path, mask, True, may_start_late=True), source)
-    names = {frame_name(source, index): index for index in range(source.count or 0)}
-    return [(names[name], file) for name, file in files.items()]
+    names = {frame_name(source, index): index for index in range(len(source))}
+    return {names[name]: file for name, file in files.items()}
 
 
-def _serve(config: PageConfig, source: FrameSource, project: Project, given: list[tuple[int, Path]]) -> None:
+def adopted(project: Project, given: dict[int, Path]) -> dict[int, Path]:
+    """The masks that become references when a project is new: those given, and of a run's output the first one."""
+    if not project.is_new:
+        return {}
+    first = min(project.frames, default=None)
+    return given if first is None else {first: project.mask_path(first), **given}
+
+
+def _serve(config: PageConfig, source: IndexedFrames, project: Project, given: dict[int, Path]) -> None:
     import uvicorn
 
     from .app import make_app
@@ -96,10 +105,11 @@ def _serve(config: PageConfig, source: FrameSource, project: Project, given: lis
 
     hub = Hub()
     worker = Worker(hub.publish)
-    session = Session(source, project, worker, hub.publish, config.data.max_pixels)
-    if given and project.is_new:
-        session.adopt(given)
-    token = secrets.token_urlsafe(32)
+    shown = open_frames(project.video, config.data)
+    session = Session(source, shown, project, worker, hub.publish, config.data.max_pixels)
+    if given := adopted(project, given):
+        session.adopt(given.items())
+    token = _token(project.folder / "records" / "token")
     listening = _listen(config)
     host, port = listening.getsockname()[:2]
     app = make_app(session, hub, token, config.host)
@@ -126,6 +136,21 @@ def _serve(config: PageConfig, source: FrameSource, project: Project, given: lis
         )
     )
     asyncio.run(server.serve(sockets=[listening]))
+
+
+def _token(path: Path) -> str:
+    """A secret, the same again when the project is served again: pages that are open go on by themselves."""
+    with suppress(OSError):
+        stat = path.stat()
+        is_own = stat.st_mode & 0o077 == 0 and stat.st_uid == os.getuid() if os.name == "posix" else True
+        found = path.read_text(encoding="ascii")
+        if is_own and len(found) == len(secrets.token_urlsafe(32)):
+            return found
+    token = secrets.token_urlsafe(32)
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(token)
+    return token
 
 
 def _listen(config: PageConfig) -> socket.socket:

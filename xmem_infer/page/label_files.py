@@ -60,6 +60,13 @@ def encode_labels(ids: np.ndarray, palette: bytes, origin: str, confidence: Mapp
     return png.getvalue()
 
 
+def encode_mask(mask: np.ndarray) -> bytes:
+    """A grey PNG of (H, W) bool: 0 and 255."""
+    png = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(png, "PNG", compress_level=1)
+    return png.getvalue()
+
+
 def read_entry(path: Path) -> FrameEntry:
     """The note of a mask file, from its first bytes; one without a note is a propagated mask, nothing known."""
     entry = FrameEntry(version_of(path))

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import numpy as np
 from PIL import Image
 
-from ..io.frames import FrameSource
+from ..io.frames import IndexedFrames
 from ..types import Frame
 
 KEPT_BYTES = 64 << 20
@@ -16,13 +16,12 @@ KEPT_BYTES = 64 << 20
 class Pictures:
     """Encoded pictures by frame and width, the least recently used ones dropped. For any number of threads."""
 
-    def __init__(self, source: FrameSource) -> None:
+    def __init__(self, source: IndexedFrames) -> None:
         self.source = source
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._bytes = 0
         self._last: Frame | None = None
-        self._stream = iter(source)
 
     def frame(self, index: int) -> Frame:
         """The frame itself. Raises IndexError beyond the end, VideoError where it cannot be read."""
@@ -44,12 +43,7 @@ class Pictures:
 
     def _frame(self, index: int) -> Frame:
         if self._last is None or self._last.index != index:
-            if self._last is not None and self._last.index > index:
-                self._stream = iter(self.source)
-            self._last = next((frame for frame in self._stream if frame.index == index), None)
-            if self._last is None:
-                self._stream = iter(self.source)
-                raise IndexError(index)
+            self._last = self.source[index]
         return self._last
 
 

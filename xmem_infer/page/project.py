@@ -17,58 +17,18 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ..errors import UsageError
 from ..io.atomic import disk_fault, remove, write_json, write_whole
-from ..io.frames import FrameSource, frame_name
-from ..io.palette import full_palette
+from ..io.frames import IndexedFrames, frame_name
 from ..outputs.files import ConfidenceTable, confidence_row, read_confidence
-from ..types import ObjectConfidence
-from .label_files import PROPAGATED, REFERENCE, FrameEntry, encode_labels, read_entry
+from .document import Document
+from .label_files import PROPAGATED, REFERENCE, FrameEntry, read_entry
+from .steps import Step, link
 
 FORMAT = 1
 MAX_STEPS = 200  # that can be undone
-
-
-@dataclass(frozen=True)
-class Document:
-    """What a project holds besides masks: a value, never changed in place.
-
-    Attributes:
-        objects: Name and colour (#rrggbb) by object id.
-        references: Indices of the frames whose masks were given, ascending.
-        absent: By object id, the ranges of frames (first, last) in which the object is not there.
-    """
-
-    objects: dict[int, dict[str, str]] = field(default_factory=dict)
-    references: tuple[int, ...] = ()
-    absent: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        objects = [{"id": one, **named} for one, named in sorted(self.objects.items())]
-        return {"objects": objects, "references": list(self.references), "absent": self.absent}
-
-    @classmethod
-    def from_json(cls, said: dict[str, Any]) -> "Document":
-        absent = {int(one): [(first, last) for first, last in spans] for one, spans in said["absent"].items()}
-        objects = {one["id"]: {"name": one["name"], "colour": one["colour"]} for one in said["objects"]}
-        return cls(objects, tuple(said["references"]), absent)
-
-    def palette(self) -> bytes:
-        """768 bytes: the objects' colours, DAVIS's for others."""
-        table = bytearray(full_palette(None))
-        for one, named in self.objects.items():
-            table[3 * one : 3 * one + 3] = bytes.fromhex(named["colour"][1:])
-        return bytes(table)
-
-    def is_absent(self, object_id: int, index: int) -> bool:
-        """Whether the user said that the object is not in the frame."""
-        return any(first <= index <= last for first, last in self.absent.get(object_id, []))
 
 
 class Project:
@@ -80,7 +40,7 @@ class Project:
         changed: Indices of the frames whose masks changed since somebody emptied it.
     """
 
-    def __init__(self, folder: Path, source: FrameSource, video: Path) -> None:
+    def __init__(self, folder: Path, source: IndexedFrames, video: Path) -> None:
         """Open or make it. Raises UsageError (a project of another video), EnvironmentFault (the disk)."""
         self.folder, self.source, self.name = folder, source, source.name
         self.masks, self.history = folder / "masks" / source.name, folder / "history"
@@ -89,6 +49,7 @@ class Project:
         self.frames: dict[int, FrameEntry] = {}
         self._index_of = {stem: index for index, stem in enumerate(source.stems or [])}
         self._table_is_old = False
+        self._listed: dict[int, FrameEntry] = {}  # as found: masks of a run do not say what is known of them
         self.is_new = not (folder / "project.json").is_file()
         for path in (self.masks, self._reference_folder, self.history):
             path.mkdir(parents=True, exist_ok=True)
@@ -114,7 +75,7 @@ class Project:
         return self._reference_folder / f"{frame_name(self.source, index)}.png"
 
     @contextmanager
-    def change(self, document: Document | None = None) -> Iterator["Step"]:
+    def change(self, document: Document | None = None) -> Iterator[Step]:
         """A step that can be undone; it counts once the block is left without an error, and then is on disk.
 
         document: as it is after the step; it can be set in the block as well.
@@ -130,7 +91,7 @@ class Project:
             with suppress(OSError):
                 remove(step.folder)
 
-    def begin(self) -> "Step":
+    def begin(self) -> Step:
         """A step that counts at once and goes on: each mask that is put into it is on disk when `put` returns."""
         with self.change() as step:
             pass
@@ -158,12 +119,15 @@ class Project:
         if content.stat().st_size == 0:
             final.unlink(missing_ok=True)
         elif not (final.exists() and final.samefile(content)):
-            _link(content, final)
+            link(content, final)
         if rel.startswith("masks/") and (index := self._index(final.stem)) is not None:
             self.changed.add(index)
             self._table_is_old = True
             if final.exists():
-                self.frames[index] = read_entry(final)
+                entry = read_entry(final)
+                listed = self._listed.get(index)
+                same = listed is not None and listed.version == entry.version
+                self.frames[index] = listed if listed is not None and same else entry
             else:
                 self.frames.pop(index, None)
 
@@ -182,7 +146,7 @@ class Project:
             raise UsageError(f"{path} cannot be read as a project: {error!r}") from error
         if form != FORMAT:
             raise UsageError(f"{path} is of format {form}, this version writes {FORMAT}: it was made by a later one")
-        if size != self.source.size or count != self.source.count:
+        if size != self.source.size or count != len(self.source):
             raise UsageError(
                 f"{self.folder} is the project of {video['path']} ({count} frames of {size[1]}x{size[0]}), and "
                 f"{self.video} is another video: give another project=FOLDER"
@@ -216,7 +180,7 @@ class Project:
         return True
 
     def _point(self, step: int, document: Document) -> None:
-        video = {"path": self.video, "frames": self.source.count, "size": self.source.size}
+        video = {"path": self.video, "frames": len(self.source), "size": self.source.size}
         said = {"format": FORMAT, "video": video, "step": step, **document.as_json()}
         write_json(self.folder / "project.json", said)
         self.step, self.document, self.is_new = step, document, False
@@ -253,6 +217,7 @@ class Project:
                 origin = REFERENCE if index in self.document.references else PROPAGATED
                 version = entry.stat().st_mtime_ns // 1000
                 self.frames[index] = FrameEntry(version, origin, said.get(stem, {}))
+        self._listed = dict(self.frames)
 
     def _write_rows(self, to: Path) -> None:
         with open(to, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -261,64 +226,3 @@ class Project:
             for index, entry in sorted(self.frames.items()):
                 name = frame_name(self.source, index)
                 table.writerows(confidence_row(name, one, seen) for one, seen in sorted(entry.confidence.items()))
-
-
-class Step:
-    """Files and the document on either side of one change; see `Project.change` and `Project.begin`.
-
-    Attributes:
-        document: As it is after the step.
-        folder: Where the step is kept.
-        is_open: Whether it counts already, so that what is put takes effect at once.
-    """
-
-    def __init__(self, project: Project, folder: Path, document: Document) -> None:
-        self.project, self.folder, self.document, self.is_open = project, folder, document, False
-
-    def put_mask(
-        self, index: int, ids: np.ndarray | None, confidence: dict[int, ObjectConfidence], origin: str = PROPAGATED
-    ) -> None:
-        """The mask of a frame, (H, W) uint8 object ids; None: it has none any more."""
-        content = b"" if ids is None else encode_labels(ids, self.document.palette(), origin, confidence)
-        self._put(self.project.mask_path(index), content)
-
-    def put_reference(self, index: int, ids: np.ndarray | None) -> None:
-        """A mask that the user gives, or None to take it back; the document says so, too. Its mask is put apart."""
-        others = set(self.document.references) - {index}
-        given = others if ids is None else others | {index}
-        self.document = replace(self.document, references=tuple(sorted(given)))
-        content = b"" if ids is None else encode_labels(ids, self.document.palette(), REFERENCE, {})
-        self._put(self.project.reference_path(index), content)
-
-    def _put(self, final: Path, content: bytes) -> None:
-        rel = final.relative_to(self.project.folder).as_posix()
-        before, after = self.folder / "before" / rel, self.folder / "after" / rel
-        try:
-            for path in (before, after):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            if not after.exists():  # else this step has put it before
-                self._keep(final, before)
-            partial = after.with_name(".partial")
-            partial.write_bytes(content)
-            partial.replace(after)
-            if self.is_open:
-                self.project.apply(rel, after)
-        except OSError as error:
-            raise disk_fault(error, final) from error
-
-    def _keep(self, final: Path, before: Path) -> None:
-        if final.exists():
-            _link(final, before)
-        else:
-            before.write_bytes(b"")
-
-
-def _link(source: Path, to: Path) -> None:
-    """Give a file a second name, in place of another file; a copy where the file system has no links."""
-    partial = to.with_name(".link")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(source, partial)
-    except OSError:
-        shutil.copy2(source, partial)
-    partial.replace(to)

@@ -2,78 +2,82 @@
 
 import hashlib
 import logging
-import threading
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import replace
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import UsageError
-from ..io.frames import FrameSource
+from ..io.frames import IndexedFrames
 from ..io.masks import read_mask
-from ..io.palette import visible_colours
+from ..scoring.pairing import read_ids
 from ..types import LabelMask
 from . import requests
-from .label_files import REFERENCE, FrameEntry
+from .editing import Editing
+from .exports import Exports
+from .label_files import REFERENCE
 from .pictures import Pictures
-from .project import Document, Project
+from .project import Project
+from .steps import Step
 from .worker import Publish, Worker
 
 log = logging.getLogger(__name__)
 
 
-class Session:
+class Session(Editing):
     """One video and its project, for any number of tabs and threads.
 
-    Attributes:
+    Args:
+        frames: The video, as the network's thread reads it.
+        shown: The same video, opened once more to be shown.
         project: Its folder.
-        pictures: Its frames.
         worker: The network's thread.
         publish: Tells an event to every tab.
+        max_pixels: Of a mask.
     """
 
-    def __init__(self, source: FrameSource, project: Project, worker: Worker, publish: Publish, max_pixels: int):
-        self.source, self.project, self.worker, self.publish = source, project, worker, publish
-        self.pictures = Pictures(source)
-        self.max_pixels = max_pixels
-        self.frame_count = source.count or 0
-        self.key = _key(source, project)
-        self.lock = threading.RLock()  # around the project
-        self.editing = threading.RLock()  # one edit at a time; taken before the other one, never by the worker
+    def __init__(
+        self,
+        frames: IndexedFrames,
+        shown: IndexedFrames,
+        project: Project,
+        worker: Worker,
+        publish: Publish,
+        max_pixels: int,
+    ):
+        super().__init__(project, worker, len(shown), max_pixels)
+        self.frames, self.publish = frames, publish
+        self.pictures = Pictures(shown)
+        self.exports = Exports(project, frames, publish)
+        self.key = _key(frames, project)
 
     def state(self, whole: bool = True) -> dict[str, Any]:
         """What the page shows; the frames' entries where it is to be `whole`."""
         with self.lock:
-            document, size = self.project.document, self.source.size
-            segmenter = self.worker.segmenter
+            height, width = self.frames.size
+            segmenter, fault = self.worker.segmenter, self.worker.fault
+            video = {"name": Path(self.project.video).name, "width": width, "height": height}
             state = {
-                "video": {
-                    "name": self.source.name,
-                    "width": size[1],
-                    "height": size[0],
-                    "frames": self.frame_count,
-                    "fps": self.source.fps,
-                },
-                **document.as_json(),
+                "video": {**video, "frames": self.frame_count, "fps": self.frames.fps},
+                **self.project.document.as_json(),
                 "running": self.worker.running,
                 "undo": self.project.can_undo,
                 "redo": self.project.can_redo,
                 "ways": list(requests.WAYS),
-                "exports": [],
+                "exports": self.exports.formats(),
                 "project": str(self.project.folder),
                 "key": self.key,
-                "loading": segmenter is None and self.worker.fault is None,
-                "fault": self.worker.fault,
+                "loading": segmenter is None and fault is None,
+                "fault": fault,
                 "device": None if segmenter is None else str(segmenter.prepared.device),
+                "weights": self.worker.weights,
             }
             if whole:
                 state["frames"] = {str(index): entry.as_json() for index, entry in sorted(self.project.frames.items())}
             return state
 
     def tell_state(self) -> None:
-        """To every tab: the state, and the entries of the frames that changed."""
         with self.lock:
             known = self.project.frames
             frames = {str(one): known[one].as_json() if one in known else None for one in sorted(self.project.changed)}
@@ -90,155 +94,102 @@ class Session:
         name, values = requests.read_action(action)
         return getattr(self, name)(**values)
 
-    def edit(self, change: Callable[[Document], Document]) -> None:
-        """A step that changes objects, absences or references only."""
-        with self.editing:
-            self.worker.stop()
-            with self.lock, self.project.change() as step:
-                step.document = change(self.project.document)
-            self.tell_state()
-
     def mask(self, index: int) -> tuple[int, bytes] | None:
         """Version and PNG of a frame's mask."""
         with self.lock:
             entry = self.project.frames.get(index)
             return None if entry is None else (entry.version, self.project.mask_path(index).read_bytes())
 
-    def paint(self, index: int, ids: np.ndarray) -> FrameEntry:
-        """Take (H, W) uint8 object ids as the mask of a frame: a reference from now on. Unknown ids become objects."""
-        self._check_index(index)
-        with self.editing:
-            self.worker.stop()
-            with self.lock, self.project.change() as step:
-                step.document = _with_objects(self.project.document, np.unique(ids).tolist())
-                _give(step, index, ids)
-            entry = self.project.frames[index]
-            self.tell_state()
-            return entry
+    def next_to_fix(self) -> dict[str, Any]:
+        """Index of the frame whose mask is likely the worst, and why."""
+        from ..suggestion import next_to_fix
 
-    def adopt(self, masks: Iterable[tuple[int, Path]]) -> None:
-        """Take mask files as references, each with the index of its frame, as one step."""
-        with self.project.change() as step:
-            for index, path in masks:
-                mask = read_mask(path, self.max_pixels)
-                step.document = _with_objects(step.document, mask.object_ids(), mask.palette)
-                _give(step, index, mask.ids)
+        with self.lock:
+            document = self.project.document
+            confidence = {index: entry.confidence for index, entry in self.project.frames.items()}
+            found = next_to_fix(confidence, document.references)
+        if found is None:
+            raise UsageError("no frame has a propagated mask that could be corrected")
+        return {"index": found.index, "reason": found.reason}
 
-    def add_object(self, name: str | None = None, colour: str | None = None) -> int:
-        """Returns the id of the new object."""
-        free = next((one for one in range(1, 256) if one not in self.project.document.objects), None)
-        if free is None:
-            raise UsageError("there are 255 objects, more are not possible")
+    def suggest(
+        self,
+        index: int,
+        way: str,
+        object_id: int,
+        box: tuple[float, float, float, float] | None = None,
+        clicks: list[tuple[float, float, int]] | None = None,
+        base: bool = False,
+    ) -> np.ndarray:
+        """(H, W) bool: a mask for the object by a box and clicks, anew or (base) from its mask so far."""
+        self.check_index(index)
+        keys = self.worker.keys(self.pictures.frame(index)) if way == "walker" else None
+        from ..interactive import propose
 
-        def change(document: Document) -> Document:
-            named = {"name": name or f"object {free}", "colour": colour or _colour(free)}
-            return replace(document, objects={**document.objects, free: named})
-
-        self.edit(change)
-        return free
+        with self.lock:
+            has_base = base and index in self.project.frames
+            mask = read_ids(self.project.mask_path(index)) == object_id if has_base else None
+        so_far = mask if mask is not None and mask.any() else None
+        return propose(way, self.pictures.frame(index).image, so_far, box, clicks or [], keys)
 
     def propagate(self, index: int, direction: str, first: int | None = None, last: int | None = None) -> None:
-        """Propagate from the references, in the background."""
-        first, last = first or 0, self.frame_count - 1 if last is None else last
-        for one in (index, first, last):
-            self._check_index(one)
-        if first > last:
-            raise UsageError(f"there is no frame between {first} and {last}")
+        """Propagate from the references, in the background; what is not said begins or ends at frame `index`."""
+        begin, end = (0 if direction != "forward" else index) if first is None else first, last
+        end = (self.frame_count - 1 if direction != "backward" else index) if last is None else last
+        self.check_index(index)
+        self._check_range(begin, end)
         with self.editing:
             self.worker.stop()
             with self.lock:
-                references = self._references()
+                references, absent = self._references(), self.project.document.absent
                 if not references:
                     raise UsageError("no frame has a mask of yours yet: paint one first")
                 step = self.project.begin()
-            starts = [one for one in references if one <= index] or list(references)
-            total = last - starts[-1] + 1
-
-            def put(result: Any) -> None:
-                given = result.frame.index in references
-                with self.lock:
-                    if not given:
-                        step.put_mask(result.frame.index, result.mask, result.confidence)
-                    self._tell_mask(result.frame.index)
+            low, high = min(references), max(references)
+            total = max(0, end - begin + 1)
+            if direction == "both":
+                total += max(0, min(end, high) - max(begin, low) - 1)  # shown after the way back, and then both ways
 
             def results(segmenter: Any) -> Generator[Any, None, None]:
-                state = segmenter.start()
-                for frame in self.source:
-                    if frame.index < starts[-1]:
-                        continue
-                    if frame.index > last:
-                        return
-                    given = references.get(frame.index)
-                    with segmenter.running(frame.name):
-                        prediction = segmenter.predict(state, frame, given, given is not None)
-                        result = segmenter.result(frame, [prediction], given)
-                    yield result
+                from ..propagation import propagate
 
-            self.worker.run(total, results, put, self.tell_state)
-        self.tell_state()
+                span = {"first": begin, "last": end}
+                return propagate(
+                    segmenter, self.frames, references, direction=direction, **span, absent=absent, provisional=True
+                )
+
+            self.worker.run(total, results, lambda result: self._put(step, result), self.tell_state)
+            self.tell_state()
 
     def stop(self) -> None:
         """End the propagation under way."""
         self.worker.stop()
 
-    def undo(self) -> None:
-        self._move(self.project.undo, "undo")
-
-    def redo(self) -> None:
-        self._move(self.project.redo, "redo")
-
     def close(self) -> None:
         """Stop; what is left to write is written."""
         with self.editing:
             self.worker.close()
+            self.exports.close()
             with self.lock:
                 self.project.write_table()
 
-    def _move(self, move: Callable[[], bool], what: str) -> None:
-        with self.editing:
-            self.worker.stop()
-            with self.lock:
-                moved = move()
-            if not moved:
-                raise UsageError(f"there is nothing to {what}")
-            self.tell_state()
+    def _put(self, step: Step, result: Any) -> None:
+        index, document = result.frame.index, step.document
+        with self.lock:
+            if not result.given:
+                seen = {one: it for one, it in result.confidence.items() if not document.is_absent(one, index)}
+                origin = (REFERENCE,) if index in document.references else ()
+                step.put_mask(index, result.mask, seen, *origin)
+            self.project.changed.discard(index)
+            self.publish({"event": "mask", "index": index, **self.project.frames[index].as_json()})
 
     def _references(self) -> dict[int, LabelMask]:
         paths = {index: self.project.reference_path(index) for index in self.project.document.references}
         return {index: read_mask(path, self.max_pixels) for index, path in paths.items()}
 
-    def _tell_mask(self, index: int) -> None:
-        self.project.changed.discard(index)
-        self.publish({"event": "mask", "index": index, **self.project.frames[index].as_json()})
 
-    def _check_index(self, index: int) -> None:
-        if not 0 <= index < self.frame_count:
-            raise UsageError(f"there is no frame {index}: the video has {self.frame_count}, the first is 0")
-
-
-def _give(step: Any, index: int, ids: np.ndarray) -> None:
-    step.put_reference(index, ids)
-    step.put_mask(index, ids, {}, REFERENCE)
-
-
-def _with_objects(document: Document, ids: list[int], palette: bytes | None = None) -> Document:
-    """The document with those of these ids that it does not know; colours from the palette of their mask."""
-    colours = visible_colours(palette)
-    unknown = [one for one in ids if one and one not in document.objects]
-    new = {one: {"name": f"object {one}", "colour": _hex(colours[one])} for one in unknown}
-    return replace(document, objects={**document.objects, **new}) if new else document
-
-
-def _key(source: FrameSource, project: Project) -> str:
+def _key(frames: IndexedFrames, project: Project) -> str:
     """Tells pictures of this video from those of another that the same address showed before."""
     stat = Path(project.video).stat()
-    said = f"{project.video}\0{stat.st_mtime_ns}\0{stat.st_size}\0{source.size}"
+    said = f"{project.video}\0{stat.st_mtime_ns}\0{stat.st_size}\0{frames.size}"
     return hashlib.sha256(said.encode()).hexdigest()[:12]
-
-
-def _colour(object_id: int) -> str:
-    return _hex(visible_colours(None)[object_id])
-
-
-def _hex(colour: np.ndarray) -> str:
-    return "#" + bytes(colour.tolist()).hex()

@@ -8,11 +8,14 @@ from contextlib import closing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..errors import XMemInferError
+from ..errors import UsageError, XMemInferError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..predictor import Segmenter
     from ..results import FrameResult
+    from ..types import Frame
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ class Worker:
     Attributes:
         segmenter: None until it is loaded.
         fault: Why it could not be loaded.
+        weights: What it was loaded from.
         running: The last `progress` of the propagation under way, None where there is none.
     """
 
@@ -36,6 +40,8 @@ class Worker:
         self.segmenter: Segmenter | None = None
         self.fault: str | None = None
         self.running: dict[str, Any] | None = None
+        self.weights = ""
+        self._keys: tuple[int, np.ndarray] | None = None  # of the frame that was asked for last
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._job: Future[None] | None = None
@@ -45,6 +51,8 @@ class Worker:
 
         settings: weights, memory, runtime and data, see `Segmenter.from_weights`.
         """
+
+        self.weights = str(settings["weights"])
 
         def job() -> None:
             try:
@@ -79,9 +87,21 @@ class Worker:
     def stop(self) -> None:
         """End the propagation under way between two frames, and wait for that."""
         self._stop.set()
-        if self._job is not None:
-            self._job.result()
-            self._job = None
+        job, self._job = self._job, None
+        if job is not None and job.cancel():  # the network is still being loaded
+            self._end()
+        elif job is not None:
+            job.result()
+
+    def keys(self, frame: "Frame") -> "np.ndarray":
+        """The network's keys of a frame, (h, w, C) float32. Raises UsageError before it is loaded."""
+        if self.segmenter is None:
+            raise UsageError(f"the network cannot be used: {self.fault or 'it is still being loaded'}")
+        from ..interactive import frame_keys
+
+        if self._keys is None or self._keys[0] != frame.index:
+            self._keys = frame.index, frame_keys(self.segmenter, frame.image)
+        return self._keys[1]
 
     def close(self) -> None:
         """Stop, and take no more jobs."""
@@ -101,9 +121,12 @@ class Worker:
             log.exception("propagation failed")
             self.publish({"event": "error", "message": f"propagation failed: {error!r}"})
         finally:
-            last, self.running = self.running or {}, None
-            self.publish({**last, "running": False, "seconds_left": 0})
+            self._end()
             then()
+
+    def _end(self) -> None:
+        last, self.running = self.running or {}, None
+        self.publish({**last, "running": False, "seconds_left": 0})
 
     def _take(self, stream: Any, put: Any) -> None:
         started, told = perf_counter(), 0.0
