@@ -69,7 +69,7 @@ class Page:
 
     @contextmanager
     def tab(self):
-        with self.client.websocket_connect("/api/live") as socket:
+        with self.client.websocket_connect(ADDRESS.replace("http", "ws") + "/api/live") as socket:
             yield Live(socket)
 
     def do(self, action, **values):
@@ -104,24 +104,27 @@ class Live:
         return [event for event in self.events[begun:] if event["event"] == "mask"]
 
 
+@contextmanager
+def server(folder, video, weights):
+    data, hub = DataConfig(size=-1), Hub()
+    source, worker = open_frames(video, data), Worker(hub.publish)
+    project = Project(folder, source, video)
+    session = Session(source, open_frames(video, data), project, worker, hub.publish, data.max_pixels)
+    settings = {"weights": weights, "data": data, "memory": MemoryConfig()}
+    worker.load(settings | {"runtime": RuntimeConfig(precision="fp32")}, source.size, session.tell_state)
+    client = TestClient(make_app(session, hub, TOKEN, BOUND), base_url=ADDRESS, raise_server_exceptions=False)
+    with client:
+        client.get("/api/state", params={"token": TOKEN}).raise_for_status()
+        yield Page(folder, video, client, session)
+
+
 @pytest.fixture
 def serve(clip, tiny_weights, tmp_path):
-    """serve(folder=..., video=...) -> a context manager of a `Page`."""
+    """serve(folder=...) -> a context manager of a `Page`."""
+    return lambda folder=None: server(folder or tmp_path / "clip.project", clip, tiny_weights)
 
-    @contextmanager
-    def start(folder=None, video=clip, masks=()):
-        folder = folder or tmp_path / "clip.project"
-        data, hub = DataConfig(size=-1), Hub()
-        source, worker = open_frames(video, data), Worker(hub.publish)
-        project = Project(folder, source, video)
-        session = Session(source, project, worker, hub.publish, data.max_pixels)
-        if masks:
-            session.adopt(masks)
-        settings = {"weights": tiny_weights, "data": data, "memory": MemoryConfig()}
-        worker.load(settings | {"runtime": RuntimeConfig(precision="fp32")}, source.size, session.tell_state)
-        client = TestClient(make_app(session, hub, TOKEN, BOUND), base_url=ADDRESS)
-        with client:
-            client.get("/api/state", params={"token": TOKEN}).raise_for_status()
-            yield Page(folder, video, client, session)
 
-    return start
+@pytest.fixture(scope="module")
+def serve_module(clip, tiny_weights, tmp_path_factory):
+    """The same for a page that the tests of a module share."""
+    return lambda: server(tmp_path_factory.mktemp("page") / "clip.project", clip, tiny_weights)

@@ -1,0 +1,231 @@
+"""What edits do: objects, absences, references, ranges, undo of everything, a second tab, projects of runs."""
+
+import io
+import json
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import FRAMES, labels, square
+from PIL import Image
+
+from xmem_infer.cli import run
+from xmem_infer.config import DataConfig, EvalConfig
+from xmem_infer.errors import EnvironmentFault, UsageError
+from xmem_infer.io.atomic import held
+from xmem_infer.io.frames import open_frames
+from xmem_infer.page.command import adopted
+from xmem_infer.page.project import Project
+
+ALL = range(FRAMES)
+
+
+def two_objects(index=0):
+    ids = square(index)
+    ids[40:60, 60:90] = 2
+    return ids
+
+
+def snapshot(page):
+    state = page.state()
+    parts = {key: state[key] for key in ("objects", "references", "absent", "frames")}
+    return parts | {"masks": {index: page.mask(index).tobytes() for index in state["frames"]}}
+
+
+def tracked(page, tab):
+    page.put(0, two_objects())
+    tab.propagated(**{"from": 0, "direction": "forward"})
+
+
+def test_objects_are_named_coloured_and_removed(serve):
+    with serve() as page, page.tab() as tab:
+        assert tab.do("add_object", name="cup")["result"] == 1
+        tab.do("recolour_object", object=1, colour="#FF8800")
+        tracked(page, tab)
+        tab.do("rename_object", object=2, name="hand")
+        assert [one["name"] for one in page.state()["objects"]] == ["cup", "hand"]
+        assert page.state()["objects"][0]["colour"] == "#ff8800"
+        before = snapshot(page)
+        tab.do("remove_object", object=2)
+        after = page.state()
+        assert [one["id"] for one in after["objects"]] == [1]
+        for index in ALL:
+            assert 2 not in page.mask(index) and "2" not in after["frames"][str(index)]["confidence"]
+        assert 2 not in np.array(Image.open(page.folder / "references" / "00000.png"))
+        tab.do("undo")
+        assert snapshot(page) == before
+        assert tab.do("add_object")["result"] == 3
+
+
+def test_an_absence_empties_its_frames_and_is_kept_by_propagation(serve):
+    with serve() as page, page.tab() as tab:
+        tracked(page, tab)
+        tab.do("set_absent", object=1, first=2, last=3, absent=True)
+        tab.do("set_absent", object=1, first=4, last=4, absent=True)
+        assert page.state()["absent"] == {"1": [[2, 4]]}
+        for _ in range(2):
+            assert [1 in page.mask(index) for index in (2, 3, 4)] == [False] * 3
+            tab.propagated(**{"from": 0, "direction": "forward"})
+        tab.do("set_absent", object=1, first=3, last=3, absent=False)
+        assert page.state()["absent"] == {"1": [[2, 2], [4, 4]]}
+        page.put(4, two_objects(4), params={"object": "1"})
+        assert page.state()["absent"] == {"1": [[2, 2]]}
+        page.put(5, square(5), params={"object": "1,2"})
+        assert page.state()["absent"] == {"1": [[2, 2]], "2": [[5, 5]]}
+
+
+def test_what_lies_outside_the_range_stays_as_it_is(serve):
+    with serve() as page, page.tab() as tab:
+        tracked(page, tab)
+        before = [(page.folder / "masks" / "clip" / f"{index:05d}.png").read_bytes() for index in ALL]
+        page.put(3, two_objects(3))
+        told = tab.propagated(**{"from": 3, "direction": "both", "first": 2, "last": 4})
+        assert {event["index"] for event in told} == {2, 3, 4}
+        after = [(page.folder / "masks" / "clip" / f"{index:05d}.png").read_bytes() for index in ALL]
+        assert [index for index in ALL if after[index] == before[index]] == [0, 1, 5]
+
+
+def test_a_reference_is_taken_back_and_its_mask_stays(serve):
+    with serve() as page, page.tab() as tab:
+        page.put(2, square(2))
+        tab.do("remove_reference", index=2)
+        assert page.state()["references"] == [] and (page.mask(2) == square(2)).all()
+        assert page.state()["frames"]["2"]["origin"] == "propagated"
+        assert "paint one first" in tab.do("propagate", **{"from": 2, "direction": "both"})["message"]
+        assert not list((page.folder / "references").glob("*.png"))
+        tab.do("undo")
+        assert page.state()["references"] == [2]
+
+
+def test_a_stop_keeps_the_masks_so_far_as_one_step(serve):
+    with serve() as page, page.tab() as tab:
+        page.put(0, square(0))
+        before = snapshot(page)
+        tab.do("propagate", **{"from": 0, "direction": "forward"})
+        tab.until(lambda event: event["event"] == "mask" and event["index"] == 1)
+        tab.do("stop")
+        assert page.state()["running"] is None and "1" in page.state()["frames"]
+        tab.do("undo")
+        assert snapshot(page) == before
+
+
+def test_a_second_tab_follows_the_first(serve):
+    with serve() as page, page.tab() as first, page.tab() as second:
+        first.do("add_object", name="cup")
+        told = second.until(lambda event: event["event"] == "state")
+        assert told["state"]["objects"][0]["name"] == "cup" and "frames" not in told["state"]
+        page.put(0, square(0))
+        assert list(second.until(lambda event: event["event"] == "state")["frames"]) == ["0"]
+        first.do("goto", index=4)
+        assert second.until(lambda event: event["event"] == "goto")["index"] == 4
+        first.propagated(**{"from": 0, "direction": "forward"})
+        second.until(lambda event: event["event"] == "progress" and not event["running"])
+        assert {event["index"] for event in second.events if event["event"] == "mask"} >= set(range(1, FRAMES))
+        assert not any(event["event"] == "goto" for event in first.events)
+
+
+@pytest.mark.parametrize("way", ["grabcut", "walker"])
+def test_a_mask_is_suggested_and_nothing_is_stored(serve, way):
+    with serve() as page, page.tab() as tab:
+        tracked(page, tab)
+        before = snapshot(page)
+        asked = {"way": way, "object": 1, "box": [5, 5, 40, 40], "clicks": [[20, 20, 1]]}
+        answer = page.client.post("/api/suggest/0", json=asked)
+        assert answer.status_code == 200, answer.text
+        proposed = labels(answer.content)
+        assert proposed.shape == square(0).shape and set(np.unique(proposed)) <= {0, 255}
+        if way == "grabcut":  # the other one looks through a network that has learned nothing
+            assert ((proposed > 0) & (square(0) > 0)).sum() > 0.7 * (square(0) > 0).sum()
+        assert snapshot(page) == before
+        found = tab.do("next_to_fix")["result"]
+        assert found["index"] in range(1, FRAMES) and found["reason"]
+
+
+def test_an_export_is_downloaded(serve):
+    with serve() as page, page.tab() as tab:
+        tracked(page, tab)
+        formats = [one["format"] for one in page.state()["exports"]]
+        assert page.client.post("/api/export", json={"format": "magic"}).status_code == 400
+        for number, kind in enumerate(formats[:2], 1):
+            assert page.client.post("/api/export", json={"format": kind}).json() == {"job": number}
+            event = tab.until(lambda event: event["event"] == "export" and ("file" in event or "error" in event))
+            answer = page.client.get(f"/api/export/{number}")
+            assert event["file"] in answer.headers["content-disposition"] and len(answer.content) > 100
+            if event["file"].endswith(".zip"):
+                assert len(zipfile.ZipFile(io.BytesIO(answer.content)).namelist()) >= 1
+        assert page.client.get("/api/export/9").status_code == 404
+
+
+def test_a_closed_project_opens_as_it_was(serve):
+    with serve() as page, page.tab() as tab:
+        tracked(page, tab)
+        tab.do("add_object", name="cup")
+        tab.do("undo")
+        before, folder = snapshot(page), page.folder
+    with serve(folder) as page, page.tab() as tab:
+        after = snapshot(page)
+        assert {**after, "frames": None} == {**before, "frames": None}
+        assert [one["version"] for one in after["frames"].values()] == [
+            one["version"] for one in before["frames"].values()
+        ]
+        tab.do("redo")
+        assert page.state()["objects"][-1]["name"] == "cup"
+        for _ in range(3):
+            tab.do("undo")
+        assert page.state()["frames"] == {} and not page.state()["undo"]
+
+
+def test_a_project_is_refused_for_another_video(serve, clip, tmp_path):
+    with serve() as page:
+        page.put(0, square(0))
+        folder = page.folder
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (32, 32)).save(other / "0.png")
+    with pytest.raises(UsageError, match="another video"):
+        Project(folder, open_frames(other, DataConfig()), other)
+    with (
+        held(folder / "records", "this test", "project"),
+        pytest.raises(EnvironmentFault),
+        held(folder / "records", "another program", "project"),
+    ):
+        pass
+
+
+def evaluated(monkeypatch, *settings):
+    monkeypatch.setattr(sys, "argv", ["eval.py", "data.size=-1", "runtime.threads=1", *settings])
+    return run("eval", EvalConfig, "evaluate.run.evaluate")
+
+
+def test_a_runs_output_becomes_a_project(serve, clip, tiny_weights, tmp_path, monkeypatch):
+    mask = tmp_path / "mask.png"
+    Image.fromarray(two_objects()).save(mask)
+    monkeypatch.chdir(tmp_path)
+    settings = (f"weights={tiny_weights}", f"video_dir={clip}", f"mask={mask}", "output_dir=out")
+    assert evaluated(monkeypatch, *settings) == 0
+    with serve(tmp_path / "out") as page, page.tab() as tab:
+        page.session.adopt(adopted(page.session.project, {}).items())
+        state = page.state()
+        assert state["references"] == [0] and [one["id"] for one in state["objects"]] == [1, 2]
+        assert list(state["frames"]) == [str(index) for index in ALL]
+        assert set(state["frames"]["5"]["confidence"]) == {"1", "2"}
+        page.put(3, two_objects(3))
+        corrected = page.mask(3)
+        tab.do("undo")
+        assert snapshot(page)["frames"] == state["frames"]
+        tab.do("redo")
+    assert evaluated(monkeypatch, *settings) == 2  # would replace the corrections
+    assert (np.array(Image.open(tmp_path / "out" / "masks" / "clip" / "00003.png")) == corrected).all()
+
+
+def test_a_project_is_run_by_the_batch_command(serve, tiny_weights, tmp_path, monkeypatch):
+    with serve() as page:
+        page.put(2, two_objects(2))
+        page.put(0, two_objects(0))
+    monkeypatch.chdir(tmp_path)
+    assert evaluated(monkeypatch, f"weights={tiny_weights}", "video_dir=clip.project") == 0
+    made = tmp_path / "output" / "clip" / "masks" / "clip"
+    for index in (0, 2):
+        assert (np.array(Image.open(made / f"{index:05d}.png")) == two_objects(index)).all()
+    assert json.loads((tmp_path / "output" / "clip" / "run.json").read_text())["videos"]

@@ -1,0 +1,228 @@
+"""The real command, and a monkey that does seeded random things to it; it is killed at random moments."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from conftest import FRAMES, HEIGHT, WIDTH, png, square
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+GONE = (httpx.TransportError, ConnectionClosed, OSError)
+
+
+def start(folder, clip, weights, *settings):
+    command = [sys.executable, "-m", "xmem_infer", "page", str(clip), f"project={folder}", f"weights={weights}"]
+    command += ["port=0", "browser=false", "data.size=-1", "runtime.threads=1", "runtime.precision=fp32", *settings]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if found := re.search(r"page: (\S+)/\?token=(\S+)", line):
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return process, found[1], found[2]
+    raise AssertionError("".join(lines))
+
+
+class Browser:
+    def __init__(self, address, token):
+        transport = httpx.HTTPTransport(retries=20)
+        self.client = httpx.Client(base_url=address, timeout=60, transport=transport)
+        cookies = dict(self.client.get("/api/state", params={"token": token}).cookies)
+        self.client.cookies.update(cookies)
+        header = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+        live = connect(address.replace("http", "ws") + "/api/live", additional_headers=header)
+        self.socket = ExitStack().enter_context(live)
+        self.told = {}  # frame -> version of the last mask that was told
+        self.number = 0
+
+    def act(self, action):
+        self.number += 1
+        self.socket.send(json.dumps({**action, "id": self.number}))
+        while True:
+            event = json.loads(self.socket.recv(timeout=60))
+            if event["event"] == "mask":
+                self.told[str(event["index"])] = event["version"]
+            if event["event"] in ("done", "error") and event.get("id") == self.number:
+                assert "failed" not in event.get("message", ""), event
+                return event["event"] == "done"
+
+    def paint(self, index, ids):
+        return self.client.put(f"/api/mask/{index}", content=png(ids)).raise_for_status()
+
+    def snapshot(self):
+        state = self.client.get("/api/state").raise_for_status().json()
+        paths = {index: f"/api/mask/{index}.png" for index in state["frames"]}
+        masks = {index: self.client.get(path).raise_for_status().content for index, path in paths.items()}
+        return {key: state[key] for key in ("objects", "references", "absent")} | {"masks": masks}
+
+
+def random_action(chance):
+    index, object_id = chance.randrange(FRAMES), chance.randrange(1, 4)
+    first = chance.randrange(FRAMES)
+    span = {"first": first, "last": min(FRAMES - 1, first + chance.randrange(3))}
+    direction = chance.choice(["forward", "backward", "both"])
+    return chance.choice([
+        {"do": "paint", "index": index, "value": object_id, "at": [chance.randrange(30), chance.randrange(30)]},
+        {"do": "paint", "index": index, "value": object_id, "at": [chance.randrange(30), chance.randrange(30)]},
+        {"do": "add_object"},
+        {"do": "rename_object", "object": object_id, "name": f"name {chance.randrange(100)}"},
+        {"do": "recolour_object", "object": object_id, "colour": f"#{chance.randrange(1 << 24):06x}"},
+        {"do": "remove_object", "object": object_id},
+        {"do": "set_absent", "object": object_id, **span, "absent": chance.random() < 0.7},
+        {"do": "remove_reference", "index": index},
+        {"do": "propagate", "from": index, "direction": direction},
+        {"do": "propagate", "from": index, "direction": direction, **span},
+        {"do": "undo"}, {"do": "undo"}, {"do": "redo"}, {"do": "stop"}, {"do": "next_to_fix"},
+        {"do": "goto", "index": index},
+    ])  # fmt: skip
+
+
+def perform(browser, action):
+    """True where the server said that it is done."""
+    if action["do"] == "paint":
+        return bool(browser.paint(action["index"], square(action["index"], action["value"], action["at"])))
+    return browser.act(action)
+
+
+def found_again(browser, before, pending, was_running):
+    """Whether what was acknowledged is there; an action that was not may have been done, as one step, or not."""
+    for move in (None, "redo" if pending == "undo" else "undo", "undo" if was_running else None):
+        if move is not None:
+            browser.act({"do": move})
+        if browser.snapshot() == before:
+            return True
+    return False
+
+
+def kill_rounds(kills, seed, folder, clip, weights):
+    chance, before, pending, running, told = random.Random(seed), None, None, False, {}
+    for round_number in range(kills + 1):
+        process, address, token = start(folder, clip, weights)
+        try:
+            browser = Browser(address, token)
+            if before is not None:
+                frames = browser.client.get("/api/state").json()["frames"]
+                if running and pending in (None, "goto", "next_to_fix", "stop"):
+                    assert all(frames[index]["version"] >= version for index, version in told.items())
+                assert found_again(browser, before, pending, running), (round_number, seed, pending, running)
+            if round_number == kills:
+                return
+            killer = threading.Timer(chance.uniform(0.3, 2.5), process.kill)
+            killer.start()
+            running = False
+            before = browser.snapshot()
+            while True:
+                action = random_action(chance)
+                pending = action["do"]
+                done = perform(browser, action)
+                if done and pending == "propagate":
+                    running, told = True, browser.told
+                    told.clear()
+                elif pending not in ("goto", "next_to_fix") and (done or pending in ("stop", "propagate")):
+                    pending = None
+                    before, running = browser.snapshot(), False
+                pending = None
+        except GONE:
+            process.wait()
+            killer.cancel()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_nothing_acknowledged_is_lost_by_kills(clip, tiny_weights, tmp_path):
+    kill_rounds(2, 1, tmp_path / "project", clip, tiny_weights)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("kill -9 of the page's server at 20 random moments", "every acknowledged action is there again")
+def test_nothing_acknowledged_is_lost_by_twenty_kills(clip, tiny_weights, tmp_path):
+    kill_rounds(20, 7, tmp_path / "project", clip, tiny_weights)
+
+
+def monkey(page, count, seed):
+    """Random actions; then the project on disk is what the server says, and all of it can be undone and redone."""
+    chance, done = random.Random(seed), 0
+    with page.tab() as tab:
+        for _ in range(count):
+            action = random_action(chance)
+            if action["do"] == "paint":
+                answer = page.put(action["index"], square(action["index"], action["value"], action["at"]))
+                assert answer.status_code == 200, answer.text
+                done += 1
+            else:
+                event = tab.do(action.pop("do"), **action)
+                assert "failed" not in event.get("message", ""), (action, event)
+                done += event["event"] == "done"
+            if chance.random() < 0.1:
+                for path in (f"/api/frame/{chance.randrange(8)}.jpg?w=48", f"/api/mask/{chance.randrange(8)}.png"):
+                    assert page.client.get(path).status_code in (200, 404)
+        tab.do("stop")
+        assert not any("failed" in event.get("message", "") for event in tab.events)
+    return done
+
+
+def check_whole(page):
+    state = page.state()
+    with page.tab() as tab:
+        steps = 0
+        while page.state()["undo"]:
+            tab.do("undo")
+            steps += 1
+        for _ in range(steps):
+            assert tab.do("redo")["event"] == "done"
+    again = page.state()
+    for key in ("objects", "references", "absent", "frames"):
+        assert again[key] == state[key], key
+    for index in state["frames"]:
+        ids = page.mask(index)
+        assert ids.shape == (HEIGHT, WIDTH) and set(np.unique(ids)) <= {0, *(one["id"] for one in state["objects"])}
+        for one, spans in state["absent"].items():
+            assert not any(a <= int(index) <= b for a, b in spans) or int(one) not in ids
+    references = sorted(path.stem for path in (page.folder / "references").glob("*.png"))
+    assert references == [f"{index:05d}" for index in state["references"]]
+
+
+def test_random_actions_leave_a_sound_project(serve):
+    with serve() as page:
+        assert monkey(page, 60, 3) > 20
+        check_whole(page)
+        state, folder = page.state(), page.folder
+    with serve(folder) as page:
+        again = page.state()
+        assert [again[key] for key in ("objects", "references", "absent")] == [
+            state[key] for key in ("objects", "references", "absent")
+        ]
+        assert list(again["frames"]) == list(state["frames"])
+
+
+@pytest.mark.slow
+@pytest.mark.fault("1,000 random actions in the page", "no error page, and all of it can be undone and redone")
+def test_a_thousand_random_actions_leave_a_sound_project(serve):
+    with serve() as page:
+        monkey(page, 1000, 11)
+        check_whole(page)
+
+
+def test_ctrl_c_during_propagation_saves_and_says_130(clip, tiny_weights, tmp_path):
+    process, address, token = start(tmp_path / "project", clip, tiny_weights)
+    browser = Browser(address, token)
+    browser.paint(0, square(0))
+    browser.act({"do": "propagate", "from": 0, "direction": "forward"})
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert (tmp_path / "project" / "confidence").is_dir()
+    assert not [path for path in Path(tmp_path).rglob("*") if ".partial" in path.name]
+    if os.name == "posix":
+        assert (tmp_path / "project" / "records" / "token").stat().st_mode & 0o077 == 0

@@ -1,0 +1,153 @@
+"""Who is refused: without the token, by another name, from another site; and what is too large or no path."""
+
+import pytest
+from conftest import ADDRESS, BOUND, FRAMES, HEIGHT, TOKEN, WIDTH, png, square
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from xmem_infer.page.security import Guard
+
+LIVE = ADDRESS.replace("http", "ws") + "/api/live"
+PATHS = ("/", "/static/app.js", "/api/state", "/api/frame/0.jpg", "/api/mask/0.png", "/api/export/1", "/nothing")
+
+
+@pytest.fixture(scope="module")
+def page(serve_module):
+    with serve_module() as page:
+        yield page
+
+
+def test_without_the_token_nothing_is_served(page):
+    stranger = TestClient(page.client.app, base_url=ADDRESS)
+    for query in ({}, {"token": "wrong"}, {"token": TOKEN[:-1]}, {"token": "ü"}):
+        for path in PATHS:
+            answer = stranger.get(path, params=query)
+            assert answer.status_code == 401, path
+            assert "token" in answer.text and TOKEN not in answer.text
+        assert stranger.put("/api/mask/0", params=query, content=png(square(0))).status_code == 401
+    with pytest.raises(WebSocketDisconnect), stranger.websocket_connect(LIVE):
+        pass
+    stranger.cookies.set(Guard(page.client.app, TOKEN, BOUND).cookie, "wrong")
+    assert stranger.get("/api/state").status_code == 401
+
+
+def test_the_token_becomes_a_cookie_that_scripts_cannot_read(page):
+    browser = TestClient(page.client.app, base_url=ADDRESS)
+    cookie = browser.get("/", params={"token": TOKEN}).headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    assert browser.get("/api/state").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "localhost.evil.example", "", "10.0.0.1", "[::"])
+def test_another_name_is_refused_though_it_points_here(page, host):
+    for path in ("/", "/api/state"):
+        assert page.client.get(path, params={"token": TOKEN}, headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1:80", "[::1]:8765", "LOCALHOST"])
+def test_a_forwarded_port_is_served(page, host):
+    assert page.client.get("/api/state", params={"token": TOKEN}, headers={"Host": host}).status_code == 200
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    answer = page.client.put("/api/mask/0", params={"token": TOKEN}, headers=headers, content=b"")
+    assert answer.status_code == 400  # taken, and no PNG
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1", "null", "http://localhost:8765"])
+def test_another_sites_page_is_refused(page, origin):
+    headers = {"Origin": origin}
+    assert page.client.put("/api/mask/0", headers=headers, content=png(square(0))).status_code == 403
+    with pytest.raises(WebSocketDisconnect), page.client.websocket_connect(LIVE, headers=headers):
+        pass
+    assert page.state()["frames"] == {}
+
+
+def test_answers_forbid_frames_foreign_scripts_and_guessing(page):
+    for path in PATHS:
+        headers = page.client.get(path).headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+
+
+def test_bodies_that_are_too_large_are_refused_early(page):
+    assert page.put(0, square(0)).status_code == 200
+    read = []
+
+    def endless():
+        for _ in range(10_000):
+            read.append(1)
+            yield bytes(1 << 16)
+
+    for method, path in (("PUT", "/api/mask/0"), ("POST", "/api/suggest/0"), ("POST", "/api/export")):
+        assert page.client.request(method, path, content=endless()).status_code == 413
+    page.do("undo")
+
+
+BAD_MASKS = {
+    "no PNG": b"GIF89a",
+    "nothing": b"",
+    "cut off": png(square(0))[:60],
+    "another size": png(square(0)[:-1]),
+    "colours": png(square(0), "RGB"),
+    "a bomb": png(square(0)).replace(WIDTH.to_bytes(4, "big") + HEIGHT.to_bytes(4, "big"), b"\x00\x01\x00\x00" * 2),
+}
+
+
+@pytest.mark.parametrize("content", BAD_MASKS.values(), ids=BAD_MASKS)
+def test_a_mask_that_is_none_is_refused(page, content):
+    answer = page.client.put("/api/mask/0", content=content)
+    assert answer.status_code == 400 and answer.json()["detail"]
+    assert page.state()["frames"] == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../../config.py",
+        "/static/%2e%2e/%2e%2e/config.py",
+        "/static/..%2f..%2fconfig.py",
+        "/static//etc/passwd",
+        "/api/frame/..%2f0.jpg",
+        "/api/mask/-1.png",
+        "/api/mask/00000.png/../../state",
+        "/api/export/..%2f..%2fproject.json",
+        f"/api/frame/{FRAMES}.jpg",
+        f"/api/mask/{10**30}.png",
+        "/project.json",
+    ],
+)
+def test_no_path_reaches_the_disk(page, path):
+    answer = page.client.get(path)
+    assert answer.status_code in (404, 422, 405) or answer.json() == page.state()
+    assert "root:" not in answer.text and "dataclass" not in answer.text
+
+
+BAD_ACTIONS = [
+    "{", "[]", "null", "1e999", "[" * 5000, '"' + "x" * 70_000 + '"', '{"do": "close"}', '{"do": "__init__"}',
+    '{"do": ["undo"]}', '{"do": "undo", "x": 1}', '{"do": "undo"}', '{"do": "next_to_fix"}',
+    '{"do": "add_object", "name": ""}', '{"do": "add_object", "colour": "red"}', '{"do": "goto", "index": 6}',
+    '{"do": "rename_object", "object": 1}', '{"do": "remove_object", "object": true}',
+    '{"do": "remove_object", "object": 7}', '{"do": "propagate", "from": 0, "direction": "up"}',
+    '{"do": "set_absent", "object": 1, "first": 3, "last": 2, "absent": true}',
+    '{"do": "propagate", "from": 0, "direction": "both"}',
+    '{"do": "propagate", "from": 99999999999999999999, "direction": "both"}',
+]  # fmt: skip
+
+
+def test_actions_that_are_none_are_answered_with_an_error(page):
+    with page.tab() as tab:
+        for text in BAD_ACTIONS:
+            tab.socket.send_text(text)
+            event = tab.until(lambda event: event["event"] in ("done", "error"))
+            assert event["event"] == "error" and "failed" not in event["message"], (text, event)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", '{"way": "magic", "object": 1}', '{"way": "grabcut", "object": 1, "box": [5, 5, 5, 9]}',
+     '{"way": "grabcut", "object": 1, "clicks": [[1, 2]]}', '{"way": "grabcut", "object": 1, "clicks": [[NaN, 2, 1]]}',
+     '{"way": "grabcut", "object": 1, "clicks": [["a", 2, 1]]}', '{"way": "grabcut", "object": 1}'],
+)  # fmt: skip
+def test_a_suggestion_of_nothing_is_refused(page, body):
+    answer = page.client.post("/api/suggest/0", content=body)
+    assert answer.status_code == 400 and answer.json()["detail"]
