@@ -148,7 +148,10 @@ def _jpeg(session: Session, request: Request, index: int, width: int) -> Respons
     if index >= session.frame_count:
         raise HTTPException(404, f"there is no frame {index}")
     key = f"{session.key}-{index}-{width}"
-    return _cached(request, key, "image/jpeg", lambda: session.pictures.jpeg(index, width))
+    try:
+        return _cached(request, key, "image/jpeg", lambda: session.pictures.jpeg(index, width))
+    except IndexError:  # the file promised more frames than it has
+        raise HTTPException(404, f"there is no frame {index}") from None
 
 
 def _cached(request: Request, key: str, kind: str, make: Any) -> Response:

@@ -18,6 +18,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+WRONG_NAME = "This server is not called by that name: use localhost, or its address in numbers."
 REFUSED = "This page needs the whole address that the command printed, with its token."
 
 
@@ -43,7 +44,7 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         by_address = self._is_token(parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0])
         if not self._is_host(headers.get("host", "")):
-            return await _refuse(scope, receive, send, 421, "This server is not called by that name: use localhost.")
+            return await _refuse(scope, receive, send, 421, WRONG_NAME)
         if not _same_origin(headers):
             return await _refuse(scope, receive, send, 403, "Another site's page may not use this server.")
         if not by_address and not self._is_token(_cookies(headers).get(self.cookie, "")):
