@@ -16,13 +16,14 @@ from xmem_infer.export.command import ExportConfig
 from xmem_infer.lab.ablation.config import AblateConfig
 from xmem_infer.lab.benchmark.config import BenchmarkConfig, WorkersConfig
 from xmem_infer.lab.training.config import TrainConfig
+from xmem_infer.page.command import PageConfig
 from xmem_infer.scoring.score_folders import ScoreConfig
 from xmem_infer.settings_help import settings
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 SCHEMAS = {
     "ablate": AblateConfig, "benchmark": BenchmarkConfig, "benchmark_workers": WorkersConfig, "eval": EvalConfig,
-    "export": ExportConfig, "merge_scores": MergeConfig, "score": ScoreConfig, "train": TrainConfig,
+    "export": ExportConfig, "merge_scores": MergeConfig, "page": PageConfig, "score": ScoreConfig, "train": TrainConfig,
 }  # fmt: skip
 
 
