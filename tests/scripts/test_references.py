@@ -34,6 +34,7 @@ def masks_in(folder):
 def test_masks_are_those_of_the_library(command, video, tmp_path, tiny_weights, direction):
     code, errors = command("video_dir=video", "references=references", f"direction={direction}")
     assert code == 0, errors
+    assert ("before it there is no object" in errors) == (direction == "forward")
     runtime = RuntimeConfig(precision="fp32", threads=1)
     segmenter = Segmenter.from_weights(tiny_weights, MemoryConfig(), runtime, DataConfig(size=-1))
     frames = open_frames(tmp_path / "video", DataConfig())

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..config import EvalConfig, OutputConfig
+from ..config import Direction, EvalConfig, OutputConfig
 from ..datasets.layouts import DAVIS_SIZE
 from ..datasets.video_input import VideoInput
 from ..drift import DriftSummary
@@ -127,7 +127,12 @@ class VideoRun:
             **times(stages, perf_counter() - started),
             "frames": frames,
             "peak_memory": peak_memory(self.segmenter.prepared.device),
-            "warnings": [*video.warnings, *video.frames.warnings],
+            "warnings": [
+                *(
+                    video.warnings if self.config.direction is Direction.forward else ()
+                ),  # of frames before the first mask
+                *video.frames.warnings,
+            ],
         }
         self._write_record(video, frames)
         with suppress(OSError):  # it does no harm: it is of no use once there is a record
