@@ -64,7 +64,7 @@ class Browser:
         state = self.client.get("/api/state").raise_for_status().json()
         paths = {index: f"/api/mask/{index}.png" for index in state["frames"]}
         masks = {index: self.client.get(path).raise_for_status().content for index, path in paths.items()}
-        return {key: state[key] for key in ("objects", "references", "absent")} | {"masks": masks}
+        return {key: state[key] for key in ("objects", "references", "absent", "frames")} | {"masks": masks}
 
 
 def random_action(chance):

@@ -67,16 +67,17 @@ def encode_mask(mask: np.ndarray) -> bytes:
     return png.getvalue()
 
 
-def read_entry(path: Path) -> FrameEntry:
-    """The note of a mask file, from its first bytes; one without a note is a propagated mask, nothing known."""
+def read_entry(path: Path) -> FrameEntry | None:
+    """The note of a mask file, from its first bytes; None: it has none, as masks of a run."""
     entry = FrameEntry(version_of(path))
     with Image.open(path, formats=["PNG"]) as image:
         text = image.info.get(NOTE)
-    if text:
-        said = json.loads(text)
-        entry.origin = said["origin"]
-        for one, seen in said["confidence"].items():
-            entry.confidence[int(one)] = ObjectConfidence(**{**seen, "drift": tuple(seen["drift"])})
+    if not text:
+        return None
+    said = json.loads(text)
+    entry.origin = said["origin"]
+    for one, seen in said["confidence"].items():
+        entry.confidence[int(one)] = ObjectConfidence(**{**seen, "drift": tuple(seen["drift"])})
     return entry
 
 

@@ -24,7 +24,7 @@ from ..io.atomic import disk_fault, remove, write_json, write_whole
 from ..io.frames import IndexedFrames, frame_name
 from ..outputs.files import ConfidenceTable, confidence_row, read_confidence
 from .document import Document
-from .label_files import PROPAGATED, REFERENCE, FrameEntry, read_entry
+from .label_files import PROPAGATED, REFERENCE, FrameEntry, read_entry, version_of
 from .steps import Step, link
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Project:
         self.frames: dict[int, FrameEntry] = {}
         self._index_of = {stem: index for index, stem in enumerate(source.stems or [])}
         self._table_is_old = False
-        self._listed: dict[int, FrameEntry] = {}  # as found: masks of a run do not say what is known of them
+        self._listed: dict[int, FrameEntry] = {}  # of masks that do not say themselves what is known of them
         self.is_new = not (folder / "project.json").is_file()
         for path in (self.masks, self._reference_folder, self.history):
             path.mkdir(parents=True, exist_ok=True)
@@ -124,10 +124,7 @@ class Project:
             self.changed.add(index)
             self._table_is_old = True
             if final.exists():
-                entry = read_entry(final)
-                listed = self._listed.get(index)
-                same = listed is not None and listed.version == entry.version
-                self.frames[index] = listed if listed is not None and same else entry
+                self.frames[index] = read_entry(final) or self._listed.get(index) or FrameEntry(version_of(final))
             else:
                 self.frames.pop(index, None)
 
