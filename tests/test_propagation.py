@@ -1,12 +1,14 @@
 """Tracking from references, forwards, backwards and both ways, beside slow and obvious twins."""
 
+import signal
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from xmem_infer import DataConfig, LabelMask, MemoryConfig, RuntimeConfig, Segmenter, UsageError, propagate
+from xmem_infer import DataConfig, LabelMask, MemoryConfig, RuntimeConfig, Segmenter, UsageError, interrupts, propagate
 from xmem_infer.config import GradMode, Precision
 from xmem_infer.io.array_frames import ArrayFrames
 from xmem_infer.io.frames import open_frames
@@ -182,6 +184,44 @@ def test_references_are_never_forgotten(segmenter, clip):
     finally:
         del engine.step
     assert min(seen[4:]) >= 4 and max(seen) <= 4 + 3
+
+
+def test_a_signal_stops_a_pass_whose_results_are_kept(tiny_network, clip, monkeypatch):
+    images, masks = clip
+    segmenter = Segmenter(tiny_network, MemoryConfig(memory_every=2), FP32, DataConfig(size=-1))
+    frames, asked = Borrowed(images), []
+    results = propagate(segmenter, frames, {0: masks[0], 8: masks[8]})
+    monkeypatch.setattr(interrupts, "_pending", [signal.SIGINT])
+    with pytest.raises(KeyboardInterrupt):
+        asked.extend(results)
+    assert not asked
+
+
+class Borrowed(ArrayFrames):
+    """Counts the pictures that somebody still holds."""
+
+    def __init__(self, images):
+        super().__init__(images)
+        self.alive, self.most = set(), 0
+
+    def __getitem__(self, index):
+        frame = super().__getitem__(index)
+        self.alive.add(id(frame))
+        weakref.finalize(frame, self.alive.discard, id(frame))
+        self.most = max(self.most, len(self.alive))
+        return frame
+
+
+def test_both_ways_holds_few_frames_however_long_the_video(tiny_network, clip):
+    images, masks = clip
+    segmenter = Segmenter(tiny_network, MemoryConfig(memory_every=2), FP32, DataConfig(size=-1))
+    most = []
+    for length in (20, 40):
+        frames = Borrowed([images[index % 9] for index in range(length)])
+        for _ in propagate(segmenter, frames, {0: masks[0], length - 1: masks[(length - 1) % 9]}):
+            pass
+        most.append(frames.most)
+    assert most[1] <= most[0] <= 10
 
 
 def test_closing_stops_after_the_frame_in_progress(segmenter, clip):

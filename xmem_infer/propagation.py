@@ -18,6 +18,7 @@ import torch
 from .config import Direction, choice
 from .engine.state import Absences, VideoState, absent_ids
 from .errors import UsageError
+from .interrupts import check
 from .io.frames import IndexedFrames, frame_name
 from .io.masks import check_mask
 from .predictor import Segmenter
@@ -260,6 +261,7 @@ class Propagation:
         results = self.segmenter.segment_passes(source, masks, passes, frozenset(masks), [state])
         with closing(results):
             for result in results:
+                check()  # whether to stop: results may be kept for long before the next one is given
                 confidence = dict(result.confidence)
                 for object_id in self._absent_on(result.frame.index):
                     if object_id in confidence:

@@ -5,6 +5,7 @@ import pytest
 from test_video import WARN, cut, damage, make_video
 
 from xmem_infer.config import DataConfig
+from xmem_infer.errors import VideoError
 from xmem_infer.io.frames import IndexedFrames, open_frames
 from xmem_infer.io.seeking import Index, Packets
 
@@ -64,6 +65,18 @@ def test_damaged_frames_are_stood_in_for(tmp_path):
     path = make_video(tmp_path / "v.mp4", frames=20, size=(48, 64), codec="mjpeg", pix_fmt="yuvj420p")
     damage(path, 7, first=0)
     assert_same(path, WARN, [8, 7, 6, 12])
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_frames_behind_an_early_end_are_refused(tmp_path, name):
+    start = {"movflags": "faststart"} if name == "v.mp4" else {}
+    path = cut(make_video(tmp_path / name, frames=30, size=(48, 64), container_options=start), 0.6)
+    found = list(open_frames(path, WARN))
+    for index in (2, len(found) - 1):
+        np.testing.assert_array_equal(open_frames(path, WARN)[index].image, found[index].image)
+    for data in (WARN, DataConfig()):
+        with pytest.raises((VideoError, IndexError), match=r"ends early|no frame 29"):
+            open_frames(path, data)[29]
 
 
 def test_a_file_that_ends_early(tmp_path):

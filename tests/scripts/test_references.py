@@ -2,6 +2,7 @@
 
 import csv
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -50,6 +51,26 @@ def test_masks_are_those_of_the_library(command, video, tmp_path, tiny_weights, 
     assert (tmp_path / "out" / "overlay" / "video.mp4").is_file()
     code, errors = command("video_dir=video", "references=references", f"direction={direction}")
     assert code == 0 and "already done" in errors
+
+
+def test_a_video_file_both_ways(command, video, tmp_path):
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "3"})
+        stream.width, stream.height = 64, 48
+        for name in [*NAMES, NAMES[0]]:
+            picture = np.asarray(Image.open(tmp_path / "video" / f"{name}.png"))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    (tmp_path / "masks").mkdir()
+    for index in (2, 6):
+        Image.fromarray(video[index]).save(tmp_path / "masks" / f"{index}.png")
+    code, errors = command(f"video_dir={path}", "references=masks", "direction=both")
+    assert code == 0, errors
+    found = masks_in(tmp_path / "out" / "masks" / "clip")
+    assert list(found) == [f"{index:05d}" for index in range(8)]
+    for index in (2, 6):
+        np.testing.assert_array_equal(found[f"{index:05d}"], video[index])
 
 
 def test_scores_of_a_backward_run(command, video, tmp_path):

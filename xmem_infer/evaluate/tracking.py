@@ -11,7 +11,6 @@ import torch
 from ..config import Direction
 from ..datasets.video_input import VideoInput
 from ..engine.state import VideoState
-from ..interrupts import check
 from ..io.frames import frame_name
 from ..memory_files import load_memory, save_memory
 from ..predictor import Segmenter
@@ -68,7 +67,6 @@ def tracked(segmenter: Segmenter, video: VideoInput, direction: Direction) -> Ge
                 if result.frame.index == index:
                     yield result
                     break
-                check()  # whether to stop: nobody else looks before the next result is due
                 waiting[result.frame.index] = _put_aside(result, Path(folder))
             else:
                 yield _taken_back(waiting.pop(index), video, Path(folder))

@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from ..types import Frame
 from .corrupt import CorruptPolicy
 from .listing import numbered_name
-from .video_faults import Ledger
+from .video_faults import Extent, Ledger
 
 if TYPE_CHECKING:
     from .video import VideoFile
@@ -43,6 +43,7 @@ class Packets:
         self._stream = video.stream(self._container)
         self._packets = self._container.demux(self._stream)
         self._ledger = Ledger(self._stream.codec_context, self._container.format.name)
+        self._extent = Extent(self._container, self._stream)
         self._times: list[int] = []
         self._keys: list[int] = []
         self._ended = False
@@ -68,6 +69,7 @@ class Packets:
                 self._ended = True
                 continue
             skipped = self._ledger.skipped
+            self._extent.seen(packet)
             self._ledger.sent(packet)
             if not self._ledger.reliable or packet.pts is None:
                 raise UnreliableTimes("times are missing, or jump back")
@@ -76,6 +78,8 @@ class Packets:
             insort(self._times, packet.pts)
             if packet.is_keyframe:
                 insort(self._keys, packet.pts)
+        if self._ended and self._extent.missing(len(self._times)):
+            raise UnreliableTimes("the file ends early")
         if not (self._ledger.active or _shows_times(self._container)):
             raise UnreliableTimes("times do not show the order of frames")
 
@@ -105,6 +109,8 @@ class Index:
             raise IndexError(index)
         if index not in self._found:
             self._found = self._around(index)
+        if index not in self._found:
+            raise UnreliableTimes("the file ends early")
         return self._found[index]
 
     def count(self) -> int:

@@ -121,6 +121,10 @@ class VideoFile:
                 raise IndexError(index)
             return self._random_access()[index]
         except IndexError:
+            if 0 <= index < (self.count or 0):
+                raise VideoError(
+                    f"{self.name}: frame {index} is not there: the file ends early, though it says to have {self.count}"
+                ) from None
             raise IndexError(f"{self.name} has no frame {index}") from None
 
     def _random_access(self) -> Seeker:
