@@ -3,7 +3,8 @@ import { accept, flush } from "./editor.js";
 import { sendJson } from "./api.js";
 import { byId, make, store, tell } from "./store.js";
 
-let job = null;
+let job = null; // undefined: asked for, its number is not known yet
+let early = []; // events that came before the answer with that number
 
 export function openExport() {
   if (!store.state) return;
@@ -22,10 +23,11 @@ async function start(event) {
   const format = byId("formats").querySelector("input:checked").value;
   accept();
   await flush();
-  show({ done: 0, total: 1 });
+  show({ done: 0, total: null });
+  [job, early] = [undefined, []];
   try {
-    const answer = await (await sendJson("api/export", { format })).json();
-    job = answer.job;
+    job = (await (await sendJson("api/export", { format })).json()).job;
+    early.forEach(exportArrived);
   } catch (error) {
     show(null);
     tell(`No export: ${error.message}`, "error");
@@ -33,8 +35,10 @@ async function start(event) {
 }
 
 /** A step of the export that this tab asked for, as the server tells it. */
-export function exportArrived({ job: id, done, total, file, error }) {
-  if (job === null || id !== job) return;
+export function exportArrived(event) {
+  const { job: id, done, total, file, error } = event;
+  if (job === undefined) early.push(event);
+  if (job == null || id !== job) return;
   if (error) {
     show(null);
     tell(`No export: ${error}`, "error");
@@ -50,7 +54,8 @@ function show(progress) {
   if (!progress) job = null;
   byId("export-start").disabled = Boolean(progress);
   byId("export-progress").hidden = !progress;
-  byId("export-progress").value = progress ? progress.done / Math.max(1, progress.total) : 0;
+  if (progress?.total) byId("export-progress").value = progress.done / progress.total;
+  else byId("export-progress").removeAttribute("value"); // how many there are is not known yet
 }
 
 export function startExport() {
