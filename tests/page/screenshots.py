@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from page.browser import FLAGS, ROOT, Editor, Server, chromium
 
 OBJECTS = {1: ("Cup", "#ff4d6d"), 2: ("Hand", "#3d8bff")}
-QUALITY = 84  # of JPEG, without subsampling: text stays sharp, files small
+QUALITY = 80  # of JPEG, without subsampling: text stays sharp, files small
 TRACKED = 62  # the frame shown: the cup is on its side
 
 

@@ -16,7 +16,7 @@ function hint() {
   if (state.fault) return [0, `Masks can be painted, not tracked: ${state.fault}`];
   if (store.absentFrom !== null) return [2, "Go to the last frame without the object, then press **D** again. `Esc` cancels"];
   if (store.thinking) return [0, "Finding the object…"];
-  if (proposal) return [0, "Click to add what is missing. **Remove** `Alt` takes away"];
+  if (proposal) return [0, "Click to add. **Remove** `Alt` takes away"];
   if (store.running) return [1, "Masks appear as they are found"];
   const found = Object.values(state.frames).some((frame) => frame.origin === "propagated");
   if (!state.references.length) return [0, marks[store.tool]];
