@@ -66,10 +66,11 @@ class Editor:
     def open(self, url):
         self.tab.goto(url)
         self.tab.wait_for_selector("body:not(.starting)")
-        self.until("store.labels !== null")
+        self.until("shown.index === store.index")
 
     def value(self, expression):
-        return self.tab.evaluate(f"import('/static/store.js').then(({{store}}) => {expression})")
+        modules = "Promise.all([import('/static/store.js'), import('/static/editor.js')])"
+        return self.tab.evaluate(f"{modules}.then(([{{ store }}, {{ shown }}]) => {expression})")
 
     def until(self, expression, seconds=60):
         end = time.monotonic() + seconds
@@ -108,7 +109,7 @@ class Editor:
         self.press("g")
         self.tab.keyboard.type(str(index + 1))
         self.press("Enter")
-        self.until(f"store.index === {index}")
+        self.until(f"shown.index === {index}")
 
     def track(self, key="t"):
         self.press(key)
@@ -116,6 +117,5 @@ class Editor:
         self.until("store.running === null", 180)
 
     def mask(self):
-        """Area of each object in the frame shown, when it is there."""
-        self.tab.wait_for_timeout(150)
+        """Area of each object in the frame shown."""
         return self.value("store.labels.data.reduce((n, v) => (v && (n[v] = (n[v] ?? 0) + 1), n), {})")

@@ -26,7 +26,7 @@ export async function refresh(close = false) {
   loading = true;
   while (stale) {
     stale = false;
-    await load(store.index, close).catch((error) => tell(`Frame ${store.index + 1}: ${error.message}`, "error"));
+    await load(store.index, close).catch((error) => store.link === "open" && tell(`Frame ${store.index + 1}: ${error.message}`, "error"));
   }
   loading = false;
 }

@@ -19,7 +19,7 @@ function down(event) {
   if (pointers.size > 2) return;
   const finger = event.pointerType === "touch" && penSeen;
   if (held.space || event.button === 1 || store.tool === "pan" || finger) gesture = { kind: "pan" };
-  else if (!ready()) return;
+  else if (!ready()) return tell("This frame is not loaded yet.");
   else if (store.tool === "smart") gesture = { kind: "smart", from: toFrame(event), x: event.clientX, y: event.clientY, remove: removing(event) };
   else if (store.tool === "fill") useFill(toFrame(event), removing(event));
   else useBrush(toFrame(event), store.tool === "eraser" || removing(event));
