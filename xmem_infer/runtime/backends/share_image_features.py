@@ -7,7 +7,7 @@ stem 3 of 5.
 
 from torch import Tensor, nn
 
-from ...model.blocks import JointConv2d
+from ...model.blocks import JointConv2d, per_object
 
 
 class SharedConv2d(nn.Module):
@@ -22,7 +22,8 @@ class SharedConv2d(nn.Module):
     def forward(self, shared: Tensor, own: Tensor) -> Tensor:
         """shared (B, C, H, W), own (B * O, C', H, W) -> (B * O, out_channels, ...)."""
         once, each = self.shared(shared), self.own(own)
-        return (each.unflatten(0, (once.shape[0], -1)) + once.unsqueeze(1)).flatten(0, 1)
+        # With a dimension more, the sum would not be channels last, and all that follows on it several times as slow.
+        return each + (once if len(once) == 1 else per_object(once, len(each) // len(once)))
 
 
 def share_image_features(network: nn.Module) -> None:
