@@ -44,3 +44,17 @@ def test_quotas_of_containers_count(machine, process, files, expected):
 def test_the_affinity_counts(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert usable_cores() == 1
+
+
+@pytest.mark.parametrize(("running", "policy"), [("1/90", None), ("3/90", "passive")])
+def test_threads_yield_where_others_compute(tmp_path, monkeypatch, running, policy):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setattr(cores, "LOAD", tmp_path / "loadavg")
+    cores.yield_while_waiting()  # no such file on other systems
+    assert "OMP_WAIT_POLICY" not in os.environ
+    cores.LOAD.write_text(f"0.9 0.5 0.1 {running} 4711\n")
+    cores.yield_while_waiting()
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    cores.yield_while_waiting()
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
