@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..model import published_names  # noqa: F401  # registers the XMem family
 from ..model.cutie import checkpoint  # noqa: F401  # registers the Cutie family
@@ -49,12 +51,21 @@ def build_network(tensors: dict[str, Tensor], source: Path, family: str = AUTO) 
     kind = _recognised(tensors) if family == AUTO else FAMILIES[family]
     tensors = kind.own_tensors(tensors)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         network = kind.build(shapes)
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     check_names(shapes, expected, source)
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out torch.nn.init: drawing numbers that are not kept takes half the time of loading a small network."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _recognised(tensors: dict[str, Tensor]) -> Family:
