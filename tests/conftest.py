@@ -43,6 +43,15 @@ def package_logs_to_nobody():
         logger.setLevel(logging.NOTSET)
 
 
+@pytest.fixture
+def openvino_models(monkeypatch, tmp_path_factory):
+    """The folder that OpenVINO's models are kept in; a test of its backend asks for it."""
+    pytest.importorskip("openvino", reason="the extra cpu is not installed")
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    return cache / "xmem_infer" / "openvino"
+
+
 @pytest.fixture(scope="session")
 def cases():
     return json.loads((PARITY / "cases.json").read_text())

@@ -133,7 +133,7 @@ class RuntimeConfig:
     device: Device = Device.auto  # auto: CUDA, MPS, else the CPU
     grad_mode: GradMode = GradMode.set_grad_enabled  # whether and how autograd is switched off
     precision: Precision = Precision.auto  # of the network; auto: by what the device computes fast
-    variant: str = "auto"  # a backend by name: eager, fast, compiled; auto: fast, eager where gradients are recorded
+    variant: str = "auto"  # a backend by name: eager, fast, compiled, openvino; auto: see docs/modes-and-speed.md
     objects_at_once: int = 8  # in encoders and decoder; more are processed in turns, with the same result
     threads: int | None = None  # CPU threads of torch; null = torch's choice
 

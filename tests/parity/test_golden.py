@@ -70,7 +70,7 @@ def run(prepared, config, case, make_clip):
         yield t, prob, state
 
 
-@pytest.mark.parametrize("variant", ["eager", "fast"])
+@pytest.mark.parametrize("variant", ["eager", "fast", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_case(name, variant, cases, golden, network, make_clip):
     case, expected = cases[name], golden(name)
     prepared = prepare(network, torch.device("cpu"), Precision.fp32, variant)

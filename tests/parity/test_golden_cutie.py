@@ -148,7 +148,7 @@ def run(prepared, case, make_clip, delete=Engine.remove):
         yield t, prob, state
 
 
-@pytest.mark.parametrize("backend", ["eager", "fast"])
+@pytest.mark.parametrize("backend", ["eager", "fast", pytest.param("openvino", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
 def test_case(name, backend, cutie_cases, cutie_golden, networks, make_clip):
     case, expected = cutie_cases[name.removesuffix("_aligned")], cutie_golden(name)

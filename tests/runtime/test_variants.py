@@ -24,6 +24,10 @@ CPU = torch.device("cpu")
 TOLERANCE = {Precision.fp32: 2e-5, Precision.bf16: 5e-2}
 
 
+SLOW = ("compiled", "openvino")  # they compile
+VARIANTS = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in BACKENDS.names()]
+
+
 def settled(network):
     """A copy whose batch norms have seen data, so that folding one away is not folding nothing."""
     network = copy.deepcopy(network)
@@ -51,12 +55,14 @@ def probabilities(prepared, make_clip, objects=3, frames=6):
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize(
-    "variant", [pytest.param(name, marks=[pytest.mark.slow] * (name == "compiled")) for name in BACKENDS.names()]
-)
-def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make_clip):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make_clip, request):
     if variant == "compiled" and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
+    if variant == "openvino":
+        if precision is not Precision.fp32:
+            pytest.skip("it computes in fp32 alone")
+        request.getfixturevalue("openvino_models")
     network = settled(tiny_network)
     expected = probabilities(prepare(network, CPU), make_clip)
     found = probabilities(prepare(network, CPU, precision, variant), make_clip)
@@ -76,13 +82,13 @@ def test_every_variant_has_a_config():
     assert names == {"default", *BACKENDS.names()}
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param(name, marks=[pytest.mark.slow] * (name == "compiled")) for name in BACKENDS.names()]
-)
-def test_preparing_leaves_the_numbers_of_the_network_alone(variant, tiny_network):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_preparing_leaves_the_numbers_of_the_network_alone(variant, tiny_network, request):
+    if variant == "openvino":
+        request.getfixturevalue("openvino_models")
     network = copy.deepcopy(tiny_network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    prepared = prepare(network, CPU, Precision.bf16, variant)
+    prepared = prepare(network, CPU, Precision.fp32 if variant == "openvino" else Precision.bf16, variant)
     after = network.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -122,6 +128,9 @@ def test_a_shared_convolution_is_the_joint_one(bias, videos, objects):
     joint = JointConv2d(6, 4, 5, 3, stride=2, padding=1, bias=bias).double()
     shared, own = torch.randn(videos, 6, 9, 11).double(), torch.randn(videos * objects, 4, 9, 11).double()
     torch.testing.assert_close(SharedConv2d(joint)(shared, own), joint(shared, own))
+    laid_out = SharedConv2d(joint.to(memory_format=torch.channels_last))
+    found = laid_out(*(x.contiguous(memory_format=torch.channels_last) for x in (shared, own)))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.fault("compiling without a compiler", "refused, said")

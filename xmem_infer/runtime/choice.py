@@ -5,11 +5,13 @@ from torch import nn
 
 from ..config import Precision, RuntimeConfig
 from ..errors import UsageError
-from .backends.prepare import BACKENDS, Prepared, prepare
+from .backends.openvino_verbs import has_models
+from .backends.prepare import BACKENDS, Prepared, check_openvino, prepare
 from .limits import check_threads
 from .precision import candidates, check_precision
 
 AUTO = "auto"
+COMPILED_FOR_CPU = "openvino"
 RECORDING_BACKEND = "eager"  # the network as it is written is what gradients are of
 
 
@@ -21,7 +23,8 @@ def check_runtime(runtime: RuntimeConfig, device: torch.device) -> None:
     """
     check_threads(runtime.threads)
     check_precision(runtime.precision, device)
-    choose_backend(runtime)
+    if choose_backend(runtime) == COMPILED_FOR_CPU:
+        check_openvino(device, runtime.precision)
 
 
 def choose_backend(runtime: RuntimeConfig) -> str:
@@ -45,17 +48,22 @@ def choose_backend(runtime: RuntimeConfig) -> str:
 def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> tuple[Prepared, str]:
     """The network prepared as the settings say and, in words, why in this precision.
 
-    `auto` precision is the first candidate in which a test frame stays finite.
+    `auto` precision is the first candidate in which a test frame stays finite. Where that is float32 on the CPU and an
+    earlier run with runtime.variant=openvino compiled this network, `auto` variant is openvino: nobody waits for
+    compiling who did not ask for it.
 
     Raises:
         UsageError: See `prepare`; or no precision gives finite numbers.
     """
     check_threads(runtime.threads)
     backend = choose_backend(runtime)
+    precisions = candidates(device) if runtime.precision is Precision.auto else [runtime.precision]
+    if runtime.variant == AUTO and backend == "fast" and device.type == "cpu" and precisions == [Precision.fp32]:
+        backend = COMPILED_FOR_CPU if has_models(network) else backend
     if runtime.precision is not Precision.auto:
         return prepare(network, device, runtime.precision, backend, runtime.objects_at_once), "as asked for"
     refused: list[str] = []
-    for precision in candidates(device):
+    for precision in [Precision.fp32] if backend == COMPILED_FOR_CPU else precisions:
         prepared = prepare(network, device, precision, backend, runtime.objects_at_once)
         if _stays_finite(prepared):
             reason = f"auto on {device.type}"

@@ -21,6 +21,7 @@ from .fold_batch_norm import fold_batch_norm
 from .half_weights import hold_weights_in
 from .join_projections import join_projections
 from .onednn_fusion import fuse_convolutions
+from .openvino_verbs import OpenVinoVerbs, models_folder, openvino_version
 from .share_image_features import share_image_features
 from .single_channel_conv import replace_single_channel_convs
 
@@ -115,6 +116,31 @@ def compiled(network: Any, device: torch.device, precision: Precision) -> tuple[
     """`fast`, its parts through torch.compile: the first frames of a size and number of objects take minutes."""
     network, active = _rewritten(network, precision)
     return network, active + compile_parts(network), False
+
+
+@BACKENDS.register("openvino")
+def openvino(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
+    """`fast`'s network compiled by OpenVINO on the CPU in float32; see `openvino_verbs`."""
+    check_openvino(device, precision)
+    rewritten, active = _rewritten(network, precision)
+    verbs = OpenVinoVerbs(rewritten, models_folder(network))
+    return verbs, (*active, f"verbs compiled by OpenVINO {openvino_version()}"), False
+
+
+def check_openvino(device: torch.device, precision: Precision) -> None:
+    """Refuse what the backend `openvino` cannot do here.
+
+    Raises:
+        UsageError: It is not installed, or for another device or precision.
+    """
+    if openvino_version() is None:
+        raise UsageError(
+            "runtime.variant=openvino: OpenVINO is not installed; pip install 'xmem-infer[cpu]', or use fast"
+        )
+    if device.type != "cpu" or precision not in (Precision.fp32, Precision.auto):
+        raise UsageError(
+            f"runtime.variant=openvino computes in fp32 on the CPU, not in {precision.value} on {device.type}: use fast"
+        )
 
 
 def _rewritten(network: Any, precision: Precision) -> tuple[Any, tuple[str, ...]]:

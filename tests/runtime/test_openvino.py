@@ -1,0 +1,80 @@
+"""OpenVINO's models: made at the second meeting, kept, taken by auto, checked against torch."""
+
+import copy
+
+import pytest
+import torch
+
+from xmem_infer.config import Precision, RuntimeConfig
+from xmem_infer.errors import UsageError
+from xmem_infer.runtime import choice
+from xmem_infer.runtime.backends import openvino_verbs, prepare
+from xmem_infer.runtime.backends.prepare import check_openvino
+
+CPU = torch.device("cpu")
+AUTO = RuntimeConfig(precision=Precision.fp32)
+ASKED = RuntimeConfig(precision=Precision.fp32, variant="openvino")
+
+
+def features(network, image):
+    with torch.inference_mode():
+        return network.encode_image(image)
+
+
+@pytest.mark.slow
+def test_a_model_is_made_once_and_taken_by_auto(openvino_models, tiny_network, caplog):
+    caplog.set_level("INFO", "xmem_infer")
+    network = copy.deepcopy(tiny_network)
+    with torch.no_grad():
+        network.key_projection.key.bias += 1  # so that no other test made its models
+    image = torch.randn(1, 3, 64, 64)
+    assert choice.choose(network, AUTO, CPU)[0].backend == "fast"
+    prepared, _ = choice.choose(network, ASKED, CPU)
+    assert prepared.backend == "openvino" and any("OpenVINO" in words for words in prepared.active)
+    first = features(prepared.network, image)
+    assert not openvino_verbs.has_models(network)  # what is met once is torch's
+    second = features(prepared.network, image)
+    assert openvino_verbs.has_models(network) and "compiling encode_image" in caplog.text
+    third = features(prepared.network, image)
+    for one, other, last in zip(first, second, third, strict=True):
+        torch.testing.assert_close(other, one, atol=0, rtol=0)
+        torch.testing.assert_close(last, one, atol=1e-4, rtol=1e-4)
+    assert any(not torch.equal(one, last) for one, last in zip(first, third, strict=True))  # it is OpenVINO's
+    caplog.clear()
+    later, _ = choice.choose(network, AUTO, CPU)
+    assert later.backend == "openvino"
+    for _ in range(3):
+        again = features(later.network, image)
+    assert "compiling" not in caplog.text
+    assert all(torch.equal(one, other) for one, other in zip(again, third, strict=True))
+    assert not list(openvino_models.rglob("*.partial"))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("an OpenVINO model that computes something else", "said, torch is used instead")
+def test_a_model_that_differs_is_not_used(openvino_models, tiny_network, caplog):
+    networks = [copy.deepcopy(tiny_network) for _ in range(2)]
+    with torch.no_grad():
+        networks[0].key_projection.key.bias += 2
+    image = torch.randn(1, 3, 64, 64)
+    for network in networks:  # the second one finds the first one's models
+        verbs = openvino_verbs.OpenVinoVerbs(network.eval().requires_grad_(False), openvino_models / "same")
+        found = [features(verbs, image) for _ in range(3)]
+    assert "encode_image differs" in caplog.text
+    assert all(torch.equal(one, other) for one, other in zip(found[2], found[0], strict=True))
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cpu", Precision.bf16), ("cuda", Precision.fp32)])
+@pytest.mark.fault("OpenVINO in bf16 or on a GPU", "refused before a network is loaded")
+def test_what_openvino_cannot_do_is_refused(device, precision, openvino_models):
+    with pytest.raises(UsageError, match=rf"fp32 on the CPU, not in {precision.value} on {device}"):
+        check_openvino(torch.device(device), precision)
+
+
+@pytest.mark.fault("OpenVINO that is not installed", "refused, what to install said; auto goes without")
+def test_openvino_that_is_missing_is_said(monkeypatch, tiny_network):
+    for module in (openvino_verbs, prepare):
+        monkeypatch.setattr(module, "openvino_version", lambda: None)
+    with pytest.raises(UsageError, match=r"xmem-infer\[cpu\]"):
+        choice.check_runtime(ASKED, CPU)
+    assert choice.choose(tiny_network, AUTO, CPU)[0].backend == "fast"
