@@ -97,9 +97,13 @@ def test_the_baseline_computes_the_same_probabilities(tiny_network):
     assert states[0].memory.long_term_tokens == states[1].memory.long_term_tokens > 0
 
 
-@pytest.mark.parametrize("name", default_variants())
-def test_every_variant_segments_the_same_clip(tiny_network, name):
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("openvino" in name)) for name in default_variants()]
+)
+def test_every_variant_segments_the_same_clip(tiny_network, name, request):
     """fp32 to rounding; bf16 as near as its 8 bits let it, several frames and a memory frame later."""
+    if name == "openvino_fp32":
+        request.getfixturevalue("openvino_models")
     probs = []
     for variant in (make_variant(one, tiny_network, CPU) for one in ("published_fp32", name)):
         engine = Engine(variant.prepared.network, MemoryConfig(variant.memory, memory_every=2))
