@@ -1,0 +1,44 @@
+"""What corrections are worth, with simulated people: `python scripts/annotator.py FOLDER [FOLDER ...]`.
+
+Each folder holds clips with masks on every frame in a DAVIS layout. Two tables: J&F after the first mask and after
+corrected frames, chosen in three ways; clicks to a good first mask, by each way to propose one.
+"""
+
+import argparse
+from pathlib import Path
+
+from xmem_infer.cli import complain, leave, log_to_streams
+from xmem_infer.config import DataConfig, Precision, RuntimeConfig
+from xmem_infer.errors import XMemInferError
+from xmem_infer.interrupts import noted_signals
+from xmem_infer.lab.annotator import measure
+from xmem_infer.lab.training.validation import find_clips
+from xmem_infer.predictor import Segmenter
+
+
+def main() -> int:
+    """0: tables printed; otherwise the exit code of what went wrong."""
+    parser = argparse.ArgumentParser(description="J&F by corrected frames, and clicks to a first mask.")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="clips in a DAVIS layout")
+    parser.add_argument("--weights", default="auto", help="checkpoint; default: the embedded model")
+    parser.add_argument("--size", type=int, default=240, help="short side of the pictures in px")
+    parser.add_argument("--frames", type=int, default=24, help="at most so many frames of each clip, evenly spread")
+    parser.add_argument("--seeds", type=int, default=3, help="how often frames are chosen at random")
+    parser.add_argument(
+        "--report", type=Path, default=Path("output/annotator"), help="folder of report.md and pictures"
+    )
+    args = parser.parse_args()
+    log_to_streams()
+    try:
+        with noted_signals():
+            runtime = RuntimeConfig(precision=Precision.fp32)
+            segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
+            clips = [clip for folder in args.folders for clip in find_clips(folder)]
+            print(measure(segmenter, clips, args.size, args.frames, args.seeds, args.report))
+    except (XMemInferError, KeyboardInterrupt) as error:
+        return complain(error)
+    return 0
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,48 @@
+"""The simulated annotator: clicks by definition, and its command on a small clip."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xmem_infer.lab.first_mask import clicks_needed, next_click, objects_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_next_click_is_in_the_middle_of_the_largest_fault():
+    true, found = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
+    true[10:31, 10:31] = True
+    found[:3, 50:] = True
+    assert next_click(found, true) == (20.5, 20.5, 1)
+    assert next_click(found | true, true)[2] == -1
+
+
+def test_clicks_that_do_not_suffice_count_as_the_most():
+    assert clicks_needed([[0.5, 0.9], [0.9], [0.2, 0.3, 0.4]]) == (pytest.approx(11 / 3), 1)
+
+
+def test_specks_are_not_marked():
+    labels = np.zeros((40, 40), np.uint8)
+    labels[:20, :20], labels[30, 30] = 3, 4
+    assert [mask.sum() for mask in objects_of(labels)] == [400]
+
+
+@pytest.mark.slow
+def test_the_command_prints_both_tables_and_writes_the_report(tmp_path):
+    command = [sys.executable, "scripts/annotator.py", "examples/clip", "--weights", "xmem-tiny", "--size", "96"]
+    done = subprocess.run(
+        [*command, "--frames", "6", "--seeds", "1", "--report", tmp_path], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "| **mean** | suggested |",
+        "| **mean** | truly worst |",
+        "| grabcut | a box |",
+        "| walker | a click |",
+    ):
+        assert words in done.stdout
+    assert done.stdout.strip() in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "corrections.png").stat().st_size < 60_000
