@@ -75,12 +75,9 @@ class Project:
         return self._reference_folder / f"{frame_name(self.source, index)}.png"
 
     @contextmanager
-    def change(self, document: Document | None = None) -> Iterator[Step]:
-        """A step that can be undone; it counts once the block is left without an error, and then is on disk.
-
-        document: as it is after the step; it can be set in the block as well.
-        """
-        step = Step(self, self.history / ".new", document or self.document)
+    def change(self) -> Iterator[Step]:
+        """A step that can be undone; it counts once the block is left without an error, and then is on disk."""
+        step = Step(self, self.history / ".new", self.document)
         remove(step.folder)
         try:
             yield step
