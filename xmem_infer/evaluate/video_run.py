@@ -130,7 +130,7 @@ class VideoRun:
             "warnings": [
                 *(
                     video.warnings if self.config.direction is Direction.forward else ()
-                ),  # of frames before the first mask
+                ),  # frames before the first mask
                 *video.frames.warnings,
             ],
         }
