@@ -58,7 +58,7 @@ class ObjectSummarizer(nn.Module):
             features, weights = self.features(x), self.weights(x).sigmoid()
             foreground = self.queries // 2
             weights = torch.cat([weights[..., :foreground] * inside, weights[..., foreground:] * (1 - inside)], 2)
-            return torch.cat([weights.mT @ features, weights.sum(1)[..., None]], 2)
+            return torch.cat([weights.transpose(-1, -2) @ features, weights.sum(1)[..., None]], 2)
 
 
 class Attention(nn.Module):
@@ -111,7 +111,7 @@ class TransformerBlock(nn.Module):
         x = x + self.self_attention(x + query_position, x + query_position, x)
         x = x + self.linear2(self.linear1(self.linear_norm(x)).relu())
         rows = rows + self.read_queries(rows + pixel_position, x + query_position, x)
-        return x, self.pixel_block(rows.mT.unflatten(2, pixels.shape[2:]))
+        return x, self.pixel_block(rows.transpose(-1, -2).unflatten(2, pixels.shape[2:]))
 
 
 class ObjectTransformer(nn.Module):
@@ -171,4 +171,4 @@ def _perceptron(channels: int, out: int) -> nn.Sequential:
 
 def _rows(x: Tensor) -> Tensor:
     """(n, C, h, w) -> (n, h * w, C)."""
-    return x.flatten(2).mT
+    return x.flatten(2).transpose(-1, -2)
