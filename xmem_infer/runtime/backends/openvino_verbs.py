@@ -105,11 +105,16 @@ class OpenVinoVerbs:
         if model is None:
             expected = getattr(self.network, verb)(*arguments)
             if key in self._models and key not in self._in_torch:
-                model = _Model(self.network, verb, arguments, expected, self._path(key))
-                if model.follows(arguments, expected):
+                wrong = "differs from torch's"
+                try:
+                    model = _Model(self.network, verb, arguments, expected, self._path(key))
+                    follows = model.follows(arguments, expected)
+                except Exception as error:  # OpenVINO's own kinds: an operation that it does not know, say
+                    follows, wrong = False, f"cannot be made ({(str(error).strip() or repr(error)).splitlines()[-1]})"
+                if follows:
                     self._models[key] = model
                 else:
-                    log.warning(f"warning: OpenVINO's {verb} differs from torch's, which is used instead")
+                    log.warning(f"warning: OpenVINO's {verb} {wrong}; torch's is used instead")
                     self._in_torch.add(key)
             self._models.setdefault(key)
             return expected
