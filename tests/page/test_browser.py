@@ -187,7 +187,27 @@ def test_it_fits_the_screen(browser, server, width, height, scheme):
         editor.tab.locator(".tool[data-tool=brush]").tap()
         editor.tab.touchscreen.tap(*editor.at(200, 60))
         editor.until("!store.dirty && store.labels.data[60 * store.video.width + 200] === store.object")
+        areas = editor.mask()
+        pinch(editor, editor.at(100, 120), editor.at(200, 120))
+        assert editor.mask() == areas, "two fingers do not paint"
     context.close()
+
+
+def pinch(editor, left, right):
+    """Two fingers, one after the other, go apart by 40 px each."""
+    zoom = editor.tab.locator("#zoom-level").inner_text()
+    session = editor.tab.context.new_cdp_session(editor.tab)
+
+    def touch(kind, *points):
+        points = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", left)
+    touch("touchStart", left, right)
+    for moved in range(0, 41, 8):
+        touch("touchMove", (left[0] - moved, left[1]), (right[0] + moved, right[1]))
+    touch("touchEnd")
+    sync_api.expect(editor.tab.locator("#zoom-level")).not_to_have_text(zoom)
 
 
 def test_a_second_tab_follows(context, editor, server):
@@ -206,13 +226,15 @@ def test_a_second_tab_follows(context, editor, server):
 
 
 def test_an_export_is_downloaded(editor):
+    editor.paint((200, 90, 240, 90))
+    found = editor.value("Object.keys(store.state.frames).length")
     editor.press("x")
     editor.tab.locator("#formats input[value=palette]").check()
     with editor.tab.expect_download() as download:
         editor.tab.locator("#export-start").click()
     path = download.value.path()
     with zipfile.ZipFile(path) as archive:
-        assert sum(name.endswith(".png") for name in archive.namelist()) == FRAMES
+        assert sum(name.endswith(".png") for name in archive.namelist()) == found
 
 
 def test_a_wrong_token_is_told(browser, server):
