@@ -19,7 +19,7 @@ const events = {
   state: takeState,
   mask: takeMask,
   progress: (progress) => store.set({ running: progress.running ? progress : null }),
-  goto: ({ index }) => go(index, false),
+  goto: ({ index }) => store.proposal || store.thinking || store.dirty || go(index, false), // not while this tab works
   export: exportArrived,
   error: ({ message }) => tell(message, "error"),
 };

@@ -17,13 +17,17 @@ function down(event) {
   penSeen ||= event.pointerType === "pen";
   if (pointers.size === 2) return pinchStarts();
   if (pointers.size > 2) return;
+  event.preventDefault();
   const finger = event.pointerType === "touch" && penSeen;
-  if (held.space || event.button === 1 || store.tool === "pan" || finger) gesture = { kind: "pan" };
-  else if (!ready()) return tell("This frame is not loaded yet.");
-  else if (store.tool === "smart") gesture = { kind: "smart", from: toFrame(event), x: event.clientX, y: event.clientY, remove: removing(event) };
+  if (held.space || event.button === 1 || store.tool === "pan" || finger) {
+    gesture = { kind: "pan" };
+    return;
+  }
+  if (!ready()) return tell("This frame is not loaded yet.");
+  store.set({ following: false, playing: false }); // the frame stays while it is worked on
+  if (store.tool === "smart") gesture = { kind: "smart", from: toFrame(event), x: event.clientX, y: event.clientY, remove: removing(event) };
   else if (store.tool === "fill") useFill(toFrame(event), removing(event));
   else useBrush(toFrame(event), store.tool === "eraser" || removing(event));
-  event.preventDefault();
 }
 
 const removing = (event) => event.altKey || event.button === 2 || event.button === 5;
