@@ -6,6 +6,7 @@ from pathlib import Path
 import xmem_infer
 from xmem_infer.datasets.layouts import LAYOUTS
 from xmem_infer.evaluate.run import EXECUTORS
+from xmem_infer.export.run import EXPORTERS
 from xmem_infer.memory.manager import MEMORIES
 from xmem_infer.outputs.writer import OUTPUTS
 from xmem_infer.runtime.backends.prepare import BACKENDS
@@ -13,7 +14,7 @@ from xmem_infer.scoring.metrics import METRICS
 from xmem_infer.weights.build import FAMILIES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python-api.md"
-REGISTRIES = (MEMORIES, FAMILIES, BACKENDS, EXECUTORS, OUTPUTS, LAYOUTS, METRICS)
+REGISTRIES = (MEMORIES, FAMILIES, BACKENDS, EXECUTORS, OUTPUTS, LAYOUTS, METRICS, EXPORTERS)
 INTRODUCTION = """# Python API
 
 Written from the docstrings by `python scripts/api_page.py`. Names are imported from `xmem_infer`.
