@@ -1,4 +1,4 @@
-"""Train the embedded model, or go on with a run: `python scripts/train.py data_pack=PATH run_dir=PATH [key=value ...]`.
+"""Train the embedded model, or go on with a run: `train.py data_packs=[PATH,...] run_dir=PATH [key=value ...]`.
 
 The same command again resumes. Ctrl-C saves and stops. Curves: <run_dir>/training.png.
 """

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ..ops.masks import aggregate_logits
 from .blocks import FeatureFusion, RecurrentCell, ResBlock, Trunk, per_object
 from .family import Conventions, ObjectState
-from .sizes import NetworkSizes
+from .mobile_trunk import MobileTrunk
+from .sizes import MobileTrunkSizes, NetworkSizes
 
 SENSORY = "sensory"
 
@@ -34,7 +35,8 @@ class KeyEncoder(nn.Module):
 
     def __init__(self, sizes: NetworkSizes):
         super().__init__()
-        self.trunk = Trunk(sizes.key_trunk, in_channels=3)
+        kind = MobileTrunk if isinstance(sizes.key_trunk, MobileTrunkSizes) else Trunk
+        self.trunk = kind(sizes.key_trunk, in_channels=3)  # type: ignore[arg-type]  # each kind with its sizes
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.trunk(image)

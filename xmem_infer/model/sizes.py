@@ -23,6 +23,35 @@ class TrunkSizes:
 
 
 @dataclass(frozen=True)
+class MobileBlock:
+    """An inverted residual: side and channels of its depthwise convolution, output channels."""
+
+    kernel_size: int
+    hidden: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class MobileTrunkSizes:
+    """A trunk of inverted residuals up to stride 16. The defaults are EfficientNet-Lite0's.
+
+    stem: channels of its first convolution, and of its output; layers: blocks of each stride, the first one has the
+    stride; channels: what the network reads at strides 4, 8, 16.
+    """
+
+    stem: tuple[int, int] = (32, 16)
+    layers: tuple[tuple[MobileBlock, ...], ...] = (
+        (MobileBlock(3, 96, 24), MobileBlock(3, 144, 24)),
+        (MobileBlock(5, 144, 40), MobileBlock(5, 240, 40)),
+        (
+            *(MobileBlock(3, 240, 80), MobileBlock(3, 480, 80), MobileBlock(3, 480, 80)),
+            *(MobileBlock(5, 480, 112), MobileBlock(5, 672, 112), MobileBlock(5, 672, 112)),
+        ),
+    )
+    channels: tuple[int, int, int] = (32, 64, 128)
+
+
+@dataclass(frozen=True)
 class NetworkSizes:
     """Everything that decides the shapes of the parameters.
 
@@ -31,7 +60,9 @@ class NetworkSizes:
     skip_kernel: side of the convolutions on skip connections (3 in the published network).
     """
 
-    key_trunk: TrunkSizes = field(default_factory=lambda: TrunkSizes(True, (3, 4, 6), (64, 128, 256)))
+    key_trunk: TrunkSizes | MobileTrunkSizes = field(
+        default_factory=lambda: TrunkSizes(True, (3, 4, 6), (64, 128, 256))
+    )
     value_trunk: TrunkSizes = field(default_factory=lambda: TrunkSizes(False, (2, 2, 2), (64, 128, 256)))
     key_dim: int = 64
     value_dim: int = 512
@@ -45,7 +76,7 @@ def sizes_of(shapes: Mapping[str, Shape]) -> NetworkSizes:
     """Read the sizes off a checkpoint's shapes (in this package's names); KeyError names what is missing."""
     cell = shapes.get("decoder.sensory_update.cell.transform.weight")
     return NetworkSizes(
-        key_trunk=trunk_sizes(shapes, "key_encoder.trunk."),
+        key_trunk=_key_trunk_sizes(shapes, "key_encoder.trunk."),
         value_trunk=trunk_sizes(shapes, "value_encoder.trunk."),
         key_dim=shapes["key_projection.key.weight"][0],
         value_dim=shapes["value_encoder.fusion.res2.conv2.weight"][0],
@@ -60,12 +91,33 @@ def sizes_of(shapes: Mapping[str, Shape]) -> NetworkSizes:
     )
 
 
+def _key_trunk_sizes(shapes: Mapping[str, Shape], prefix: str) -> TrunkSizes | MobileTrunkSizes:
+    stem = f"{prefix}stem."
+    if f"{stem}conv.weight" not in shapes:
+        return trunk_sizes(shapes, prefix)
+    layers = []
+    for number in (1, 2, 3):
+        blocks = _block_count(shapes, f"{prefix}layer{number}.")
+        layers.append(tuple(_mobile_block(shapes, f"{prefix}layer{number}.{block}.") for block in range(blocks)))
+    first, second, third = (shapes[f"{prefix}read{stride}.weight"][0] for stride in (4, 8, 16))
+    sizes = shapes[f"{stem}conv.weight"][0], shapes[f"{stem}project.weight"][0]
+    return MobileTrunkSizes(sizes, tuple(layers), (first, second, third))
+
+
+def _mobile_block(shapes: Mapping[str, Shape], prefix: str) -> MobileBlock:
+    hidden, _, side, _ = shapes[f"{prefix}depthwise.weight"]
+    return MobileBlock(side, hidden, shapes[f"{prefix}project.weight"][0])
+
+
+def _block_count(shapes: Mapping[str, Shape], layer: str) -> int:
+    return len({name.removeprefix(layer).split(".")[0] for name in shapes if name.startswith(layer)})
+
+
 def trunk_sizes(shapes: Mapping[str, Shape], prefix: str) -> TrunkSizes:
     """Sizes of the trunk whose entries begin with `prefix`."""
     blocks, widths = [], []
     for layer in ("layer1", "layer2", "layer3"):
-        inside = [name.removeprefix(prefix) for name in shapes if name.startswith(f"{prefix}{layer}.")]
-        blocks.append(len({name.split(".")[1] for name in inside}))
+        blocks.append(_block_count(shapes, f"{prefix}{layer}."))
         widths.append(shapes[f"{prefix}{layer}.0.conv1.weight"][0])
     bottleneck = f"{prefix}layer1.0.conv3.weight" in shapes
     return TrunkSizes(bottleneck, (blocks[0], blocks[1], blocks[2]), (widths[0], widths[1], widths[2]))

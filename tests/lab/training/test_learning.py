@@ -1,6 +1,8 @@
 """Loss, step, checkpoints and export: what is learnt, and that a stopped run goes on as if it had not stopped."""
 
+import importlib.util
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,10 +14,11 @@ from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.lab.training.batches import Batch, make_batch
 from xmem_infer.lab.training.checkpoint import export_weights, latest_checkpoint, load_checkpoint, save_checkpoint
-from xmem_infer.lab.training.config import LossConfig, OptimConfig, Stage, TrainConfig, WidthConfig
+from xmem_infer.lab.training.config import KeyTrunk, LossConfig, OptimConfig, Stage, TrainConfig, WidthConfig
 from xmem_infer.lab.training.loop import train
 from xmem_infer.lab.training.pack import Pack, decoded_pack
 from xmem_infer.lab.training.records import Records, read_rows
+from xmem_infer.lab.training.starting_point import PACKAGE, begin
 from xmem_infer.lab.training.step import (
     bootstrapped_cross_entropy,
     first_read_loss,
@@ -26,6 +29,7 @@ from xmem_infer.lab.training.step import (
     train_step,
 )
 from xmem_infer.lab.training.unroll import unroll
+from xmem_infer.ops.images import normalise
 from xmem_infer.runtime.backends.prepare import prepare
 from xmem_infer.weights.build import load_network
 
@@ -60,7 +64,7 @@ def state_dicts_equal(a, b):
 
 def test_a_resumed_run_is_the_uninterrupted_one(tar, tmp_path):
     def run(name, steps):
-        return train(settings(data_pack=str(tar), run_dir=str(tmp_path / name), max_steps=steps))
+        return train(settings(data_packs=[str(tar)], run_dir=str(tmp_path / name), max_steps=steps))
 
     whole = run("whole", 5)
     run("parts", 3)  # of which two left out the decoder's sensory update: its optimizer counts steps of its own
@@ -77,7 +81,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tar, tmp_path):
 
 
 def test_a_run_ends_at_its_last_sample(tar, tmp_path):
-    config = settings(data_pack=str(tar), run_dir=str(tmp_path), optim=OptimConfig(cooldown_from=2, total_samples=4))
+    config = settings(data_packs=[str(tar)], run_dir=str(tmp_path), optim=OptimConfig(cooldown_from=2, total_samples=4))
     assert train(config).seen == 4
     assert train(config).seen == 4
 
@@ -187,7 +191,7 @@ def test_what_is_not_finite_stops_the_run():
 
 
 def test_exported_weights_load_and_say_where_they_come_from(pack, tmp_path):
-    config = settings(data_pack="/somewhere/private/pack.tar", run_dir="/somewhere/private/run")
+    config = settings(data_packs=["/somewhere/private/pack.tar"], run_dir="/somewhere/private/run")
     state = new_state(config, CPU)
     train_step(state, make_batch(pack, config.stages, 0, 0), config)
     export_weights(state, config, {"clip": 0.5}, tmp_path / "tiny.safetensors")
@@ -211,3 +215,27 @@ def test_records_drop_what_a_resumed_run_will_do_again(tmp_path):
     again = Records(tmp_path, 3)
     assert [row["samples"] for row in read_rows(tmp_path, "loss")] == [2]
     assert again.best == 0.5
+
+
+@pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason=f"{PACKAGE} (PyPI) is not installed")
+def test_a_lite_network_begins_with_what_fits_of_an_earlier_one(pack, tmp_path):
+    old = settings(bf16=False)
+    export_weights(new_state(old, CPU), old, {}, tmp_path / "old.safetensors")
+    earlier = load_network(tmp_path / "old.safetensors").network
+    config = settings(bf16=False, frozen=["key_encoder.trunk.stem"], network=replace(SMALL, key_trunk=KeyTrunk.lite0))
+    state = new_state(config, CPU)
+    image = F.interpolate(normalise(torch.tensor(pack.image(0)))[None], (256, 256), mode="bilinear", antialias=True)
+
+    @torch.no_grad()
+    def apart():
+        pairs = zip(state.network.key_encoder(image), earlier.key_encoder(image), strict=True)
+        return [(ours - theirs).square().mean() for ours, theirs in pairs]
+
+    before = apart()
+    begin(state.network, tmp_path / "old.safetensors", pack)
+    assert all(fitted < drawn for fitted, drawn in zip(apart(), before, strict=True))
+    for name, value in earlier.decoder.state_dict().items():
+        assert torch.equal(state.network.decoder.state_dict()[name], value)
+    stem = state.network.key_encoder.trunk.stem.conv.weight.clone()
+    train_step(state, make_batch(pack, config.stages, 0, 0), config)
+    assert torch.equal(state.network.key_encoder.trunk.stem.conv.weight, stem)

@@ -34,9 +34,9 @@ def still(frames, centre=(0.0, 0.0), scale=1.0):
 
 def test_pack_holds_the_pictures_of_the_tar(pack):
     assert len(pack.photos) == 9
-    assert {name: len(frames) for name, frames in pack.clips.items()} == {"davis/clip0": 8, "davis/clip1": 8}
-    picture = pack.pictures[pack.clips["davis/clip0"][0]]
-    assert pack.image(pack.clips["davis/clip0"][0]).shape == (120, 160, 3)
+    assert {name: len(frames) for name, frames in pack.clips.items()} == {(0, "davis/clip0"): 8, (0, "davis/clip1"): 8}
+    picture = pack.pictures[pack.clips[0, "davis/clip0"][0]]
+    assert pack.image(pack.clips[0, "davis/clip0"][0]).shape == (120, 160, 3)
     assert [region.label for region in picture.regions] == [1]
     assert abs(picture.regions[0].area - np.pi * 22**2) < 60
 
@@ -139,7 +139,7 @@ def test_stages_follow_one_another():
 
 
 def test_two_workers_give_the_same_stream_as_none(folder):
-    streams = [batches(folder, STAGES, 3, 0, workers) for workers in (0, 2)]
+    streams = [batches([folder], STAGES, 3, 0, workers) for workers in (0, 2)]
     for _ in range(4):
         ours, theirs = (next(stream) for stream in streams)
         assert ours.start == theirs.start

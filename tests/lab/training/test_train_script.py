@@ -34,7 +34,7 @@ def tar(tmp_path_factory):
 
 
 def test_a_stopped_run_is_saved_and_goes_on(tmp_path, tar):
-    endless = command(f"data_pack={tar}", "optim.total_samples=1000000", "optim.cooldown_from=1000000")
+    endless = command(f"data_packs=[{tar}]", "optim.total_samples=1000000", "optim.cooldown_from=1000000")
     decoded = tmp_path / "run" / "loss.jsonl"
     with subprocess.Popen(endless, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         for _ in range(3000):
@@ -49,14 +49,14 @@ def test_a_stopped_run_is_saved_and_goes_on(tmp_path, tar):
     seen = json.loads((saved / "counters.json").read_text())["seen"]
     assert seen >= 40  # twenty steps make a line
     total = f"optim.total_samples={seen + 4}"
-    done = run(tmp_path, f"data_pack={tar}", total, "optim.cooldown_from=20")
+    done = run(tmp_path, f"data_packs=[{tar}]", total, "optim.cooldown_from=20")
     assert done.returncode == 0, done.stderr
     assert f"resumed at {seen} samples" in done.stdout
     assert f"{seen + 4} samples seen" in done.stdout
 
 
 def test_what_changed_since_the_run_began_is_said(tmp_path, tar):
-    short = (f"data_pack={tar}", "optim.total_samples=2", "optim.cooldown_from=2")
+    short = (f"data_packs=[{tar}]", "optim.total_samples=2", "optim.cooldown_from=2")
     assert "changed" not in run(tmp_path, *short).stdout
     done = run(tmp_path, *short[:1], "optim.total_samples=4", "optim.cooldown_from=2", "seed=1")
     assert "settings that changed since the run began: seed, optim" in done.stdout
@@ -67,7 +67,7 @@ def test_what_changed_since_the_run_began_is_said(tmp_path, tar):
 def test_a_second_process_on_a_run_is_refused(tmp_path, tar):
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / ".lock"):
-        done = run(tmp_path, f"data_pack={tar}")
+        done = run(tmp_path, f"data_packs=[{tar}]")
     assert done.returncode == 3, done.stderr
     assert "another process trains" in done.stderr
 
@@ -78,21 +78,21 @@ def test_without_arguments_it_says_what_to_give():
         [sys.executable, str(ROOT / "scripts" / "train.py")], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 2, done.stderr
-    assert "data_pack and run_dir are not set" in done.stderr
-    assert "python scripts/train.py data_pack=" in done.stderr
+    assert "data_packs and run_dir are not set" in done.stderr
+    assert "python scripts/train.py data_packs=[" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (["optim.warm_up=1"], "Did you mean optim.warmup"),
-        ([], "data_pack"),
-        (["data_pack=nowhere.tar"], "nowhere.tar is no file"),
-        ([f"data_pack={ROOT / 'README.md'}"], "is no whole tar file"),
-        (["data_pack=TAR", "validation=nowhere"], "nowhere"),
-        (["data_pack=TAR", "export=file.safetensors"], "null without validation"),
-        (["data_pack=TAR", "stages=[]"], "at least one entry"),
-        (["data_pack=CUT"], "is no whole tar file"),
+        ([], "data_packs"),
+        (["data_packs=[nowhere.tar]"], "nowhere.tar is no file"),
+        ([f"data_packs=[{ROOT / 'README.md'}]"], "is no whole tar file"),
+        (["data_packs=[TAR]", "validation=nowhere"], "nowhere"),
+        (["data_packs=[TAR]", "export=file.safetensors"], "null without validation"),
+        (["data_packs=[TAR]", "stages=[]"], "at least one entry"),
+        (["data_packs=[CUT]"], "is no whole tar file"),
     ],
 )
 def test_wrong_requests_are_refused(tmp_path, tar, overrides, words):

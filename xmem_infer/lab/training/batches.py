@@ -45,14 +45,14 @@ def make_batch(pack: Pack, stages: list[Stage], seed: int, start: int) -> Batch:
 class _BatchStream(IterableDataset):
     """Batches from sample `start` on, made in the worker process that iterates."""
 
-    def __init__(self, pack_folder: Path, stages: list[Stage], seed: int, start: int):
-        self.pack_folder, self.stages, self.seed, self.start = pack_folder, stages, seed, start
+    def __init__(self, folders: list[Path], stages: list[Stage], seed: int, start: int):
+        self.folders, self.stages, self.seed, self.start = folders, stages, seed, start
 
     def __iter__(self) -> Iterator[Batch]:
         import cv2
 
         cv2.setNumThreads(1)
-        pack = Pack(self.pack_folder)
+        pack = Pack(*self.folders)
         worker = torch.utils.data.get_worker_info()
         turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
@@ -67,9 +67,9 @@ class _BatchStream(IterableDataset):
             start += stage_at(self.stages, start).batch
 
 
-def batches(pack_folder: Path, stages: list[Stage], seed: int, start: int, workers: int) -> Iterator[Batch]:
+def batches(folders: list[Path], stages: list[Stage], seed: int, start: int, workers: int) -> Iterator[Batch]:
     """The stream read ahead by `workers` processes (0: made on demand in this one)."""
     # spawn: a forked worker can wait for ever on the threads OpenCV had in the process it was forked from.
     ahead: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "spawn"} if workers else {}
-    stream = _BatchStream(pack_folder, stages, seed, start)
+    stream = _BatchStream(folders, stages, seed, start)
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, **ahead))

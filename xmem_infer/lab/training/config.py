@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from typing import Any
 
 from ...config import Device, require
-from ...model.sizes import NetworkSizes, TrunkSizes
+from ...model.sizes import MobileTrunkSizes, NetworkSizes, TrunkSizes
 
 
 @dataclass
@@ -26,6 +27,13 @@ class Stage:
         require(self.batch >= 1, "stage.batch", self.batch, "at least 1")
 
 
+class KeyTrunk(str, Enum):
+    """What the key encoder is made of."""
+
+    resnet = "resnet"
+    lite0 = "lite0"
+
+
 @dataclass
 class WidthConfig:
     """Widths of the network; the defaults are the embedded model."""
@@ -39,10 +47,13 @@ class WidthConfig:
     hidden_dim: int = 16  # channels of sensory memory
     decoder: tuple[int, int, int] = (128, 64, 32)  # channels of the decoder at strides 16, 8 and 4
     sensory_dim: int = 64  # channels in which the decoder's features are summed for sensory memory
+    key_trunk: KeyTrunk = KeyTrunk.resnet  # lite0: EfficientNet-Lite0 with ImageNet weights, key_blocks left out
 
     def sizes(self) -> NetworkSizes:
+        widths = _three(self.key_widths)
+        resnet = TrunkSizes(False, _three(self.key_blocks), widths)
         return NetworkSizes(
-            key_trunk=TrunkSizes(False, _three(self.key_blocks), _three(self.key_widths)),
+            key_trunk=MobileTrunkSizes(channels=widths) if self.key_trunk is KeyTrunk.lite0 else resnet,
             value_trunk=TrunkSizes(False, _three(self.value_blocks), _three(self.value_widths)),
             key_dim=self.key_dim,
             value_dim=self.value_dim,
@@ -58,6 +69,7 @@ class OptimConfig:
     cooldown_from: int  # samples; the rate is constant before, then falls to zero at total_samples
     total_samples: int  # the end of the run
     lr: float = 1e-3  # before the cooldown
+    trunk_lr: float = 1.0  # of the key encoder's trunk, as a share of lr
     weight_decay: float = 0.03  # of AdamW
     warmup: int = 2_000  # samples in which the rate rises
     clip: float = 3.0  # largest norm of the gradient
@@ -80,7 +92,7 @@ class LossConfig:
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    data_pack: str | None = None  # the training clips, train_240p.tar
+    data_packs: list[str] = field(default_factory=list)  # what to learn from: train_240p.tar, train_480p.tar
     cache_dir: str | None = None  # decoded pack, 0.7 GB; null = beside the run
     run_dir: str | None = None  # checkpoints, records and curves; an interrupted run there goes on
     validation: str | None = None  # DAVIS-2016 layout; null = train without scores
@@ -97,6 +109,8 @@ class TrainConfig:
     validation_frames: int = 40  # per clip
     validation_clips: list[str] | None = None  # by name; null = all
     max_steps: int | None = None  # stop after so many steps of this slice
+    start: str | None = None  # weights that a fresh run begins with, where names and shapes agree
+    frozen: list[str] = field(default_factory=list)  # parameters that stay, by the beginning of their names
     network: WidthConfig = field(default_factory=WidthConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig  # how long, and in which stages: configs/train.yaml
@@ -115,7 +129,9 @@ class TrainConfig:
 
 def learning_settings(config: TrainConfig) -> dict[str, Any]:
     """What decides what is learnt, as JSON has it: no paths, nothing that goes by the clock."""
-    settings = {name: asdict(config)[name] for name in ("seed", "bf16", "top_k", "network", "loss", "optim", "stages")}
+    settings = {
+        name: asdict(config)[name] for name in ("seed", "bf16", "top_k", "frozen", "network", "loss", "optim", "stages")
+    }
     return json.loads(json.dumps(settings))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .motion import Rng, Track, bounce, make_track, source_map, warp
-from .pack import PERSON_SET, Pack, Region
+from .pack import PERSON_SETS, Pack, Region
 
 
 @dataclass
@@ -43,7 +43,7 @@ def cutout(pack: Pack, rng: Rng) -> np.ndarray:
         index = pack.photos[rng.integers(len(pack.photos))]
         picture = pack.pictures[index]
         # Regions cut off by the picture's edge have straight sides; people are mostly whole.
-        regions = [r for r in picture.regions if r.borders <= 1 or picture.source == PERSON_SET]
+        regions = [r for r in picture.regions if r.borders <= 1 or picture.source in PERSON_SETS]
         if regions:
             return _cut(pack, index, regions[rng.integers(len(regions))])
 
@@ -87,8 +87,9 @@ def object_layer(
     if rng.random() < 0.85:
         track.centre = bounce(track.centre, 0.85)
     shown = np.ones(frames, bool)
-    if rng.random() < 0.07:
-        shown[rng.integers(1, frames)] = False
+    if rng.random() < 0.12:  # hides for a frame or two
+        hidden = rng.integers(1, frames)
+        shown[hidden : hidden + int(rng.integers(1, 3))] = False
     if rng.random() < 0.5:
         sources = [np.ascontiguousarray(source[:, ::-1]) for source in sources]
     return Layer(sources, track, label, shown)

@@ -18,14 +18,15 @@ from ...runtime.limits import check_threads, thread_count
 from .batches import batches
 from .checkpoint import export_weights, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import TrainConfig, learning_settings
-from .pack import decoded_pack
+from .pack import Pack, decoded_pack
 from .records import Records, plot_curves
+from .starting_point import begin
 from .step import TrainState, new_state, train_step
 from .validation import Clip, find_clips, score, tracker
 
 NEEDED = (
-    "{} not set: training needs data_pack=<train_240p.tar>, the pictures to learn from, and run_dir=<folder>, where "
-    "the run is kept. For example: python scripts/train.py data_pack=train_240p.tar run_dir=output/training"
+    "{} not set: training needs data_packs=[<tar>, ...], the pictures to learn from, and run_dir=<folder>, where the "
+    "run is kept. For example: python scripts/train.py data_packs=[train_240p.tar] run_dir=output/training"
 )
 
 
@@ -35,8 +36,8 @@ def train(config: TrainConfig, say: Callable[[str], None] = lambda line: None) -
     `say` is told where it resumes and every validation. SIGINT and SIGTERM: the step is finished, everything saved,
     and Interrupted raised. UsageError for a path that is not set, missing, or holds no data.
     """
-    if not config.run_dir or not config.data_pack:
-        lacking = [key for key in ("data_pack", "run_dir") if not getattr(config, key)]
+    if not config.run_dir or not config.data_packs:
+        lacking = [key for key in ("data_packs", "run_dir") if not getattr(config, key)]
         raise UsageError(NEEDED.format(" and ".join(lacking) + (" is" if len(lacking) == 1 else " are")))
     run, device, clips = Path(config.run_dir), choose_device(config.device), []
     if config.validation:
@@ -46,8 +47,9 @@ def train(config: TrainConfig, say: Callable[[str], None] = lambda line: None) -
         # A second process would delete this one's checkpoints.
         with held(run, f"another process trains in {run}", "run_dir"), thread_count(config.threads):
             plot_curves(run)  # what is missing for it is said now, not after an hour
-            pack = decoded_pack(Path(config.data_pack), Path(config.cache_dir) if config.cache_dir else run / "pack")
-            return _Slice(config, run, pack, clips, device, say).train()
+            cache = Path(config.cache_dir) if config.cache_dir else run / "pack"
+            packs = [decoded_pack(Path(tar), cache) for tar in config.data_packs]
+            return _Slice(config, run, packs, clips, device, say).train()
     except OSError as error:
         raise disk_fault(error, run) from error
 
@@ -56,7 +58,7 @@ class _Slice:
     """A run from where it was saved on. What it does by the clock changes files only, never what is learnt."""
 
     def __init__(
-        self, config: TrainConfig, run: Path, pack: Path, clips: list[Clip], device: torch.device,
+        self, config: TrainConfig, run: Path, packs: list[Path], clips: list[Clip], device: torch.device,
         say: Callable[[str], None],
     ):  # fmt: skip
         self.config, self.run, self.clips, self.say = config, run, clips, say
@@ -64,10 +66,13 @@ class _Slice:
         if saved := latest_checkpoint(run / "checkpoints"):
             load_checkpoint(self.state, saved)
             say(f"resumed at {self.state.seen} samples")
+        else:
+            begin(self.state.network, Path(config.start) if config.start else None, Pack(*packs))
+            self.state.average.load_state_dict(self.state.network.state_dict())
         self.records = Records(run, self.state.seen)
         if changed := self.records.settings(self.state.seen, learning_settings(config)):
             say(f"settings that changed since the run began: {', '.join(changed)}")
-        self.stream = batches(pack, config.stages, config.seed, self.state.seen, config.workers)
+        self.stream = batches(packs, config.stages, config.seed, self.state.seen, config.workers)
         self.saved = self.validated = time.monotonic()
 
     def train(self) -> TrainState:

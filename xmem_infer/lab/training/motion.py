@@ -34,7 +34,7 @@ def make_track(rng: Rng, frames: int, centre: np.ndarray, scale: float, pace: fl
     grid = walk(rng, frames, (2, 5, 5), 0.012 * bend, 0.02 * bend) + rng.normal(0, 0.015 * bend, (1, 2, 5, 5))
     return Track(
         centre=path,
-        scale=scale * np.exp(walk(rng, frames, (), 0.06 * pace, 0.03 * pace).clip(-0.9, 0.7)),
+        scale=scale * np.exp(walk(rng, frames, (), 0.08 * pace, 0.04 * pace).clip(-1.1, 0.8)),
         angle=rng.normal(0, 0.15) + walk(rng, frames, (), 0.08 * pace, 0.05 * pace),
         aspect=rng.normal(0, 0.1) + walk(rng, frames, (), 0.03 * pace, 0.03 * pace),
         bend=grid,

@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from ...errors import UsageError
 from ...io.atomic import Staged
 
-PERSON_SET = "ccp"  # clothing labels: anything above 0 is the person
-CLIPS = "davis"
+PERSON_SETS = ("ccp", "ccp_rest")  # clothing labels: anything above 0 is the person
+CLIPS = ("davis/", "clips/")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Region:
 class Picture:
     """Where a picture lies in the cache, and its usable regions."""
 
-    source: str  # bsds500, ccp, coco128seg, or davis/<clip>
+    source: str  # bsds500, ccp, ccp_rest, coco128seg, davis/<clip> or clips/<clip>
     name: str
     height: int
     width: int
@@ -42,23 +42,31 @@ class Picture:
 
 
 class Pack:
-    """Decoded pictures. image(i) (H, W, 3) uint8 RGB and labels(i) (H, W) uint8 are views of mapped files."""
+    """Decoded pictures. image(i) (H, W, 3) uint8 RGB and labels(i) (H, W) uint8 are views of mapped files.
 
-    def __init__(self, folder: Path):
-        self.pictures = [_picture(entry) for entry in json.loads((folder / "index.json").read_text())]
-        self._pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        self._labels = np.load(folder / "labels.npy", mmap_mode="r")
+    A clip that several folders hold, at other sizes, is a clip in each.
+    """
+
+    def __init__(self, *folders: Path):
+        self.pictures: list[Picture] = []
         self.photos: list[int] = []
-        self.clips: dict[str, list[int]] = {}
-        for i, picture in enumerate(self.pictures):
-            is_clip = picture.source.startswith(CLIPS)
-            (self.clips.setdefault(picture.source, []) if is_clip else self.photos).append(i)
+        self.clips: dict[tuple[int, str], list[int]] = {}  # by number of the folder, and source
+        self._files: list[tuple[np.ndarray, np.ndarray]] = []
+        self._places: list[int] = []  # of each picture, the number of its folder
+        for number, folder in enumerate(folders):
+            self._files.append((np.load(folder / "pixels.npy", "r"), np.load(folder / "labels.npy", "r")))
+            for picture in map(_picture, json.loads((folder / "index.json").read_text())):
+                is_clip = picture.source.startswith(CLIPS)
+                place = self.clips.setdefault((number, picture.source), []) if is_clip else self.photos
+                place.append(len(self.pictures))
+                self.pictures.append(picture)
+                self._places.append(number)
 
     def image(self, index: int) -> np.ndarray:
-        return self._view(self._pixels, index)
+        return self._view(self._files[self._places[index]][0], index)
 
     def labels(self, index: int) -> np.ndarray:
-        return self._view(self._labels, index)
+        return self._view(self._files[self._places[index]][1], index)
 
     def _view(self, flat: np.ndarray, index: int) -> np.ndarray:
         p = self.pictures[index]
@@ -69,7 +77,7 @@ class Pack:
 def decoded_pack(tar: Path, cache: Path) -> Path:
     """The folder of the pack decoded from `tar`, made in `cache` unless it is there. UsageError: not a pack."""
     if not tar.is_file():
-        raise UsageError(f"data_pack={tar} is no file: give the path of train_240p.tar")
+        raise UsageError(f"data_packs: {tar} is no file: give the path of train_240p.tar")
     size = tar.stat().st_size
     folder = cache / f"{tar.stem}-{size}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -78,7 +86,7 @@ def decoded_pack(tar: Path, cache: Path) -> Path:
             try:
                 _decode(tar, folder)
             except (tarfile.ReadError, UnidentifiedImageError) as error:
-                raise UsageError(f"data_pack={tar} is no whole tar file ({error}): give train_240p.tar") from error
+                raise UsageError(f"data_packs: {tar} is no whole tar file ({error}): give train_240p.tar") from error
     return folder
 
 
@@ -94,7 +102,7 @@ def _decode(tar: Path, folder: Path) -> None:
             image = _read(archive.extractfile(names[name]), "RGB")
             mask = _read(archive.extractfile(names[f"{stem}.png"]), None)
             source = str(Path(stem).parent).removeprefix("photos/")
-            if source == PERSON_SET or source.startswith(CLIPS):
+            if source in PERSON_SETS or source.startswith(CLIPS):
                 mask = (mask > 0).astype(np.uint8)
             height, width = mask.shape
             if image.shape[:2] != mask.shape:
@@ -104,7 +112,7 @@ def _decode(tar: Path, folder: Path) -> None:
             labels.append(mask.reshape(-1))
             start += height * width
     if not pictures:
-        raise UsageError(f"data_pack={tar} holds no picture with a mask (<name>.jpg beside <name>.png)")
+        raise UsageError(f"data_packs: {tar} holds no picture with a mask (<name>.jpg beside <name>.png)")
     staged = Staged(folder)
     try:
         staged.prepare()

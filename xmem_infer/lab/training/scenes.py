@@ -50,7 +50,7 @@ def make_sample(pack: Pack, rng: Rng, size: int, frames: int, real: float, objec
 
 
 def _compose(pack: Pack, rng: Rng, kind: str, size: int, frames: int, objects: int) -> Sample:
-    pace = float(np.exp(rng.uniform(np.log(0.25), np.log(1.6))))
+    pace = float(np.exp(rng.uniform(np.log(0.25), np.log(2.4))))
     layers: list[Layer] = []
     if kind == "clip":
         background = _clip_background(pack, rng, frames)

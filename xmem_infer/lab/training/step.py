@@ -18,6 +18,8 @@ from .batches import Batch, stage_at
 from .config import LossConfig, OptimConfig, TrainConfig
 from .unroll import Unrolled, unroll
 
+LAYERS = tuple(f"key_encoder.trunk.{part}" for part in ("stem", "layer", "conv1"))  # without what reads them
+
 
 @dataclass
 class TrainState:
@@ -42,14 +44,21 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
             nn.init.zeros_(module.bn2.weight)
     network = network.to(device).to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    # Biases, norms' scales: not decayed.
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.optim.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=config.optim.lr,
-    )
-    return TrainState(network, average, optimizer)
+    return TrainState(network, average, _optimizer(network, config))
+
+
+def _optimizer(network: XMem, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over what is not frozen: biases and norms' scales are not decayed, the key trunk has a rate of its own."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if name.startswith(tuple(config.frozen)):
+            parameter.requires_grad_(False)
+            continue
+        share = config.optim.trunk_lr if name.startswith(LAYERS) else 1.0
+        decay = config.optim.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((share, decay), []).append(parameter)
+    rows = [{"params": held, "weight_decay": decay, "share": share} for (share, decay), held in groups.items()]
+    return torch.optim.AdamW(rows, lr=config.optim.lr)
 
 
 def learning_rate(config: OptimConfig, seen: int) -> float:
@@ -65,7 +74,7 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
     """Learn from a batch; what it cost. EnvironmentFault, and nothing learnt, if that or the gradient is not finite."""
     rate = learning_rate(config.optim, state.seen)
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["share"]
     state.optimizer.zero_grad(set_to_none=True)
     state.network.train()
     if stage_at(config.stages, state.seen).frozen_norms:

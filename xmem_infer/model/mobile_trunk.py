@@ -1,0 +1,74 @@
+"""An image trunk of inverted residuals: EfficientNet-Lite's stem and first five stages (MobileNetV2, arXiv 1801.04381).
+
+EfficientNet (arXiv 1905.11946) without squeeze-excitation and with ReLU6, its batch norms folded into the convolutions
+before them. Windows are centred (torch's padding on both sides, TensorFlow's is one-sided at strides of 2): away from
+the picture's edges the published features, of a picture moved by 15 px.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .sizes import MobileBlock, MobileTrunkSizes
+
+
+class InvertedResidual(nn.Module):
+    """1x1 convolution to more channels, depthwise convolution, 1x1 convolution to fewer; a skip where shapes agree."""
+
+    def __init__(self, in_channels: int, sizes: MobileBlock, stride: int):
+        super().__init__()
+        hidden, side = sizes.hidden, sizes.kernel_size
+        self.expand = nn.Conv2d(in_channels, hidden, 1)
+        self.depthwise = nn.Conv2d(hidden, hidden, side, stride, padding=side // 2, groups=hidden)
+        self.project = nn.Conv2d(hidden, sizes.channels, 1)
+        self.skip = stride == 1 and in_channels == sizes.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, channels, H / stride, W / stride)."""
+        y = F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
+        return x + y if self.skip else y
+
+
+class MobileStem(nn.Module):
+    """A convolution to half the resolution, then a depthwise and a 1x1 convolution."""
+
+    def __init__(self, in_channels: int, hidden: int, out_channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, hidden, 3, stride=2, padding=1)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.project = nn.Conv2d(hidden, out_channels, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H / 2, W / 2)."""
+        x = F.relu6(self.conv(image), inplace=True)
+        return self.project(F.relu6(self.depthwise(x), inplace=True))
+
+
+class MobileTrunk(nn.Module):
+    """Stem, three layers of inverted residuals, and of each layer a 1x1 convolution to what the network reads."""
+
+    def __init__(self, sizes: MobileTrunkSizes, in_channels: int):
+        super().__init__()
+        hidden, width = sizes.stem
+        self.stem = MobileStem(in_channels, hidden, width)
+        layers, reads = [], []
+        for blocks, channels in zip(sizes.layers, sizes.channels, strict=True):
+            layer = nn.Sequential()
+            for number, block in enumerate(blocks):
+                layer.append(InvertedResidual(width, block, stride=1 if number else 2))
+                width = block.channels
+            layers.append(layer)
+            reads.append(nn.Conv2d(width, channels, 1))
+        self.layer1, self.layer2, self.layer3 = layers
+        self.read4, self.read8, self.read16 = reads
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, in_channels, H, W) -> features at strides 4, 8, 16, not negative."""
+        x4, x8, x16 = self.features(image)
+        return F.relu(self.read4(x4)), F.relu(self.read8(x8)), F.relu(self.read16(x16))
+
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the layers give, before the 1x1 convolutions: the published network's features."""
+        x4 = self.layer1(self.stem(image))
+        x8 = self.layer2(x4)
+        return x4, x8, self.layer3(x8)
