@@ -1,10 +1,13 @@
+import copy
+
 import pytest
 import torch
 from reference import ReferenceMemory
 
 from xmem_infer.config import LateObjects, MemoryConfig
-from xmem_infer.memory import manager
+from xmem_infer.memory import consolidation, manager, published
 from xmem_infer.memory.manager import XMemMemory
+from xmem_infer.memory.per_bucket import PerBucketMemory
 from xmem_infer.memory.store import TokenStore
 from xmem_infer.model.network import KeyFeatures
 from xmem_infer.ops.affinity import similarity
@@ -58,7 +61,7 @@ def memory_and_twin(config):
     return XMemMemory(config, Scene(99).features()), twin
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 @pytest.mark.parametrize(
     ("births", "changes"),
     [
@@ -208,3 +211,54 @@ def test_keys_far_from_zero_lose_no_digits():
     torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
     plain = similarity(key, shrinkage, query_key, selection)
     assert (plain - expected).abs().max() > 1e-3  # what multiplying out far from zero costs
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (XMemMemory, {}),
+        (XMemMemory, {"late_objects": LateObjects.published}),
+        (PerBucketMemory, {"buffer_tokens": 3}),
+        (PerBucketMemory, {"long_term": False, "fifo_frames": 3}),
+    ],
+)
+@pytest.mark.fault("no memory left while frames are consolidated ({kind})", "what was remembered before is all there")
+def test_adding_that_fails_changes_nothing(kind, changes, monkeypatch):
+    """Every frame fails first, in each place where tensors are made; then it is added."""
+    scene, calls_left, failures = Scene(0), [0], 0
+
+    def failing(function):
+        def counted(*arguments):
+            calls_left[0] -= 1
+            if calls_left[0] < 0:
+                raise MemoryError
+            return function(*arguments)
+
+        return counted
+
+    def add_after_failures(features, value):
+        for calls in range(100):
+            calls_left[0] = calls
+            try:
+                return memory.add(features, value)
+            except MemoryError:
+                nonlocal failures
+                failures += 1
+
+    memory = kind(small(**changes), scene.features())
+    twin = copy.deepcopy(memory)  # never sees a failure
+    monkeypatch.setattr(TokenStore, "keeping", failing(TokenStore.keeping))
+    for module in (consolidation, published):
+        monkeypatch.setattr(module, "potentiate", failing(module.potentiate))
+    for frame in range(24):
+        calls_left[0] = 1000
+        features, value = scene.features(), scene.value(1 + (frame > 0) + (frame > 7))
+        if frame:
+            reads = zip(memory.read(features), twin.read(features), strict=True)
+            assert all(torch.equal(found, expected) for found, expected in reads)
+        with pytest.raises((RuntimeError, ValueError)):
+            memory.add(features, value[..., :-1])
+        twin.add(features, value)
+        add_after_failures(features, value)
+        assert (memory.working_tokens, memory.long_term_tokens) == (twin.working_tokens, twin.long_term_tokens)
+    assert failures > 15

@@ -1,34 +1,33 @@
 """From working to long-term memory (paper section 3.3): eviction, prototypes, potentiation."""
 
-import torch
 from torch import Tensor
 
 from ..ops.affinity import full_precision, similarity
-from .store import TokenStore
+from .store import Change, TokenStore
 
 
-def evict_least_used(store: TokenStore, limit: int) -> None:
-    """Make room in long-term memory when it holds `limit` tokens or more.
+def survivors(store: TokenStore, limit: int) -> Tensor | None:
+    """Indices of the tokens of long-term memory that stay when it holds more than `limit`; None: all of them.
 
-    Survivors are strictly above the k-th smallest usage, k = size - limit; so ties go too, and k = 0 evicts
+    They are strictly above the k-th smallest usage, k = size - limit; so ties go too, and k = 0 evicts
     nothing.
     """
     region = store.long_term
     surplus = region.size - limit
     if surplus <= 0:
-        return
-    rows = slice(region.start, region.stop)
-    usage = store.use[rows] / store.life[rows]
-    threshold = usage.kthvalue(surplus).values
-    store.keep(region, (usage > threshold).nonzero().flatten())
+        return None
+    usage = _long_term_usage(store)
+    return (usage > usage.kthvalue(surplus).values).nonzero().flatten()
 
 
-def keep_most_used(store: TokenStore, count: int) -> None:
-    """Reduce long-term memory to the `count` tokens of highest usage."""
-    region = store.long_term
-    rows = slice(region.start, region.stop)
-    usage = store.use[rows] / store.life[rows]
-    store.keep(region, usage.topk(min(count, region.size)).indices.sort().values)
+def most_used(store: TokenStore, count: int) -> Tensor:
+    """Indices of the `count` tokens of long-term memory of highest usage."""
+    return _long_term_usage(store).topk(min(count, store.long_term.size)).indices.sort().values
+
+
+def _long_term_usage(store: TokenStore) -> Tensor:
+    rows = slice(store.long_term.start, store.long_term.stop)
+    return store.use[rows] / store.life[rows]
 
 
 def prototypes(store: TokenStore, candidates: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,18 +52,33 @@ def potentiate(scores: Tensor, value: Tensor) -> Tensor:
         return scores.softmax(1) @ value.to(scores.dtype)
 
 
-def consolidate(store: TokenStore, candidates: Tensor, num_prototypes: int) -> None:
-    """Append prototypes of `candidates` (working rows) to long-term memory, each with its own values.
+def consolidation(
+    store: TokenStore, candidates: Tensor, num_prototypes: int, stay: Tensor | None, working: Tensor
+) -> Change:
+    """Appends prototypes of `candidates` (working rows) to long-term memory, each with its own values.
 
-    A late bucket pools over the candidates it covers, and has values only for prototypes it covers.
+    A late bucket pools over the candidates it covers, and has values only for prototypes it covers. `stay` (None: all)
+    and `working` are indices of the tokens that stay in long-term and in working memory.
     """
     chosen, scores, shrinkage = prototypes(store, candidates, num_prototypes)
+    key = store.key[candidates[chosen]]
+    first = store.long_term.start + (store.long_term.size if stay is None else stay.numel())
     pooled = []
     for bucket in store.buckets:
         covered = bucket.covers[candidates]
         valid = covered[chosen].nonzero().flatten()
         value = bucket.value[:, candidates[covered]]
-        pooled.append((bucket, valid, potentiate(scores[valid][:, covered], value)))
-    rows = store.append(store.long_term, store.key[candidates[chosen]], shrinkage)
-    for bucket, valid, value in pooled:
-        store.write(bucket, torch.arange(rows.start, rows.stop, device=valid.device)[valid], value)
+        value = potentiate(scores[valid][:, covered], value).to(bucket.value.dtype)
+        pooled.append((bucket, valid + first, value))
+    make_room = [] if stay is None else [store.keeping(store.long_term, stay)]
+    leave = store.keeping(store.working, working)
+
+    def change() -> None:
+        for evict in make_room:
+            evict()
+        store.append(store.long_term, key, shrinkage)
+        for bucket, rows, value in pooled:
+            store.write(bucket, rows, value)
+        leave()
+
+    return change

@@ -10,10 +10,10 @@ from ..config import LateObjects, MemoryConfig
 from ..errors import UsageError
 from ..model.family import Features
 from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
-from .consolidation import consolidate, evict_least_used
+from .consolidation import consolidation, survivors
 from .protocol import MEMORIES
-from .published import consolidate_as_published
-from .store import TokenStore
+from .published import consolidation_as_published
+from .store import Change, TokenStore
 
 # Similarities held at once (32 MB in float32). A block of more than 32 MiB is asked from the system anew for every
 # product (glibc), which takes longer than the product; smaller ones share less work between queries.
@@ -100,7 +100,8 @@ class XMemMemory:
         Raises:
             UsageError: `permanent` with `memory.late_objects=published`, whose pairing knows no such frames.
         """
-        store, published = self.store, self.config.late_objects is LateObjects.published
+        store, config = self.store, self.config
+        published = config.late_objects is LateObjects.published
         if permanent and published:
             raise UsageError("permanent frames are not possible with memory.late_objects=published: use aligned")
         kept = Kept.until_consolidated
@@ -111,23 +112,26 @@ class XMemMemory:
         region = store.working
         if region.size + self.frame_tokens > region.capacity:
             # One frame for a kept frame more; without long-term memory the length is unknown: double.
-            store.grow_working(region.capacity + (self.frame_tokens if self.config.long_term else region.capacity))
+            store.grow_working(region.capacity + (self.frame_tokens if config.long_term else region.capacity))
         key, shrinkage, selection = (x[0].flatten(1).T for x in (frame.key, frame.shrinkage, frame.selection))
-        values, size, buckets = value[0].flatten(2).transpose(1, 2), region.size, list(store.buckets)
+        values = value[0].flatten(2).transpose(1, 2)
+        size, buckets, before = region.size, list(store.buckets), self._kept
         try:
             if value.shape[1] > self.objects:
                 store.add_bucket(value.shape[1] - self.objects, value.shape[2], value.dtype)
             rows = store.append(region, key, shrinkage[:, 0], selection)
             for bucket, part in zip(store.buckets, values.split([b.objects for b in store.buckets]), strict=True):
                 store.write(bucket, rows, part)
+            self._kept = [*before, kept]
+            self._release_oldest_birth()
+            # The published count is of the first frame and those that can leave: others must not starve the rest.
+            leaving = self._kept.count(Kept.until_consolidated) + 1
+            change = self._consolidation() if config.long_term and leaving >= config.max_working_frames else None
         except BaseException:
-            region.size, store.buckets = size, buckets
+            region.size, store.buckets, self._kept = size, buckets, before
             raise
-        self._kept.append(kept)
-        self._release_oldest_birth()
-        # The published count is of the first frame and those that can leave: others must not starve the rest.
-        if self.config.long_term and self._kept.count(Kept.until_consolidated) + 1 >= self.config.max_working_frames:
-            self._consolidate()
+        if change:
+            change()
 
     def remove(self, slot: int) -> None:
         """Forget the object in this slot; later slots move up."""
@@ -157,18 +161,17 @@ class XMemMemory:
         for index in births[: -self.config.max_working_frames]:
             self._kept[index] = Kept.until_consolidated
 
-    def _consolidate(self) -> None:
+    def _consolidation(self) -> Change:
         config, store = self.config, self.store
         recent = len(self._kept) - (config.min_working_frames - 1)
         leaves = [index < recent and kept is Kept.until_consolidated for index, kept in enumerate(self._kept)]
         leaving = torch.tensor(leaves, device=store.key.device).repeat_interleave(self.frame_tokens)
         candidates = leaving.nonzero().flatten() + store.working.start
-        evict_least_used(store, config.max_long_term_tokens - config.num_prototypes)
+        stay = survivors(store, config.max_long_term_tokens - config.num_prototypes)
+        tokens = candidates, config.num_prototypes, stay, (~leaving).nonzero().flatten()
         if config.late_objects is LateObjects.published:
-            consolidate_as_published(
-                store, candidates, config.num_prototypes, self.frame_tokens, config.min_working_frames
-            )
+            change = consolidation_as_published(store, *tokens, self.frame_tokens, config.min_working_frames)
         else:
-            consolidate(store, candidates, config.num_prototypes)
-            store.keep(store.working, (~leaving).nonzero().flatten())
+            change = consolidation(store, *tokens)
         self._kept = [kept for kept, left in zip(self._kept, leaves, strict=True) if not left]
+        return change

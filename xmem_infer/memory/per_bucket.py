@@ -9,10 +9,10 @@ from ..config import LateObjects, MemoryConfig
 from ..errors import UsageError
 from ..model.family import Features
 from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
-from .consolidation import consolidate, keep_most_used
+from .consolidation import consolidation, most_used
 from .manager import MAX_SCORES
 from .protocol import MEMORIES
-from .store import TokenStore
+from .store import Change, TokenStore
 
 
 @MEMORIES.register("per_bucket")
@@ -73,10 +73,21 @@ class PerBucketMemory:
         """See `Memory.add`; the first frame of a bucket is permanent."""
         key, shrinkage, selection = (x[0].flatten(1).T for x in (frame.key, frame.shrinkage, frame.selection))
         values = value[0].flatten(2).transpose(1, 2)
-        if new := value.shape[1] - self.objects:
-            self.buckets.append(BucketMemory(self.config, frame.key, new, values))
-        for bucket, part in zip(self.buckets, values.split([bucket.objects for bucket in self.buckets]), strict=True):
-            bucket.add(self.config, key, shrinkage, selection, part, permanent)
+        before = [(bucket, bucket.store.working.size, bucket.permanent) for bucket in self.buckets]
+        try:
+            if new := value.shape[1] - self.objects:
+                self.buckets = [*self.buckets, BucketMemory(self.config, frame.key, new, values)]
+            parts = values.split([bucket.objects for bucket in self.buckets])
+            for bucket, part in zip(self.buckets, parts, strict=True):
+                bucket.append(key, shrinkage, selection, part, permanent)
+            changes = [bucket.make_room(self.config) for bucket in self.buckets]
+        except BaseException:
+            self.buckets = [bucket for bucket, _, _ in before]
+            for bucket, size, frames in before:
+                bucket.store.working.size, bucket.permanent = size, frames
+            raise
+        for change in changes:
+            change()
 
     def remove(self, slot: int) -> None:
         """Forget the object in this slot; later slots move up, and a bucket without objects goes."""
@@ -142,38 +153,33 @@ class BucketMemory:
         read = readout(store.buckets[0].value, Affinity(rows[affinity.token], affinity.weight))
         return read, rows, token_usage(affinity, rows.numel())
 
-    def add(
-        self,
-        config: MemoryConfig,
-        key: Tensor,
-        shrinkage: Tensor,
-        selection: Tensor,
-        values: Tensor,
-        permanent: bool,
-    ) -> None:
+    def append(self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool) -> None:
         """Remember a frame's tokens: key and selection (h * w, C_k), shrinkage (h * w, 1), values (O, h * w, C_v)."""
         store = self.store
         if store.working.size + self.frame_tokens > store.working.capacity:  # one more frame is permanent
             store.grow_working(store.working.capacity + self.frame_tokens)
         rows = store.append(store.working, key, shrinkage[:, 0], selection)
         store.write(store.buckets[0], rows, values)
-        self.permanent.append(permanent or not self.permanent)
-        temporary = [frame for frame, stays in enumerate(self.permanent) if not stays]
-        if not config.long_term:
-            self._drop(temporary[: max(0, len(temporary) - (config.fifo_frames - 1))])
-        elif len(temporary) >= config.max_working_frames - 1:
-            leaving = temporary[: len(temporary) - (config.min_working_frames - 1)]
-            limit = config.max_long_term_tokens - config.num_prototypes
-            if store.long_term.size >= limit:
-                keep_most_used(store, limit - config.buffer_tokens)
-            consolidate(store, self._tokens_of(leaving) + store.working.start, config.num_prototypes)
-            self._drop(leaving)
+        self.permanent = [*self.permanent, permanent or not self.permanent]
 
-    def _drop(self, frames: list[int]) -> None:
-        if frames:
-            kept = [frame for frame in range(len(self.permanent)) if frame not in frames]
-            self.store.keep(self.store.working, self._tokens_of(kept))
-            self.permanent = [self.permanent[frame] for frame in kept]
+    def make_room(self, config: MemoryConfig) -> Change:
+        """Lets old frames leave, where there are too many."""
+        store = self.store
+        temporary = [frame for frame, stays in enumerate(self.permanent) if not stays]
+        most = config.max_working_frames - 2 if config.long_term else config.fifo_frames - 1
+        if len(temporary) <= most:
+            return lambda: None
+        remain = config.min_working_frames - 1 if config.long_term else most
+        leaving = temporary[: len(temporary) - remain]
+        kept = [frame for frame in range(len(self.permanent)) if frame not in leaving]
+        self.permanent = [self.permanent[frame] for frame in kept]
+        working = self._tokens_of(kept)
+        if not config.long_term:
+            return store.keeping(store.working, working)
+        limit = config.max_long_term_tokens - config.num_prototypes
+        stay = most_used(store, limit - config.buffer_tokens) if store.long_term.size >= limit else None
+        candidates = self._tokens_of(leaving) + store.working.start
+        return consolidation(store, candidates, config.num_prototypes, stay, working)
 
     def _tokens_of(self, frames: list[int]) -> Tensor:
         """Indices within working memory of some frames' tokens, ascending."""

@@ -32,7 +32,7 @@ class Memory(Protocol):
         """Forget that the last `read` happened: its frame failed."""
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
-        """Remember a frame; where that fails before tokens are consolidated, nothing of it is kept.
+        """Remember a frame; where that fails, also in a consolidation, the memory is as it was.
 
         Args:
             frame: Its keys.

@@ -8,13 +8,19 @@ import torch
 from torch import Tensor
 
 from .consolidation import potentiate, prototypes
-from .store import Bucket, Region, TokenStore
+from .store import Bucket, Change, Region, TokenStore
 
 
-def consolidate_as_published(
-    store: TokenStore, candidates: Tensor, num_prototypes: int, frame_tokens: int, min_frames: int
-) -> None:
-    """Append prototypes and let the candidates leave working memory, late values paired as published.
+def consolidation_as_published(
+    store: TokenStore,
+    candidates: Tensor,
+    num_prototypes: int,
+    stay: Tensor | None,
+    working: Tensor,
+    frame_tokens: int,
+    min_frames: int,
+) -> Change:
+    """As `consolidation`, late values paired as published.
 
     A late bucket consolidates only if its working values cover more than min_frames + 1 frames, and never
     its first frame. At exactly min_frames + 1 frames its second frame is dropped without being consolidated.
@@ -24,28 +30,35 @@ def consolidate_as_published(
     recent = (min_frames - 1) * frame_tokens
     lists = []
     for bucket in store.buckets:
-        long_term, working = (_values(store, bucket, region) for region in (store.long_term, store.working))
-        size = working.shape[1]
+        long_term, value = _values(store, bucket, store.long_term, stay), _values(store, bucket, store.working, None)
+        size = value.shape[1]
         late = size < store.working.size
         if not late or size > (min_frames + 1) * frame_tokens:
-            own = working[:, frame_tokens : size - recent]
+            own = value[:, frame_tokens : size - recent]
             first = candidates.numel() - own.shape[1]  # its values belong to the last candidates
             valid = chosen >= first
             long_term = torch.cat([long_term, potentiate(scores[valid][:, first:], own).to(own.dtype)], 1)
         if size >= (min_frames + 1) * frame_tokens:
-            working = torch.cat([working[:, :frame_tokens], working[:, size - recent :]], 1)
-        lists.append((bucket, long_term, working))
-    store.append(store.long_term, key, shrinkage)
-    left = torch.ones(store.working.size, dtype=torch.bool, device=key.device)
-    left[candidates - store.working.start] = False
-    store.keep(store.working, left.nonzero().flatten())
-    for bucket, long_term, working in lists:
-        _pair_with_last(store, bucket, store.long_term, long_term)
-        _pair_with_last(store, bucket, store.working, working)
+            value = torch.cat([value[:, :frame_tokens], value[:, size - recent :]], 1)
+        lists.append((bucket, long_term, value))
+    make_room = [] if stay is None else [store.keeping(store.long_term, stay)]
+    leave = store.keeping(store.working, working)
+
+    def change() -> None:
+        for evict in make_room:
+            evict()
+        store.append(store.long_term, key, shrinkage)
+        leave()
+        for bucket, long_term, value in lists:
+            _pair_with_last(store, bucket, store.long_term, long_term)
+            _pair_with_last(store, bucket, store.working, value)
+
+    return change
 
 
-def _values(store: TokenStore, bucket: Bucket, region: Region) -> Tensor:
+def _values(store: TokenStore, bucket: Bucket, region: Region, stay: Tensor | None) -> Tensor:
     rows = torch.arange(region.start, region.stop, device=bucket.covers.device)
+    rows = rows if stay is None else rows[stay]
     return bucket.value[:, rows[bucket.covers[rows]]]
 
 

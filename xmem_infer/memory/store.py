@@ -4,7 +4,7 @@ A row is a token. Long-term memory fills the rows from 0, working memory those f
 between is unused. A value stands in the row of its own key, so late objects cannot meet another's key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +39,9 @@ class Bucket:
     def objects(self) -> int:
         return self.value.shape[0]
 
+
+Change = Callable[[], None]
+"""What was worked out and waits to be written, in place: where the working out fails, nothing has changed."""
 
 PER_TOKEN = ("key", "selection", "shrinkage", "use", "life")
 
@@ -130,17 +133,22 @@ class TokenStore:
         bucket.value[:, rows] = value.to(bucket.value.dtype)
         bucket.covers[rows] = True
 
-    def keep(self, region: Region, kept: Tensor) -> None:
-        """Reduce a region to the tokens `kept` (indices within it, ascending), moved to its front."""
-        self._packed_valid = False
+    def keeping(self, region: Region, kept: Tensor) -> Change:
+        """Reduces a region to the tokens `kept` (indices within it, ascending), moved to its front."""
         source = kept + region.start
         target = slice(region.start, region.start + kept.numel())
-        for name in PER_TOKEN:
-            getattr(self, name)[target] = getattr(self, name)[source]
-        for bucket in self.buckets:
-            bucket.value[:, target] = bucket.value[:, source]
-            bucket.covers[target] = bucket.covers[source]
-        region.size = kept.numel()
+        per_token = [(getattr(self, name), getattr(self, name)[source]) for name in PER_TOKEN]
+        per_bucket = [(bucket, bucket.value[:, source], bucket.covers[source]) for bucket in self.buckets]
+
+        def change() -> None:
+            self._packed_valid = False
+            for x, moved in per_token:
+                x[target] = moved
+            for bucket, value, covers in per_bucket:
+                bucket.value[:, target], bucket.covers[target] = value, covers
+            region.size = kept.numel()
+
+        return change
 
     def grow_working(self, capacity: int) -> None:
         """Move to larger buffers, so that working memory holds `capacity` tokens."""
