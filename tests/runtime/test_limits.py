@@ -1,11 +1,12 @@
-"""The formula of docs/modes-and-speed.md against what a memory allocates."""
+"""The formula of docs/modes-and-speed.md against what a memory allocates; what a system says is free."""
 
+import pytest
 import torch
 
 from xmem_infer.config import MemoryConfig
 from xmem_infer.memory.manager import XMemMemory
 from xmem_infer.model.network import KeyFeatures
-from xmem_infer.runtime.limits import memory_bytes
+from xmem_infer.runtime.limits import free_bytes, memory_bytes
 
 
 def test_the_estimate_is_what_is_allocated():
@@ -18,3 +19,40 @@ def test_the_estimate_is_what_is_allocated():
     held = [store.key, store.selection, store.shrinkage, store.use, store.life, store._packed]
     held += [bucket.value for bucket in store.buckets]
     assert sum(x.nbytes for x in held) == memory_bytes(config, 12, 3, 0, (8, 20))
+
+
+V2 = ("sys/fs/cgroup", "0::/job/step", "memory.max", "memory.current", "inactive_file")
+V1 = (
+    "sys/fs/cgroup/memory", "4:cpu,memory:/job/step", "memory.limit_in_bytes", "memory.usage_in_bytes",
+    "total_inactive_file",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("version", "limits", "free"),
+    [
+        (V2, {"job/step": "max"}, 8_000 * 1024),
+        (V2, {"job": "1000000", "job/step": "max"}, 1_000_000 - 600_000 + 50_000),
+        (V2, {"": "1000000"}, 450_000),  # a container whose group is not to be seen from inside
+        (V2, {"job/step": "500000"}, 0),
+        (V1, {"": str(2**63 - 4096), "job/step": "900000"}, 350_000),
+        (V1, {"other": "900000"}, 8_000 * 1024),
+    ],
+)
+def test_free_memory_ends_at_the_limit_of_a_control_group(tmp_path, version, limits, free):
+    base, membership, limit, usage, pages = version
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
+    (tmp_path / "proc/self/cgroup").write_text(f"1:name=systemd:/\n{membership}\n")
+    for group, value in limits.items():
+        folder = tmp_path / base / group
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / limit).write_text(f"{value}\n")
+        (folder / usage).write_text("600000\n")
+        (folder / "memory.stat").write_text(f"anon 1\n{pages} 50000\n")
+    assert free_bytes(torch.device("cpu"), tmp_path) == free
+    assert free_bytes(torch.device("mps"), tmp_path) is None
+
+
+def test_where_the_system_does_not_tell_what_is_free(tmp_path):
+    assert free_bytes(torch.device("cpu"), tmp_path) is None

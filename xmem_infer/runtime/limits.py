@@ -50,15 +50,51 @@ def memory_bytes(config: MemoryConfig, frame_tokens: int, objects: int, frames: 
     return 4 * tokens * (4 * dims[0] + 4 + objects * dims[1])
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free on a device; None where the system does not tell."""
+def free_bytes(device: torch.device, root: Path = Path("/")) -> int | None:
+    """Memory that is free on a device; None where the system does not tell.
+
+    On the CPU what the system can still give, or what a control group (a container, a batch job) leaves of its limit.
+    root: where `proc` and `sys` lie.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
-    except OSError:
+    if device.type != "cpu":
         return None
-    return int(found[1]) * 1024 if found and device.type == "cpu" else None
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text(encoding="ascii"))
+    except OSError:
+        found = None
+    free = [int(found[1]) * 1024] if found else []
+    return min(free + _left_by_control_groups(root), default=None)
+
+
+def _left_by_control_groups(root: Path) -> list[int]:
+    """What is left of the limit of each group that this process is in; file pages that can be dropped count as free."""
+    try:
+        memberships = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    left = []
+    for number, controllers, group in (line.split(":", 2) for line in memberships):
+        if number == "0":
+            base, limit, usage = root / "sys/fs/cgroup", "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            base, limit, usage = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        folder = base / group.lstrip("/")
+        # A limit holds for all groups below; seen from a container, its own group may be the top.
+        for level in (folder, *folder.parents[: len(folder.parts) - len(base.parts)]):
+            try:
+                allowed, used = ((level / name).read_text(encoding="ascii").strip() for name in (limit, usage))
+                pages = re.search(
+                    r"^(?:total_)?inactive_file (\d+)$", (level / "memory.stat").read_text(), re.MULTILINE
+                )
+            except OSError:
+                continue
+            if allowed != "max":
+                left.append(max(0, int(allowed) - int(used) + (int(pages[1]) if pages else 0)))
+    return left
 
 
 @contextmanager
