@@ -3,17 +3,20 @@
 import importlib.util
 import json
 import logging
+import os
 import sys
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: a thread for each, also in what they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 import torch
+from commands import in_process
 from fault_table import pytest_addoption, pytest_collection_modifyitems  # noqa: F401  # hooks
 from safetensors.torch import save_file
 
-from xmem_infer.cli import run
-from xmem_infer.config import EvalConfig
 from xmem_infer.model.cutie.network import Cutie
 from xmem_infer.model.cutie.sizes import CutieSizes
 from xmem_infer.model.network import XMem
@@ -133,7 +136,7 @@ def tiny_network():
 
 
 @pytest.fixture
-def command(tiny_weights, tmp_path, monkeypatch, capsys):
+def command(tiny_weights, tmp_path, monkeypatch):
     """command("video_dir=...") -> (exit code, standard error) of eval.py's command, run in this process.
 
     Small network, frames as they are, in `tmp_path`; results go to `tmp_path / "out"`.
@@ -143,11 +146,9 @@ def command(tiny_weights, tmp_path, monkeypatch, capsys):
         usual = ["data.size=-1", "runtime.threads=1", "runtime.precision=fp32", "output_dir=out"]
         given = {override.partition("=")[0] for override in overrides}
         settings = [setting for setting in usual if setting.partition("=")[0] not in given]
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["eval.py", f"weights={tiny_weights}", *settings, *overrides])
-        capsys.readouterr()
-        code = run("eval", EvalConfig, "evaluate.run.evaluate")
-        return code, capsys.readouterr().err
+        monkeypatch.chdir(tmp_path)  # where tests look for results
+        done = in_process("eval.py", f"weights={tiny_weights}", *settings, *overrides, cwd=tmp_path)
+        return done.returncode, done.stderr
 
     return call
 

@@ -3,19 +3,16 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import ROOT, in_process
 from PIL import Image
 
 from xmem_infer.drift import DriftSummary, DriftWatch, describe, describe_briefly, mean_keys
 from xmem_infer.types import ObjectConfidence
 
-ROOT = Path(__file__).resolve().parents[1]
 KEY = torch.tensor([[1.0, 0.0]])
 
 
@@ -124,11 +121,8 @@ def test_a_run_tells_where_an_object_drifted(tmp_path):
             picture = Image.new("RGB", picture.size, (90, 120, 80))
         picture.save(path)
     shutil.copy(example / "Annotations" / "scene" / "00000.png", tmp_path / "first.png")
-    command = [sys.executable, str(ROOT / "scripts" / "eval.py"), "video_dir=scene", "mask=first.png", "output_dir=out"]
-    done = subprocess.run(
-        [*command, "data.size=96", "runtime.threads=1", "output.overlay=false", "score=false"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    settings = ("data.size=96", "runtime.threads=1", "output.overlay=false", "score=false")
+    done = in_process("eval.py", "video_dir=scene", "mask=first.png", "output_dir=out", *settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "may have drifted in 00004-00007 (" in done.stderr
     assert "1 video with signs of drift: see confidence/<video>.csv, column drift" in done.stderr

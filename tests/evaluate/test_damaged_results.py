@@ -1,10 +1,12 @@
 """Results that are gone or damaged are made again, and nothing else is."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
-from batch_trees import leftovers, start, tree, write_set
+from batch_trees import leftovers, tree, write_set
+from commands import in_process
 from logs import logged
 from PIL import Image
 
@@ -104,15 +106,17 @@ def test_results_recorded_before_there_was_a_check_count(again, tmp_path):
 def test_the_command_makes_a_removed_folder_and_overlay_again(tmp_path, make_clip, tiny_weights, workers):
     videos = write_set(tmp_path / "set", make_clip, {"a": 4, "b": 3, "c": 3})
     out = tmp_path / "out"
-    assert start(videos, tiny_weights, out).wait(timeout=120) == 0
+    settings = ("data.size=-1", "runtime.precision=fp32", "runtime.device=cpu", "runtime.threads=1")
+    call = partial(in_process, "eval.py", f"video_dir={videos}", f"weights={tiny_weights}", "output_dir=out", *settings)
+    assert call(cwd=tmp_path).returncode == 0
     before = tree(out)
     for path in (out / "masks" / "a").iterdir():
         path.unlink()
     (out / "masks" / "a").rmdir()
     (out / "overlay" / "b.mp4").unlink()
-    process = start(videos, tiny_weights, out, f"workers={workers}")
-    said = process.communicate(timeout=180)[1]
-    assert process.returncode == 0, said
+    done = call(f"workers={workers}", cwd=tmp_path)
+    said = done.stderr
+    assert done.returncode == 0, said
     assert "a: was done, but masks/a is gone: it is segmented again" in said
     assert "b: was done, but overlay/b.mp4 is gone: it is drawn again" in said
     assert "c: already done" in said

@@ -1,12 +1,9 @@
 """Results of other inputs are not replaced unless `overwrite=true` says so."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from batch_trees import SCRIPT, tree
+from batch_trees import tree
+from commands import in_process
 from PIL import Image
 
 
@@ -16,11 +13,7 @@ def run(tmp_path, tiny_weights):
 
     def start(*overrides):
         settings = ["data.size=-1", "runtime.precision=fp32", "runtime.threads=1", "output.overlay=false"]
-        command = [sys.executable, str(SCRIPT), f"weights={tiny_weights}", *settings, *overrides]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        return in_process("eval.py", f"weights={tiny_weights}", *settings, *overrides, cwd=tmp_path)
 
     return start
 

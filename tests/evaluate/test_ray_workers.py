@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from batch_trees import ROOT, leftovers, report, start, tree, wait_for_attempt, write_set
+from commands import in_process
 
 PATIENT = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 QUIET = ("output.overlay=false", "output.preview=false")
@@ -14,15 +15,17 @@ QUIET = ("output.overlay=false", "output.preview=false")
 def test_without_ray_it_says_how_to_get_it(tmp_path, make_clip, tiny_weights, monkeypatch):
     (tmp_path / "shadow" / "ray").mkdir(parents=True)
     (tmp_path / "shadow" / "ray" / "__init__.py").write_text("raise ImportError(\"No module named 'ray'\")")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "shadow"), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(tmp_path / "shadow")
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
     videos = write_set(tmp_path / "set", make_clip, {"a": 3})
-    process = start(videos, tiny_weights, tmp_path / "out", "executor=ray")
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 2, said
-    assert "pip install ray" in said
+    settings = (f"video_dir={videos}", f"weights={tiny_weights}", "output_dir=out", "executor=ray")
+    done = in_process("eval.py", *settings, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "pip install ray" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_nobody_at_the_address(tmp_path, make_clip, tiny_weights):
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     videos = write_set(tmp_path / "set", make_clip, {"a": 3})

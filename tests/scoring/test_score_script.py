@@ -2,14 +2,14 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
+from commands import as_process
+from commands import in_process as command
 from logs import logged
 from PIL import Image
 
@@ -19,7 +19,6 @@ from xmem_infer.io.palette import visible_colours
 from xmem_infer.scoring.pictures import close_up, compare
 from xmem_infer.scoring.score_folders import ScoreConfig, score, score_folders
 
-ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ("J&F", "J", "F", "J_recall", "J_decay", "F_recall", "F_decay")
 
 
@@ -44,16 +43,7 @@ def save(path, pixels):
     Image.fromarray(pixels).save(path)
 
 
-def run(*arguments, cwd, script="score.py"):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / script), *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+run = partial(command, "score.py")
 
 
 def in_process(tree, **settings):
@@ -66,7 +56,7 @@ def in_process(tree, **settings):
 
 
 def test_the_command_scores_and_writes_everything(tree):
-    done = run("predictions=run", "annotations=set", "workers=2", "worst_frames=3", cwd=tree)
+    done = as_process("score.py", "predictions=run", "annotations=set", "workers=2", "worst_frames=3", cwd=tree)
     assert done.returncode == 0, done.stderr
     expected = score_folders(tree / "run", tree / "set")
     written = json.loads((tree / "run/scores.json").read_text())
@@ -115,7 +105,7 @@ def test_what_could_not_be_scored_is_told_and_gives_1(tree):
     assert in_process(tree)[0] == 0
     assert (tree / "run/worst/bee.png").exists()
     save(tree / "run/masks/bee/00003.png", np.full((48, 64), 9, np.uint8))
-    done = run("predictions=run", "annotations=set", cwd=tree)
+    done = run("predictions=run", "annotations=set", "workers=1", cwd=tree)
     assert done.returncode == 1
     assert "not scored: bee: frame 00003: the prediction has label" in done.stderr
     assert "mean of 2 of 3 videos only" in done.stdout
@@ -186,10 +176,10 @@ def test_a_list_of_videos_and_another_output(tree):
 
 
 def test_videos_are_named_on_the_command_line(tree):
-    done = run("predictions=run", "annotations=set", "videos=[cat,ape]", "output_dir=out", cwd=tree)
+    done = run("predictions=run", "annotations=set", "videos=[cat,ape]", "output_dir=out", "workers=1", cwd=tree)
     assert done.returncode == 0, done.stderr
     assert json.loads((tree / "out/scores.json").read_text())["videos"].keys() == {"cat", "ape"}
-    done = run("predictions=run", "annotations=set", "videos=[dog]", "output_dir=out", cwd=tree)
+    done = run("predictions=run", "annotations=set", "videos=[dog]", "output_dir=out", "workers=1", cwd=tree)
     assert (done.returncode, "there is no folder dog" in done.stderr) == (1, True)
 
 

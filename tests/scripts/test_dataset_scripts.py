@@ -1,25 +1,16 @@
-"""Data sets and score merging as their users run them: processes, exit codes, what stands where."""
+"""Data sets and score merging as their users run them: exit codes, what stands where."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import dataset_trees as trees
 import pytest
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from commands import in_process
 
 
 @pytest.fixture
 def run(tmp_path):
     def start(script, *overrides):
-        return subprocess.run(
-            [sys.executable, str(SCRIPTS / script), *overrides],
-            cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-            check=False,
-        )  # fmt: skip
+        return in_process(script, *overrides, cwd=tmp_path)
 
     return start
 

@@ -1,4 +1,4 @@
-"""`scripts/eval.py` as its users run it: a process, its exit code, its words, its files."""
+"""`scripts/eval.py` as its users run it: its exit code, its words, its files."""
 
 import csv
 import hashlib
@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,32 +15,25 @@ import av
 import numpy as np
 import pytest
 import torch
+from commands import ROOT, as_process, begun, in_process
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from xmem_infer.cores import usable_cores
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts" / "eval.py"
-
 
 @pytest.fixture
 def run(tmp_path, tiny_weights):
-    """run(key=value, ...) -> the finished process; small frames, small network, one thread."""
+    """run(key=value, ...) -> the finished command; small frames, small network, one thread.
 
-    def start(*overrides, weights=tiny_weights, size=-1, popen=False):
+    In this process, unless by=begun says that a process is to be begun, or by=as_process that it is to be waited for.
+    """
+
+    def start(*overrides, weights=tiny_weights, size=-1, by=in_process):
         arguments = [f"weights={weights}", f"data.size={size}", "runtime.threads=1", "runtime.precision=fp32"]
         given = {override.partition("=")[0] for override in overrides}
         arguments = [argument for argument in arguments if argument.partition("=")[0] not in given]
-        command = [sys.executable, str(SCRIPT), *arguments, *overrides]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        if popen:
-            return subprocess.Popen(
-                command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
+        return by("eval.py", *arguments, *overrides, cwd=tmp_path)
 
     return start
 
@@ -97,7 +89,7 @@ def test_a_folder_of_frames(run, clip, tmp_path):
 
 
 def test_it_runs_from_anywhere_with_defaults(run, clip, tmp_path):
-    done = run(f"video_dir={clip}", "output.overlay=false", "output.preview=false")
+    done = run(f"video_dir={clip}", "output.overlay=false", "output.preview=false", by=as_process)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "output" / "clip" / "masks" / "clip").iterdir())) == 12
     assert {path.name for path in (tmp_path / "output" / "clip").iterdir()} == {
@@ -128,7 +120,7 @@ def test_a_data_set_folder_goes_on_when_one_video_fails(run, tmp_path, make_clip
     }  # fmt: skip
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(damaged)
     again = run(f"video_dir={root}", "output_dir=out")
-    assert again.returncode == 0
+    assert again.returncode == 0, again.stderr
     assert again.stderr.count("already done") == 2
     assert {path.name for path in (out / "masks").iterdir()} == {"a", "b", "c"}
 
@@ -442,7 +434,7 @@ def wait_for_partial(folder, process):
 def test_interrupted_and_run_again(run, tmp_path, make_clip, number, code):
     video = long_clip(tmp_path, make_clip)
     assert run(f"video_dir={video}", "output_dir=whole").returncode == 0
-    process = run(f"video_dir={video}", "output_dir=out", popen=True)
+    process = run(f"video_dir={video}", "output_dir=out", by=begun)
     wait_for_partial(tmp_path / "out", process)
     time.sleep(random.random() / 5)
     process.send_signal(number)
@@ -463,7 +455,7 @@ def test_interrupted_and_run_again(run, tmp_path, make_clip, number, code):
 @pytest.mark.fault("two runs into one output folder", "the second ends with exit code 3, the first is undisturbed")
 def test_a_second_run_on_the_same_output_is_refused(run, tmp_path, make_clip):
     video = long_clip(tmp_path, make_clip)
-    process = run(f"video_dir={video}", "output_dir=out", popen=True)
+    process = run(f"video_dir={video}", "output_dir=out", by=begun)
     wait_for_partial(tmp_path / "out", process)
     process.send_signal(signal.SIGSTOP)  # or it might be done before the second one begins
     second = run(f"video_dir={video}", "output_dir=out")

@@ -1,16 +1,12 @@
 """`scripts/eval.py -m`: every combination into its own folder, failures contained, the worst exit code."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from commands import in_process
 from PIL import Image
 
 from xmem_infer.cli import MAX_NAME, folder_name
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "eval.py"
 
 
 @pytest.fixture
@@ -26,8 +22,7 @@ def run(tmp_path, tiny_weights, make_clip):
             f"video_dir={tmp_path / 'clip'}", f"weights={tiny_weights}", "data.size=-1", "runtime.threads=1",
             "runtime.device=cpu", "output.overlay=false", "output.preview=false",
         ]  # fmt: skip
-        command = [sys.executable, str(SCRIPT), "-m", *settings, *overrides]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        return in_process("eval.py", "-m", *settings, *overrides, cwd=tmp_path)
 
     return start
 

@@ -1,41 +1,36 @@
-"""`scripts/ablate.py` as its users run it: a process, its exit code, its words, its files."""
+"""`scripts/ablate.py` as its users run it: its exit code, its words, its files."""
 
 import csv
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from ablation_clip import write_clip
+from commands import as_process, in_process
 
 from xmem_infer.config import Device, Precision
 from xmem_infer.errors import UsageError
 from xmem_infer.lab.ablation.config import AblateConfig, AblationRuntime, MatrixConfig
 from xmem_infer.lab.ablation.run import ablate
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 @pytest.fixture
 def run(tmp_path, tiny_weights, make_clip):
     write_clip(tmp_path / "set", make_clip)
 
-    def start(*overrides):
+    def start(*overrides, by=in_process):
         arguments = [
             f"video_dir={tmp_path / 'set'}", f"weights={tiny_weights}", "output_dir=out", "runtime.threads=1",
             "ablate.sizes=[-1]", "ablate.objects=[2]", "ablate.frames=[7]", "ablate.repeats=1", "memory.memory_every=2",
         ]  # fmt: skip
         given = {override.partition("=")[0] for override in overrides}
         arguments = [argument for argument in arguments if argument.partition("=")[0] not in given]
-        command = [sys.executable, str(ROOT / "scripts" / "ablate.py"), *arguments, *overrides]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+        return by("ablate.py", *arguments, *overrides, cwd=tmp_path)
 
     return start
 
 
 @pytest.mark.slow
 def test_an_ablation(run, tmp_path):
-    done = run("ablate.precisions=[fp32]")
+    done = run("ablate.precisions=[fp32]", by=as_process)
     assert done.returncode == 0, done.stderr
     pictures = {f"{stem}.png" for stem in ("memory", "saving", "memory_by_frame", "time", "agreement")}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.md", "results.csv", *pictures}
@@ -51,7 +46,6 @@ def test_an_ablation(run, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -92,7 +86,7 @@ def test_what_clip_or_device_cannot_do_is_refused_before_any_work(tmp_path, make
 def test_the_documents_suite(run, tmp_path):
     done = run(
         "suite=documents", "ablate.precisions=[fp32]", "ablate.objects=[1,2]", "documents.hidden=500",
-        "documents.rows=50",
+        "documents.rows=50", by=as_process,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     claims = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))

@@ -1,16 +1,13 @@
-"""`scripts/benchmark.py` as its users run it: a process, its exit code, its words, its files."""
+"""`scripts/benchmark.py` as its users run it: its exit code, its words, its files."""
 
 import csv
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from commands import as_process, begun, in_process
 
-ROOT = Path(__file__).resolve().parents[3]
 VARIANTS = ["published_fp32", "plain_bf16", "fast_fp32"]
 SMALL = (
     "workloads=[64p_2,tiny_64p_1]", f"variants=[{','.join(VARIANTS)}]", "rounds=2",
@@ -20,15 +17,14 @@ SMALL = (
 )  # fmt: skip
 
 
-def run(folder, *overrides):
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "output_dir=out", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+def run(folder, *overrides, by=in_process):
+    return by("benchmark.py", "output_dir=out", *overrides, cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_weights):
     folder = tmp_path_factory.mktemp("benchmark")
-    return folder / "out", run(folder, *SMALL, f"weights={tiny_weights}")
+    return folder / "out", run(folder, *SMALL, f"weights={tiny_weights}", by=as_process)
 
 
 @pytest.mark.slow
@@ -83,9 +79,8 @@ def test_a_stopped_benchmark_keeps_what_it_measured(tmp_path, tiny_weights):
         "workloads=[64p_1,720p_5]", "variants=[fast_fp32]", "rounds=20", "peak_memory=[64p_1]", "curves=false",
         "end_to_end.workloads=[]", "runtime.threads=1", f"weights={tiny_weights}",
     ]  # fmt: skip
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "output_dir=out", *settings]
     report = tmp_path / "out" / "report.md"
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with run(tmp_path, *settings, by=begun) as process:
         for _ in range(3000):
             if report.exists():
                 break

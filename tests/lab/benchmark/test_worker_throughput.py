@@ -1,24 +1,15 @@
 """The benchmark of workers as it is run: what it prints, and what it refuses before any work."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
+from commands import in_process
 from PIL import Image
 
 from xmem_infer.lab.benchmark.workers import differing_share
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "benchmark_workers.py"
-
-
-def run(*overrides, cwd):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *overrides], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+run = partial(in_process, "benchmark_workers.py")
 
 
 @pytest.fixture

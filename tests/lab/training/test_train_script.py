@@ -2,16 +2,13 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from commands import ROOT, begun, in_process
 from filelock import FileLock
 from lab.training.small_pack import write_pack
 
-ROOT = Path(__file__).resolve().parents[3]
 SMALL = (
     "device=cpu", "threads=1", "workers=0", "network.key_blocks=[1,1,1]", "network.key_widths=[8,16,32]",
     "network.value_blocks=[1,1,1]", "network.value_widths=[8,16,32]", "network.decoder=[32,16,16]",
@@ -20,12 +17,8 @@ SMALL = (
 )  # fmt: skip
 
 
-def command(*overrides):
-    return [sys.executable, str(ROOT / "scripts" / "train.py"), *SMALL, *overrides]
-
-
-def run(folder, *overrides):
-    return subprocess.run(command(*overrides), cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+def run(folder, *overrides, by=in_process):
+    return by("train.py", *SMALL, *overrides, cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +27,9 @@ def tar(tmp_path_factory):
 
 
 def test_a_stopped_run_is_saved_and_goes_on(tmp_path, tar):
-    endless = command(f"data_packs=[{tar}]", "optim.total_samples=1000000", "optim.cooldown_from=1000000")
+    endless = (f"data_packs=[{tar}]", "optim.total_samples=1000000", "optim.cooldown_from=1000000")
     decoded = tmp_path / "run" / "loss.jsonl"
-    with subprocess.Popen(endless, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with run(tmp_path, *endless, by=begun) as process:
         for _ in range(3000):
             if decoded.exists() and decoded.read_text():
                 break
@@ -73,10 +66,8 @@ def test_a_second_process_on_a_run_is_refused(tmp_path, tar):
 
 
 @pytest.mark.fault("`train.py` without settings", "said what it needs, with an example")
-def test_without_arguments_it_says_what_to_give():
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "train.py")], capture_output=True, text=True, timeout=300, check=False
-    )
+def test_without_arguments_it_says_what_to_give(tmp_path):
+    done = in_process("train.py", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "data_packs and run_dir are not set" in done.stderr
     assert "python scripts/train.py data_packs=[" in done.stderr
