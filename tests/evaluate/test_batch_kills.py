@@ -15,8 +15,9 @@ HELPER = Path(__file__).with_name("kill_batch.py")
 @pytest.mark.parametrize(
     ("weights", "workers", "kills"),
     [
-        ("tiny_weights", 1, 12),
-        ("tiny_cutie_weights", 1, 3),
+        ("tiny_weights", 1, 3),
+        pytest.param("tiny_weights", 1, 12, marks=pytest.mark.slow),
+        pytest.param("tiny_cutie_weights", 1, 3, marks=pytest.mark.slow),
         pytest.param("tiny_weights", 2, 6, marks=[pytest.mark.slow, pytest.mark.soak]),
     ],
 )

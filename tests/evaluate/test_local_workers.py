@@ -72,6 +72,7 @@ def test_faults_of_the_machine_stop_the_batch(here, tmp_path, make_clip):
     assert report(tmp_path / "out")["stopped"].startswith("EnvironmentFault")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 @pytest.mark.fault("workers killed, one video three times", "replaced; the deadly video fails, the others are finished")
 def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_path, make_clip, tiny_weights):
@@ -114,7 +115,7 @@ def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkey
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server")
-@pytest.mark.parametrize("times", [1, 9])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 9])
 @pytest.mark.fault("the fork server killed while starting", "another is started, or a message")
 def test_a_fork_server_killed_while_it_starts_a_worker(here, tmp_path, make_clip, monkeypatch, times):
     """Once: another is started. Always: a message instead of a traceback."""

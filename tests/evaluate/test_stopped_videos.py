@@ -66,8 +66,11 @@ def clip(tmp_path, make_clip):
     "values",
     [
         {},
-        {"tta__flip": True, "tta__sizes": [48, 64]},
-        {"memory__long_term": False, "runtime__grad_mode": "enable_grad_detached", "data__permanent": True},
+        pytest.param({"tta__flip": True, "tta__sizes": [48, 64]}, marks=pytest.mark.slow),
+        pytest.param(
+            {"memory__long_term": False, "runtime__grad_mode": "enable_grad_detached", "data__permanent": True},
+            marks=pytest.mark.slow,
+        ),
         {"memory__late_objects": "published", "runtime__grad_mode": "inference_mode", "runtime__precision": "bf16"},
     ],
 )

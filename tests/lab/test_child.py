@@ -83,7 +83,7 @@ def test_a_child_gets_a_typed_request_and_answers():
 @pytest.mark.parametrize(
     ("ending", "status", "words"),
     [
-        (Ending.killed, "oom", "killed by the system"),
+        pytest.param(Ending.killed, "oom", "killed by the system", marks=pytest.mark.slow),
         pytest.param(Ending.ceiling, "oom", "memory ceiling", marks=[pytest.mark.slow, LINUX]),
         pytest.param(Ending.known, "failed", "the file is not there", marks=pytest.mark.slow),
         (Ending.unknown, "failed", "exit code 1: RuntimeError: something else"),

@@ -12,7 +12,9 @@ HELPER = Path(__file__).with_name("kill_writer.py")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(("mode", "at_least"), [(("random", "12"), 3), (("steps",), 10)])
+@pytest.mark.parametrize(
+    ("mode", "at_least"), [(("random", "12"), 3), pytest.param(("steps",), 10, marks=pytest.mark.slow)]
+)
 @pytest.mark.fault("SIGKILL of the writer ({mode})", "whole results only under final names")
 def test_killed_writers_leave_whole_results_only(tmp_path, mode, at_least):
     """random: at any time of the run. steps: before each single rename and removal, one after the other."""

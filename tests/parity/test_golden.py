@@ -1,6 +1,7 @@
 """The published network's own numbers (float64) against this project at float32."""
 
 import math
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,7 +71,15 @@ def run(prepared, config, case, make_clip):
         yield t, prob, state
 
 
-@pytest.mark.parametrize("variant", ["eager", "fast", pytest.param("openvino", marks=pytest.mark.slow)])
+AT_ONCE = [("late_object", "eager"), ("long_term", "fast"), ("odd_size", "fast"), ("correction", "fast")]
+OTHERS = [pair for pair in product(CASES, ["eager", "fast", "openvino"]) if pair not in AT_ONCE]
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [*AT_ONCE, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in OTHERS)],
+    indirect=["name"],
+)
 def test_case(name, variant, cases, golden, network, make_clip):
     case, expected = cases[name], golden(name)
     prepared = prepare(network, torch.device("cpu"), Precision.fp32, variant)

@@ -1,5 +1,6 @@
 """The published Cutie's own numbers (float64) against this project."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -148,8 +149,13 @@ def run(prepared, case, make_clip, delete=Engine.remove):
         yield t, prob, state
 
 
-@pytest.mark.parametrize("backend", ["eager", "fast", pytest.param("openvino", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", CASES)
+AT_ONCE = [("long_term", "fast"), ("late_delete", "eager"), ("small_odd_size", "eager")]
+OTHERS = [pair for pair in product(CASES, ["eager", "fast", "openvino"]) if pair not in AT_ONCE]
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"), [*AT_ONCE, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in OTHERS)]
+)
 def test_case(name, backend, cutie_cases, cutie_golden, networks, make_clip):
     case, expected = cutie_cases[name.removesuffix("_aligned")], cutie_golden(name)
     delete = delete_as_published if name == "late_delete" else Engine.remove

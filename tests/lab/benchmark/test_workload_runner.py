@@ -109,6 +109,7 @@ def test_operations_of_a_fused_convolution():
     assert meter.stages == dict.fromkeys(("relu", "no bias", "sum"), 2 * 2 * 16 * 10 * 12 * 8 * 9)
 
 
+@pytest.mark.slow
 def test_rounds_are_interleaved_every_other_one_backwards(tiny_network):
     variants = [make_variant(name, tiny_network, CPU) for name in ("published_fp32", "eager_fp32", "fast_bf16")]
     steps = []

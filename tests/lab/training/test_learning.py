@@ -62,6 +62,7 @@ def state_dicts_equal(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_uninterrupted_one(tar, tmp_path):
     def run(name, steps):
         return train(settings(data_packs=[str(tar)], run_dir=str(tmp_path / name), max_steps=steps))

@@ -138,6 +138,7 @@ def test_stages_follow_one_another():
     assert [stage_at(STAGES, seen).size for seen in (0, 7, 8, 99, 1000)] == [64, 64, 80, 80, 80]
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_stream_as_none(folder):
     streams = [batches([folder], STAGES, 3, 0, workers) for workers in (0, 2)]
     for _ in range(4):
