@@ -70,15 +70,25 @@ def consolidation(
         value = bucket.value[:, candidates[covered]]
         value = potentiate(scores[valid][:, covered], value).to(bucket.value.dtype)
         pooled.append((bucket, valid + first, value))
-    make_room = [] if stay is None else [store.keeping(store.long_term, stay)]
-    leave = store.keeping(store.working, working)
 
-    def change() -> None:
-        for evict in make_room:
-            evict()
-        store.append(store.long_term, key, shrinkage)
+    def write_values() -> None:
         for bucket, rows, value in pooled:
             store.write(bucket, rows, value)
-        leave()
+
+    return exchange(store, key, shrinkage, stay, working, write_values)
+
+
+def exchange(
+    store: TokenStore, key: Tensor, shrinkage: Tensor, stay: Tensor | None, working: Tensor, write_values: Change
+) -> Change:
+    """Lets tokens leave both regions, appends prototypes (P, C_k) to long-term memory, and then writes values."""
+    changes = [] if stay is None else [store.keeping(store.long_term, stay)]
+    changes.append(store.keeping(store.working, working))
+
+    def change() -> None:
+        for leave in changes:
+            leave()
+        store.append(store.long_term, key, shrinkage)
+        write_values()
 
     return change

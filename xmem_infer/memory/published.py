@@ -7,7 +7,7 @@ whichever those are. The paper's YouTube-VOS figures contain this fault, so it c
 import torch
 from torch import Tensor
 
-from .consolidation import potentiate, prototypes
+from .consolidation import exchange, potentiate, prototypes
 from .store import Bucket, Change, Region, TokenStore
 
 
@@ -41,19 +41,13 @@ def consolidation_as_published(
         if size >= (min_frames + 1) * frame_tokens:
             value = torch.cat([value[:, :frame_tokens], value[:, size - recent :]], 1)
         lists.append((bucket, long_term, value))
-    make_room = [] if stay is None else [store.keeping(store.long_term, stay)]
-    leave = store.keeping(store.working, working)
 
-    def change() -> None:
-        for evict in make_room:
-            evict()
-        store.append(store.long_term, key, shrinkage)
-        leave()
+    def write_values() -> None:
         for bucket, long_term, value in lists:
             _pair_with_last(store, bucket, store.long_term, long_term)
             _pair_with_last(store, bucket, store.working, value)
 
-    return change
+    return exchange(store, key, shrinkage, stay, working, write_values)
 
 
 def _values(store: TokenStore, bucket: Bucket, region: Region, stay: Tensor | None) -> Tensor:
