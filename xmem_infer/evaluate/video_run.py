@@ -128,9 +128,7 @@ class VideoRun:
             "frames": frames,
             "peak_memory": peak_memory(self.segmenter.prepared.device),
             "warnings": [
-                *(
-                    video.warnings if self.config.direction is Direction.forward else ()
-                ),  # frames before the first mask
+                *(video.warnings if self.config.direction is Direction.forward else ()),  # frames before the first mask
                 *video.frames.warnings,
             ],
         }
