@@ -265,7 +265,7 @@ def test_a_correction_in_the_middle_helps_the_frames_before_it():
     def accuracy(references):
         results = propagate(segmenter, frames, references, first=24, last=37)
         found = [
-            METRICS[name](result.mask == one, truth[result.frame.index].ids == one, frames.size)
+            METRICS[name](*(np.uint8(ids == one) for ids in (result.mask, truth[result.frame.index].ids)), frames.size)
             for result in results
             for one in (1, 2)
             for name in ("J", "F")
