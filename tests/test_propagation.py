@@ -255,23 +255,21 @@ def test_what_is_refused_at_the_call(segmenter, clip, change, message):
 
 
 @pytest.mark.slow
-def test_a_correction_in_the_middle_helps_the_frames_before_it():
-    """The shipped model on the shipped clip: J&F of the frames before the corrected one."""
+def test_to_correct_the_worst_frame_helps_those_before_it():
+    """The shipped model on the shipped clip; docs/evaluation.md has the figures, also of a correction that hurts."""
     folder = Path(__file__).resolve().parents[1] / "examples" / "clip"
-    segmenter = Segmenter.from_weights(embedded_model(), size=192)
+    segmenter = Segmenter.from_weights(embedded_model(), size=240)
     frames = open_frames(folder / "JPEGImages" / "scene", DataConfig())
     truth = {i: read_mask(folder / "Annotations" / "scene" / f"{i:05d}.png", 10**6) for i in range(48)}
 
-    def accuracy(references):
-        results = propagate(segmenter, frames, references, first=24, last=37)
-        found = [
-            METRICS[name](*(np.uint8(ids == one) for ids in (result.mask, truth[result.frame.index].ids)), frames.size)
-            for result in results
-            for one in (1, 2)
-            for name in ("J", "F")
-        ]
-        return np.mean(found)
+    def accuracy(result):
+        pairs = [[np.uint8(ids == one) for ids in (result.mask, truth[result.frame.index].ids)] for one in (1, 2)]
+        return np.mean([METRICS[name](*pair, frames.size) for pair in pairs for name in ("J", "F")])
 
-    before, after = accuracy({0: truth[0]}), accuracy({0: truth[0], 38: truth[38]})
-    print(f"J&F of frames 24 to 37: {before:.3f}, corrected on frame 38: {after:.3f}")
-    assert after > before
+    def by_frame(references, **options):
+        return {one.frame.index: accuracy(one) for one in propagate(segmenter, frames, references, **options)}
+
+    before = by_frame({0: truth[0]}, direction="forward")
+    worst = min(before, key=before.get)
+    after = by_frame({0: truth[0], worst: truth[worst]}, first=1, last=worst - 1)
+    assert np.mean(list(after.values())) > np.mean([before[index] for index in after])
