@@ -51,6 +51,22 @@ def test_a_model_is_made_once_and_taken_by_auto(openvino_models, tiny_network, c
 
 
 @pytest.mark.slow
+def test_what_is_handed_through_unchanged_stays(openvino_models, tiny_network, caplog):
+    network = choice.choose(tiny_network, ASKED, CPU)[0].network
+    image, masks = torch.randn(1, 3, 64, 64), torch.rand(1, 2, 64, 64)
+    given = torch.randn(1, 2, 8, 4, 4)
+    state = {"sensory": given.clone()}
+    with torch.inference_mode():
+        seen = network.encode_image(image)
+        for _ in range(4):
+            value, after = network.encode_memory(image, seen, state, masks, False)
+            assert torch.equal(after["sensory"], given) and torch.equal(state["sensory"], given)
+            after, _, _ = network.segment(seen, [value], state, False)
+            assert torch.equal(after["sensory"], given) and torch.equal(state["sensory"], given)
+    assert "differs" not in caplog.text
+
+
+@pytest.mark.slow
 @pytest.mark.fault("an OpenVINO model that computes something else", "said, torch is used instead")
 def test_a_model_that_differs_is_not_used(openvino_models, tiny_network, caplog):
     networks = [copy.deepcopy(tiny_network) for _ in range(2)]
