@@ -198,7 +198,11 @@ class FrameFolder:
         policy = CorruptPolicy(self.name, self._data.on_corrupt, self.warnings)
         for index, picture in enumerate(self._pictures()):
             try:
-                policy.last_readable = self._read(index, picture)
+                if isinstance(header := self._headers[index], str):
+                    raise UnreadableImage(header)
+                with picture as image:
+                    pixels = to_rgb(upright(image, header), self._range)
+                policy.last_readable = Frame(index, frame_name(self, index), pixels)
                 yield policy.last_readable
             except UnreadableImage as error:
                 yield policy.corrupt(self._labels[index], index, frame_name(self, index), str(error))
@@ -207,7 +211,10 @@ class FrameFolder:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has no frame {index}: it has {len(self)}")
         try:
-            return self._read(index, self._picture(index))
+            if isinstance(header := self._headers[index], str):
+                raise UnreadableImage(header)
+            with self._picture(index) as image:
+                return Frame(index, frame_name(self, index), to_rgb(upright(image, header), self._range))
         except UnreadableImage as error:
             policy = CorruptPolicy(self.name, self._data.on_corrupt, [])
             policy.last_readable = self[index - 1] if index else None
@@ -215,13 +222,6 @@ class FrameFolder:
 
     def _picture(self, index: int) -> AbstractContextManager[ImageFile.ImageFile]:
         return opened(self._files[index], self._data.max_pixels)
-
-    def _read(self, index: int, picture: AbstractContextManager[ImageFile.ImageFile]) -> Frame:
-        header = self._headers[index]
-        if isinstance(header, str):
-            raise UnreadableImage(header)
-        with picture as image:
-            return Frame(index, frame_name(self, index), to_rgb(upright(image, header), self._range))
 
 
 class ImageStack(FrameFolder):
