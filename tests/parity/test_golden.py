@@ -80,7 +80,9 @@ OTHERS = [pair for pair in product(CASES, ["eager", "fast", "openvino"]) if pair
     [*AT_ONCE, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in OTHERS)],
     indirect=["name"],
 )
-def test_case(name, variant, cases, golden, network, make_clip):
+def test_case(name, variant, cases, golden, network, make_clip, request):
+    if variant == "openvino":
+        request.getfixturevalue("openvino_models")
     case, expected = cases[name], golden(name)
     prepared = prepare(network, torch.device("cpu"), Precision.fp32, variant)
     for t, prob, state in run(prepared, memory_config(case["memory"]), case, make_clip):

@@ -156,7 +156,9 @@ OTHERS = [pair for pair in product(CASES, ["eager", "fast", "openvino"]) if pair
 @pytest.mark.parametrize(
     ("name", "backend"), [*AT_ONCE, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in OTHERS)]
 )
-def test_case(name, backend, cutie_cases, cutie_golden, networks, make_clip):
+def test_case(name, backend, cutie_cases, cutie_golden, networks, make_clip, request):
+    if backend == "openvino":
+        request.getfixturevalue("openvino_models")
     case, expected = cutie_cases[name.removesuffix("_aligned")], cutie_golden(name)
     delete = delete_as_published if name == "late_delete" else Engine.remove
     prepared = prepare(networks(**case["checkpoint"]), torch.device("cpu"), Precision.fp32, backend)
