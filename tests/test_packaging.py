@@ -71,6 +71,13 @@ def test_the_wheel_segments_from_another_folder(unpacked_wheel, tmp_path):
     assert len(list((tmp_path / "output" / "clip" / "masks" / "clip").iterdir())) == 3
 
 
+def run_from(wheel, folder, code, *arguments):
+    """Python code in a process of its own in `folder`, with the package of an unpacked wheel."""
+    environment = {**os.environ, "PYTHONPATH": str(wheel)}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
 def test_the_base_installation_needs_no_extra(unpacked_wheel, tmp_path):
     """Packages of the extras are hidden, as where they were never installed."""
     for name in ("matplotlib", "ray", "torchvision", "psutil", "fastapi", "starlette", "uvicorn", "websockets"):
@@ -80,10 +87,7 @@ def test_the_base_installation_needs_no_extra(unpacked_wheel, tmp_path):
         "for module in pkgutil.walk_packages(xmem_infer.__path__, 'xmem_infer.'):\n"
         "    if not module.name.startswith(('xmem_infer.lab', 'xmem_infer.page')): importlib.import_module(module.name)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = run_from(unpacked_wheel, tmp_path, code, str(tmp_path))
     assert done.returncode == 0, done.stderr
 
 
@@ -95,8 +99,5 @@ def test_the_page_says_how_to_install_what_it_needs(unpacked_wheel, tmp_path):
         "util.find_spec = lambda name, *more: None if name == 'fastapi' else find(name, *more)\n"
         "sys.argv = ['xmem-infer', 'page', 'video.mp4']; eval_command()"
     )
-    environment = {**os.environ, "PYTHONPATH": str(unpacked_wheel)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_from(unpacked_wheel, tmp_path, code)
     assert done.returncode == 3 and "pip install 'xmem-infer[page]'" in done.stderr

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..config import require
 from ..errors import UsageError, VideoError
 from ..interrupts import check
-from ..io.atomic import disk_fault, write_json
+from ..io.atomic import write_json
 from ..io.listing import list_folders, name_some, natural_key
 from ..io.masks import read_mask
 from ..outputs.files import MaskFolder
@@ -103,17 +103,10 @@ def _merge_video(folders: list[Path], video: str, output_dir: Path) -> None:
     mask = next(iter(sorted((folders[0].parent / "masks" / video).glob("*.png"))), None)
     palette = None if mask is None else read_mask(mask, MAX_PIXELS).palette
     output = MaskFolder(VideoDetails(output_dir, video, palette))
-    try:
-        output.stage()
+    with output.whole():
         for index, (name, scores) in enumerate(_frames(folders, video)):
             check()  # whether to stop
             output.write(Item(Frame(index, name, NO_PICTURE), merge_frame(scores), {}, None))
-        output.finish()
-        output.publish()
-    except OSError as error:
-        raise disk_fault(error, output.staged.final) from error
-    finally:
-        output.discard()
 
 
 def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedScores]]]:

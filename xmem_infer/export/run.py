@@ -10,7 +10,6 @@ import numpy as np
 from ..config import DataConfig
 from ..errors import UsageError
 from ..interrupts import check
-from ..io.atomic import disk_fault
 from ..io.frames import FrameSource, frame_name
 from ..io.images import read_header, size_words
 from ..io.listing import name_some, natural_key
@@ -85,18 +84,11 @@ def export_masks(
         if exporter.draws and frames is not None
         else (_masks_alone(read, frames), len(files))
     )
-    try:
-        output.stage()
+    with output.whole():
         for done, item in enumerate(items, 1):
             output.write(item)
             check()
             progress(done, total)
-        output.finish()
-        output.publish()
-    except OSError as error:
-        raise disk_fault(error, output.staged.final) from error
-    finally:
-        output.discard()
     return output.staged.final
 
 

@@ -1,14 +1,15 @@
 """One kind of result on disk: the protocol, its registry, and what every implementation is given."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..io.atomic import Staged
+from ..io.atomic import Staged, disk_fault
 from ..registry import Registry
 from ..types import Frame, ObjectConfidence
 
@@ -90,6 +91,23 @@ class Output(ABC):
     def discard(self) -> None:
         """Close and remove what is unfinished; never raises."""
         self.staged.discard()
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Around the writing of all frames: published where the block ends well, else nothing is left.
+
+        Raises:
+            EnvironmentFault: The disk refuses.
+        """
+        try:
+            self.stage()
+            yield
+            self.finish()
+            self.publish()
+        except OSError as error:
+            raise disk_fault(error, self.staged.final) from error
+        finally:
+            self.discard()
 
 
 OUTPUTS: Registry[Callable[[VideoDetails], Output]] = Registry("output", "output.also")
