@@ -10,6 +10,7 @@ import torch
 
 from xmem_infer import DataConfig, LabelMask, MemoryConfig, RuntimeConfig, Segmenter, UsageError, interrupts, propagate
 from xmem_infer.config import GradMode, Precision
+from xmem_infer.encoded_references import EncodedReferences
 from xmem_infer.io.array_frames import ArrayFrames
 from xmem_infer.io.frames import open_frames
 from xmem_infer.io.masks import read_mask
@@ -138,6 +139,32 @@ def test_a_range_both_ways_is_that_of_the_whole_run(segmenter, clip):
         assert_equal(part, {index: result for index, result in whole.items() if first <= index <= last})
 
 
+def test_what_was_encoded_before_changes_nothing(segmenter, clip, monkeypatch):
+    images, masks = clip
+    frames, encoded = ArrayFrames(images), EncodedReferences()
+    other = LabelMask(np.roll(masks[4].ids, 5, 1))
+    second = LabelMask(np.where(masks[6].ids == 2, 2, 0).astype(np.uint8))
+    calls = [
+        ({0: masks[0]}, {}),
+        ({0: masks[0], 4: masks[4]}, {}),
+        ({0: masks[0], 4: other}, {}),
+        ({0: masks[0], 4: other, 6: second}, {}),
+        ({0: masks[0], 4: other, 6: second}, {1: [(6, 6)]}),
+        ({4: other, 8: masks[8]}, {1: [(5, 6)]}),
+        ({0: masks[0], 4: masks[4]}, {}),
+    ]
+    for references, absent in calls:
+        anew, known = (
+            list(propagate(segmenter, frames, references, absent=absent, encoded=kept)) for kept in (None, encoded)
+        )
+        assert_equal(by_index(known), by_index(anew))
+        assert [result.confidence for result in known] == [result.confidence for result in anew]
+    pictures, encode = [], segmenter.engine.network.encode_image
+    monkeypatch.setattr(segmenter.engine.network, "encode_image", lambda x: pictures.append(x) or encode(x))
+    list(propagate(segmenter, frames, references, absent=absent, direction="forward", last=1, encoded=encoded))
+    assert len(pictures) == 1, "the references were encoded before"
+
+
 def test_absent_objects_are_nowhere_and_come_back(segmenter, clip):
     images, masks = clip
     absent = {2: [(3, 4), (6, 6)]}
@@ -221,7 +248,7 @@ def test_both_ways_holds_few_frames_however_long_the_video(tiny_network, clip):
         for _ in propagate(segmenter, frames, {0: masks[0], length - 1: masks[(length - 1) % 9]}):
             pass
         most.append(frames.most)
-    assert most[1] <= most[0] <= 10
+    assert max(most) <= 10
 
 
 def test_closing_stops_after_the_frame_in_progress(segmenter, clip):

@@ -10,7 +10,7 @@ from .engine.state import VideoState
 from .errors import UsageError
 from .io.atomic import write_whole
 from .io.images import size_words
-from .io.memory_files import FORMAT, read_description
+from .io.memory_header import FORMAT, read_description
 from .ops.images import working_size
 from .predictor import Segmenter
 

@@ -5,17 +5,15 @@ memory of all such references, those to come included, and of nothing else: what
 the references alone, and can be tracked again while the rest stays.
 """
 
-import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
-import numpy as np
 import torch
 
 from .config import Direction, choice
+from .encoded_references import Encoded, EncodedReferences, Stretch, remembering, result_of, state_after
 from .engine.state import Absences, VideoState, absent_ids
 from .errors import UsageError
 from .interrupts import check
@@ -23,7 +21,8 @@ from .io.frames import IndexedFrames, frame_name
 from .io.masks import check_mask
 from .predictor import Segmenter
 from .results import FrameResult, Pass, Prediction
-from .types import Frame, LabelMask, ObjectConfidence
+from .types import LabelMask
+from .waiting_results import WaitingResults
 
 
 def propagate(
@@ -36,6 +35,7 @@ def propagate(
     last: int | None = None,
     absent: Absences | None = None,
     provisional: bool = False,
+    encoded: EncodedReferences | None = None,
 ) -> Generator[FrameResult, None, None]:
     """Track the objects of reference frames through a range of a video.
 
@@ -53,6 +53,8 @@ def propagate(
         last: Index of the last one; None: the video's.
         absent: Stretches of frames, by first and last index, on which an object is not there, by its id.
         provisional: Whether, with `both`, results of the backward pass are given too, before those that replace them.
+        encoded: What earlier calls with the same segmenter and video have encoded; references that are new or others
+            now are added. The results are the same.
 
     Returns:
         Results of the frames that can be reached from a reference, in the order in which they are computed. To close it
@@ -65,21 +67,44 @@ def propagate(
     """
     way = choice(Direction, direction, "direction")
     end = len(frames) - 1 if last is None else last
-    plan = Propagation(segmenter, frames, references, absent or {})
+    plan = Propagation(segmenter, frames, references, absent or {}, encoded)
     plan.check_range(way, first, end)
     if way is Direction.both:
         return plan.both(first, end, provisional)
     return plan.one_way(1, first, end) if way is Direction.forward else plan.one_way(-1, end, first)
 
 
-def remember(segmenter: Segmenter, frames: IndexedFrames, references: Mapping[int, LabelMask]) -> VideoState:
+def remember(
+    segmenter: Segmenter, frames: IndexedFrames, references: Mapping[int, LabelMask], absent: Absences | None = None
+) -> VideoState:
     """The state of a video that remembers references and nothing else, to be saved with `save_memory`.
+
+    For the arguments see `propagate`.
 
     Raises:
         UsageError: See `propagate`.
     """
-    plan = Propagation(segmenter, frames, references, {})
+    plan = Propagation(segmenter, frames, references, absent or {})
     return plan.remembering(plan.spoken[plan.starts(1)[-1]], 1)
+
+
+def encode_ahead(
+    segmenter: Segmenter,
+    frames: IndexedFrames,
+    references: Mapping[int, LabelMask],
+    absent: Absences,
+    encoded: EncodedReferences,
+) -> Iterator[int]:
+    """Encode references ahead of a call of `propagate`, one at each step; gives their indices.
+
+    Raises:
+        UsageError: See `propagate`.
+    """
+    plan = Propagation(segmenter, frames, references, absent, encoded)
+    for index, object_ids in plan.spoken.items():
+        if object_ids:
+            plan.encoded(index, object_ids)
+            yield index
 
 
 class Propagation:
@@ -91,8 +116,11 @@ class Propagation:
         frames: IndexedFrames,
         references: Mapping[int, LabelMask],
         absent: Absences,
+        encoded: EncodedReferences | None = None,
     ):
         self.segmenter, self.frames, self.references, self.absent = segmenter, frames, references, absent
+        self._encoded = encoded or EncodedReferences()
+        self._encoded.forget_others(references)
         if not references:
             raise UsageError("there is no reference: give at least one mask of a frame")
         self.spoken: dict[int, frozenset[int]] = {}  # ids that each reference speaks for, ascending by index
@@ -129,7 +157,11 @@ class Propagation:
             known = self.spoken[start]
             if known not in begun:
                 begun[known] = self.remembering(known, step)
-            for result in self._interval(begun[known], range(start, stop + step, step)):
+            reference = self.encoded(start, known)
+            if step * start >= step * near:
+                mask, ids = self.references[start], begun[known].object_ids
+                yield self._checked(result_of(reference, ids, self.frames[start], mask))
+            for result in self._interval(begun[known], reference, range(start + step, stop + step, step)):
                 if step * result.frame.index >= step * near:
                     yield result
 
@@ -147,53 +179,36 @@ class Propagation:
             yield from self.one_way(1, max(first, end + 1), last)
 
     def _mixed(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
-        """Results between two references. Those of the backward pass wait on disk, 8 bits at the working size."""
+        """Results between two references; those of the backward pass wait for the forward one."""
         weights = {index: self._weights(index) for index in range(first, last + 1)}
         mixed = [index for index, weight in weights.items() if any(weight.values())]
-        with tempfile.TemporaryDirectory(prefix="xmem-infer-") as folder:
-            seen: dict[int, dict[int, ObjectConfidence]] = {}
+        with closing(WaitingResults()) as waiting:
             if mixed:
                 for result in self.one_way(-1, mixed[-1], mixed[0]):
-                    index = result.frame.index
-                    prob = (result.working_prob[1:].float() * 255).round().byte().cpu().numpy()
-                    np.savez_compressed(Path(folder, f"{index}.npz"), prob=prob)
-                    seen[index] = result.confidence
+                    waiting.put(result)
                     if provisional:
                         yield result
             for result in self.one_way(1, first, last):
                 index = result.frame.index
-                if index in seen:
-                    with np.load(Path(folder, f"{index}.npz")) as file:
-                        backward = dict(zip(seen[index], file["prob"], strict=True))
-                    result = self._mix(result, backward, seen[index], weights[index])
-                yield result
+                yield self._mix(result, waiting.take(index), weights[index]) if index in waiting else result
 
-    def _mix(
-        self,
-        forward: FrameResult,
-        backward: Mapping[int, np.ndarray],
-        seen: Mapping[int, ObjectConfidence],
-        weights: Mapping[int, float],
-    ) -> FrameResult:
-        """The result of a frame from that of the forward pass and what the backward pass found, by object.
-
-        backward: probabilities (H', W') uint8 at the working size. seen: confidences.
-        """
-        object_ids = tuple(dict.fromkeys([*forward.object_ids, *backward]))
+    def _mix(self, forward: FrameResult, backward: FrameResult, weights: Mapping[int, float]) -> FrameResult:
+        """The result of a frame from those of two passes, by the weight of the backward one for each object."""
+        object_ids = tuple(dict.fromkeys([*forward.object_ids, *backward.object_ids]))
         prob = forward.working_prob
         planes = prob.new_zeros(len(object_ids), *prob.shape[-2:])
         for plane, object_id in zip(planes, object_ids, strict=True):
-            if object_id in forward.object_ids:
-                plane += prob[1 + forward.object_ids.index(object_id)] * (1 - weights[object_id])
-            if object_id in backward:
-                plane += torch.from_numpy(backward[object_id]).to(prob) * (weights[object_id] / 255)
+            weight = weights[object_id]
+            for way, share in ((forward, 1 - weight), (backward, weight)):
+                if object_id in way.object_ids:
+                    plane += way.working_prob[1 + way.object_ids.index(object_id)].to(prob) * share
         mixed = torch.cat([(1 - planes.sum(0, keepdim=True)).clamp(min=0), planes])
         prediction = Prediction(mixed / mixed.sum(0), False, object_ids, False, forward.stage_ms)
         result = self.segmenter.result(forward.frame, [prediction])
         confidence = {}
         for object_id, found in result.confidence.items():
-            nearer = seen if weights[object_id] > 0.5 else forward.confidence
-            known = nearer.get(object_id, found)
+            nearer = backward if weights[object_id] > 0.5 else forward
+            known = nearer.confidence.get(object_id, found)
             confidence[object_id] = replace(found, key_distance=known.key_distance, drift=known.drift)
         return replace(result, confidence=confidence)
 
@@ -234,50 +249,36 @@ class Propagation:
             known |= self.spoken[index]
         return starts
 
+    def encoded(self, index: int, known: frozenset[int]) -> Encoded:
+        """A reference, of the objects `known` that it speaks for."""
+        object_ids = self.spoken[index] & known
+        return self._encoded.get(self.segmenter, self.frames, index, self.references[index], object_ids)
+
     def remembering(self, known: frozenset[int], step: int) -> VideoState:
         """A state that remembers the references, of the objects `known`, in the order of the pass."""
-        state = self.segmenter.start()
-        state.absent = {one: self.absent[one] for one in self.absent if one in known}
+        taken: list[Encoded] = []
+        seen: frozenset[int] = frozenset()
         for index in list(self.spoken)[::step]:
             spoken = self.spoken[index] & known
-            if spoken and spoken.issuperset(state.object_ids):
-                frame, mask = self.frames[index], self.references[index]
-                mask = replace(mask, ids=mask.ids * np.isin(mask.ids, list(known)))
-                with self.segmenter.running(frame.name):
-                    self.segmenter.predict(state, frame, mask, permanent=True)
-                state.remembered.append(frame.name)
-        if self.segmenter.runtime.grad_mode.records:
-            state.detach()
-        return state
+            if spoken and spoken >= seen:
+                taken.append(self.encoded(index, known))
+                seen = spoken
+        return remembering(self.segmenter, taken)
 
-    def _interval(self, begun: VideoState, indices: range) -> Iterator[FrameResult]:
-        """Results of consecutive frames, the first of them a reference at which a pass begins."""
-        with self.segmenter.running(self.frames.name):
-            state = self.segmenter.engine.restart(begun)
-        state.remembered, state.absent = begun.remembered, self.absent
-        source = _Stretch(self.frames, indices)
+    def _interval(self, begun: VideoState, reference: Encoded, indices: range) -> Iterator[FrameResult]:
+        """Results of consecutive frames behind a reference at which a pass begins."""
+        state = state_after(self.segmenter, begun, reference)
+        state.absent = self.absent
+        source = Stretch(self.frames, indices)
         masks = {frame_name(self.frames, index): mask for index, mask in self.references.items() if index in indices}
         passes = [Pass(source, masks, self.segmenter.data.size)]
-        results = self.segmenter.segment_passes(source, masks, passes, frozenset(masks), [state])
-        with closing(results):
-            for result in results:
-                check()  # whether to stop: results may be kept for long before the next one is given
-                confidence = dict(result.confidence)
-                for object_id in self._absent_on(result.frame.index):
-                    if object_id in confidence:
-                        confidence[object_id] = replace(confidence[object_id], drift=())
-                yield replace(result, confidence=confidence)
+        with closing(self.segmenter.segment_passes(source, masks, passes, frozenset(masks), [state])) as results:
+            yield from map(self._checked, results)
 
-
-class _Stretch:
-    """Frames of a video in any order, as a source of its own."""
-
-    def __init__(self, frames: IndexedFrames, indices: Sequence[int]):
-        self.name, self.size, self.fps, self.warnings = frames.name, frames.size, frames.fps, frames.warnings
-        self.count: int | None = len(indices)
-        self.stems: list[str] | None = None
-        self.incomplete = False
-        self._frames, self._indices = frames, indices
-
-    def __iter__(self) -> Iterator[Frame]:
-        return (self._frames[index] for index in self._indices)
+    def _checked(self, result: FrameResult) -> FrameResult:
+        """The result, without signs of drift of objects that are absent."""
+        check()  # whether to stop: results may be kept for long before the next one is given
+        confidence = dict(result.confidence)
+        for object_id in confidence.keys() & self._absent_on(result.frame.index):
+            confidence[object_id] = replace(confidence[object_id], drift=())
+        return replace(result, confidence=confidence)

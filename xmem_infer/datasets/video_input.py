@@ -60,6 +60,7 @@ class VideoInput:
         may_start_late: Whether the first mask may be that of a later frame.
         one_object: Whether more than one object is a mistake.
         recalled: Ids of objects that a loaded memory knows, so that no mask is needed.
+        absent: Where objects are absent although no mask says so: indices of first and last frames, by id.
         saved: Names of the frames whose masks are saved; None: all.
         truth: Folder of annotations to score with; filled by `open` where masks beside the video serve.
         full_resolution: The same frames and masks, read for working sizes other than 480.
@@ -83,6 +84,7 @@ class VideoInput:
     may_start_late: bool = False
     one_object: bool = False
     recalled: frozenset[int] = frozenset()
+    absent: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     saved: frozenset[str] | None = None
     truth: Path | None = None
     full_resolution: "VideoInput | None" = None
@@ -144,7 +146,9 @@ class VideoInput:
             self._require_same(self.full_resolution)
             parts.append(self.full_resolution.fingerprint)
         parts += sorted(self.saved or ())
-        plain = self.full_resolution is None and self.saved is None
+        if self.absent:
+            parts.append(str(sorted(self.absent.items())))
+        plain = self.full_resolution is None and self.saved is None and not self.absent
         self.fingerprint = parts[0] if plain else hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return self
 

@@ -10,7 +10,7 @@ from ..datasets.layouts import FoundSet, find_dataset
 from ..datasets.video_input import VideoInput
 from ..errors import UsageError, XMemInferError
 from ..io.frames import frame_name
-from ..io.memory_files import read_description
+from ..io.memory_header import read_description
 
 
 @dataclass
@@ -29,13 +29,15 @@ def make_plan(config: EvalConfig) -> Plan:
     Raises:
         UsageError: The request names no video, or not clearly.
     """
-    open_project(config)
+    absent = open_project(config)
     _check_tracking(config)
     found = _find(config)
     if config.memory.load is not None:
         ids = read_description(config.memory.load)["objects"]
         for video in found.videos:
             video.recalled = frozenset(ids)
+    for video in found.videos:
+        video.absent = absent
     if config.memory.save is not None and len(found.videos) > 1:
         raise UsageError(
             f"memory.save={config.memory.save} is one file, but video_dir means {len(found.videos)} videos"
@@ -52,18 +54,25 @@ def make_plan(config: EvalConfig) -> Plan:
     return plan
 
 
-def open_project(config: EvalConfig) -> None:
-    """Where `video_dir` is a project of the page, put its video and references in its place, tracked both ways."""
+def open_project(config: EvalConfig) -> dict[int, list[tuple[int, int]]]:
+    """Where `video_dir` is a project of the page, put its video and references in its place, tracked both ways.
+
+    Returns:
+        Where its objects are absent, see `VideoInput.absent`.
+    """
     folder = Path(config.video_dir or "").expanduser()
     if config.video_dir is None or not (folder / "project.json").is_file():
-        return
+        return {}
     try:
-        video = Path(json.loads((folder / "project.json").read_text(encoding="utf-8"))["video"]["path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        said = json.loads((folder / "project.json").read_text(encoding="utf-8"))
+        video = Path(said["video"]["path"])
+        absent = {int(one): [(first, last) for first, last in spans] for one, spans in said["absent"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder / 'project.json'} cannot be read as a project: {error!r}") from error
     if not video.exists():
         raise UsageError(f"{folder} is the project of {video}, which does not exist: open it from the page once more")
     config.video_dir, config.references, config.direction = str(video), str(folder / "references"), Direction.both
+    return absent
 
 
 def is_tracked(config: EvalConfig) -> bool:

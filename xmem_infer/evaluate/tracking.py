@@ -1,22 +1,22 @@
 """A video of a run that is tracked from its references, in any direction; its results in the order of its frames."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
 from ..config import Direction
 from ..datasets.video_input import VideoInput
-from ..engine.state import VideoState
+from ..engine.state import Absences, VideoState
 from ..io.frames import frame_name
 from ..memory_files import load_memory, save_memory
 from ..predictor import Segmenter
 from ..propagation import propagate, remember
 from ..results import FrameResult
 from ..types import LabelMask
+from ..waiting_results import WaitingResults
 
 
 def first_state(segmenter: Segmenter, video: VideoInput) -> VideoState:
@@ -30,7 +30,9 @@ def first_state(segmenter: Segmenter, video: VideoInput) -> VideoState:
 def keep_memory(segmenter: Segmenter, video: VideoInput, state: VideoState | None) -> None:
     """Write the memory of a video's last state to memory.save, where that is set; None: that of its references."""
     if (path := segmenter.engine.config.save) is not None:
-        save_memory(path, segmenter, state or remember(segmenter, video.frames, references_of(video)))
+        references = references_of(video)
+        state = state or remember(segmenter, video.frames, references, absences_of(video, references))
+        save_memory(path, segmenter, state)
 
 
 def references_of(video: VideoInput) -> dict[int, LabelMask]:
@@ -39,25 +41,32 @@ def references_of(video: VideoInput) -> dict[int, LabelMask]:
     return {indices[name]: mask for name, mask in video.masks.items()}
 
 
-def tracked(segmenter: Segmenter, video: VideoInput, direction: Direction) -> Generator[FrameResult, None, None]:
-    """Results of every frame, in order; of those that no reference reaches, without objects.
-
-    Those that are computed before their turn wait on disk: masks as they are, probabilities in 8 bits.
-    """
-    references, count = references_of(video), len(video.frames)
-    absent = {
+def absences_of(video: VideoInput, references: Mapping[int, LabelMask]) -> Absences:
+    """Where objects are absent: as the video says, and on complete references that do not show them."""
+    return {
         object_id: [
-            (index, index)
-            for index, mask in references.items()
-            if frame_name(video.frames, index) in video.complete and object_id not in mask.object_ids()
+            *video.absent.get(object_id, []),
+            *(
+                (index, index)
+                for index, mask in references.items()
+                if frame_name(video.frames, index) in video.complete and object_id not in mask.object_ids()
+            ),
         ]
         for object_id in video.object_ids
     }
+
+
+def tracked(segmenter: Segmenter, video: VideoInput, direction: Direction) -> Generator[FrameResult, None, None]:
+    """Results of every frame, in order; of those that no reference reaches, without objects.
+
+    Those that are computed before their turn wait on disk.
+    """
+    references, count = references_of(video), len(video.frames)
+    absent = absences_of(video, references)
     start = min(references) if direction is Direction.forward else 0
     stop = max(references) + 1 if direction is Direction.backward else count
     computed = propagate(segmenter, video.frames, references, direction=direction, absent=absent)
-    with TemporaryDirectory(prefix="xmem-infer-") as folder:
-        waiting: dict[int, FrameResult] = {}
+    with closing(WaitingResults()) as waiting:
         for index in range(count):
             if not start <= index < stop:
                 yield _without_objects(video, index)
@@ -67,25 +76,9 @@ def tracked(segmenter: Segmenter, video: VideoInput, direction: Direction) -> Ge
                 if result.frame.index == index:
                     yield result
                     break
-                waiting[result.frame.index] = _put_aside(result, Path(folder))
+                waiting.put(result)
             else:
-                yield _taken_back(waiting.pop(index), video, Path(folder))
-
-
-def _put_aside(result: FrameResult, folder: Path) -> FrameResult:
-    """The result without its pictures, which are in a file."""
-    prob = (result.working_prob.float() * 255).round().byte().cpu().numpy()
-    np.savez_compressed(folder / f"{result.frame.index}.npz", mask=result.mask, prob=prob)
-    nothing = np.empty(0, np.uint8)
-    return replace(result, frame=replace(result.frame, image=nothing), mask=nothing, working_prob=torch.empty(0))
-
-
-def _taken_back(result: FrameResult, video: VideoInput, folder: Path) -> FrameResult:
-    path = folder / f"{result.frame.index}.npz"
-    with np.load(path) as file:
-        mask, prob = file["mask"], torch.from_numpy(file["prob"]).float() / 255
-    path.unlink()
-    return replace(result, frame=video.frames[result.frame.index], mask=mask, working_prob=prob)
+                yield replace(waiting.take(index), frame=video.frames[index])
 
 
 def _without_objects(video: VideoInput, index: int) -> FrameResult:
