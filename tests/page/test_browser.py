@@ -177,16 +177,17 @@ def test_it_fits_the_screen(browser, server, width, height, scheme):
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=touch)
     editor = Editor(context, server.url)
     assert editor.tab.locator("html").get_attribute("data-theme") == scheme
-    outside, small = editor.tab.evaluate(
+    outside, small, lane = editor.tab.evaluate(
         """() => {
             const all = [...document.querySelectorAll('button:not(.lane-name), input[type=range]')];
             const seen = all.filter((one) => one.checkVisibility()).map((one) => [one, one.getBoundingClientRect()]);
             const out = ([, box]) => box.left < 0 || box.right > innerWidth || box.bottom > innerHeight;
             const names = (some) => some.map(([one]) => one.id || one.ariaLabel || one.textContent);
-            return [names(seen.filter(out)), names(seen.filter(([, box]) => box.height < 40))];
+            const lanes = [...document.querySelectorAll('.lane-name, #lanes')].map((one) => one.clientHeight);
+            return [names(seen.filter(out)), names(seen.filter(([, box]) => box.height < 40)), Math.min(...lanes)];
         }"""
     )
-    assert (outside, small) == ([], [])
+    assert (outside, small) == ([], []) and lane >= (36 if touch else 24)
     assert editor.tab.evaluate("document.documentElement.scrollWidth") == width
     if touch:
         editor.press("End")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from xmem_infer.cli import run
 from xmem_infer.config import DataConfig, EvalConfig
-from xmem_infer.errors import EnvironmentFault, UsageError
+from xmem_infer.errors import EnvironmentFault, UsageError, VideoError
 from xmem_infer.io.atomic import held
 from xmem_infer.io.frames import open_frames
 from xmem_infer.page.command import adopted
@@ -96,6 +96,34 @@ def test_a_reference_is_taken_back_and_its_mask_stays(serve):
         assert not list((page.folder / "references").glob("*.png"))
         tab.do("undo")
         assert page.state()["references"] == [2]
+
+
+class Unreadable:
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __getattr__(self, name):
+        return getattr(self.frames, name)
+
+    def __len__(self):
+        return len(self.frames)
+
+    def __getitem__(self, index):
+        raise VideoError(f"frame {index} cannot be read")
+
+
+def test_a_propagation_without_a_mask_is_no_step(serve):
+    with serve() as page, page.tab() as tab:
+        page.put(0, square(0))
+        page.put(0, square(0, 2))
+        tab.do("undo")
+        page.session.frames = Unreadable(page.session.frames)
+        tab.do("propagate", **{"from": 0, "direction": "forward"})
+        asked = tab.events[-1]["id"]
+        assert tab.until(lambda event: event["event"] == "error")["asked"] == asked
+        assert page.state()["redo"], "what can be redone is kept"
+        tab.do("undo")
+        assert page.state()["frames"] == {}
 
 
 def test_a_stop_keeps_the_masks_so_far_as_one_step(serve):
@@ -223,9 +251,12 @@ def test_a_project_is_run_by_the_batch_command(serve, tiny_weights, tmp_path, mo
     with serve() as page:
         page.put(2, two_objects(2))
         page.put(0, two_objects(0))
+        page.do("set_absent", object=1, first=3, last=4, absent=True)
     monkeypatch.chdir(tmp_path)
     assert evaluated(monkeypatch, f"weights={tiny_weights}", "video_dir=clip.project") == 0
     made = tmp_path / "output" / "clip" / "masks" / "clip"
+    masks = [np.array(Image.open(made / f"{index:05d}.png")) for index in range(FRAMES)]
     for index in (0, 2):
-        assert (np.array(Image.open(made / f"{index:05d}.png")) == two_objects(index)).all()
+        assert (masks[index] == two_objects(index)).all()
+    assert [index for index, mask in enumerate(masks) if 1 not in mask] == [3, 4], "where the project says it is absent"
     assert json.loads((tmp_path / "output" / "clip" / "run.json").read_text())["videos"]

@@ -226,3 +226,15 @@ def test_ctrl_c_during_propagation_saves_and_says_130(clip, tiny_weights, tmp_pa
     assert not [path for path in Path(tmp_path).rglob("*") if ".partial" in path.name]
     if os.name == "posix":
         assert (tmp_path / "project" / "records" / "token").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_at_every_address_numbers_are_served_and_names_are_not(clip, tiny_weights, tmp_path):
+    process, address, token = start(tmp_path / "project", clip, tiny_weights, "host=0.0.0.0")
+    try:
+        for host, status in (("192.0.2.7:9000", 200), ("localhost", 200), ("evil.example", 421)):
+            answer = httpx.get(f"{address}/api/state", params={"token": token}, headers={"Host": host})
+            assert answer.status_code == status, host
+    finally:
+        process.kill()
+        process.wait()

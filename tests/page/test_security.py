@@ -52,6 +52,15 @@ def test_a_forwarded_port_is_served(page, host):
     assert answer.status_code == 400  # taken, and no PNG
 
 
+def test_on_every_address_no_names_but_numbers_are_served(page):
+    inner = page.client.app.app
+    for bound in ("0.0.0.0", "::", "10.0.0.1"):
+        browser = TestClient(Guard(inner, TOKEN, bound), base_url=ADDRESS)
+        hosts = ("10.0.0.1:8765", "localhost", "evil.example")
+        found = [browser.get("/api/state", params={"token": TOKEN}, headers={"Host": host}) for host in hosts]
+        assert [answer.status_code for answer in found] == [200, 200, 421]
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1", "null", "http://localhost:8765"])
 def test_another_sites_page_is_refused(page, origin):
     headers = {"Origin": origin}

@@ -10,7 +10,7 @@ from PIL import Image
 def test_state_and_frames_of_a_new_project(serve):
     with serve() as page:
         state = page.state()
-        assert state["video"] == {"name": "clip", "width": WIDTH, "height": HEIGHT, "frames": FRAMES, "fps": None}
+        assert state["video"] == {"name": "clip", "width": WIDTH, "height": HEIGHT, "frames": FRAMES, "fps": 24}
         assert state["objects"] == state["references"] == [] and state["frames"] == {}
         for path, width in (("frame/5.jpg", WIDTH), ("frame/2.jpg?w=48", 48), ("thumb/0.jpg", WIDTH)):
             answer = page.client.get(f"/api/{path}")

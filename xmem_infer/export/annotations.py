@@ -8,6 +8,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from ..outputs.protocol import Item, VideoDetails
+from . import pictures  # noqa: F401  # registers what is wanted most often, so that it stands first in lists
 from .polygons import polygon
 from .protocol import EXPORTERS, AnnotationOutput, Exporter, package
 

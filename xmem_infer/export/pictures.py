@@ -77,9 +77,9 @@ def with_alpha(item: Item) -> np.ndarray:
     return np.dstack([item.frame.image, (item.mask > 0).view(np.uint8) * 255])
 
 
-EXPORTERS.register("palette")(Exporter("Palette PNG (DAVIS, YouTube-VOS)", PaletteFolder))
+EXPORTERS.register("overlay")(Exporter("Overlay, MP4", OverlayVideo, draws=True))
 EXPORTERS.register("cutout_png")(Exporter("Cut-outs, PNG with alpha", CutOutFolder, draws=True))
 EXPORTERS.register("prores4444")(Exporter("Cut-out video, ProRes 4444", ProRes, draws=True))
 EXPORTERS.register("webm_alpha")(Exporter("Cut-out video, WebM", WebmAlpha, draws=True))
 EXPORTERS.register("green_screen")(Exporter("Green screen, MP4", GreenScreen, draws=True))
-EXPORTERS.register("overlay")(Exporter("Overlay, MP4", OverlayVideo, draws=True))
+EXPORTERS.register("palette")(Exporter("Masks, palette PNG (DAVIS, YouTube-VOS)", PaletteFolder))

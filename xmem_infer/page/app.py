@@ -16,9 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from ..errors import UsageError, XMemInferError
+from .actions import EXPORT, SUGGESTION, read_body
 from .hub import Hub, Tab
 from .label_files import decode_labels, encode_mask
-from .requests import EXPORT, SUGGESTION, read_body
 from .security import Guard
 from .session import Session
 

@@ -34,6 +34,7 @@ class PageConfig:
     mask: str | None = None  # image (first frame) or folder of masks named after frames; null: nothing is given yet
     project: str | None = None  # folder; null: output/<video>.project; an output folder of a run becomes one
     host: str = "127.0.0.1"  # address to listen at; 0.0.0.0: also from other machines
+    fps: float | None = None  # frames per second of a folder of frames, played and exported; null: 24
     port: int | None = None  # null: 8765, or the next one that is free
     browser: bool = True  # open the page in a browser where there is a desktop
     weights: str = "auto"  # path, or the name of a published checkpoint
@@ -43,6 +44,7 @@ class PageConfig:
 
     def __post_init__(self) -> None:
         read_choices(self)
+        require(self.fps is None or 0.1 <= self.fps <= 1000, "fps", self.fps, "null or from 0.1 to 1000")
         require(self.port is None or 0 <= self.port < 65536, "port", self.port, "null or 0 to 65535")
 
 
@@ -106,7 +108,7 @@ def _serve(config: PageConfig, source: IndexedFrames, project: Project, given: d
     hub = Hub()
     worker = Worker(hub.publish)
     shown = open_frames(project.video, config.data)
-    session = Session(source, shown, project, worker, hub.publish, config.data.max_pixels)
+    session = Session(source, shown, project, worker, hub.publish, config.data.max_pixels, config.fps)
     if given := adopted(project, given):
         session.adopt(given.items())
     token = _token(project.folder / "records" / "token")
@@ -119,7 +121,7 @@ def _serve(config: PageConfig, source: IndexedFrames, project: Project, given: d
         "runtime": config.runtime,
         "data": config.data,
     }
-    worker.load(settings, source.size, session.tell_state)
+    worker.load(settings, source.size, session.changed)
     local = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{local}]' if ':' in local else local}:{port}/?token={token}"
     log.info(f"project: {project.folder}\npage: {address}\nCtrl-C stops it; everything is saved as it happens")

@@ -35,8 +35,8 @@ class Editing(ABC):
         self.editing = threading.RLock()  # one edit at a time; taken before the other one, never by the worker
 
     @abstractmethod
-    def tell_state(self) -> None:
-        """To every tab: the state, and the entries of the frames that changed."""
+    def changed(self) -> None:
+        """The project was changed: tell every tab."""
 
     def paint(self, index: int, ids: np.ndarray, painted: Collection[int] = ()) -> FrameEntry:
         """Take (H, W) uint8 object ids as the mask of a frame: a reference from now on. Unknown ids become objects.
@@ -132,7 +132,7 @@ class Editing(ABC):
             self.worker.stop()
             with self.lock, self.project.change() as step:
                 change(step)
-            self.tell_state()
+            self.changed()
 
     def _erase(self, step: Step, object_id: int, first: int, last: int) -> None:
         """Take an object out of the masks and references of the frames `first` to `last`, and out of what is known."""
@@ -163,7 +163,7 @@ class Editing(ABC):
                 moved = move()
             if not moved:
                 raise UsageError(f"there is nothing to {what}")
-            self.tell_state()
+            self.changed()
 
     def check_index(self, index: int) -> None:
         """Raise UsageError where there is no such frame."""

@@ -28,8 +28,10 @@ class Exports:
         files: What can be downloaded, by the number of the job.
     """
 
-    def __init__(self, project: Project, frames: FrameSource, publish: Callable[[dict[str, Any]], None]) -> None:
-        self.project, self.frames, self.publish = project, frames, publish
+    def __init__(
+        self, project: Project, frames: FrameSource, publish: Callable[[dict[str, Any]], None], fps: float
+    ) -> None:
+        self.project, self.frames, self.publish, self.fps = project, frames, publish, fps
         self.files: dict[int, Path] = {}
         self._jobs = 0
         self._stopped = False
@@ -71,6 +73,7 @@ class Exports:
                 source=video if video.is_file() else None,
                 names={one: named["name"] for one, named in objects.items()},
                 colours={one: rgb(named["colour"]) for one, named in objects.items()},
+                fps=self.fps,
                 overwrite=True,
                 progress=progress,
             )

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Generator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..io.frames import IndexedFrames
 from ..io.masks import read_mask
 from ..scoring.pairing import read_ids
 from ..types import LabelMask
-from . import requests
+from . import actions
 from .editing import Editing
 from .exports import Exports
 from .label_files import REFERENCE
@@ -23,6 +24,8 @@ from .steps import Step
 from .worker import Publish, Worker
 
 log = logging.getLogger(__name__)
+
+FALLBACK_FPS = 24.0
 
 
 class Session(Editing):
@@ -35,6 +38,7 @@ class Session(Editing):
         worker: The network's thread.
         publish: Tells an event to every tab.
         max_pixels: Of a mask.
+        fps: Frames per second of a video without a clock.
     """
 
     def __init__(
@@ -45,11 +49,13 @@ class Session(Editing):
         worker: Worker,
         publish: Publish,
         max_pixels: int,
+        fps: float | None = None,
     ):
         super().__init__(project, worker, len(shown), max_pixels)
         self.frames, self.publish = frames, publish
         self.pictures = Pictures(shown)
-        self.exports = Exports(project, frames, publish)
+        self.fps = frames.fps or fps or FALLBACK_FPS
+        self.exports = Exports(project, frames, publish, self.fps)
         self.key = _key(frames, project)
 
     def state(self, whole: bool = True) -> dict[str, Any]:
@@ -59,12 +65,12 @@ class Session(Editing):
             segmenter, fault = self.worker.segmenter, self.worker.fault
             video = {"name": Path(self.project.video).name, "width": width, "height": height}
             state = {
-                "video": {**video, "frames": self.frame_count, "fps": self.frames.fps},
+                "video": {**video, "frames": self.frame_count, "fps": self.fps},
                 **self.project.document.as_json(),
                 "running": self.worker.running,
                 "undo": self.project.can_undo,
                 "redo": self.project.can_redo,
-                "ways": list(requests.WAYS),
+                "ways": list(actions.WAYS),
                 "exports": self.exports.formats(),
                 "project": str(self.project.folder),
                 "key": self.key,
@@ -77,7 +83,14 @@ class Session(Editing):
                 state["frames"] = {str(index): entry.as_json() for index, entry in sorted(self.project.frames.items())}
             return state
 
+    def changed(self) -> None:
+        """Tell every tab, and encode the references while the user looks or paints: the next propagation is quicker."""
+        self.tell_state()
+        if self.project.document.references:
+            self.worker.ahead(self._encode_references)
+
     def tell_state(self) -> None:
+        """To every tab: the state, and the entries of the frames that changed."""
         with self.lock:
             known = self.project.frames
             frames = {str(one): known[one].as_json() if one in known else None for one in sorted(self.project.changed)}
@@ -91,7 +104,9 @@ class Session(Editing):
             UsageError: The action is none, or not possible now.
             EnvironmentFault: The disk refuses.
         """
-        name, values = requests.read_action(action)
+        name, values = actions.read_action(action)
+        if name == "propagate" and isinstance(action, dict):
+            values["asked"] = action.get("id")
         return getattr(self, name)(**values)
 
     def mask(self, index: int) -> tuple[int, bytes] | None:
@@ -132,8 +147,13 @@ class Session(Editing):
         so_far = mask if mask is not None and mask.any() else None
         return propose(way, self.pictures.frame(index).image, so_far, box, clicks or [], keys)
 
-    def propagate(self, index: int, direction: str, first: int | None = None, last: int | None = None) -> None:
-        """Propagate from the references, in the background; what is not said begins or ends at frame `index`."""
+    def propagate(
+        self, index: int, direction: str, first: int | None = None, last: int | None = None, asked: object = None
+    ) -> None:
+        """Propagate from the references, in the background; what is not said begins or ends at frame `index`.
+
+        asked: the action's id, which an error of the work bears.
+        """
         begin, end = (0 if direction != "forward" else index) if first is None else first, last
         end = (self.frame_count - 1 if direction != "backward" else index) if last is None else last
         self.check_index(index)
@@ -144,7 +164,6 @@ class Session(Editing):
                 references, absent = self._references(), self.project.document.absent
                 if not references:
                     raise UsageError("no frame has a mask of yours yet: paint one first")
-                step = self.project.begin()
             low, high = min(references), max(references)
             total = max(0, end - begin + 1)
             if direction == "both":
@@ -153,12 +172,20 @@ class Session(Editing):
             def results(segmenter: Any) -> Generator[Any, None, None]:
                 from ..propagation import propagate
 
-                span = {"first": begin, "last": end}
                 return propagate(
-                    segmenter, self.frames, references, direction=direction, **span, absent=absent, provisional=True
+                    segmenter,
+                    self.frames,
+                    references,
+                    direction=direction,
+                    first=begin,
+                    last=end,
+                    absent=absent,
+                    provisional=True,
+                    encoded=self._encoded,
                 )
 
-            self.worker.run(total, results, lambda result: self._put(step, result), self.tell_state)
+            steps: list[Step] = []
+            self.worker.run(total, results, lambda result: self._put(steps, result), self.tell_state, asked)
             self.tell_state()
 
     def stop(self) -> None:
@@ -173,15 +200,32 @@ class Session(Editing):
             with self.lock:
                 self.project.write_table()
 
-    def _put(self, step: Step, result: Any) -> None:
-        index, document = result.frame.index, step.document
+    def _put(self, steps: list[Step], result: Any) -> None:
+        """Store and tell a mask. steps: that of this propagation, begun with its first mask: without one it is none."""
+        index, document = result.frame.index, self.project.document
         with self.lock:
             if not result.given:
+                if not steps:
+                    steps.append(self.project.begin())
                 seen = {one: it for one, it in result.confidence.items() if not document.is_absent(one, index)}
                 origin = (REFERENCE,) if index in document.references else ()
-                step.put_mask(index, result.mask, seen, *origin)
+                steps[0].put_mask(index, result.mask, seen, *origin)
             self.project.changed.discard(index)
             self.publish({"event": "mask", "index": index, **self.project.frames[index].as_json()})
+
+    def _encode_references(self, segmenter: Any) -> Any:
+        from ..propagation import encode_ahead
+
+        with self.lock:
+            references, absent = self._references(), self.project.document.absent
+        return encode_ahead(segmenter, self.frames, references, absent, self._encoded)
+
+    @cached_property
+    def _encoded(self) -> Any:
+        """For the network's thread alone."""
+        from ..encoded_references import EncodedReferences
+
+        return EncodedReferences()
 
     def _references(self) -> dict[int, LabelMask]:
         paths = {index: self.project.reference_path(index) for index in self.project.document.references}

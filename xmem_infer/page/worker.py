@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from time import perf_counter
@@ -43,6 +43,7 @@ class Worker:
         self.weights = ""
         self._keys: tuple[int, np.ndarray] | None = None  # of the frame that was asked for last
         self._stop = threading.Event()
+        self._stop_ahead = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._job: Future[None] | None = None
 
@@ -76,17 +77,40 @@ class Worker:
         results: "Callable[[Segmenter], Generator[FrameResult, None, None]]",
         put: "Callable[[FrameResult], None]",
         then: Callable[[], None],
+        asked: object = None,
     ) -> None:
-        """Take the results of `total` frames one by one in the background, until they end or `stop` is called."""
+        """Take the results of `total` frames one by one in the background, until they end or `stop` is called.
+
+        asked: what the event of an error says that it was `asked` by.
+        """
         self.stop()
         self._stop.clear()
         self.running = {"event": "progress", "running": True, "index": None, "done": 0, "total": total}
         self.running |= {"fps": None, "seconds_left": None}
-        self._job = self._pool.submit(self._propagate, results, put, then)
+        self._job = self._pool.submit(self._propagate, results, put, then, asked)
+
+    def ahead(self, steps: "Callable[[Segmenter], Iterator[object]]") -> None:
+        """Do what may be of use later, step by step, until there is something else to do; in place of the last such."""
+        self._stop_ahead.set()
+        stop = self._stop_ahead = threading.Event()
+
+        def job() -> None:
+            try:
+                if self.segmenter is not None and not stop.is_set():
+                    for _ in steps(self.segmenter):
+                        if stop.is_set():
+                            break
+            except XMemInferError as error:  # who asks for the work itself is told
+                log.debug(f"nothing was done ahead: {error}")
+            except Exception:
+                log.exception("work ahead failed")
+
+        self._pool.submit(job)
 
     def stop(self) -> None:
-        """End the propagation under way between two frames, and wait for that."""
+        """End the propagation under way between two frames, and wait for that; no more is done ahead."""
         self._stop.set()
+        self._stop_ahead.set()
         job, self._job = self._job, None
         if job is not None and job.cancel():  # the network is still being loaded
             self._end()
@@ -108,7 +132,7 @@ class Worker:
         self.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _propagate(self, results: Any, put: Any, then: Callable[[], None]) -> None:
+    def _propagate(self, results: Any, put: Any, then: Callable[[], None], asked: object) -> None:
         try:
             if self.segmenter is None:
                 raise XMemInferError(f"the network cannot be used: {self.fault}")
@@ -116,10 +140,10 @@ class Worker:
                 with closing(results(self.segmenter)) as stream:
                     self._take(stream, put)
         except XMemInferError as error:
-            self.publish({"event": "error", "message": str(error)})
+            self.publish({"event": "error", "asked": asked, "message": str(error)})
         except Exception as error:
             log.exception("propagation failed")
-            self.publish({"event": "error", "message": f"propagation failed: {error!r}"})
+            self.publish({"event": "error", "asked": asked, "message": f"propagation failed: {error!r}"})
         finally:
             self._end()
             then()

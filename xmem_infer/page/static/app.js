@@ -27,7 +27,6 @@ const events = {
 /** The whole state, or all of it but the frames; then the frames that changed stand beside it. */
 function takeState({ state, frames = {} }) {
   const first = !store.state;
-  state.video.fps ||= 25; // a folder of frames has no speed of its own
   state.frames ??= { ...store.state.frames };
   for (const [index, entry] of Object.entries(frames)) {
     if (entry) state.frames[index] = entry;

@@ -3,7 +3,8 @@ import { go } from "./actions.js";
 import { thumb } from "./media.js";
 import { byId, make, store } from "./store.js";
 
-const LANE = 22; // px, with the gap
+const coarse = matchMedia("(pointer: coarse)");
+const lane = () => (coarse.matches ? 36 : 24); // px, with the gap, as in app.css: fingers need more
 const BAR = 16;
 const SURE = 0.95; // green from here
 const DOUBTFUL = 0.84; // amber
@@ -41,13 +42,13 @@ function paint() {
   const ratio = devicePixelRatio;
   const width = canvas.clientWidth;
   const rows = Math.max(1, store.objects.length);
-  canvas.style.height = `${rows * LANE}px`;
+  canvas.style.height = `${rows * lane()}px`;
   canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(rows * LANE * ratio);
+  canvas.height = Math.round(rows * lane() * ratio);
   context.scale(ratio, ratio);
   const theme = themeColours();
   const columns = gather(width);
-  for (let row = 0; row < rows; row++) paintLane(store.objects[row], row * LANE + 3, columns, width, theme);
+  for (let row = 0; row < rows; row++) paintLane(store.objects[row], row * lane() + (lane() - BAR) / 2, columns, width, theme);
 }
 
 /** Frames of each pixel column (or one column a frame where they are wide): `[x, width, first, last]`. */
@@ -186,6 +187,7 @@ export function startTimeline() {
     draw();
     showStrip();
   }).observe(track);
+  coarse.onchange = draw;
   store.on("state frames theme absentFrom", draw);
   store.on("index", () => store.absentFrom !== null && draw());
   store.on("state object", showLabels);
