@@ -30,11 +30,13 @@ def test_where_no_safe_moment_comes_it_strikes_after_the_grace(monkeypatch):
     assert time.monotonic() - started < 20
 
 
-def test_handlers_are_put_back():
+def test_handlers_and_timer_are_put_back():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = [signal.getsignal(number) for number in numbers]
+    timer = signal.setitimer(signal.ITIMER_REAL, 1000)  # that of a test's time limit, say
     with noted_signals():
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert [signal.getsignal(number) for number in numbers] == before
+    assert 0 < signal.setitimer(signal.ITIMER_REAL, *timer)[0] <= 1000
     with noted_signals():
         check()  # an earlier block's signal is forgotten

@@ -34,7 +34,7 @@ def check() -> None:
 
 @contextmanager
 def noted_signals() -> Iterator[None]:
-    """Within this block SIGINT and SIGTERM are noted for `check`; handlers are put back at its end.
+    """Within this block SIGINT and SIGTERM are noted for `check`; handlers and timer are put back at its end.
 
     Has no effect outside the main thread, which alone may set handlers.
     """
@@ -43,7 +43,8 @@ def noted_signals() -> Iterator[None]:
         return
     numbers = [signal.SIGINT, signal.SIGTERM]
     before = {number: signal.signal(number, _note) for number in numbers}
-    alarm = signal.signal(signal.SIGALRM, _strike) if hasattr(signal, "SIGALRM") else None
+    if hasattr(signal, "SIGALRM"):
+        timer, alarm = signal.setitimer(signal.ITIMER_REAL, 0), signal.signal(signal.SIGALRM, _strike)
     _pending.clear()
     try:
         yield
@@ -51,6 +52,7 @@ def noted_signals() -> Iterator[None]:
         if hasattr(signal, "SIGALRM"):
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarm)
+            signal.setitimer(signal.ITIMER_REAL, *timer)
         for number, handler in before.items():
             signal.signal(number, handler)
 

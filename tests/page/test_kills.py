@@ -130,8 +130,7 @@ def kill_rounds(kills, seed, folder, clip, weights):
                     running, told = True, browser.told
                     told.clear()
                 elif pending not in ("goto", "next_to_fix") and (done or pending in ("stop", "propagate")):
-                    pending = None
-                    before, running = browser.snapshot(), False
+                    before, running = browser.snapshot(), False  # killed here, `before` is that of the step before
                 pending = None
         except GONE:
             process.wait()
