@@ -1,5 +1,10 @@
 """The order in which frames are suggested for correction."""
 
+import subprocess
+import sys
+
+import pytest
+
 from xmem_infer.drift import JUMPED, UNSURE
 from xmem_infer.suggestion import next_to_fix, ranking
 from xmem_infer.types import ObjectConfidence
@@ -29,3 +34,19 @@ def test_reasons_name_the_object_and_what_happened():
 
 def test_frames_without_objects_are_not_suggested():
     assert ranking({0: {}, 1: {1: SURE}}, []) == ranking({1: {1: SURE}}, [])
+
+
+@pytest.mark.fault("a suggestion asked for while the network loads", "it waits for the thread that imports torch")
+def test_it_can_be_imported_while_torch_is():
+    program = """
+import sys, threading
+thread = threading.Thread(target=__import__, args=["xmem_infer.predictor"])
+thread.start()
+while "torch._C" not in sys.modules:
+    pass
+import xmem_infer.suggestion
+thread.join()
+sys.exit("xmem_infer.predictor" not in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -10,8 +10,7 @@ from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn  # waits for a thread that imports torch; `import torch.nn.functional` would not
 
 from .types import ObjectConfidence
 
@@ -32,9 +31,9 @@ def mean_keys(key: Tensor, prob: Tensor) -> Tensor:
         key: (1, C_k, h, w) of the frame.
         prob: (O + 1, H, W), background first, of the picture that the keys are of.
     """
-    weights = F.adaptive_avg_pool2d(prob[1:].float(), (key.shape[-2], key.shape[-1])).flatten(1)
+    weights = nn.functional.adaptive_avg_pool2d(prob[1:].float(), (key.shape[-2], key.shape[-1])).flatten(1)
     weights = weights * (weights > weights.amax(1, keepdim=True) / 2)  # the edge is of the background, too
-    return F.normalize(weights @ key[0].flatten(1).T.float(), dim=1)
+    return nn.functional.normalize(weights @ key[0].flatten(1).T.float(), dim=1)
 
 
 @dataclass

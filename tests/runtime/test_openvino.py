@@ -1,6 +1,8 @@
 """OpenVINO's models: made at the second meeting, kept, taken by auto, checked against torch."""
 
 import copy
+import ctypes
+import sys
 
 import pytest
 import torch
@@ -68,6 +70,31 @@ def test_what_is_handed_through_unchanged_stays(openvino_models, caplog):
         same, twice = features(verbs, image)
         assert torch.equal(image, given) and torch.equal(same, given) and torch.equal(twice, given * 2)
     assert "differs" not in caplog.text
+
+
+class SignalStack(ctypes.Structure):
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack():
+    found = SignalStack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+    return found.address, found.flags, found.size
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+@pytest.mark.fault("Ctrl-C after OpenVINO models were freed", "handled: they leave the stack of signals alone")
+def test_freed_models_leave_the_stack_of_signals_alone(openvino_models):
+    before, made = signal_stack(), []
+    for place in range(2):
+        made.append(openvino_verbs.OpenVinoVerbs(Passing(), openvino_models / f"freed {place}"))
+        for _ in range(3):
+            features(made[place], torch.randn(1, 3, 64, 64))
+    assert signal_stack() == before
+    while made:
+        del made[0]
+    assert signal_stack() == before
 
 
 @pytest.mark.slow

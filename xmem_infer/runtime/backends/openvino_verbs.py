@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -145,8 +146,13 @@ class _Model:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,  # pinned, they wait where another process has the core
         }
-        compiled = openvino.Core().compile_model(source, "CPU", settings)
-        self._request = compiled.create_infer_request()
+        # For the thread that makes it, a compiled model sets the stack that signals are handled on, and puts the former
+        # one back when it is freed. Of two that are freed in the order of their making, the second puts back that of
+        # the first, which is gone: the next signal would end the process. So another thread makes them.
+        with ThreadPoolExecutor(1) as another:
+            self._request = another.submit(
+                lambda: openvino.Core().compile_model(source, "CPU", settings).create_infer_request()
+            ).result()
 
     def __call__(self, arguments: tuple[Any, ...]) -> Any:
         inputs = [x.detach().contiguous().numpy() for x in _tensors(arguments)]
