@@ -3,10 +3,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from xmem_infer.drift import JUMPED, UNSURE
-from xmem_infer.suggestion import next_to_fix, ranking
+from xmem_infer.suggestion import badness_of, next_to_fix, ranking
 from xmem_infer.types import ObjectConfidence
 
 SURE, UNSURE_ONE = ObjectConfidence(90, 0.97, False), ObjectConfidence(90, 0.7, False, 0.05, (UNSURE,))
@@ -23,6 +24,29 @@ def test_the_least_certain_frame_comes_first():
     assert [one.index for one in ranking(confidence, [0])] == [2, 1, 3]
     assert next_to_fix(confidence, [0, 2]).index == 1
     assert next_to_fix(confidence, range(4)) is None
+
+
+def test_the_gain_is_summed_over_the_stretch_that_a_correction_mends():
+    rng = np.random.default_rng(0)
+    numbers = rng.uniform((0.5, 0), (1, 0.2), (40, 2)).tolist()
+    seen = {index: ObjectConfidence(90, sure, False, far) for index, (sure, far) in enumerate(numbers)}
+    references = [0, 13, 14, 30]
+
+    def gain(index):
+        shares = {t: 1 - abs(t - index) / min(abs(t - one) for one in references) for t in seen if t not in references}
+        return sum(badness_of(seen[t]) * max(0, share) for t, share in shares.items())
+
+    found = ranking({index: {1: one} for index, one in seen.items()}, references)
+    assert len(found) == 36
+    for one in found:
+        assert one.gain == pytest.approx(gain(one.index), abs=1e-6)
+    assert [one.gain for one in found] == sorted((one.gain for one in found), reverse=True)
+
+
+def test_of_a_bad_stretch_the_middle_comes_first_not_its_worst_frame():
+    stretch = {index: {1: ObjectConfidence(90, 0.7, False, 0.1)} for index in range(10, 19)}
+    alone = {30: {1: ObjectConfidence(90, 0.6, False, 0.1)}}
+    assert next_to_fix({**stretch, **alone}, [0, 40]).index in (13, 14)
 
 
 def test_reasons_name_the_object_and_what_happened():

@@ -1,18 +1,20 @@
-"""Which frame to correct next: where an object's mask is likely worst.
+"""Which frame to correct next: where a correction mends most, of the frame itself and of those around it.
 
-The weights were chosen on nine annotated clips, `python scripts/annotator.py` tells what they are worth.
+`python scripts/annotator.py` tells what that is worth.
 """
 
+from bisect import bisect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import sqrt
 from statistics import fmean
 
-from .drift import APPEARANCE, AREA, JUMPED, LOST, UNSURE
+import numpy as np
+
+from .drift import APPEARANCE, AREA, JUMPED, LOST
 from .types import ObjectConfidence
 
-KEY_WEIGHT = 3.0  # badness by key distance, beside 1 by missing probability
-LOST_BADNESS = 0.5  # of an object without a pixel, which may be hidden
-SIGN_BADNESS = {JUMPED: 0.1, AREA: 0.1, APPEARANCE: 0.1, UNSURE: 0.2}
+LOST_BADNESS = 0.2  # of an object without a pixel, which may be hidden
 WORDS = {LOST: "is lost", JUMPED: "jumped", AREA: "changed its size", APPEARANCE: "looks unlike its references"}
 
 
@@ -23,12 +25,12 @@ class Suggestion:
     Attributes:
         index: Of the frame.
         reason: In words.
-        badness: The mean over objects, from 0; of use in comparison only.
+        gain: How much its correction is likely to mend, from 0; of use in comparison only.
     """
 
     index: int
     reason: str
-    badness: float
+    gain: float
 
 
 def next_to_fix(
@@ -41,26 +43,49 @@ def next_to_fix(
 def ranking(confidence: Mapping[int, Mapping[int, ObjectConfidence]], references: Collection[int]) -> list[Suggestion]:
     """Frames with objects that are no reference, the one to correct first at the front.
 
+    A correction mends the frames around it, the less the farther they are; one that is as far from it as from the
+    reference next to it is not helped.
+
     Args:
         confidence: By the frame's index, then by object id.
         references: Indices of the frames whose masks people have made or approved.
     """
+    badness = {
+        index: fmean(map(badness_of, objects.values()))
+        for index, objects in confidence.items()
+        if objects and index not in references
+    }
+    gains = _gains(badness, sorted(references))
     found = []
-    for index, objects in confidence.items():
-        if index in references or not objects:
-            continue
-        badness = {object_id: badness_of(seen) for object_id, seen in objects.items()}
-        worst = max(badness, key=lambda object_id: badness[object_id])
-        found.append(Suggestion(index, f"object {worst} {_why(objects[worst])}", fmean(badness.values())))
-    return sorted(found, key=lambda one: (-one.badness, one.index))
+    for index in badness:
+        objects = confidence[index]
+        worst = max(objects, key=lambda object_id: badness_of(objects[object_id]))
+        found.append(Suggestion(index, f"object {worst} {_why(objects[worst])}", gains[index]))
+    return sorted(found, key=lambda one: (-one.gain, -badness[one.index], one.index))
 
 
 def badness_of(seen: ObjectConfidence) -> float:
-    """How bad an object's mask is likely to be, from 0."""
-    if seen.lost:
-        return LOST_BADNESS
-    signs = sum(SIGN_BADNESS.get(sign, 0.0) for sign in seen.drift)
-    return 1 - seen.mean_probability + KEY_WEIGHT * seen.key_distance + signs
+    """How bad an object's mask is likely to be, from 0: uncertain, and unlike its references."""
+    return LOST_BADNESS if seen.lost else sqrt((1 - seen.mean_probability) * seen.key_distance)
+
+
+def _gains(badness: Mapping[int, float], references: list[int]) -> dict[int, float]:
+    """For each frame i: the sum over frames t of badness * max(0, 1 - |t - i| / (from t to the nearest reference)).
+
+    Each term is a triangle over i, whose second differences are three numbers: their sums take a time linear in frames.
+    """
+    if not badness:
+        return {}
+    first, count = min(badness), max(badness) - min(badness) + 1
+    bends = np.zeros(3 * count + 1)  # of the sum, from index first - count on: triangles are at most 2 * count wide
+    for index, height in badness.items():
+        at = bisect(references, index)
+        reach = min([count, *(abs(index - one) for one in references[max(0, at - 1) : at + 1])])
+        middle = index - first + count
+        bends[[middle - reach, middle + reach]] += height / reach
+        bends[middle] -= 2 * height / reach
+    sums = np.cumsum(np.cumsum(bends))
+    return {index: round(float(sums[index - first + count - 1]), 9) for index in badness}
 
 
 def _why(seen: ObjectConfidence) -> str:
