@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from xmem_infer.errors import UsageError
-from xmem_infer.interactive import WAYS, frame_keys, propose
-from xmem_infer.predictor import Segmenter
+from xmem_infer.interactive import WAYS, propose
 
 SIZE = (90, 120)
 
@@ -18,8 +17,7 @@ def scene():
     true = (x - 40) ** 2 + (y - 45) ** 2 < 25**2
     image = np.where((true | ((x > 90) & (y > 60)))[..., None], (200, 40, 30), (40, 150, 60))
     image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
-    keys = image.reshape(18, 5, 24, 5, 3).mean((1, 3)).astype(np.float32) / 255  # colours serve as keys
-    return image, true, keys
+    return image, true
 
 
 def iou(found, true):
@@ -28,8 +26,8 @@ def iou(found, true):
 
 @pytest.mark.parametrize("way", WAYS.names())
 def test_a_box_and_clicks_give_the_object(scene, way):
-    image, true, keys = scene
-    found = propose(way, image, box=(14, 19, 67, 72), clicks=[(40, 45, 1)], keys=keys)
+    image, true = scene
+    found = propose(way, image, box=(14, 19, 67, 72), clicks=[(40, 45, 1)])
     assert found.shape == SIZE and found.dtype == bool
     assert iou(found, true) > 0.85
     assert not found[:, 70:].any()
@@ -37,18 +35,18 @@ def test_a_box_and_clicks_give_the_object(scene, way):
 
 @pytest.mark.parametrize("way", WAYS.names())
 def test_clicks_are_always_obeyed(scene, way):
-    image, true, keys = scene
+    image, true = scene
     clicks = [(40, 45, 1), (5, 5, 1), (40, 60, -1)]
-    found = propose(way, image, mask=true, clicks=clicks, keys=keys)
+    found = propose(way, image, mask=true, clicks=clicks)
     assert found[45, 40] and not found[60, 40]
 
 
 @pytest.mark.parametrize("way", WAYS.names())
 def test_a_correction_stays_near_its_click(scene, way):
-    image, true, keys = scene
+    image, true = scene
     before = true.copy()
     before[60:, 90:] = True  # the square, which is none of the object
-    found = propose(way, image, mask=before, clicks=[(105, 75, -1)], keys=keys)
+    found = propose(way, image, mask=before, clicks=[(105, 75, -1)])
     assert not found[75, 105]
     assert (found & true).sum() > 0.9 * true.sum()
 
@@ -56,22 +54,34 @@ def test_a_correction_stays_near_its_click(scene, way):
 @pytest.mark.parametrize("box", [(0, 0, 120, 90), (-5, -5, 300, 200), (50, 40, 51, 41)])
 @pytest.mark.parametrize("way", WAYS.names())
 def test_odd_boxes_work(scene, way, box):
-    image, _, keys = scene
-    assert propose(way, image, box=box, keys=keys).shape == SIZE
+    image, _ = scene
+    assert propose(way, image, box=box).shape == SIZE
 
 
-def test_nothing_marked_and_no_keys_are_refused(scene):
-    image, true, _ = scene
+def test_nothing_marked_and_no_way_are_refused(scene):
+    image, true = scene
     with pytest.raises(UsageError, match="a box around it"):
         propose("grabcut", image, clicks=[(3, 3, -1)])
-    with pytest.raises(UsageError, match="keys"):
-        propose("walker", image, box=(14, 19, 67, 72))
     with pytest.raises(UsageError, match="grabcut, walker"):
         propose("magic", image, mask=true)
 
 
-def test_the_embedded_network_gives_keys(scene):
-    keys = frame_keys(Segmenter.from_weights("xmem-tiny", size=90), scene[0])
-    assert keys.ndim == 3 and keys.dtype == np.float32
-    assert keys.shape[0] < keys.shape[1]
-    assert np.isfinite(keys).all()
+@pytest.mark.parametrize("way", WAYS.names())
+def test_a_click_outside_the_picture_is_no_fault(scene, way):
+    image, true = scene
+    assert propose(way, image, mask=true, clicks=[(1e6, -1e6, -1)]).shape == SIZE
+
+
+def test_a_click_alone_gives_the_object(scene):
+    image, true = scene
+    assert iou(propose("walker", image, clicks=[(40, 45, 1)]), true) > 0.85
+
+
+def test_every_click_mends_what_is_wrong_around_it(scene):
+    image, true = scene
+    before = true.copy()
+    before[60:, 90:] = True
+    before[:, 25:35] = False
+    one, both = ([(105, 75, -1)], [(105, 75, -1), (30, 45, 1)])
+    found = [iou(propose("walker", image, mask=before, clicks=clicks), true) for clicks in ([], one, both)]
+    assert found[0] < found[1] < found[2] and found[2] > 0.85

@@ -1,31 +1,33 @@
-"""A mask of one object from a box and clicks: GrabCut on colours, or a random walker on the network's keys.
+"""A mask of one object from a box and clicks: GrabCut, or random walkers that mend it click by click.
 
 A caller gives the box, the clicks so far and the mask so far; nothing is kept between two calls.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from .errors import UsageError
 from .io.opencv import opencv
-from .predictor import Segmenter
 from .registry import Registry
-from .types import Frame, LabelMask
 
 Box = tuple[float, float, float, float]
 Click = tuple[float, float, int]
 
 LONG_SIDE = 320  # px; the part of the picture that matters is made smaller to this for the work
 MARGIN = 0.2  # of the object's longer side, looked at around it
-KEY_STEP = 4  # px of the smaller picture
 CLICK_RADIUS = 2.5  # px of the smaller picture, that a click speaks for
 GRABCUT_ROUNDS = 2
 LEAST_SHARE = 0.15  # of the mask it started from; less is no object
-PRIOR = 0.1  # how much the walker trusts keys and the mask so far, in weights of an edge
-REACH = 0.12  # of the longer side: so far around a click the mask so far is not trusted
+# How the walker mends a mask around a click, in distances from the click to the edge of the mask there: it lies in the
+# middle of what is wrong.
+SURE, DOUBTFUL, KEPT = 0.6, 1.3, 3.0  # certain up to here; the mask counts from here, and in full from here
+MOST_WRONG = 0.25  # of the longer side, that this distance may be
+TRUST = 0.1  # in the mask where it counts in full, in weights of an edge
+LEAST_TRUST = 0.003
+FIRST_RADIUS = 8.0  # px of the smaller picture, of an object that only a click tells of
+BACKGROUND = 0.0005  # trust in that a pixel is none of it
 ROUNDS = 150  # of conjugate gradients, at most
 
 
@@ -38,14 +40,16 @@ class Task:
         seeds: (h, w) int8, 1 where clicked as the object, -1 where clicked as none, 0 elsewhere.
         mask: (h, w) bool, the mask so far; None: there is none.
         inside: (h, w) bool, where the object can be: within the box.
-        keys: (h', w', C) float32, the network's keys, KEY_STEP px apart; None where none were given.
+        has_box: Whether there is a box.
+        clicks: x and y in px of the smaller picture, and 1 or -1, in their order.
     """
 
     image: np.ndarray
     seeds: np.ndarray
     mask: np.ndarray | None
     inside: np.ndarray
-    keys: np.ndarray | None
+    has_box: bool
+    clicks: Sequence[Click]
 
 
 WAYS: Registry[Callable[[Task], np.ndarray]] = Registry("way to propose a mask", "way")
@@ -57,7 +61,6 @@ def propose(
     mask: np.ndarray | None = None,
     box: Box | None = None,
     clicks: Sequence[Click] = (),
-    keys: np.ndarray | None = None,
 ) -> np.ndarray:
     """The mask of one object as a box, clicks and the mask so far suggest it.
 
@@ -67,13 +70,12 @@ def propose(
         mask: (H, W) bool, the object's mask so far, which is corrected around the clicks; None: from the start.
         box: x0, y0, x1, y1 in px around the object; None: it may be anywhere.
         clicks: x and y in px, and 1 for the object or -1 for what is none of it.
-        keys: (h, w, C) float32, the network's keys of the picture, which `walker` needs: see `frame_keys`.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        UsageError: Neither box, mask nor a click on the object; no keys where they are needed.
+        UsageError: Neither box, mask nor a click on the object.
     """
     work = WAYS[way]
     if box is None and mask is None and not any(sign > 0 for _, _, sign in clicks):
@@ -89,35 +91,25 @@ def propose(
         resized: np.ndarray = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
         return resized
 
-    y, x = np.mgrid[:height, :width] + 0.5
-    x, y = left + x * size[1] / width, top + y * size[0] / height
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    columns, rows = left + columns * size[1] / width, top + rows * size[0] / height
     inside = np.ones((height, width), bool)
     if box is not None:
-        inside = (x >= box[0]) & (x <= box[2]) & (y >= box[1]) & (y <= box[3])
+        inside = (columns >= box[0]) & (columns <= box[2]) & (rows >= box[1]) & (rows <= box[3])
     seeds = np.zeros((height, width), np.int8)
-    for at_x, at_y, sign in clicks:
-        seeds[(x - at_x) ** 2 + (y - at_y) ** 2 <= (CLICK_RADIUS * max(1.0, 1 / scale)) ** 2] = np.sign(sign)
+    for x, y, sign in clicks:
+        seeds[(columns - x) ** 2 + (rows - y) ** 2 <= (CLICK_RADIUS * max(1.0, 1 / scale)) ** 2] = np.sign(sign)
     before = None if mask is None else smaller(mask[cut].astype(np.float32)) > 0.5
-    coarse = (max(1, height // KEY_STEP), max(1, width // KEY_STEP))
-    seen = None if keys is None else _keys_of(keys, image.shape[:2], cut, coarse)
-    found = work(Task(smaller(image[cut]), seeds, before, inside | (seeds > 0), seen)) & (seeds >= 0) | (seeds > 0)
+    placed = [((x - left) * width / size[1], (y - top) * height / size[0], sign) for x, y, sign in clicks]
+    task = Task(smaller(image[cut]), seeds, before, inside | (seeds > 0), box is not None, placed)
+    found = work(task) & (seeds >= 0) | (seeds > 0)
     result = np.zeros(image.shape[:2], bool) if mask is None else mask.copy()
     sharp = cv2.resize(found.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
     if mask is None or not clicks:
         result[cut] = sharp
     else:
-        result[cut] = _changed_at_clicks(mask[cut], sharp, [(x - left, y - top) for x, y, _ in clicks[-1:]])
+        result[cut] = _changed_at_clicks(mask[cut], sharp, [(x - left, y - top) for x, y, _ in clicks])
     return result
-
-
-def frame_keys(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
-    """The network's keys of a picture (H, W, 3) uint8 RGB, for `propose`: (h, w, C) float32."""
-    state, everything = segmenter.start(), LabelMask(np.ones(image.shape[:2], np.uint8))
-    with torch.no_grad():
-        segmenter.predict(state, Frame(0, "0", image), everything, end=True)
-    assert state.key is not None, "an object was given"
-    keys: np.ndarray = state.key[0].permute(1, 2, 0).float().cpu().numpy()
-    return keys
 
 
 def _region(
@@ -139,28 +131,12 @@ def _region(
     return left, top, max(left + 2, min(width, int(x1 + margin) + 1)), max(top + 2, min(height, int(y1 + margin) + 1))
 
 
-def _keys_of(keys: np.ndarray, size: tuple[int, ...], cut: tuple[slice, slice], wanted: tuple[int, int]) -> np.ndarray:
-    """The keys of a part of the picture on a grid of the size wanted, linear between tokens."""
-    cv2 = opencv("proposed masks need")
-    step_y, step_x = keys.shape[0] / size[0], keys.shape[1] / size[1]
-    rows = cut[0].start + (np.arange(wanted[0]) + 0.5) * (cut[0].stop - cut[0].start) / wanted[0]
-    columns = cut[1].start + (np.arange(wanted[1]) + 0.5) * (cut[1].stop - cut[1].start) / wanted[1]
-    map_x, map_y = np.meshgrid(columns * step_x - 0.5, rows * step_y - 0.5)
-    planes = [
-        cv2.remap(
-            plane, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE
-        )
-        for plane in np.ascontiguousarray(keys.transpose(2, 0, 1))
-    ]
-    return np.stack(planes, axis=2)
-
-
 def _changed_at_clicks(before: np.ndarray, after: np.ndarray, clicks: Sequence[tuple[float, float]]) -> np.ndarray:
     """`before` with those connected changes taken over that a click lies in."""
     cv2 = opencv("proposed masks need")
     _, parts = cv2.connectedComponents((before ^ after).astype(np.uint8))
     height, width = before.shape
-    hit = {int(parts[min(height - 1, int(y)), min(width - 1, int(x))]) for x, y in clicks} - {0}
+    hit = {int(parts[min(height - 1, max(0, int(y))), min(width - 1, max(0, int(x)))]) for x, y in clicks} - {0}
     return before ^ np.isin(parts, list(hit)) if hit else after
 
 
@@ -194,58 +170,71 @@ def _ellipse(inside: np.ndarray, share: float = 1.0) -> np.ndarray:
 
 @WAYS.register("walker")
 def walker(task: Task) -> np.ndarray:
-    """A random walker (Grady, PAMI 2006) that starts from clicks and box, with a prior of the network's keys."""
-    if task.keys is None:
-        raise UsageError("way=walker needs the network's keys of the frame")
+    """GrabCut in a box, then for each click a random walker (Grady, PAMI 2006) that mends what is wrong around it."""
+    edges, clicks = _edges(task.image), list(task.clicks)
+    if task.mask is not None:
+        found = task.mask
+    elif task.has_box:
+        found = grabcut(replace(task, seeds=np.zeros_like(task.seeds)))
+    else:
+        first = clicks.pop(next(number for number, (_, _, sign) in enumerate(clicks) if sign > 0))
+        found = _around(first, task.image.shape[:2], edges)
+    known = np.zeros(found.shape, np.int8)
+    for click in clicks:
+        found = _mended(found, click, known, edges)
+        known[_distance(click, found.shape) <= CLICK_RADIUS] = click[2]
+    return found
+
+
+def _edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How easily a walker goes to the next pixel, (h, w - 1) across and (h - 1, w) down: by likeness of colours."""
     cv2 = opencv("proposed masks need")
-    lab = cv2.cvtColor(task.image.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(image.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
     across = ((lab[:, 1:] - lab[:, :-1]) ** 2).sum(2)
     down = ((lab[1:] - lab[:-1]) ** 2).sum(2)
     usual = float((across.mean() + down.mean()) / 2) + 1e-6
     across, down = (np.exp(-steps / usual).astype(np.float32) + np.float32(1e-3) for steps in (across, down))
-    known = np.where(task.inside, task.seeds, -1)
-    prior, trust = _prior(task)
-    return _walk(across, down, known, prior, np.float32(PRIOR) * trust) > 0.5
+    return across, down
 
 
-def _prior(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """How likely each pixel is of the object, by its key and the mask so far, and how far to trust that."""
-    assert task.keys is not None
+def _distance(click: Click, size: tuple[int, ...]) -> np.ndarray:
+    y, x = np.ogrid[: size[0], : size[1]]
+    distance: np.ndarray = np.hypot(x + 0.5 - click[0], y + 0.5 - click[1])
+    return distance
+
+
+def _around(click: Click, size: tuple[int, ...], edges: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """An object of which a click alone tells; the border of the picture is none of it."""
+    known = np.full(size[:2], -1, np.int8)
+    known[1:-1, 1:-1] = 0
+    known[_distance(click, size) <= FIRST_RADIUS] = 1
+    return _walk(*edges, known, np.zeros(size[:2], np.float32), np.full(size[:2], BACKGROUND, np.float32)) > 0.5
+
+
+def _mended(mask: np.ndarray, click: Click, known: np.ndarray, edges: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """A mask that is right where a click says that it is wrong. known: where earlier clicks are."""
     cv2 = opencv("proposed masks need")
-    is_object, is_other = task.seeds > 0, (task.seeds < 0) | ~task.inside
-    if task.mask is not None:
-        is_object, is_other = is_object | (task.mask & (task.seeds == 0)), is_other | (~task.mask & (task.seeds == 0))
-    grid = (task.keys.shape[1], task.keys.shape[0])
-
-    keys = task.keys
-
-    def examples(where: np.ndarray) -> np.ndarray:
-        share = cv2.resize(where.astype(np.float32), grid, interpolation=cv2.INTER_AREA)
-        return keys[share > min(0.5, float(share.max()) - 1e-6)] if where.any() else keys[:0, 0]
-
-    far = _distance(task.keys, examples(is_other))
-    if not is_object.any():
-        is_object = _ellipse(task.inside, 0.5)
-    near = _distance(task.keys, examples(is_object))
-    prior = far / (near + far + 1e-6)
-    size = task.seeds.shape[::-1]
-    prior, trust = cv2.resize(prior, size, interpolation=cv2.INTER_LINEAR), np.ones(task.seeds.shape, np.float32)
-    if task.mask is not None:
-        away = cv2.distanceTransform((task.seeds == 0).astype(np.uint8), cv2.DIST_L2, 3) / max(size)
-        kept = np.clip(away / REACH, 0, 1)
-        prior, trust = kept * task.mask + (1 - kept) * prior, 1 + 4 * kept
-    return prior.astype(np.float32), trust.astype(np.float32)
-
-
-def _distance(keys: np.ndarray, examples: np.ndarray, most: int = 256) -> np.ndarray:
-    """Squared distance of each key to the nearest of some examples; 1 where there are none."""
-    if not len(examples):
-        return np.ones(keys.shape[:2], np.float32)
-    examples = examples[np.linspace(0, len(examples) - 1, min(most, len(examples))).astype(int)]
-    flat = keys.reshape(-1, keys.shape[2])
-    squared = (flat**2).sum(1)[:, None] + (examples**2).sum(1)[None] - 2 * flat @ examples.T
-    nearest: np.ndarray = np.maximum(squared.min(1), 0).reshape(keys.shape[:2])
-    return nearest
+    height, width = mask.shape
+    wrong = mask != (click[2] > 0)
+    depth = cv2.distanceTransform(np.pad(wrong, 1, constant_values=click[2] > 0).view(np.uint8), cv2.DIST_L2, 5)
+    at = depth[1 + min(height - 1, max(0, int(click[1]))), 1 + min(width - 1, max(0, int(click[0])))]
+    reach = float(np.clip(at, CLICK_RADIUS, MOST_WRONG * max(mask.shape)))
+    distance = _distance(click, mask.shape)
+    known = np.where(distance <= max(CLICK_RADIUS, SURE * reach), np.sign(click[2]), known)
+    counts = np.clip((distance / reach - DOUBTFUL) / (KEPT - DOUBTFUL), 0, 1)
+    trust = (LEAST_TRUST + TRUST * counts).astype(np.float32)
+    near = distance <= 1.5 * KEPT * reach  # farther away it would not change anything
+    if not near.any():  # the click is outside the picture
+        return mask
+    rows, columns = (slice(*(np.flatnonzero(near.any(axis))[[0, -1]] + (0, 1))) for axis in (1, 0))
+    part, (across, down) = (rows, columns), edges
+    inner = slice(columns.start, columns.stop - 1), slice(rows.start, rows.stop - 1)
+    walked = _walk(
+        across[rows, inner[0]], down[inner[1], columns], known[part], mask[part].astype(np.float32), trust[part]
+    )
+    mended = mask.copy()
+    mended[part] = walked > 0.5
+    return mended
 
 
 def _walk(across: np.ndarray, down: np.ndarray, known: np.ndarray, prior: np.ndarray, trust: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..config import Direction
 from ..evaluate.provenance import machine
-from ..interactive import WAYS, frame_keys
+from ..interactive import WAYS
 from ..interrupts import check
 from ..io.array_frames import ArrayFrames
 from ..io.opencv import opencv
@@ -152,19 +152,19 @@ def measure(segmenter: Segmenter, clips: Sequence[Clip], size: int, frames: int,
     gained, marked = {}, {(way, box): list[list[float]]() for way in WAYS.names() for box in (True, False)}
     for clip in clips:
         gained[clip.name] = Annotator(segmenter, sample(clip, size, frames), seeds).curves()
-        for key, curves in mark(segmenter, clip).items():
+        for key, curves in mark(clip).items():
             marked[key] += curves
         log.info(f"{clip.name}: done")
     asked = f"at {size} px of the short side, at most {frames} frames of each clip; at random: mean of {seeds}"
     return report(segmenter, gained, marked, asked, folder)
 
 
-def mark(segmenter: Segmenter, clip: Clip) -> dict[tuple[str, bool], list[list[float]]]:
+def mark(clip: Clip) -> dict[tuple[str, bool], list[list[float]]]:
     """The first mask of each object by box and clicks: IoU by clicks, by way and whether it begins with a box."""
     image, labels = np.array(Image.open(clip.pictures[0]).convert("RGB")), np.array(Image.open(clip.masks[0]))
-    keys, objects = frame_keys(segmenter, image), objects_of(labels)
+    objects = objects_of(labels)
     return {
-        (way, box): [iou_by_clicks(way, image, true, keys, box=box) for true in objects]
+        (way, box): [iou_by_clicks(way, image, true, box=box) for true in objects]
         for way in WAYS.names()
         for box in (True, False)
     }
@@ -177,7 +177,7 @@ def report(segmenter: Segmenter, gained: Gained, marked: Marked, asked: str, fol
         "subject": {
             "clips": ", ".join(gained),
             "corrections": asked,
-            "first masks": f"pictures at their own size, keys at {segmenter.data.size} px",
+            "first masks": "pictures at their own size",
         },
         "versions": {"torch": torch.__version__, "opencv": opencv("the report names").__version__},
     }

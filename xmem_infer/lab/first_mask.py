@@ -19,17 +19,17 @@ def objects_of(labels: np.ndarray) -> list[np.ndarray]:
     return [labels == one for one, area in zip(ids.tolist(), areas.tolist(), strict=True) if one and area >= LEAST_PX]
 
 
-def iou_by_clicks(way: str, image: np.ndarray, true: np.ndarray, keys: np.ndarray | None, *, box: bool) -> list[float]:
+def iou_by_clicks(way: str, image: np.ndarray, true: np.ndarray, *, box: bool) -> list[float]:
     """IoU after the box alone (0 without one), and after each click, up to GOOD_IOU or MOST_CLICKS."""
     rows, columns = np.flatnonzero(true.any(1)), np.flatnonzero(true.any(0))
     around = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if box else None
     clicks: list[Click] = []
-    found = propose(way, image, None, around, clicks, keys) if box else np.zeros_like(true)
+    found = propose(way, image, None, around, clicks) if box else np.zeros_like(true)
     reached = [iou(found, true)]
     while reached[-1] < GOOD_IOU and len(clicks) < MOST_CLICKS:
         check()
         clicks.append(next_click(found, true))
-        found = propose(way, image, None, around, clicks, keys)
+        found = propose(way, image, None, around, clicks)
         reached.append(iou(found, true))
     return reached
 

@@ -138,14 +138,13 @@ class Session(Editing):
     ) -> np.ndarray:
         """(H, W) bool: a mask for the object by a box and clicks, anew or (base) from its mask so far."""
         self.check_index(index)
-        keys = self.worker.keys(self.pictures.frame(index)) if way == "walker" else None
         from ..interactive import propose
 
         with self.lock:
             has_base = base and index in self.project.frames
             mask = read_ids(self.project.mask_path(index)) == object_id if has_base else None
         so_far = mask if mask is not None and mask.any() else None
-        return propose(way, self.pictures.frame(index).image, so_far, box, clicks or [], keys)
+        return propose(way, self.pictures.frame(index).image, so_far, box, clicks or [])
 
     def propagate(
         self, index: int, direction: str, first: int | None = None, last: int | None = None, asked: object = None

@@ -8,14 +8,11 @@ from contextlib import closing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError, XMemInferError
+from ..errors import XMemInferError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..predictor import Segmenter
     from ..results import FrameResult
-    from ..types import Frame
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +38,6 @@ class Worker:
         self.fault: str | None = None
         self.running: dict[str, Any] | None = None
         self.weights = ""
-        self._keys: tuple[int, np.ndarray] | None = None  # of the frame that was asked for last
         self._stop = threading.Event()
         self._stop_ahead = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="network")
@@ -116,16 +112,6 @@ class Worker:
             self._end()
         elif job is not None:
             job.result()
-
-    def keys(self, frame: "Frame") -> "np.ndarray":
-        """The network's keys of a frame, (h, w, C) float32. Raises UsageError before it is loaded."""
-        if self.segmenter is None:
-            raise UsageError(f"the network cannot be used: {self.fault or 'it is still being loaded'}")
-        from ..interactive import frame_keys
-
-        if self._keys is None or self._keys[0] != frame.index:
-            self._keys = frame.index, frame_keys(self.segmenter, frame.image)
-        return self._keys[1]
 
     def close(self) -> None:
         """Stop, and take no more jobs."""
