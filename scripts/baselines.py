@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="clips in a DAVIS layout")
     parser.add_argument("--weights", type=Path, help="checkpoint; without it only the baselines are scored")
     parser.add_argument("--sizes", type=int, nargs="+", default=[240, 360, 480], help="short sides in px")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16", "int8"])
     parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
     parser.add_argument("--card", type=Path, help="model card whose table of scores is replaced")
     args = parser.parse_args()

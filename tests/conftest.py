@@ -21,6 +21,7 @@ from xmem_infer.model.cutie.network import Cutie
 from xmem_infer.model.cutie.sizes import CutieSizes
 from xmem_infer.model.network import XMem
 from xmem_infer.model.sizes import NetworkSizes, TrunkSizes
+from xmem_infer.runtime.backends.openvino_verbs import openvino_version
 from xmem_infer.weights.build import build_network
 
 PARITY = Path(__file__).parent / "data" / "parity"
@@ -49,7 +50,8 @@ def package_logs_to_nobody():
 @pytest.fixture
 def openvino_models(monkeypatch, tmp_path_factory):
     """The folder that OpenVINO's models are kept in; a test of its backend asks for it."""
-    pytest.importorskip("openvino", reason="the extra cpu is not installed")
+    if openvino_version() is None:
+        pytest.skip("the extra cpu is not installed")
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     return cache / "xmem_infer" / "openvino"

@@ -76,6 +76,7 @@ class Precision(Enum):
     tf32 = "tf32"
     fp16 = "fp16"
     bf16 = "bf16"
+    int8 = "int8"
 
 
 @dataclass

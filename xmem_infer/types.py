@@ -64,6 +64,8 @@ class ObjectConfidence:
         key_distance: How far the network's keys inside the mask are from those where the object's mask was given: 1
             minus the cosine to the nearest; 0 where it is lost or given.
         drift: Signs that the mask has left the object (lost, jumped, area, appearance, unsure), see docs/evaluation.md.
+        int8_differs: With runtime.precision=int8, the pixels in which its mask differed from that of fp32, in those of
+            either mask; None where they were not compared.
     """
 
     area_px: int
@@ -71,3 +73,4 @@ class ObjectConfidence:
     lost: bool
     key_distance: float = 0.0
     drift: tuple[str, ...] = ()
+    int8_differs: float | None = None

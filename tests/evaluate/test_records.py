@@ -6,8 +6,7 @@ import pytest
 
 from xmem_infer.config import EvalConfig
 from xmem_infer.errors import UsageError
-from xmem_infer.evaluate.records import Record, Records
-from xmem_infer.evaluate.video_run import recorded_settings
+from xmem_infer.evaluate.records import Record, Records, recorded_settings
 
 
 def test_a_record_older_than_a_setting_is_of_its_default(tmp_path):

@@ -109,16 +109,17 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 def test_confidence_has_a_row_per_frame_and_label(tmp_path):
     labels = np.zeros((4, 6), np.uint8)
     labels[0, :3] = 200
+    seen = ObjectConfidence(3, 2 / 3, False, 0.125, ("jumped", "unsure"), 0.0625)
     with VideoWriter(tmp_path, "clip", (4, 6), None, QUIET) as writer:
         writer.put(frame(0, (4, 6), "a,b"), labels, confidence(labels, extra=(7,)))
-        writer.put(frame(1, (4, 6), "ü"), labels, {200: ObjectConfidence(3, 2 / 3, False, 0.125, ("jumped", "unsure"))})
+        writer.put(frame(1, (4, 6), "ü"), labels, {200: seen})
     with open(tmp_path / "confidence" / "clip.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["frame", "label", "area_px", "mean_probability", "lost", "key_distance", "drift"],
-        ["a,b", "7", "0", "0.0000", "1", "0.0000", ""],
-        ["a,b", "200", "3", "0.7500", "0", "0.0000", ""],
-        ["ü", "200", "3", "0.6667", "0", "0.1250", "jumped unsure"],
+        ["frame", "label", "area_px", "mean_probability", "lost", "key_distance", "drift", "int8_differs"],
+        ["a,b", "7", "0", "0.0000", "1", "0.0000", "", ""],
+        ["a,b", "200", "3", "0.7500", "0", "0.0000", "", ""],
+        ["ü", "200", "3", "0.6667", "0", "0.1250", "jumped unsure", "0.0625"],
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..config import EvalConfig
 from ..errors import UsageError
 from ..io.atomic import Staged, disk_fault, held, write_json
 
@@ -75,6 +76,17 @@ class Records:
                 f"{self.folder.parent} holds results of another run for {video} ({'; '.join(differing)}). "
                 "Give another output_dir, or overwrite=true to replace them"
             )
+
+
+def recorded_settings(config: EvalConfig) -> dict[str, Any]:
+    """The settings that masks depend on, by key; a folder's results are all of the same ones."""
+    tracking = {"direction": config.direction.name, "references": config.references is not None}
+    return tracking | {
+        f"{group}.{key}": getattr(value, "name", value)
+        for group in ("data", "memory", "runtime", "output", "tta")
+        for key, value in asdict(getattr(config, group)).items()
+        if (group, key) not in (("runtime", "threads"), ("memory", "save"))
+    }
 
 
 @contextmanager

@@ -24,9 +24,9 @@ from .executors.attempts import Quarantined
 from .executors.protocol import EXECUTORS, Executor, Outcome, executor_of
 from .jobs import Plan, make_plan
 from .provenance import machine, peak_memory
-from .records import claim
+from .records import claim, recorded_settings
 from .score_or_package import score_or_package
-from .video_run import VideoRun, recorded_settings
+from .video_run import VideoRun
 
 log = logging.getLogger(__name__)
 

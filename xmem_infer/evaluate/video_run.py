@@ -5,7 +5,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from functools import partial
 from math import ceil
 from pathlib import Path
 from time import perf_counter
@@ -28,10 +28,11 @@ from ..predictor import Segmenter
 from ..results import Pass
 from ..runtime.limits import free_bytes, memory_bytes
 from ..scoring.pairing import read_ids
+from .int8_watch import DiffersError, Int8Watch
 from .intact import damage, described
 from .jobs import is_tracked, working_sizes
 from .provenance import peak_memory, reset_peak_memory
-from .records import Record, Records
+from .records import Record, Records, recorded_settings
 from .stopped import REMADE, Stopped, forget, keep, kept
 from .tracking import first_state, keep_memory, tracked
 
@@ -69,16 +70,21 @@ class VideoRun:
         """Whether these outputs can be made without segmenting again."""
         return DRAWN.issuperset(outputs) and "masks" in chosen_outputs(self.config.output)
 
-    def run(self, video: VideoInput, each_frame: Callable[[], None] | None = None) -> dict[str, Any]:
+    def run(
+        self, video: VideoInput, each_frame: Callable[[], None] | None = None, watch: Int8Watch | None = None
+    ) -> dict[str, Any]:
         """Segment a video, put its files in place, record it; returns its entry for run.json.
 
         Where it was done and only outputs are damaged that can be drawn from its masks, that is all it does.
 
-        each_frame: called after every frame, and may raise to give up; then no bar is shown.
+        each_frame: called after every frame, and may raise to give up; then no bar is shown. watch: of the run that
+        went back.
         """
         wrong = self.damaged(video)
         if wrong and self.can_draw(wrong):
             return self._draw_again(video, list(wrong), each_frame)
+        int8 = getattr(self.segmenter.prepared.network, "int8", None)
+        watch = watch or (Int8Watch(int8) if int8 else None)
         reset_peak_memory(self.segmenter.prepared.device)
         started = perf_counter()
         stages: dict[str, list[float]] = defaultdict(list)
@@ -91,39 +97,47 @@ class VideoRun:
         states = stopped.states if stopped else [first_state(self.segmenter, video) for _ in passes]
         done = stopped.result if stopped else None
         frames = 0
-        with self._writer(video) as writer, _bar(video, each_frame) as bar:
-            for result in (
-                tracked(self.segmenter, video, self.config.direction)
-                if is_tracked(self.config)
-                else self.segmenter.segment_passes(
-                    video.frames, video.masks, passes, permanent, states, done, video.complete
-                )
-            ):
-                if video.is_saved(result.frame.name):
-                    waiting = perf_counter()
-                    scores = result.probabilities() if writer.needs_scores else None
-                    writer.put(result.frame, result.mask, result.confidence, scores)
-                    stages["write"].append((perf_counter() - waiting) * 1000)
-                for stage, spent_ms in result.stage_ms.items():
-                    stages[stage].append(spent_ms)
-                object_ids = result.object_ids
-                drift.add(result.frame.name, result.confidence)
-                frames += 1
-                try:
-                    _count_frame(bar, each_frame)
-                except KeyboardInterrupt:
-                    # Workers have no time for it; and what is kept already stays until the video is done.
-                    goes_on = not is_tracked(self.config)
-                    if goes_on and each_frame is None and (stopped is None or frames > stopped.record.frames):
-                        self._keep(video, frames, states, writer)
-                    raise
-            keep_memory(self.segmenter, video, None if is_tracked(self.config) else states[0])
-            self.records.drop(video.name)  # its old results, if any, are replaced next
+        try:
+            with self._writer(video) as writer, _bar(video, each_frame) as bar:
+                goes_on = None if is_tracked(self.config) else partial(self._keep, video, writer)
+                for result in (
+                    tracked(self.segmenter, video, self.config.direction)
+                    if is_tracked(self.config)
+                    else self.segmenter.segment_passes(
+                        video.frames, video.masks, passes, permanent, states, done, video.complete
+                    )
+                ):
+                    frames += 1
+                    if watch is not None:
+                        result = watch.look(result, frames, states, goes_on)
+                    if video.is_saved(result.frame.name):
+                        waiting = perf_counter()
+                        scores = result.probabilities() if writer.needs_scores else None
+                        writer.put(result.frame, result.mask, result.confidence, scores)
+                        stages["write"].append((perf_counter() - waiting) * 1000)
+                    for stage, spent_ms in result.stage_ms.items():
+                        stages[stage].append(spent_ms)
+                    object_ids = result.object_ids
+                    drift.add(result.frame.name, result.confidence)
+                    try:
+                        _count_frame(bar, each_frame)
+                    except KeyboardInterrupt:
+                        # Workers have no time for it; and what is kept already stays until the video is done.
+                        is_new = each_frame is None and (stopped is None or frames > stopped.record.frames)
+                        if goes_on and is_new and goes_on(frames, states):
+                            log.info(f"{video.name}: {frames} frames are kept; the same command goes on from there")
+                        raise
+                keep_memory(self.segmenter, video, None if is_tracked(self.config) else states[0])
+                self.records.drop(video.name)  # its old results, if any, are replaced next
+        except DiffersError:
+            log.info(f"{video.name}: what int8 did since it last agreed with fp32 is segmented again")
+            return self.run(video, each_frame, watch)
         entry = {
             "status": "incomplete" if video.frames.incomplete else "done",
             "size": video.frames.size,
             "objects": object_ids,
             "drift": drift.episodes(),
+            **(watch.summary() if watch else {}),
             **times(stages, perf_counter() - started),
             "frames": frames,
             "peak_memory": peak_memory(self.segmenter.prepared.device),
@@ -172,17 +186,17 @@ class VideoRun:
         log.info(f"{video.name}: {'begun anew' if found is None else f'goes on after frame {found.record.frames}'}")
         return found
 
-    def _keep(self, video: VideoInput, frames: int, states: Sequence[VideoState], writer: VideoWriter) -> None:
-        """On a stop, keep what is done, where that is enough to make every output that is asked for."""
+    def _keep(self, video: VideoInput, writer: VideoWriter, frames: int, states: Sequence[VideoState]) -> bool:
+        """Keep what is done and say whether, where that is enough to make every output that is asked for."""
         outputs = chosen_outputs(self.config.output)
         if not REMADE.issuperset(outputs) or "masks" not in outputs:
-            return
+            return False
         try:
             keep(self.records.stopped(video.name), self.wanted_record(video, frames), states, writer)
         except (OSError, RuntimeError) as error:  # torch.save raises the latter where the disk is full
             log.info(f"{video.name}: its first {frames} frames could not be kept: {error}")
-        else:
-            log.info(f"{video.name}: {frames} frames are kept; the same command goes on from there")
+            return False
+        return True
 
     def _record(self, video: VideoInput) -> Record | None:
         """The record of a video that was done with the inputs as they are now."""
@@ -277,15 +291,4 @@ def times(stages: Mapping[str, list[float]], seconds: float) -> dict[str, Any]:
         "end_to_end_fps": len(segmenting) / seconds,
         "published_fps": len(segmenting) / computing if computing else None,
         "stages": summary,
-    }
-
-
-def recorded_settings(config: EvalConfig) -> dict[str, Any]:
-    """The settings that masks depend on, by key; a folder's results are all of the same ones."""
-    tracking = {"direction": config.direction.name, "references": config.references is not None}
-    return tracking | {
-        f"{group}.{key}": getattr(value, "name", value)
-        for group in ("data", "memory", "runtime", "output", "tta")
-        for key, value in asdict(getattr(config, group)).items()
-        if (group, key) not in (("runtime", "threads"), ("memory", "save"))
     }

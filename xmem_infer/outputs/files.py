@@ -79,10 +79,10 @@ class ScoreFolder(FrameFolder):
 @OUTPUTS.register("confidence")
 class ConfidenceTable(Output):
     """CSV, one row per frame and object: frame, label (its id), area_px, mean_probability, lost (0 or 1),
-    key_distance, drift (its signs with spaces between)."""
+    key_distance, drift (its signs with spaces between), int8_differs (empty where nothing was compared)."""
 
     path = "confidence/{video}.csv"
-    HEADER = ("frame", "label", "area_px", "mean_probability", "lost", "key_distance", "drift")
+    HEADER = ("frame", "label", "area_px", "mean_probability", "lost", "key_distance", "drift", "int8_differs")
 
     def write(self, item: Item) -> None:
         # surrogateescape: a file name that is no valid UTF-8 keeps its bytes
@@ -97,15 +97,18 @@ class ConfidenceTable(Output):
 def confidence_row(frame: str, object_id: int, seen: ObjectConfidence) -> tuple[str | int, ...]:
     """A row of the table of confidences, see `ConfidenceTable.HEADER`."""
     probability, distance = f"{seen.mean_probability:.4f}", f"{seen.key_distance:.4f}"
-    return frame, object_id, seen.area_px, probability, int(seen.lost), distance, " ".join(seen.drift)
+    compared = "" if seen.int8_differs is None else f"{seen.int8_differs:.4f}"
+    return frame, object_id, seen.area_px, probability, int(seen.lost), distance, " ".join(seen.drift), compared
 
 
 def read_confidence(path: Path) -> dict[str, dict[int, ObjectConfidence]]:
-    """A table of confidences as it was written: by frame name, then by object id. Older ones know no drift."""
+    """A table of confidences as it was written: by frame name, then by object id. Older ones lack columns."""
     found: dict[str, dict[int, ObjectConfidence]] = defaultdict(dict)
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         for row in csv.DictReader(file):
             distance, drift = float(row.get("key_distance", 0)), tuple(row.get("drift", "").split())
             area_px, probability, lost = int(row["area_px"]), float(row["mean_probability"]), row["lost"] == "1"
-            found[row["frame"]][int(row["label"])] = ObjectConfidence(area_px, probability, lost, distance, drift)
+            compared = float(row["int8_differs"]) if row.get("int8_differs") else None
+            seen = ObjectConfidence(area_px, probability, lost, distance, drift, compared)
+            found[row["frame"]][int(row["label"])] = seen
     return found

@@ -5,10 +5,11 @@ from torch import nn
 
 from ..config import Precision, RuntimeConfig
 from ..errors import UsageError
+from .backends.int8 import int8_maker
 from .backends.openvino_verbs import has_models
-from .backends.prepare import BACKENDS, Prepared, check_openvino, prepare
+from .backends.prepare import BACKENDS, Prepared, check_backend, check_openvino, prepare
 from .limits import check_threads
-from .precision import candidates, check_precision
+from .precision import candidates, check_precision, computes_in_int8
 
 AUTO = "auto"
 COMPILED_FOR_CPU = "openvino"
@@ -23,19 +24,22 @@ def check_runtime(runtime: RuntimeConfig, device: torch.device) -> None:
     """
     check_threads(runtime.threads)
     check_precision(runtime.precision, device)
-    if choose_backend(runtime) == COMPILED_FOR_CPU:
+    backend = choose_backend(runtime)
+    check_backend(backend, runtime.precision)
+    if backend == COMPILED_FOR_CPU:
         check_openvino(device, runtime.precision)
 
 
 def choose_backend(runtime: RuntimeConfig) -> str:
-    """The name in BACKENDS; `auto` is fast, or eager where the run records gradients.
+    """The name in BACKENDS; `auto` is fast, eager where the run records gradients, otherwise openvino for int8.
 
     Raises:
         UsageError: There is no such backend, or it holds weights without gradients and gradients were asked for.
     """
     recording = runtime.grad_mode.records
     if runtime.variant == AUTO:
-        return RECORDING_BACKEND if recording else "fast"
+        compiled = runtime.precision is Precision.int8
+        return RECORDING_BACKEND if recording else COMPILED_FOR_CPU if compiled else "fast"
     BACKENDS[runtime.variant]
     if recording and runtime.variant != RECORDING_BACKEND:
         raise UsageError(
@@ -50,20 +54,27 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
 
     `auto` precision is the first candidate in which a test frame stays finite. Where that is float32 on the CPU and an
     earlier run with runtime.variant=openvino compiled this network, `auto` variant is openvino: nobody waits for
-    compiling who did not ask for it.
+    compiling who did not ask for it. Where the CPU computes in int8 and an earlier run with runtime.precision=int8 made
+    models, which were not seen to differ since, `auto` precision is int8.
 
     Raises:
         UsageError: See `prepare`; or no precision gives finite numbers.
     """
     check_threads(runtime.threads)
     backend = choose_backend(runtime)
-    precisions = candidates(device) if runtime.precision is Precision.auto else [runtime.precision]
-    if runtime.variant == AUTO and backend == "fast" and device.type == "cpu" and precisions == [Precision.fp32]:
-        backend = COMPILED_FOR_CPU if has_models(network) else backend
-    if runtime.precision is not Precision.auto:
+    is_auto, maker = runtime.precision is Precision.auto, int8_maker()
+    precisions = candidates(device) if is_auto else [runtime.precision]
+    if device.type == "cpu" and (backend == COMPILED_FOR_CPU or (runtime.variant == AUTO and backend == "fast")):
+        if is_auto and maker and computes_in_int8() and has_models(network, maker):
+            backend, precisions = COMPILED_FOR_CPU, [Precision.int8, Precision.fp32]
+        elif is_auto and backend == COMPILED_FOR_CPU:
+            precisions = [Precision.fp32]
+        elif precisions == [Precision.fp32] and has_models(network):
+            backend = COMPILED_FOR_CPU
+    if not is_auto:
         return prepare(network, device, runtime.precision, backend, runtime.objects_at_once), "as asked for"
     refused: list[str] = []
-    for precision in [Precision.fp32] if backend == COMPILED_FOR_CPU else precisions:
+    for precision in precisions:
         prepared = prepare(network, device, precision, backend, runtime.objects_at_once)
         if _stays_finite(prepared):
             reason = f"auto on {device.type}"

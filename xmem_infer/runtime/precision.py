@@ -10,6 +10,7 @@ from ..config import Precision
 from ..errors import UsageError
 
 BF16_ON_X86 = ("avx512_bf16", "amx_bf16")  # as torch.cpu.get_capabilities calls them
+INT8_ON_X86 = ("avx512_vnni", "avx_vnni", "amx_int8")
 HALF = {Precision.fp16: torch.float16, Precision.bf16: torch.bfloat16}
 
 
@@ -22,6 +23,8 @@ def check_precision(precision: Precision, device: torch.device) -> None:
             )
         if torch.cuda.get_device_capability(device) < (8, 0):
             raise UsageError("runtime.precision=tf32 needs an Ampere GPU or newer: use fp32 or fp16")
+    if precision is Precision.int8 and device.type != "cpu":
+        raise UsageError(f"runtime.precision=int8 is for CPUs, the device is {device.type}: use bf16 or fp16")
     if precision is Precision.fp16 and device.type == "cpu" and not _cpu_has("fp16"):
         raise UsageError("runtime.precision=fp16: this CPU has no half precision arithmetic; use bf16 or fp32")
 
@@ -34,6 +37,11 @@ def candidates(device: torch.device) -> list[Precision]:
     if device.type == "cpu" and _cpu_has("bf16"):
         return [Precision.bf16, Precision.fp32]
     return [Precision.fp32]
+
+
+def computes_in_int8() -> bool:
+    """Whether this CPU multiplies int8 faster than float32."""
+    return any(_capabilities().get(name, False) for name in INT8_ON_X86)
 
 
 @contextmanager
@@ -61,7 +69,11 @@ def _cpu_has(kind: str) -> bool:
     if check is None or not torch.backends.mkldnn.is_available() or not check():
         return False
     # oneDNN takes bf16 on every AVX-512 processor, also where it has to be widened for each multiplication.
-    ask: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
-    found = ask() if kind == "bf16" else {}
+    found = _capabilities() if kind == "bf16" else {}
     known = [found[name] for name in BF16_ON_X86 if name in found]
     return any(known) if known else True
+
+
+def _capabilities() -> dict[str, Any]:
+    ask: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    return ask()

@@ -81,7 +81,9 @@ def precisions_for(wanted: Sequence[Precision] | None, device: torch.device) -> 
     if device.type == "cpu":
         return [Precision.fp32, Precision.bf16]
     ampere = torch.cuda.get_device_capability(device) >= (8, 0)
-    return list(Precision)[1:] if ampere else [Precision.fp32, Precision.fp16]
+    return (
+        [Precision.fp32, Precision.tf32, Precision.fp16, Precision.bf16] if ampere else [Precision.fp32, Precision.fp16]
+    )
 
 
 def check_scenes(matrix: MatrixConfig, clip: Clip) -> None:

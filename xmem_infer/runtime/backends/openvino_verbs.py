@@ -8,8 +8,11 @@ it differs.
 import hashlib
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +28,9 @@ from ...model.family import ObjectState
 
 log = logging.getLogger(__name__)
 
+Key = tuple[str, int, int, tuple[Any, ...]]
+"""Verb, objects at once, threads, and of each argument the shape or, where it is no tensor, the value."""
+
 TOLERANCE = 1e-3  # of the largest number of a result: float32 sums in another order stay a hundred times below
 
 
@@ -36,14 +42,25 @@ def openvino_version() -> str | None:
         return None
 
 
-def has_models(network: nn.Module) -> bool:
-    """Whether an earlier run made models of this network."""
-    return openvino_version() is not None and _cache().is_dir() and models_folder(network).is_dir()
+def load_openvino() -> Any:
+    """OpenVINO without its telemetry, which reports to its makers each time it is imported or converts a model."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # not to be imported; it is not needed
+    import openvino
+
+    return openvino
 
 
-def models_folder(network: nn.Module) -> Path:
-    """Where the models of a network lie: in the user's cache, by its numbers and by what makes models of them."""
-    makers = f"{__version__} {openvino_version()} {torch.__version__} {type(network).__qualname__}"
+def has_models(network: nn.Module, maker: str = "") -> bool:
+    """Whether an earlier run made models of this network; maker: see `models_folder`."""
+    return openvino_version() is not None and _cache().is_dir() and any(models_folder(network, maker).glob("*/*.xml"))
+
+
+def models_folder(network: nn.Module, maker: str = "") -> Path:
+    """Where the models of a network lie: in the user's cache, by its numbers and by what makes models of them.
+
+    maker: what else has a part in it.
+    """
+    makers = f"{__version__} {openvino_version()} {torch.__version__} {type(network).__qualname__}{maker}"
     digest = hashlib.sha256(makers.encode())
     for name, value in network.state_dict().items():
         digest.update(name.encode())
@@ -61,13 +78,14 @@ class OpenVinoVerbs:
     Attributes:
         network: The network in torch, in evaluation mode, float32, which records no gradients.
         folder: Where its models are kept.
+        int8: The models that are used instead, see `int8`.
     """
 
-    def __init__(self, network: Any, folder: Path):
-        self.network, self.folder = network, folder
+    def __init__(self, network: Any, folder: Path, int8: Any = None):
+        self.network, self.folder, self.int8 = network, folder, int8
         self.conventions, self.sizes = network.conventions, getattr(network, "sizes", None)
-        self._models: dict[tuple[Any, ...], _Model | None] = {}  # None: met once
-        self._in_torch: set[tuple[Any, ...]] = set()  # where models are not used
+        self._models: dict[Key, CompiledVerb | None] = {}  # None: met once
+        self._in_torch: set[Key] = set()  # where models are not used
         self._chunk = 0
 
     def process_in_chunks(self, count: int) -> None:
@@ -101,14 +119,16 @@ class OpenVinoVerbs:
     def _run(self, verb: str, *arguments: Any) -> Any:
         leaves, _ = tree_flatten(arguments)
         shapes = tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in leaves)
-        key = verb, self._chunk, torch.get_num_threads(), shapes
+        key: Key = verb, self._chunk, torch.get_num_threads(), shapes
+        if self.int8 is not None and verb not in self.int8.fallen:
+            return self.int8.run(verb, key, arguments)
         model = self._models.get(key)
         if model is None:
             expected = getattr(self.network, verb)(*arguments)
             if key in self._models and key not in self._in_torch:
                 wrong = "differs from torch's"
                 try:
-                    model = _Model(self.network, verb, arguments, expected, self._path(key))
+                    model = CompiledVerb(self._source(key, arguments), expected)
                     follows = model.follows(arguments, expected)
                 except Exception as error:  # OpenVINO's own kinds: an operation that it does not know, say
                     follows, wrong = False, f"cannot be made ({(str(error).strip() or repr(error)).splitlines()[-1]})"
@@ -121,25 +141,34 @@ class OpenVinoVerbs:
             return expected
         return model(arguments)
 
-    def _path(self, key: tuple[Any, ...]) -> Path:
-        verb, chunk, _, shapes = key
-        return self.folder / f"{verb}-{hashlib.sha256(repr((chunk, shapes)).encode()).hexdigest()[:16]}"
+    def _source(self, key: Key, arguments: tuple[Any, ...]) -> Any:
+        """The file of a model that is kept, or one that is made and kept now."""
+        folder = model_folder(self.folder, key)
+        if (folder / "model.xml").is_file():
+            return folder / "model.xml"
+        log.info(f"OpenVINO: compiling {key[0]} for this size and number of objects; later runs find it in {folder}")
+        model = converted(self.network, key[0], arguments)
+        keep(partial(save, model), folder)
+        return model
 
 
-class _Model:
-    """One verb for one set of shapes and flags."""
+def model_folder(folder: Path, key: Key) -> Path:
+    """Where the model of a key is kept, for any number of threads."""
+    verb, chunk, _, shapes = key
+    return folder / f"{verb}-{hashlib.sha256(repr((chunk, shapes)).encode()).hexdigest()[:16]}"
 
-    def __init__(self, network: Any, verb: str, arguments: tuple[Any, ...], expected: Any, folder: Path):
-        import openvino
 
+class CompiledVerb:
+    """One verb for one set of shapes and flags.
+
+    Args:
+        source: A model of OpenVINO's, or its file.
+        expected: A result of the verb.
+    """
+
+    def __init__(self, source: Any, expected: Any):
         results, self._result = tree_flatten(expected)
         self._count = len(results)
-        file = folder / "model.xml"
-        source: Any = file
-        if not file.is_file():
-            log.info(f"OpenVINO: compiling {verb} for this size and number of objects; later runs find it in {folder}")
-            source = _converted(network, verb, arguments)
-            _keep(source, folder)
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -151,11 +180,11 @@ class _Model:
         # the first, which is gone: the next signal would end the process. So another thread makes them.
         with ThreadPoolExecutor(1) as another:
             self._request = another.submit(
-                lambda: openvino.Core().compile_model(source, "CPU", settings).create_infer_request()
+                lambda: load_openvino().Core().compile_model(source, "CPU", settings).create_infer_request()
             ).result()
 
     def __call__(self, arguments: tuple[Any, ...]) -> Any:
-        inputs = [x.detach().contiguous().numpy() for x in _tensors(arguments)]
+        inputs = [x.detach().contiguous().numpy() for x in tensors_of(arguments)]
         # Results are copied: into tensors of ours, what is handed through unchanged would be written over its input.
         found = self._request.infer(inputs, share_inputs=True)
         results = [torch.from_numpy(found[place]) for place in range(self._count)]
@@ -163,7 +192,7 @@ class _Model:
 
     def follows(self, arguments: tuple[Any, ...], expected: Any) -> bool:
         """Whether the results are torch's, but for the order of sums."""
-        pairs = zip(_tensors(self(arguments)), _tensors(expected), strict=True)
+        pairs = zip(tensors_of(self(arguments)), tensors_of(expected), strict=True)
         return all(bool((x - y).abs().max() <= TOLERANCE * y.abs().max().clamp(1)) for x, y in pairs)
 
 
@@ -179,35 +208,38 @@ class _Verb(nn.Module):
         """The tensors of the arguments, in order -> those of the result."""
         given = iter(tensors)
         leaves = [next(given) if isinstance(x, Tensor) else x for x in self.leaves]
-        return tuple(_tensors(getattr(self.network, self.verb)(*tree_unflatten(leaves, self.structure))))
+        return tuple(tensors_of(getattr(self.network, self.verb)(*tree_unflatten(leaves, self.structure))))
 
 
-def _tensors(tree: Any) -> list[Tensor]:
+def tensors_of(tree: Any) -> list[Tensor]:
+    """The tensors in arguments or results, in order."""
     return [x for x in tree_flatten(tree)[0] if isinstance(x, Tensor)]
 
 
-def _converted(network: Any, verb: str, arguments: tuple[Any, ...]) -> Any:
+def converted(network: Any, verb: str, arguments: tuple[Any, ...]) -> Any:
     """An OpenVINO model of a verb; its inputs and results are the tensors of the arguments and of what it gives."""
-    import openvino
-
+    openvino = load_openvino()
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: shapes are fixed, and that is meant
         own = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, arguments)
-        tensors = tuple(_tensors(own))
+        tensors = tuple(tensors_of(own))
         traced = torch.jit.trace(_Verb(network, verb, own), tensors, check_trace=False, strict=False)
         shapes = [openvino.PartialShape(list(x.shape)) for x in tensors]
         return openvino.convert_model(traced, example_input=tensors, input=shapes)
 
 
-def _keep(model: Any, folder: Path) -> None:
-    """Save a model for later runs; where that cannot be done, say so and go on without."""
-    import openvino
+def save(model: Any, folder: Path) -> None:
+    """Write a model of OpenVINO's, its numbers as they are."""
+    load_openvino().save_model(model, folder / "model.xml", compress_to_fp16=False)
 
+
+def keep(write: Callable[[Path], object], folder: Path) -> None:
+    """Have `write` fill a folder for later runs; where that cannot be done, say so and go on without."""
     staged = Staged(folder)
     try:
         staged.prepare()
         staged.partial.mkdir()
-        openvino.save_model(model, staged.partial / "model.xml", compress_to_fp16=False)
+        write(staged.partial)
         staged.publish()
     except (OSError, RuntimeError) as error:
         log.info(f"OpenVINO's model could not be kept in {folder}, and is made again by the next run: {error}")

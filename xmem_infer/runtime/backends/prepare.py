@@ -19,6 +19,7 @@ from ..precision import HALF, check_precision, precision_context
 from .compile_parts import compile_parts
 from .fold_batch_norm import fold_batch_norm
 from .half_weights import hold_weights_in
+from .int8 import Int8, int8_maker
 from .join_projections import join_projections
 from .onednn_fusion import fuse_convolutions, fuse_mobile_trunks
 from .openvino_verbs import OpenVinoVerbs, models_folder, openvino_version
@@ -81,6 +82,7 @@ def prepare(
     make = BACKENDS[backend]
     device, precision = torch.device(device), choice(Precision, precision, "precision")
     check_precision(precision, device)
+    check_backend(backend, precision)
     # oneDNN is up to twice as fast channels last, and tensor cores want it.
     network = network.to(device).to(memory_format=torch.channels_last).eval()
     ready, active, autocast = make(network, device, precision)
@@ -122,11 +124,21 @@ def compiled(network: Any, device: torch.device, precision: Precision) -> tuple[
 
 @BACKENDS.register("openvino")
 def openvino(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
-    """`fast`'s network compiled by OpenVINO on the CPU in float32; see `openvino_verbs`."""
+    """`fast`'s network compiled by OpenVINO on the CPU in float32 or int8; see `openvino_verbs` and `int8`."""
     check_openvino(device, precision)
     rewritten, active = _rewritten(network, precision)
-    verbs = OpenVinoVerbs(rewritten, models_folder(network))
-    return verbs, (*active, f"verbs compiled by OpenVINO {openvino_version()}"), False
+    active += (f"verbs compiled by OpenVINO {openvino_version()}",)
+    if precision is not Precision.int8:
+        return OpenVinoVerbs(rewritten, models_folder(network)), active, False
+    maker = int8_maker() or ""
+    int8 = Int8(rewritten, models_folder(network, maker))
+    return OpenVinoVerbs(rewritten, models_folder(network), int8), (*active, f"int8 by {maker}"), False
+
+
+def check_backend(backend: str, precision: Precision) -> None:
+    """Refuse int8 in a backend that has none. Raises UsageError."""
+    if precision is Precision.int8 and backend != "openvino":
+        raise UsageError(f"runtime.precision=int8 needs runtime.variant=openvino, not {backend}")
 
 
 def check_openvino(device: torch.device, precision: Precision) -> None:
@@ -139,9 +151,14 @@ def check_openvino(device: torch.device, precision: Precision) -> None:
         raise UsageError(
             "runtime.variant=openvino: OpenVINO is not installed; pip install 'xmem-infer[cpu]', or use fast"
         )
-    if device.type != "cpu" or precision not in (Precision.fp32, Precision.auto):
+    if precision is Precision.int8 and int8_maker() is None:
         raise UsageError(
-            f"runtime.variant=openvino computes in fp32 on the CPU, not in {precision.value} on {device.type}: use fast"
+            "runtime.precision=int8: NNCF is not installed; pip install 'xmem-infer[int8]', or use another precision"
+        )
+    if device.type != "cpu" or precision not in (Precision.fp32, Precision.int8, Precision.auto):
+        raise UsageError(
+            f"runtime.variant=openvino computes in fp32 or int8 on the CPU, not in {precision.value} on {device.type}: "
+            "use fast"
         )
 
 
