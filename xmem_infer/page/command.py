@@ -171,6 +171,7 @@ def _listen(config: PageConfig) -> socket.socket:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((config.host, port))
+            listening.listen(128)  # a browser that is quicker than the server's start waits
         except OSError as error:
             listening.close()
             reason = error.strerror or error
