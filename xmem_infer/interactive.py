@@ -21,7 +21,7 @@ CLICK_RADIUS = 2.5  # px of the smaller picture, that a click speaks for
 GRABCUT_ROUNDS = 2
 LEAST_SHARE = 0.15  # of the mask it started from; less is no object
 # How the walker mends a mask around a click, in distances from the click to the edge of the mask there: it lies in the
-# middle of what is wrong.
+# middle of what is wrong. Chosen from about twenty sets on the twenty objects of examples/annotator.
 SURE, DOUBTFUL, KEPT = 0.6, 1.3, 3.0  # certain up to here; the mask counts from here, and in full from here
 MOST_WRONG = 0.25  # of the longer side, that this distance may be
 TRUST = 0.1  # in the mask where it counts in full, in weights of an edge

@@ -1,6 +1,7 @@
 """Which frame to correct next: where a correction mends most, of the frame itself and of those around it.
 
-`python scripts/annotator.py` tells what that is worth.
+`python scripts/annotator.py` tells what that is worth. No weight is fitted, but the rule was picked from about a
+hundred by what they gained on the ten clips of `examples/annotator`.
 """
 
 from bisect import bisect

@@ -32,7 +32,8 @@ HOW = (
     "First table: J&F over the frames between the first and the last, in percent, after the true mask of the first "
     "frame and of further ones. After each, the frames between its neighbouring references are tracked again, from "
     "both sides. Second table: masks of the objects in the first frames, from a box or nothing, then by clicks where "
-    "most is wrong."
+    "most is wrong. In examples/annotator the rule of the suggestion and the walker's constants were chosen on these "
+    "very clips: on others expect less."
 )
 CORRECTIONS = (0, 1, 2, 3, 5)  # after which the masks are scored
 SUGGESTED, RANDOM, WORST = "suggested", "at random", "truly worst"
