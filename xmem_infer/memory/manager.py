@@ -10,6 +10,7 @@ from ..config import LateObjects, MemoryConfig
 from ..errors import UsageError
 from ..model.family import Features
 from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
+from ..ops.best_tokens import scan, worth_scanning
 from .consolidation import consolidation, survivors
 from .protocol import MEMORIES
 from .published import consolidation_as_published
@@ -67,24 +68,30 @@ class XMemMemory:
         query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
         # Buckets that cover every token share one affinity; the others choose among their own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
-        chunk = max(1, MAX_SCORES // padded_count(rows.numel()))
-        keys = store.packed_keys()
-        shared: list[Affinity] = []
-        own: list[list[Affinity]] = [[] for _ in columns]
-        for start in range(0, query_key.shape[0], chunk):
-            part = slice(start, start + chunk)
-            scores = keys.similarity(query_key[part], selection[part])
-            shared.append(top_k_affinity(scores, self.config.top_k))
-            for parts, column in zip(own, columns, strict=True):
-                if column.numel() < rows.numel():
-                    affinity = top_k_affinity(scores.index_select(1, column), self.config.top_k)
-                    parts.append(Affinity(column[affinity.token], affinity.weight))
-            del scores  # the next ones take its place: fresh memory costs as much as the product
-        all_tokens = Affinity(*map(torch.cat, zip(*shared, strict=True)))
+        among = [None, *(column for column in columns if column.numel() < rows.numel())]
+        keys, top_k = store.packed_keys(), self.config.top_k
+        count = query_key.shape[0] * rows.numel()
+        compiled = worth_scanning(query_key.device, query_key.dtype, count)
+        found = scan(keys, query_key, selection, top_k, among) if compiled else None
+        if found is None:
+            chunk = max(1, MAX_SCORES // padded_count(rows.numel()))
+            parts: list[list[Affinity]] = [[] for _ in among]
+            for start in range(0, query_key.shape[0], chunk):
+                part = slice(start, start + chunk)
+                scores = keys.similarity(query_key[part], selection[part])
+                for affinities, column in zip(parts, among, strict=True):
+                    if column is None:
+                        affinities.append(top_k_affinity(scores, top_k))
+                    else:
+                        affinity = top_k_affinity(scores.index_select(1, column), top_k)
+                        affinities.append(Affinity(column[affinity.token], affinity.weight))
+                del scores  # the next ones take its place: fresh memory costs as much as the product
+            found = [Affinity(*map(torch.cat, zip(*affinities, strict=True))) for affinities in parts]
+        all_tokens, own = found[0], iter(found[1:])
         size = query.key.shape[-2:]
         readouts = []
-        for bucket, parts in zip(store.buckets, own, strict=True):
-            affinity = Affinity(*map(torch.cat, zip(*parts, strict=True))) if parts else all_tokens
+        for bucket, column in zip(store.buckets, columns, strict=True):
+            affinity = next(own) if column.numel() < rows.numel() else all_tokens
             read = readout(bucket.value, Affinity(rows[affinity.token], affinity.weight))
             readouts.append(read.transpose(1, 2).unflatten(2, size)[None])
         store.count_use(rows, token_usage(all_tokens, rows.numel()))  # last: a reading that fails counts nothing

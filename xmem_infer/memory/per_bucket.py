@@ -9,6 +9,7 @@ from ..config import LateObjects, MemoryConfig
 from ..errors import UsageError
 from ..model.family import Features
 from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
+from ..ops.best_tokens import scan, worth_scanning
 from .consolidation import consolidation, most_used
 from .manager import MAX_SCORES
 from .protocol import MEMORIES
@@ -144,12 +145,18 @@ class BucketMemory:
     def read(self, query_key: Tensor, selection: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Readout (O, Q, C_v) of queries (Q, C_k), the rows read (n,) and how much each was used (n,)."""
         store, rows = self.store, self.store.filled
-        keys, chunk = store.packed_keys(), max(1, MAX_SCORES // padded_count(rows.numel()))
-        parts = [
-            top_k_affinity(keys.similarity(*part), top_k)
-            for part in zip(query_key.split(chunk), selection.split(chunk), strict=True)
-        ]
-        affinity = Affinity(*map(torch.cat, zip(*parts, strict=True)))
+        keys = store.packed_keys()
+        count = query_key.shape[0] * rows.numel()
+        compiled = worth_scanning(query_key.device, query_key.dtype, count)
+        found = scan(keys, query_key, selection, top_k, [None]) if compiled else None
+        if found is None:
+            chunk = max(1, MAX_SCORES // padded_count(rows.numel()))
+            parts = [
+                top_k_affinity(keys.similarity(*part), top_k)
+                for part in zip(query_key.split(chunk), selection.split(chunk), strict=True)
+            ]
+            found = [Affinity(*map(torch.cat, zip(*parts, strict=True)))]
+        affinity = found[0]
         read = readout(store.buckets[0].value, Affinity(rows[affinity.token], affinity.weight))
         return read, rows, token_usage(affinity, rows.numel())
 

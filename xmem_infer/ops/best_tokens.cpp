@@ -1,0 +1,248 @@
+// The best tokens of every query, exactly, from a first pass in integers. Needs AVX2 and FMA.
+//
+// Both sides of the inner product are rounded to 16-bit integers, which multiply at twice the rate of floats and whose
+// products never leave the registers: a query compares them with a bound and remembers the few tokens above. Where a
+// query has remembered `room` of them, their scores are worked out in float32, the best `count` stay, and the worst of
+// those, less the largest error that rounding can make (Cauchy-Schwarz), is the new bound. So no token is missed.
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <climits>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+constexpr long TILE = 6, PANEL = 16, BLOCK = 64, LANES = 8, GROUPS = 8;  // queries and tokens of one product in registers; panels in cache
+
+struct Candidate {
+    int score, token;
+};
+
+template <typename Work>
+void in_parallel(long parts, long threads, Work work) {
+    std::vector<std::thread> others;
+    threads = std::max(1L, std::min(threads, parts));
+    auto share = [=](long n) { work(parts * n / threads, parts * (n + 1) / threads); };
+    for (long n = 1; n < threads; n++) others.emplace_back(share, n);
+    share(0);
+    for (auto& other : others) other.join();
+}
+
+float product(const float* a, const float* b, long length) {
+    __m256 sum = _mm256_setzero_ps(), other = sum;
+    long i = 0;
+    for (; i + 16 <= length; i += 16) {
+        sum = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), sum);
+        other = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), other);
+    }
+    float lanes[8], total = 0;
+    _mm256_storeu_ps(lanes, _mm256_add_ps(sum, other));
+    for (float lane : lanes) total += lane;
+    for (; i < length; i++) total += a[i] * b[i];
+    return total;
+}
+
+// Sums of a tile of queries with a panel of tokens; both lie pair of columns by pair of columns.
+__attribute__((noinline)) void products(const int* queries, const __m256i* tokens, long pairs, __m256i (*out)[2]) {
+    __m256i sums[TILE][2];
+#pragma GCC unroll 8
+    for (long i = 0; i < TILE; i++) sums[i][0] = sums[i][1] = _mm256_setzero_si256();
+    for (long pair = 0; pair < pairs; pair++, tokens += 2, queries += TILE) {
+        const __m256i left = _mm256_loadu_si256(tokens), right = _mm256_loadu_si256(tokens + 1);
+#pragma GCC unroll 8
+        for (long i = 0; i < TILE; i++) {
+            const __m256i x = _mm256_set1_epi32(queries[i]);
+            sums[i][0] = _mm256_add_epi32(sums[i][0], _mm256_madd_epi16(x, left));
+            sums[i][1] = _mm256_add_epi32(sums[i][1], _mm256_madd_epi16(x, right));
+        }
+    }
+#pragma GCC unroll 8
+    for (long i = 0; i < TILE; i++) out[i][0] = sums[i][0], out[i][1] = sums[i][1];
+}
+
+// What a query has found.
+struct Found {
+    const float* query;
+    int* best;  // the `count` largest integers so far, padded to a multiple of LANES
+    Candidate* candidates;
+    long size;
+    double unit, error;  // score of one integer; largest error of a score, in integers
+    int bound;           // tokens whose integer is above it are remembered
+    int lowest;          // of `best`
+
+    void raise(double to) {
+        bound = std::max(bound, static_cast<int>(std::clamp(std::floor(to) - 1, double(INT_MIN), double(INT_MAX))));
+    }
+
+    void remember(int score, int token, long padded) {
+        candidates[size++] = {score, token};
+        if (score <= lowest) return;
+        const __m256i worst = _mm256_set1_epi32(lowest);
+        __m256i least = _mm256_set1_epi32(INT_MAX);
+        for (long i = 0, placed = 0; i < padded; i += LANES) {
+            __m256i* lanes = reinterpret_cast<__m256i*>(best + i);
+            const int same = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_loadu_si256(lanes), worst)));
+            if (same && !placed) best[i + __builtin_ctz(same)] = score, placed = 1;
+            least = _mm256_min_epi32(least, _mm256_loadu_si256(lanes));
+        }
+        least = _mm256_min_epi32(least, _mm256_permute2x128_si256(least, least, 1));
+        least = _mm256_min_epi32(least, _mm256_shuffle_epi32(least, 0x4e));
+        least = _mm256_min_epi32(least, _mm256_shuffle_epi32(least, 0xb1));
+        lowest = _mm256_cvtsi256_si32(least);
+        if (lowest != INT_MIN) raise(lowest - 2 * error);
+    }
+};
+
+// The `count` best by their scores in float32, those with their tokens.
+std::vector<std::pair<float, int>> exact(const Found& found, const float* tokens, long length, long count) {
+    std::vector<std::pair<float, int>> scores(found.size);
+    for (long i = 0; i < found.size; i++) {
+        const int token = found.candidates[i].token;
+        scores[i] = {product(found.query, tokens + token * length, length), static_cast<int>(i)};
+    }
+    std::nth_element(scores.begin(), scores.begin() + count - 1, scores.end(), std::greater<>());
+    scores.resize(count);
+    return scores;
+}
+
+// Makes room: forgets candidates that cannot be among the best.
+void forget(Found& found, const float* tokens, long length, long count) {
+    Candidate *first = found.candidates, *last = first + found.size;
+    found.size = std::remove_if(first, last, [&](const Candidate& x) { return x.score <= found.bound; }) - first;
+    if (found.size <= 6 * count) return;
+    // Too many alike: their order needs their scores.
+    auto best = exact(found, tokens, length, count);
+    found.raise(best[count - 1].first / found.unit - found.error);
+    std::vector<Candidate> stay;
+    for (auto& one : best) stay.push_back(first[one.second]);
+    std::copy(stay.begin(), stay.end(), first);
+    found.size = count;
+}
+
+}  // namespace
+
+// tokens (n, length), queries (q, length) -> scores, index (q, count), of each query in any order; count <= n.
+// Not 0 where a number is not finite: then nothing has been found.
+extern "C" int best_tokens(const float* tokens, long n, const float* queries, long q, long length, long count,
+                            long threads, float* scores, int64_t* index) {
+    const long pairs = (length + 1) / 2, panels = (n + PANEL - 1) / PANEL, tiles = (q + TILE - 1) / TILE;
+    const long room = 8 * count, padded = (count + LANES - 1) / LANES * LANES;
+    const float limit = std::min(32767.0, std::floor(std::sqrt(2147483647.0 / (2 * pairs))));  // no sum overflows
+
+    // Columns of very different sizes: each is scaled to the same range, and the queries' the other way.
+    std::vector<float> largest(length, 1e-30f);
+    for (long t = 0; t < n; t++)
+        for (long c = 0; c < length; c++) largest[c] = std::max(largest[c], std::fabs(tokens[t * length + c]));
+
+    std::vector<int16_t> packed(panels * pairs * PANEL * 2, 0);  // of each panel: pair of columns, token, column
+    std::vector<double> norm(panels), residual(panels);
+    std::atomic<bool> finite{true};
+    in_parallel(panels, threads, [&](long first, long last) {
+        for (long panel = first; panel < last; panel++)
+            for (long t = panel * PANEL; t < std::min(n, (panel + 1) * PANEL); t++) {
+                float square = 0, square_lost = 0;
+                for (long c = 0; c < length; c++) {
+                    const float x = tokens[t * length + c] * (limit / largest[c]), rounded = std::nearbyint(x);
+                    square += x * x;
+                    square_lost += (x - rounded) * (x - rounded);
+                    packed[((panel * pairs + c / 2) * PANEL + t % PANEL) * 2 + c % 2] = static_cast<int16_t>(rounded);
+                }
+                if (!std::isfinite(square)) finite = false;
+                norm[panel] = std::max(norm[panel], std::sqrt(double(square)));
+                residual[panel] = std::max(residual[panel], std::sqrt(double(square_lost)));
+            }
+    });
+    if (!finite) return 1;
+    const double token_norm = *std::max_element(norm.begin(), norm.end());
+    const double token_lost = *std::max_element(residual.begin(), residual.end());
+
+    in_parallel(tiles, threads, [&](long first, long last) {
+        const long own = (last - first) * TILE;
+        std::vector<int16_t> rounded(own * pairs * 2, 0);
+        std::vector<Candidate> candidates(own * room);
+        std::vector<int> best(own * padded, INT_MIN);
+        std::vector<Found> all(own, {nullptr, nullptr, nullptr, 0, 1, 0, INT_MAX, INT_MAX});  // of no query: finds nothing
+        for (long i = 0; i < own; i++) {
+            if (first * TILE + i >= q) continue;
+            const float* query = queries + (first * TILE + i) * length;
+            float most = 1e-30f;
+            for (long c = 0; c < length; c++) most = std::max(most, std::fabs(query[c] * largest[c]));
+            double square = 0, square_lost = 0;
+            for (long c = 0; c < length; c++) {
+                const float x = query[c] * largest[c] * (limit / most), whole = std::nearbyint(x);
+                square += double(x) * x;
+                square_lost += double(x - whole) * (x - whole);
+                rounded[((i / TILE * pairs + c / 2) * TILE + i % TILE) * 2 + c % 2] = static_cast<int16_t>(whole);
+            }
+            if (!std::isfinite(square)) finite = false;
+            std::fill(&best[i * padded] + count, &best[i * padded] + padded, INT_MAX);
+            const double norm = std::sqrt(square), lost = std::sqrt(square_lost);
+            // Of rounding both sides; and of the float32 sums themselves.
+            const double error = lost * token_norm + (norm + lost) * token_lost + 1e-6 * norm * token_norm;
+            all[i] = {query, &best[i * padded], &candidates[i * room], 0, double(most) / limit / limit, error, INT_MIN,
+                      INT_MIN};
+        }
+        if (!finite) return;
+        if (count <= GROUPS * PANEL && panels >= 2 * BLOCK)
+            for (long tile = 0; tile < own; tile += TILE) {
+                // Groups of tokens compete by their largest: each is a token, so the count-th is a first bound.
+                alignas(32) int largest[TILE][GROUPS][PANEL];
+                std::fill(&largest[0][0][0], &largest[0][0][0] + sizeof largest / sizeof(int), INT_MIN);
+                for (long panel = 0; panel < BLOCK; panel++) {
+                    __m256i sums[TILE][2];
+                    products(reinterpret_cast<const int*>(&rounded[tile * pairs * 2]),
+                             reinterpret_cast<const __m256i*>(&packed[(panels - 2 - panel) * pairs * PANEL * 2]), pairs, sums);
+                    for (long i = 0; i < TILE; i++) {
+                        __m256i* group = reinterpret_cast<__m256i*>(largest[i][panel % GROUPS]);
+                        group[0] = _mm256_max_epi32(group[0], sums[i][0]);
+                        group[1] = _mm256_max_epi32(group[1], sums[i][1]);
+                    }
+                }
+                for (long i = 0; i < TILE; i++) {
+                    int *all_of_it = &largest[i][0][0];
+                    std::nth_element(all_of_it, all_of_it + count - 1, all_of_it + GROUPS * PANEL, std::greater<>());
+                    all[tile + i].raise(all_of_it[count - 1] - 2 * all[tile + i].error);
+                }
+            }
+        // The newest tokens first: they resemble the queries most, and soon give a high bound.
+        for (long stop = panels; stop > 0; stop -= BLOCK)
+            for (long tile = 0; tile < own; tile += TILE)
+                for (long panel = std::max(0L, stop - BLOCK); panel < stop; panel++) {
+                    __m256i sums[TILE][2];
+                    products(reinterpret_cast<const int*>(&rounded[tile * pairs * 2]),
+                             reinterpret_cast<const __m256i*>(&packed[panel * pairs * PANEL * 2]), pairs, sums);
+                    for (long i = 0; i < TILE; i++)
+                        for (long half = 0; half < 2; half++) {
+                            const __m256i above = _mm256_cmpgt_epi32(sums[i][half], _mm256_set1_epi32(all[tile + i].bound));
+                            int mask = _mm256_movemask_ps(_mm256_castsi256_ps(above));
+                            if (!mask) continue;
+                            alignas(32) int integers[8];
+                            _mm256_store_si256(reinterpret_cast<__m256i*>(integers), sums[i][half]);
+                            for (; mask; mask &= mask - 1) {
+                                const long token = panel * PANEL + half * 8 + __builtin_ctz(mask);
+                                if (token >= n) break;
+                                Found& found = all[tile + i];
+                                if (found.size == room) forget(found, tokens, length, count);
+                                found.remember(integers[token % 8], static_cast<int>(token), padded);
+                            }
+                        }
+                }
+        for (long i = 0; i < own && first * TILE + i < q; i++) {
+            const long row = (first * TILE + i) * count;
+            forget(all[i], tokens, length, count);
+            auto best = exact(all[i], tokens, length, count);
+            for (long k = 0; k < count; k++) {
+                scores[row + k] = best[k].first;
+                index[row + k] = all[i].candidates[best[k].second].token;
+            }
+        }
+    });
+    return finite ? 0 : 1;
+}
