@@ -122,6 +122,18 @@ def segment(prepared, engine, state, frames):
         return [engine.step(state, image, None if t else mask) for t, image in enumerate(images)]
 
 
+@pytest.mark.slow
+def test_int8_is_measured_where_it_is_int8(openvino_models):
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    network = load_benchmark_network("tiny", None)
+    assert "openvino_int8" not in default_variants()
+    with torch.no_grad():
+        variants = [make_variant(name, network, CPU) for name in ("fast_fp32", "openvino_int8")]
+        rows = measure(Workload(128, 1), variants, 1, lambda said: None)
+    assert [row["variant"] for row in rows] == ["fast_fp32", "openvino_int8"]
+    assert variants[1].prepared.network.int8.parts() == ["encode_image", "encode_memory", "segment"]
+
+
 def test_making_a_baseline_leaves_the_network_alone(tiny_network):
     network = copy.deepcopy(tiny_network)
     before = {name: value.clone() for name, value in network.state_dict().items()}

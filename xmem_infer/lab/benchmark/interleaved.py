@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...config import Precision
+from ...errors import UsageError
+from ...runtime.backends.int8 import FRAMES, VERBS
 from ...runtime.precision import HALF
 from .stages import FRAME_STAGES
 from .variants import BASELINES, HIDDEN, Variant
@@ -35,8 +37,7 @@ def measure(workload: Workload, variants: Sequence[Variant], rounds: int, step: 
         step(f"{workload.name}: filling the memory of {variant.name}")
         runners.append(WorkloadRunner(variant, workload))
         if variant.prepared.backend in HIDDEN:
-            for _ in range(2):  # OpenVINO compiles what it meets twice
-                runners[-1].run_round()
+            _compile(runners[-1])
         else:
             flops[variant.name] = runners[-1].flops()
     times: dict[str, list[ByStage]] = {variant.name: [] for variant in variants}
@@ -57,6 +58,22 @@ def measure(workload: Workload, variants: Sequence[Variant], rounds: int, step: 
         for name in BASELINES:
             row[f"times_{name}"] = found[name] / row["p50_ms"] if name in found else None
     return rows
+
+
+def _compile(runner: WorkloadRunner) -> None:
+    """Run until everything is compiled: OpenVINO compiles what it meets twice, int8 is made of several memory frames.
+
+    Raises:
+        UsageError: Int8 differs from float32 on this workload.
+    """
+    int8 = getattr(runner.variant.prepared.network, "int8", None)
+    for _ in range(FRAMES + 2 if int8 else 2):
+        runner.run_round()
+    if int8 and (missing := sorted(set(VERBS).difference(int8.parts()))):
+        raise UsageError(
+            f"{runner.variant.name} on {runner.workload.name}: {', '.join(missing)} in int8 differs from fp32, so that "
+            "int8 would not be measured: leave it out, or name trained weights="
+        )
 
 
 def _row(

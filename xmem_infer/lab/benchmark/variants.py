@@ -21,9 +21,9 @@ PUBLISHED, PLAIN = "published", "plain"
 PUBLISHED_FP32 = "published_fp32"
 BASELINES = (PUBLISHED_FP32, "published_bf16", "plain_bf16")
 PRECISIONS = (Precision.fp32, Precision.bf16)
-ON_REQUEST = "compiled"  # compiling takes minutes per workload
-FP32_ALONE = "openvino"
-HIDDEN = (ON_REQUEST, FP32_ALONE)  # compiled code hides its operations: it computes what `fast` does
+OPENVINO, INT8 = "openvino", "openvino_int8"
+HIDDEN = ("compiled", OPENVINO)  # compiled code hides its operations: it computes what `fast` does
+ON_REQUEST = ("compiled_fp32", "compiled_bf16", INT8)  # compiling and quantising take minutes per workload
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Variant:
 
 def variant_names() -> list[str]:
     """Every variant that there is, baselines first, then the backends in the order of their registration."""
-    pairs = [(backend, precision) for backend in BACKENDS.names() for precision in PRECISIONS]
-    rows = [f"{name}_{one.value}" for name, one in pairs if name != FP32_ALONE or one is Precision.fp32]
+    precisions = {OPENVINO: (Precision.fp32, Precision.int8)}
+    rows = [f"{name}_{one.value}" for name in BACKENDS.names() for one in precisions.get(name, PRECISIONS)]
     return [*BASELINES, *rows]
 
 
 def default_variants() -> list[str]:
     """The variants that are measured where none are named: those that are installed and compile in seconds."""
-    left_out = (ON_REQUEST,) if openvino_version() else HIDDEN
-    return [name for name in variant_names() if split_name(name)[0] not in left_out]
+    left_out = ON_REQUEST if openvino_version() else (*ON_REQUEST, f"{OPENVINO}_fp32")
+    return [name for name in variant_names() if name not in left_out]
 
 
 def check_variants(names: list[str], key: str, baselines: bool = True) -> None:
