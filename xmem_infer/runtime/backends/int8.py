@@ -35,10 +35,10 @@ EVERY = 75  # frames: float32 takes up to 2.4 times as long as int8, so that com
 # Of masks, the pixels that differ in those of either mask; of numbers, the norm of the difference in that of float32's.
 LIMITS = {IMAGE: 0.25, MEMORY: 0.25, SEGMENT: 0.1}
 SMALL = 0.001  # of the picture: the pixels of a smaller object are counted as if it were so large
-# Gates scale all channels or pixels at once and cost next to nothing: in int8 they alone move J&F of a clip by 1. So does
-# EfficientNet-Lite0, by 1.4.
+# Gates scale all channels or pixels at once and cost next to nothing: in int8 they alone move J&F of a clip by 1.
+# EfficientNet-Lite0 moves it by 1.4.
 EXACT = (ChannelGate, SpatialGate, MobileTrunk)
-METHOD = "mixed preset, 6 memory frames, gates and mobile trunks in fp32"  # models made in another way are not used
+METHOD = "mixed preset, 6 memory frames, gates and mobile trunks in fp32"  # models made otherwise are not used
 REFUSED = "refused"  # a file in the place of a model that differed
 
 
