@@ -67,7 +67,7 @@ def ranking(confidence: Mapping[int, Mapping[int, ObjectConfidence]], references
 
 def badness_of(seen: ObjectConfidence) -> float:
     """How bad an object's mask is likely to be, from 0: uncertain, and unlike its references."""
-    return LOST_BADNESS if seen.lost else sqrt((1 - seen.mean_probability) * seen.key_distance)
+    return LOST_BADNESS if seen.lost else sqrt(max(0.0, 1 - seen.mean_probability) * seen.key_distance)
 
 
 def _gains(badness: Mapping[int, float], references: list[int]) -> dict[int, float]:
