@@ -162,7 +162,7 @@ def test_wheel_layout_finds_its_own_model(tmp_path):
     """The package copied away from its checkout, with the embedded model inside it, as a wheel lays it out."""
     source = Path(xmem_infer.__file__).parent
     package = tmp_path / "xmem_infer"
-    for name in ("errors.py", "weights/__init__.py", "weights/manifest.py"):
+    for name in ("errors.py", "user_cache.py", "weights/__init__.py", "weights/manifest.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, package / name)
     (package / "__init__.py").touch()

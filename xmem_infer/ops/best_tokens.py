@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..user_cache import user_cache
 from .affinity import Affinity, PackedKeys, full_precision, query_columns
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def _compiled() -> Any:
     compiler = shutil.which(os.environ.get("CXX") or "c++")
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return None
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xmem_infer"
+    folder = user_cache()
     name = hashlib.sha256(SOURCE.read_bytes() + " ".join(OPTIONS).encode()).hexdigest()[:20]
     library = folder / f"best_tokens-{name}.so"
     try:

@@ -13,6 +13,8 @@ from ..io.atomic import Staged, disk_fault
 from ..registry import Registry
 from ..types import Frame, ObjectConfidence
 
+FALLBACK_FPS = 24.0  # folders of frames have no clock; 24 is DAVIS's
+
 
 @dataclass(frozen=True)
 class VideoDetails:

@@ -14,12 +14,11 @@ from av.video.stream import VideoStream
 
 from ..errors import EnvironmentFault
 from .audio import AudioTrack
-from .protocol import Item, Output, VideoDetails
+from .protocol import FALLBACK_FPS, Item, Output, VideoDetails
 
 log = logging.getLogger(__name__)
 
 TICKS = 90_000  # time stamps per second, the clock of MPEG: fine enough for any source
-FALLBACK_FPS = 24.0  # folders of frames have no clock; 24 is DAVIS's
 BT709 = 1  # code of the bt709 primaries, transfer function and matrix in the H.264 tables
 
 

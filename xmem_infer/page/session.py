@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import UsageError
 from ..io.frames import IndexedFrames
 from ..io.masks import read_mask
+from ..outputs.protocol import FALLBACK_FPS
 from ..scoring.pairing import read_ids
 from ..types import LabelMask
 from . import actions
@@ -24,8 +25,6 @@ from .steps import Step
 from .worker import Publish, Worker
 
 log = logging.getLogger(__name__)
-
-FALLBACK_FPS = 24.0
 
 
 class Session(Editing):

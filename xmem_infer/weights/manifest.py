@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..user_cache import user_cache
 
 DOWNLOAD_COMMAND = "xmem-infer download"
 FOLDER_VARIABLE = "XMEM_INFER_WEIGHTS"
@@ -87,9 +88,8 @@ def weights_folders() -> list[Path]:
     override = os.environ.get(FOLDER_VARIABLE)
     if override:
         return [Path(override).expanduser()]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xmem_infer"
     checkout = [models_folder()] if _in_checkout() else []
-    return list(dict.fromkeys([*checkout, Path.cwd() / "weights", cache]))
+    return list(dict.fromkeys([*checkout, Path.cwd() / "weights", user_cache()]))
 
 
 def download_folder() -> Path:

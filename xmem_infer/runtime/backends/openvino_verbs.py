@@ -7,7 +7,6 @@ it differs.
 
 import hashlib
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from ... import __version__
 from ...io.atomic import Staged
 from ...model.family import ObjectState
+from ...user_cache import user_cache
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def models_folder(network: nn.Module, maker: str = "") -> Path:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xmem_infer" / "openvino"
+    return user_cache() / "openvino"
 
 
 class OpenVinoVerbs:
