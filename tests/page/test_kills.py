@@ -36,8 +36,7 @@ def start(folder, clip, weights, *settings):
 
 class Browser:
     def __init__(self, address, token):
-        transport = httpx.HTTPTransport(retries=20)
-        self.client = httpx.Client(base_url=address, timeout=60, transport=transport)
+        self.client = httpx.Client(base_url=address, timeout=60)
         cookies = dict(self.client.get("/api/state", params={"token": token}).cookies)
         self.client.cookies.update(cookies)
         header = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
