@@ -91,6 +91,18 @@ def test_the_base_installation_needs_no_extra(unpacked_wheel, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_run_does_not_import_slow_packages_it_does_not_use(unpacked_wheel, tmp_path):
+    """sympy alone, which some paths of torch import, is half a second at every start."""
+    code = (
+        "import sys, contextlib; from xmem_infer.cli import eval_command\n"
+        "with contextlib.suppress(SystemExit): eval_command()\n"
+        "print(sorted({'sympy', 'torchvision', 'matplotlib', 'scipy', 'ray', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    settings = (f"video_dir={ROOT / 'examples' / 'clip'}", "data.size=64", "score=false", "runtime.variant=fast")
+    done = run_from(unpacked_wheel, tmp_path, code, *settings)
+    assert done.stdout.splitlines()[-1] == "[]" and "results in" in done.stderr, done.stdout + done.stderr
+
+
 def test_the_page_says_how_to_install_what_it_needs(unpacked_wheel, tmp_path):
     for name in ("index.html", "app.js", "app.css"):
         assert (unpacked_wheel / "xmem_infer" / "page" / "static" / name).is_file()

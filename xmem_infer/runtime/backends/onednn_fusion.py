@@ -173,9 +173,10 @@ def fuse_convolutions(network: nn.Module) -> bool:
 def can_fuse(dtype: torch.dtype) -> bool:
     """Whether this machine's torch has the fused operations in a precision, and they compute what they should."""
     generator = torch.Generator().manual_seed(0)
-    conv = nn.Conv2d(16, 16, 3, padding=1, device="meta").to_empty(device="cpu").requires_grad_(False)
-    for parameter in conv.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 12)
+    conv = nn.Conv2d(16, 16, 3, padding=1, device="meta")  # `to_empty` would import sympy: half a second at every start
+    for name, parameter in list(conv.named_parameters()):
+        drawn = torch.randn(parameter.shape, generator=generator) / 12
+        setattr(conv, name, nn.Parameter(drawn, requires_grad=False))
     x, added = (torch.randn(1, 16, 8, 8, generator=generator) for _ in range(2))
     alone = conv(x)
     expected = F.relu(alone + added)
