@@ -120,13 +120,13 @@ def _parts(plan: dict[Workload, list[str]], results: Results) -> dict[str, Calla
 def _context(config: BenchmarkConfig) -> dict[str, Any]:
     weights = config.weights or "published sizes, random numbers (seed 0)"
     return {
-        "machine": {"cpu": _cpu_model(), **machine(CPU)},
+        "machine": {"cpu": cpu_model(), **machine(CPU)},
         "versions": versions(),
         "subject": {"weights": weights, "rounds": config.rounds},
     }
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     """The processor's name, as far as the system tells."""
     with suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)

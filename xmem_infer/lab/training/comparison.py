@@ -17,6 +17,7 @@ from ..report import table
 from .validation import Clip, Track, score, tracker
 
 START, END = "<!-- scores: written by scripts/baselines.py -->", "<!-- end of scores -->"
+COPIED, CARRIED = "first mask copied", "first mask carried by DIS flow"
 
 
 class Row(NamedTuple):
@@ -54,7 +55,7 @@ def carry_by_flow(clip: Clip) -> list[np.ndarray]:
 
 def methods(weights: Path | None, sizes: Iterable[int], precisions: Iterable[Precision]) -> dict[str, Track]:
     """Both baselines, and the network of `weights` at each short side (px) and precision."""
-    found: dict[str, Track] = {"first mask copied": copy_first, "first mask carried by DIS flow": carry_by_flow}
+    found: dict[str, Track] = {COPIED: copy_first, CARRIED: carry_by_flow}
     if weights is not None:
         network = load_network(weights).network
         for size in sizes:

@@ -1,0 +1,150 @@
+"""J&F against milliseconds per frame: networks in fp32 and int8, both baselines, the published network's time.
+
+Rows are kept in trade_off.csv: clips can be scored in one call and times be measured in another, on a quiet machine.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from ..config import MemoryConfig, Precision, RuntimeConfig
+from ..evaluate.provenance import machine
+from ..io.versions import versions
+from ..weights.build import load_network
+from .benchmark.interleaved import measure
+from .benchmark.networks import XMEM, load_benchmark_network
+from .benchmark.plots import PALETTE
+from .benchmark.run import CPU, cpu_model
+from .benchmark.scene import block_mask, drifting_frames
+from .benchmark.variants import make_variant
+from .benchmark.workloads import Workload
+from .charts import legend, new_figure, plain, save
+from .report import number, setting, table, write_csv, write_page
+from .training.comparison import CARRIED, COPIED, carry_by_flow, compare, methods
+from .training.validation import find_clips, tracker
+
+SIZE = 480  # px of the short side
+ONE, TWO = TIMES = "ms, 1 object", "ms, 2 objects"
+PUBLISHED = "XMem in published sizes fp32"
+VARIANTS = {"fp32": "fast", "int8": "openvino"}
+REMARKS = (
+    "An average frame at 854x480 with full memory, median of rounds that took all networks in turns; masks copied cost "
+    "nothing. The published network has random numbers here: its time is measured, its J&F is not.",
+    "Candidates were trained equally, for minutes, after the first long run had been made: so short a training favours "
+    "what begins with fitting numbers (today's trunk, key and decoder widths), and says little about the rest.",
+)
+Rows = dict[str, dict[str, str]]
+"""Cells by method, then by column. A colon in a column's name: J&F of one clip, left out of the page."""
+Subjects = Mapping[str, tuple[Path, str]]
+"""Weights and precision by method."""
+
+
+def read_rows(folder: Path) -> Rows:
+    """What earlier calls found; nothing where there is no file."""
+    path = folder / "trade_off.csv"
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["method"]: row for row in csv.DictReader(file)}
+
+
+def score_clips(rows: Rows, root: Path, frames: int | None, subjects: Subjects, say: Callable[[str], None]) -> str:
+    """J&F in per cent on clips of a folder in a DAVIS layout, at most `frames` frames of each; the column's name."""
+    column = root.name + (f", {frames} frames" if frames else "")
+    # The baselines depend on the clips alone.
+    tracks = {name: one for name, one in methods(None, [], []).items() if not rows.get(name, {}).get(column)}
+    for name, (path, precision) in subjects.items():
+        runtime = RuntimeConfig(precision=Precision(precision), variant=VARIANTS[precision])
+        tracks[name] = tracker(load_network(path).network, SIZE, runtime, MemoryConfig())
+        if precision == "int8":  # models are made of the first frames that it sees: so that all scored frames are int8
+            tracks[name](find_clips(root)[0])
+    for row in compare(find_clips(root, frames=frames), tracks, say):
+        scores = {video.name: video.measures.overall for video in row.videos}
+        _fill(rows, row.method, column, row.measures.overall, scores)
+    return column
+
+
+def trained_scores(rows: Rows, column: str, subjects: Subjects) -> None:
+    """Fill `column` with the scores that training wrote into the files, of clips with one object each."""
+    for name, (path, _) in subjects.items():
+        if scores := json.loads(load_network(path).metadata["scores"]):
+            _fill(rows, name, column, sum(scores.values()) / len(scores), scores)
+
+
+def _fill(rows: Rows, method: str, column: str, overall: float, clips: Mapping[str, float]) -> None:
+    found = {column: overall, **{f"{column}: {clip}": score for clip, score in clips.items()}}
+    rows.setdefault(method, {}).update({key: f"{100 * score:.2f}" for key, score in found.items()})
+
+
+def time_frames(rows: Rows, subjects: Subjects, rounds: int, step: Callable[[str], object]) -> None:
+    """Fill the columns of milliseconds: all networks in turns on the same frames."""
+    networks = {name: (load_network(path).network, precision) for name, (path, precision) in subjects.items()}
+    networks[PUBLISHED] = load_benchmark_network(XMEM, None), "fp32"
+    variants = [
+        replace(make_variant(f"{VARIANTS[precision]}_{precision}", network, CPU), name=name)
+        for name, (network, precision) in networks.items()
+    ]
+    for objects, column in enumerate(TIMES, 1):
+        workload = Workload(SIZE, objects)
+        for row in measure(workload, variants, rounds, step):
+            rows.setdefault(row["variant"], {})[column] = f"{row['p50_ms']:.2f}"
+        rows.setdefault(CARRIED, {})[column] = f"{_flow_ms(workload):.2f}"
+        rows.setdefault(COPIED, {})[column] = "0.00"
+
+
+def _flow_ms(workload: Workload) -> float:
+    frames, mask = drifting_frames(workload, 11), block_mask(workload)
+    clip: Any = SimpleNamespace(images=lambda: frames, labels=lambda: [mask], masks=frames)
+    started = perf_counter()
+    carry_by_flow(clip)
+    return (perf_counter() - started) * 1000 / (len(frames) - 1)
+
+
+def write_trade_off(folder: Path, rows: Rows) -> None:
+    """trade_off.csv, .md and, where rows have both a score and times, .png. Raises EnvironmentFault."""
+    keys = {key for cells in rows.values() for key in cells} - {"method"}
+    columns = sorted(keys, key=lambda key: (":" in key, key in TIMES, key))
+    write_csv(folder / "trade_off.csv", [{"method": name, **{c: rows[name].get(c) for c in columns}} for name in rows])
+    shown = [column for column in columns if ":" not in column]
+    cells = [[name, *(number(_value(row, column)) for column in shown)] for name, row in rows.items()]
+    flags = " ".join(name for name, has in torch.cpu.get_capabilities().items() if has is True)
+    about = {"machine": {"cpu": cpu_model(), **machine(CPU), "cpu_flags": flags}, "subject": {}, "versions": versions()}
+    timed = {name: row for name, row in rows.items() if _value(row, ONE) and _value(row, TWO)}
+    scores = [c for c in shown if c not in TIMES and any(_value(row, c) for row in timed.values())]
+    picture = ""
+    if scores:
+        _draw(folder, timed, scores)
+        picture = "![the table as a picture](trade_off.png)"
+    title = f"# J&F in per cent against milliseconds per frame, {SIZE} px of the short side"
+    write_page(folder / "trade_off.md", [title, picture, table(["method", *shown], cells), *REMARKS, setting(about)])
+
+
+def _draw(folder: Path, timed: Rows, scores: list[str]) -> None:
+    figure = new_figure(1.0 + 4.2 * len(scores), 5.2)
+    panels = figure.subplots(1, len(scores), squeeze=False)[0]
+    for panel, column in zip(panels, scores, strict=True):
+        for place, (name, row) in enumerate(timed.items()):
+            times, score = [float(row[at]) for at in TIMES], _value(row, column)
+            style = {"color": PALETTE[place % len(PALETTE)], "marker": "s" if name.endswith("int8") else "o"}
+            if name == PUBLISHED:
+                panel.axvspan(*times, color="#dddddd")
+            # What was not scored here has its place in the legend.
+            panel.plot(times[:1], [score], linestyle="", label=name, **style)
+            panel.plot(times, [score, score], linewidth=1, markerfacecolor="none", **style)
+        panel.set_xscale("log")
+        panel.set_xlabel("ms per frame; grey: the published network's", fontsize=9)
+        panel.set_title(f"J&F, {column}", loc="left", fontsize=9)
+        plain(panel)
+    legend(figure, panels[0], "J&F and time per frame; one object: full mark, two objects: hollow mark")
+    save(figure, folder, "trade_off")
+
+
+def _value(cells: Mapping[str, str], column: str) -> float | None:
+    return float(cells[column]) if cells.get(column) else None
