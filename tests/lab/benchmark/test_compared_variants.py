@@ -23,6 +23,8 @@ from xmem_infer.lab.benchmark.workloads import Workload
 from xmem_infer.memory.manager import XMemMemory
 from xmem_infer.model.network import KeyFeatures
 from xmem_infer.ops.images import normalise
+from xmem_infer.runtime.backends.int8 import int8_maker
+from xmem_infer.runtime.backends.openvino_verbs import has_models
 from xmem_infer.runtime.backends.prepare import BACKENDS, prepare
 
 CPU = torch.device("cpu")
@@ -123,15 +125,19 @@ def segment(prepared, engine, state, frames):
 
 
 @pytest.mark.slow
-def test_int8_is_measured_where_it_is_int8(openvino_models):
+@pytest.mark.parametrize("trained", [True, False])
+def test_int8_is_measured_whether_or_not_masks_agree(openvino_models, tiny_network, trained):
+    """Its models are not found by runs for users."""
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
-    network = load_benchmark_network("tiny", None)
+    network = load_benchmark_network("tiny", None) if trained else tiny_network
     assert "openvino_int8" not in default_variants()
     with torch.no_grad():
         variants = [make_variant(name, network, CPU) for name in ("fast_fp32", "openvino_int8")]
         rows = measure(Workload(128, 1), variants, 1, lambda said: None)
     assert [row["variant"] for row in rows] == ["fast_fp32", "openvino_int8"]
-    assert variants[1].prepared.network.int8.parts() == ["encode_image", "encode_memory", "segment"]
+    int8 = variants[1].prepared.network.int8
+    assert int8.parts() == ["encode_image", "encode_memory", "segment"] and int8.news[-1].holds
+    assert not has_models(network, int8_maker())
 
 
 def test_making_a_baseline_leaves_the_network_alone(tiny_network):

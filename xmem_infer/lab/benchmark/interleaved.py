@@ -64,15 +64,15 @@ def _compile(runner: WorkloadRunner) -> None:
     """Run until everything is compiled: OpenVINO compiles what it meets twice, int8 is made of several memory frames.
 
     Raises:
-        UsageError: Int8 differs from float32 on this workload.
+        UsageError: A verb cannot be quantised.
     """
     int8 = getattr(runner.variant.prepared.network, "int8", None)
     for _ in range(FRAMES + 2 if int8 else 2):
         runner.run_round()
     if int8 and (missing := sorted(set(VERBS).difference(int8.parts()))):
         raise UsageError(
-            f"{runner.variant.name} on {runner.workload.name}: {', '.join(missing)} in int8 differs from fp32, so that "
-            "int8 would not be measured: leave it out, or name trained weights="
+            f"{runner.variant.name} on {runner.workload.name}: {', '.join(missing)} cannot be quantised, so that int8 "
+            "would not be measured: leave this variant out"
         )
 
 

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils._pytree import tree_map
 
 from ...config import MemoryConfig, Precision
 from ...errors import UsageError
+from ...runtime.backends.int8 import VERBS
 from ...runtime.backends.openvino_verbs import openvino_version
 from ...runtime.backends.prepare import BACKENDS, Prepared, prepare
 from ...runtime.precision import HALF, precision_context
@@ -78,7 +80,12 @@ def make_variant(name: str, network: nn.Module, device: torch.device) -> Variant
     if kind in (PUBLISHED, PLAIN):
         make = prepare_published if kind == PUBLISHED else prepare_plain
         return Variant(name, make(network, device, precision), CONCATENATED)
-    return Variant(name, prepare(network, device, precision, kind), MemoryConfig().kind)
+    prepared = prepare(network, device, precision, kind)
+    if precision is Precision.int8:
+        # The scene is drawn and most networks are random: whether masks agree says nothing, and nobody is to use them.
+        int8: Any = prepared.network.int8  # type: ignore[attr-defined]
+        int8.limits, int8.folder = dict.fromkeys(VERBS, inf), int8.folder / "benchmark"
+    return Variant(name, prepared, MemoryConfig().kind)
 
 
 def prepare_published(network: nn.Module, device: torch.device, precision: Precision) -> Prepared:

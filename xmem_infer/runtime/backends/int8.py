@@ -11,6 +11,7 @@ import io
 import logging
 import re
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +64,7 @@ class Int8:
     """Int8 models of a network's verbs.
 
     Attributes:
+        limits: How far a verb may differ from float32, see `LIMITS`.
         fallen: The verbs that are left to float32, because they differed while running.
         frames: How many frames were encoded.
         news: What was compared, until somebody takes it.
@@ -70,6 +72,7 @@ class Int8:
 
     def __init__(self, network: Any, folder: Path):
         self.network, self.folder = network, folder
+        self.limits: Mapping[str, float] = LIMITS
         self.fallen: set[str] = set()
         self.frames = 0
         self.news: deque[Comparison] = deque(maxlen=100)
@@ -122,20 +125,20 @@ class Int8:
             own = (self._features[1], *arguments[1:])
         expected = self._exact(verb, own)
         shares = differences(verb, found, expected)
-        holds, at_fault = max(shares) <= LIMITS[verb], key
+        holds, at_fault = max(shares) <= self.limits[verb], key
         if verb == IMAGE:
             self._features = found, expected, key
         elif verb == SEGMENT:
             if not holds and own is not arguments and self._features is not None:
                 same = differences(verb, found, self._exact(verb, arguments))
-                at_fault = self._features[2] if max(same) <= LIMITS[verb] else key
+                at_fault = self._features[2] if max(same) <= self.limits[verb] else key
             self._features = None
         self.news.append(Comparison(verb, at_fault[0], shares, holds))
         log.debug(f"int8 {verb} differs from fp32 by {', '.join(f'{share:.4f}' for share in shares)}")
         if holds:
             return found
         log.warning(
-            f"warning: int8 differs from fp32 by {max(shares):.1%} in {verb}, more than {LIMITS[verb]:.0%}; "
+            f"warning: int8 differs from fp32 by {max(shares):.1%} in {verb}, more than {self.limits[verb]:.0%}; "
             f"{at_fault[0]} goes on in fp32"
         )
         self.fallen.add(at_fault[0])
@@ -169,7 +172,7 @@ class Int8:
                 compiled = CompiledVerb(model, self._exact(verb, calls[0]))
                 pairs = [(compiled(call), self._exact(verb, call)) for call in calls[-HELD_OUT:]]
                 share = max(max(differences(verb, *pair)) for pair in pairs)
-                wrong = f"differs from fp32 by {share:.1%}" if share > LIMITS[verb] else ""
+                wrong = f"differs from fp32 by {share:.1%}" if share > self.limits[verb] else ""
             except Exception as error:  # NNCF's and OpenVINO's own kinds
                 wrong = f"cannot be made ({(str(error).strip() or repr(error)).splitlines()[-1]})"
             if wrong:
