@@ -33,6 +33,7 @@ from .training.validation import find_clips, tracker
 SIZE = 480  # px of the short side
 ONE, TWO = TIMES = "ms, 1 object", "ms, 2 objects"
 PUBLISHED = "XMem in published sizes fp32"
+TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of the picture, ms
 VARIANTS = {"fp32": "fast", "int8": "openvino"}
 REMARKS = (
     "An average frame at 854x480 with full memory, median of rounds that took all networks in turns; masks copied cost "
@@ -127,19 +128,25 @@ def write_trade_off(folder: Path, rows: Rows) -> None:
 
 
 def _draw(folder: Path, timed: Rows, scores: list[str]) -> None:
-    figure = new_figure(1.0 + 4.2 * len(scores), 5.2)
-    panels = figure.subplots(1, len(scores), squeeze=False)[0]
+    figure = new_figure(1.0 + 3.6 * len(scores), 4.6)
+    panels = figure.subplots(1, len(scores), squeeze=False, sharex=True)[0]
     for panel, column in zip(panels, scores, strict=True):
         for place, (name, row) in enumerate(timed.items()):
             times, score = [float(row[at]) for at in TIMES], _value(row, column)
-            style = {"color": PALETTE[place % len(PALETTE)], "marker": "s" if name.endswith("int8") else "o"}
             if name == PUBLISHED:
-                panel.axvspan(*times, color="#dddddd")
+                panel.axvspan(*times, color="#dddddd", label=f"{name} (time alone)")
+                continue
+            style = {"color": PALETTE[place % len(PALETTE)], "marker": "s" if name.endswith("int8") else "o"}
+            if name == CARRIED:
+                style = {"color": "black", "marker": "^"}
             # What was not scored here has its place in the legend.
             panel.plot(times[:1], [score], linestyle="", label=name, **style)
             panel.plot(times, [score, score], linewidth=1, markerfacecolor="none", **style)
         panel.set_xscale("log")
-        panel.set_xlabel("ms per frame; grey: the published network's", fontsize=9)
+        panel.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS], minor=False)
+        panel.minorticks_off()
+        panel.margins(y=0.15)
+        panel.set_xlabel("ms per frame", fontsize=9)
         panel.set_title(f"J&F, {column}", loc="left", fontsize=9)
         plain(panel)
     legend(figure, panels[0], "J&F and time per frame; one object: full mark, two objects: hollow mark")
