@@ -10,8 +10,8 @@ from ..datasets.video_input import VideoInput
 from ..drift import describe
 from ..errors import EnvironmentFault, XMemInferError
 from ..io.atomic import write_json
+from ..io.listing import counted
 from ..io.versions import versions
-from ..outputs.preview import counted
 from ..outputs.writer import chosen_outputs
 from ..predictor import Segmenter
 from ..runtime.choice import check_runtime

@@ -83,11 +83,9 @@ def describe_contents(folder: Path) -> str:
     """What a folder holds, in words: '3 .mp4 files, 2 folders (a, b)' or 'nothing'."""
     entries = [p for p in _entries(folder) if not p.name.startswith(".")]
     kinds = Counter(p.suffix.lower() for p in entries if not p.is_dir())
-    found = [f"{count} {kind or 'unnamed'} file{'s' if count > 1 else ''}" for kind, count in kinds.most_common()]
-    folders = list_folders(folder)
-    if folders:
-        plural = "s" if len(folders) > 1 else ""
-        found.append(f"{len(folders)} folder{plural} ({name_some([p.name for p in folders])})")
+    found = [counted(count, f"{kind or 'unnamed'} file") for kind, count in kinds.most_common()]
+    if folders := list_folders(folder):
+        found.append(f"{counted(len(folders), 'folder')} ({name_some([p.name for p in folders])})")
     return ", ".join(found) or "nothing"
 
 
@@ -95,6 +93,11 @@ def name_some(names: Sequence[str]) -> str:
     """The first few names and how many more there are."""
     rest = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def numbered_name(index: int, count: int | None) -> str:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..drift import DriftSummary, describe_briefly
+from ..io.listing import counted
 from ..io.opencv import opencv
 from .object_colours import ObjectColours, write_ids
 from .overlay import resized, shrink, tint
@@ -109,7 +110,3 @@ class PreviewSheet(Output):
         )
         with open(self.staged.partial, "wb") as file:
             sheet.save(file, "PNG", compress_level=6)
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import UsageError, VideoError
 from ..io.images import TooManyPixels, UnreadableImage, header_of, opened, upright
-from ..io.listing import name_some, natural_key
+from ..io.listing import counted, name_some, natural_key
 
 MAX_PIXELS = 100_000_000  # px per mask; larger headers are refused before allocation
 RESOLUTIONS = ("480p", "Full-Resolution", "1080p")  # levels of a DAVIS tree, the scored one first
@@ -67,7 +67,7 @@ def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | N
             (annotations, predicted, "predictions") if direct[0] else (predictions, annotated, "annotations")
         )
         raise UsageError(
-            f"{one} holds the masks of one video, but {key} holds {count(len(many), 'video folder')} "
+            f"{one} holds the masks of one video, but {key} holds {counted(len(many), 'video folder')} "
             f"({name_some(sorted(many, key=natural_key))}): give {key}=<the folder of that video>"
         )
     extra = {name for name in predicted.keys() - annotated.keys() if mask_names(predicted[name])}
@@ -92,13 +92,13 @@ def pair_video(pairing: Pairing, name: str, annotated: Path, predicted: Path) ->
     missing = [frame for frame in frames[1:-1] if frame not in predictions]
     if len(frames) < 3:
         pairing.problems[name] = (
-            f"{count(len(frames), 'annotated frame')} in {annotated}; at least 3 are needed, since the first "
+            f"{counted(len(frames), 'annotated frame')} in {annotated}; at least 3 are needed, since the first "
             "and the last are not scored"
         )
     elif missing:
         there = name_some(sorted(predictions, key=natural_key)) if predictions else "no PNG files at all"
         pairing.problems[name] = (
-            f"{len(missing)} of {count(len(frames) - 2, 'prediction')} missing in {predicted}: {name_some(missing)} "
+            f"{len(missing)} of {counted(len(frames) - 2, 'prediction')} missing in {predicted}: {name_some(missing)} "
             f"(found {there})"
         )
     else:
@@ -181,8 +181,3 @@ def read_ids(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
         raise VideoError(f"{path} declares more than {MAX_PIXELS:,} pixels: refused") from error
     except UnreadableImage as error:
         raise VideoError(f"{path} {error}") from error
-
-
-def count(number: int, noun: str) -> str:
-    """`1 frame`, `2 frames`."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -10,12 +10,12 @@ from PIL import Image
 
 from ..io.atomic import write_whole
 from ..io.images import UnreadableImage, read_header, read_rgb
-from ..io.listing import is_image_name
+from ..io.listing import counted, is_image_name
 from ..io.opencv import opencv
 from ..io.palette import visible_colours
 from ..outputs.sheet import Cell, contact_sheet, picture_scale
 from .metrics import VOID, boundary_map
-from .pairing import MAX_PIXELS, VideoPair, count, read_ids
+from .pairing import MAX_PIXELS, VideoPair, read_ids
 from .scores import Rules, SetScores, VideoScore, figure_names
 
 TINT = 0.5  # share of an object's colour over the picture
@@ -169,7 +169,7 @@ def draw_chart(scores: SetScores, paths: Sequence[Path]) -> None:
 
     videos = sorted(scores.videos, key=lambda video: video.measures.overall)
     overall, names = figure_names(scores.metrics)[0], " and ".join(scores.metrics)
-    title = f"{names} of {count(len(videos), 'video')}, percent"
+    title = f"{names} of {counted(len(videos), 'video')}, percent"
     if len(videos) > MAX_BARS:
         videos, title = videos[:MAX_BARS], f"{names} of the lowest {MAX_BARS} of {len(videos)} videos, percent"
     mean = scores.measures_of_scored

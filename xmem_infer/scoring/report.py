@@ -10,8 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ..io.atomic import disk_fault, remove, write_json, write_whole
+from ..io.listing import counted
 from ..io.versions import versions
-from .pairing import count
 from .parallel import in_parallel
 from .pictures import draw_chart, draw_sheet, sheet_jobs
 from .scores import Measures, Rules, SetScores, VideoScore, figure_names
@@ -169,5 +169,5 @@ def notes(scores: SetScores) -> list[str]:
         if labels := ", ".join(map(str, video.unscored)):
             found.append(f"{video.name}: object {labels} appears on the last frame only, which is not scored")
     if unannotated := sum(pair.unannotated for pair in scores.pairs.values()):
-        found.append(f"{count(unannotated, 'predicted frame')} without an annotation: not scored")
+        found.append(f"{counted(unannotated, 'predicted frame')} without an annotation: not scored")
     return found

@@ -6,9 +6,8 @@ import numpy as np
 
 from ..config import choice
 from ..errors import VideoError
-from ..io.listing import name_some
+from ..io.listing import counted, name_some
 from .metrics import EMPTY, VOID, Metric, chosen_metrics, ids_in, score_objects
-from .pairing import count
 from .scores import FrameScore, ObjectScore, Rules, VideoScore, mean_measures, measure_object
 
 MANY_IDS = 16  # that nobody annotated: more are no ids but grey levels
@@ -132,7 +131,7 @@ def check_frames(frames: Sequence[str], scores: Sequence[FrameScore]) -> None:
     failed = [(frame, score.problem) for frame, score in zip(frames, scores, strict=True) if score.problem]
     if failed:
         frame, problem = failed[0]
-        others = f" (and more in {count(len(failed) - 1, 'other frame')})" if len(failed) > 1 else ""
+        others = f" (and more in {counted(len(failed) - 1, 'other frame')})" if len(failed) > 1 else ""
         raise VideoError(f"frame {frame}: {problem}{others}")
 
 
