@@ -15,7 +15,7 @@ from ..io.images import read_header, size_words
 from ..io.listing import name_some, natural_key
 from ..io.mask_colours import ColourIds
 from ..io.masks import read_mask
-from ..io.palette import full_palette
+from ..io.palette import with_colours
 from ..outputs.protocol import Item, VideoDetails
 from ..scoring.pairing import existing, mask_files
 from ..types import Frame, LabelMask
@@ -73,7 +73,7 @@ def export_masks(
     if exporter.draws and frames is None:
         raise UsageError(f"format={kind} shows the pictures, too: give frames=VIDEO, the file or folder of its frames")
     read = _Reader(files, objects)
-    palette = _palette(read(next(iter(files))).palette, colours or {})
+    palette = with_colours(read(next(iter(files))).palette, colours or {})
     title = name or (frames.name if frames is not None else masks.absolute().name)
     rate = fps or (frames.fps if frames is not None else None)
     video = VideoDetails(output_dir, title, palette, rate, len(files), source, names or {}, image_name)
@@ -135,15 +135,6 @@ def _check_destination(final: Path, masks: Path, overwrite: bool) -> None:
         raise UsageError(f"{final} holds the masks that are exported: give another output_dir")
     if os.path.lexists(final) and not overwrite:
         raise UsageError(f"{final} is there already: give another output_dir, or overwrite=true to replace it")
-
-
-def _palette(palette: bytes | None, colours: Mapping[int, Colour]) -> bytes | None:
-    if not colours:
-        return palette
-    table = bytearray(full_palette(palette))
-    for object_id, colour in colours.items():
-        table[3 * object_id : 3 * object_id + 3] = bytes(colour)
-    return bytes(table)
 
 
 def _masks_alone(read: _Reader, frames: FrameSource | None) -> Iterator[Item]:

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import ImageColor
 
-from .palette import davis_palette
+from .palette import davis_palette, with_colours
 
 GREY = 0x010101  # step from one packed shade of grey to the next
 NAMES = {code: name for name, code in reversed(ImageColor.colormap.items()) if isinstance(code, str)}
@@ -57,11 +57,9 @@ class ColourIds:
 
     def palette(self) -> bytes:
         """768 bytes of RGB: each id in its colour, the others in DAVIS's."""
-        colours = np.frombuffer(davis_palette(), np.uint8).reshape(256, 3).copy()
-        for colour, object_id in self.ids.items():
-            if colour != object_id * GREY:  # a number painted as a shade of grey, mostly too dark to be seen
-                colours[object_id] = colour >> 16, colour >> 8 & 255, colour & 255
-        return colours.tobytes()
+        # not of a number painted as a shade of grey, which is mostly too dark to be seen
+        seen = {one: colour.to_bytes(3, "big") for colour, one in self.ids.items() if colour != one * GREY}
+        return with_colours(None, seen)
 
     def words(self, colours: list[int]) -> str:
         """What became what: 'red -> 1, blue -> 2'."""

@@ -1,5 +1,7 @@
 """Colours of labels: the palette stored in mask files, and a brightened twin for drawing over pictures."""
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 
 PALETTE_BYTES = 768  # 256 colours of 3 bytes: a full PNG palette
@@ -29,6 +31,14 @@ def full_palette(palette: bytes | None) -> bytes:
     if len(given) % 3 or len(given) > PALETTE_BYTES:
         raise ValueError(f"a palette has up to 256 colours of 3 bytes, got {len(given)} bytes")
     return given + davis_palette()[len(given) :]
+
+
+def with_colours(palette: bytes | None, colours: Mapping[int, Iterable[int]]) -> bytes:
+    """`full_palette` with these colours, (red, green, blue) by label, in place of its own."""
+    table = bytearray(full_palette(palette))
+    for label, colour in colours.items():
+        table[3 * label : 3 * label + 3] = bytes(colour)
+    return bytes(table)
 
 
 def visible_colours(palette: bytes | None) -> np.ndarray:

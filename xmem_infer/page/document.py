@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..io.palette import full_palette, visible_colours
+from ..io.palette import visible_colours, with_colours
 
 Spans = list[tuple[int, int]]
 
@@ -37,10 +37,7 @@ class Document:
 
     def palette(self) -> bytes:
         """768 bytes: the objects' colours, DAVIS's for others."""
-        table = bytearray(full_palette(None))
-        for one, named in self.objects.items():
-            table[3 * one : 3 * one + 3] = bytes(rgb(named["colour"]))
-        return bytes(table)
+        return with_colours(None, {one: rgb(named["colour"]) for one, named in self.objects.items()})
 
     def is_absent(self, object_id: int, index: int) -> bool:
         """Whether the user said that the object is not in the frame."""
