@@ -263,7 +263,7 @@ class TestColours:
         values = np.array([[0, 128, 129, 257, 32768, 65278, 65535]], np.uint16)
         for name in ("1.png", "1.tif"):
             Image.fromarray(values).save(tmp_path / name)
-            pixels = read_rgb(tmp_path / name, read_header(tmp_path / name, 100), 100)
+            pixels = read_rgb(tmp_path / name, 100)
             assert pixels[0, :, 0].tolist() == [round(int(v) / 257) for v in values[0]]
             assert (pixels == pixels[..., :1]).all()
 
@@ -285,7 +285,7 @@ class TestColours:
         image.save(tmp_path / "1.png", transparency=bytes(range(8)))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            pixels = read_rgb(tmp_path / "1.png", read_header(tmp_path / "1.png", 1000), 1000)
+            pixels = read_rgb(tmp_path / "1.png", 1000)
         assert (pixels == np.array(image.convert("RGB"))).all()
 
     @pytest.mark.parametrize("image", [Image.new("F", (3, 3)), Image.new("I", (3, 3), 70_000)])

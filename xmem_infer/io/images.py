@@ -145,10 +145,10 @@ def upright(image: Image.Image, header: Header) -> Image.Image:
     return turned
 
 
-def read_rgb(path: Path, header: Header, max_pixels: int) -> np.ndarray:
-    """Decode an image file: (H, W, 3) uint8 RGB, turned upright, writable. Raises UnreadableImage."""
+def read_rgb(path: Path, max_pixels: int) -> np.ndarray:
+    """Decode an image file: (H, W, 3) uint8 RGB, turned upright, writable. Raises UnreadableImage, TooManyPixels."""
     with opened(path, max_pixels) as image:
-        return to_rgb(upright(image, header))
+        return to_rgb(upright(image, header_of(image)))
 
 
 def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -> np.ndarray:

@@ -21,12 +21,13 @@ class Ledger:
 
     Where times cannot be relied on it stands aside: `active` is False and nothing is reported lost. That is
     where they are missing, jump back, are not those of the packets, or where frames should come in another
-    order than their packets and the times do not show it (AVI has coding times only).
+    order than their packets and the times do not show it (AVI has coding times only). `reliable` tells whether packets
+    have times that go on, and each is a frame that is shown.
     `skipped` counts coded frames in front of the first key frame's, left over from a cut; no decoder shows them.
     """
 
     def __init__(self, context: VideoCodecContext, container_format: str):
-        self._reliable = context.name not in HIDDEN_FRAMES
+        self.reliable = context.name not in HIDDEN_FRAMES
         self._shows_order = not context.has_b_frames
         self.skipped = 0
         # Elsewhere the first packet is a key frame, also where damage has wiped out the mark.
@@ -37,21 +38,16 @@ class Ledger:
         self._delay: int | None = None
 
     @property
-    def reliable(self) -> bool:
-        """Whether packets have times that go on, and each is a frame that is shown."""
-        return self._reliable
-
-    @property
     def active(self) -> bool:
-        return self._reliable and self._shows_order
+        return self.reliable and self._shows_order
 
     def sent(self, packet: Packet) -> None:
         """Note a packet on its way into the decoder."""
         pts, dts = packet.pts, packet.dts
         if pts is None or (dts is not None and self._last_dts is not None and dts < self._last_dts):
-            self._reliable = False
+            self.reliable = False
         self._last_dts = dts
-        if pts is None or not self._reliable or packet.is_discard:
+        if pts is None or not self.reliable or packet.is_discard:
             return
         delay = None if dts is None else pts - dts
         self._shows_order |= delay is None or self._delay not in (None, delay)
@@ -66,7 +62,7 @@ class Ledger:
     def received(self, pts: int | None) -> tuple[list[int], bool]:
         """Note a frame; gives the times of those lost before it, and whether its own packet was damaged."""
         own = [entry for entry in self._pending if entry[0] == pts]
-        self._reliable &= bool(own)
+        self.reliable &= bool(own)
         if self.active:
             return self._take_before(own[0][0]), heapq.heappop(self._pending)[1]
         if own:

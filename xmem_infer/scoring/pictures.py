@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..io.atomic import write_whole
-from ..io.images import UnreadableImage, read_header, read_rgb
+from ..io.images import UnreadableImage, read_rgb
 from ..io.listing import counted, is_image_name
 from ..io.opencv import opencv
 from ..io.palette import visible_colours
@@ -126,7 +126,7 @@ def load_picture(path: Path | None, size: tuple[int, int], box: Box, shape: tupl
     """
     if path is not None:
         try:
-            picture = Image.fromarray(read_rgb(path, read_header(path, MAX_PIXELS), MAX_PIXELS))
+            picture = Image.fromarray(read_rgb(path, MAX_PIXELS))
             down, across = picture.height / shape[0], picture.width / shape[1]
             edges = (box[1].start * across, box[0].start * down, box[1].stop * across, box[0].stop * down)
             return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box=edges))
