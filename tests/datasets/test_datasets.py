@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from xmem_infer.config import configs_dir
-from xmem_infer.datasets.layouts import find_dataset
+from xmem_infer.datasets.layouts import LAYOUTS
 from xmem_infer.datasets.mask_files import find_masks
 from xmem_infer.errors import UsageError
 from xmem_infer.io.frames import open_frames
@@ -24,7 +24,8 @@ FIRST = (0,)
 
 def find(name, root, **values):
     config = trees.eval_config(name, **values)
-    return find_dataset(config.dataset, str(root), config.data, config.tta.sizes or [config.data.size])
+    sizes = config.tta.sizes or [config.data.size]
+    return LAYOUTS[config.dataset.layout](config.dataset, str(root), config.data, sizes)
 
 
 def test_every_promised_data_set_has_its_file_and_its_own_name():
@@ -213,9 +214,9 @@ def test_data_root_itself(tmp_path):
     dataset = trees.eval_config("davis17_testdev").dataset
     data = trees.eval_config(None).data
     with pytest.raises(UsageError, match="test-dev/JPEGImages or JPEGImages"):
-        find_dataset(dataset, None, data, [480])
+        LAYOUTS[dataset.layout](dataset, None, data, [480])
     with pytest.raises(UsageError, match="does not exist"):
-        find_dataset(dataset, str(tmp_path / "nowhere"), data, [480])
+        LAYOUTS[dataset.layout](dataset, str(tmp_path / "nowhere"), data, [480])
 
 
 def test_an_empty_list_is_an_error(tmp_path, make_clip):

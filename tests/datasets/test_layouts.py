@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from xmem_infer.config import DataConfig, DatasetConfig
-from xmem_infer.datasets.layouts import LAYOUTS, FoundSet, find_dataset
+from xmem_infer.datasets.layouts import LAYOUTS, FoundSet
 from xmem_infer.datasets.video_input import VideoInput
 from xmem_infer.errors import UsageError
 
@@ -20,8 +20,9 @@ def test_a_layout_from_outside_is_found_by_its_name(tmp_path, monkeypatch):
     def one_folder(rules, data_root, data, sizes):
         return FoundSet([VideoInput("only", tmp_path / "pictures", tmp_path / "mask.png", all_masks=False)])
 
-    (video,) = find_dataset(DatasetConfig(layout="one folder"), str(tmp_path), DataConfig(), [480]).videos
+    find = LAYOUTS["one folder"]
+    (video,) = find(DatasetConfig(layout="one folder"), str(tmp_path), DataConfig(), [480]).videos
     video.open(DataConfig())
     assert (video.frames.count, video.object_ids, list(video.masks)) == (3, {4}, ["0"])
     with pytest.raises(UsageError, match=r"dataset.layout=one.*did you mean one folder\?|Known: davis"):
-        find_dataset(DatasetConfig(layout="one"), str(tmp_path), DataConfig(), [480])
+        LAYOUTS["one"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..config import DataConfig, MaskPolicy
 from ..errors import UsageError
-from ..io.listing import describe_contents, list_folders, list_images, list_videos, name_some
+from ..io.listing import describe_contents, existing_path, list_folders, list_images, list_videos, name_some
 from .mask_files import BESIDE, FRAMES, video_name
 from .video_input import VideoInput
 
@@ -23,13 +23,14 @@ def find_videos(
     """
     if not video_dir:
         raise UsageError(f"video_dir is not set. Give what to segment as video_dir=PATH: {KINDS}")
-    paths = _video_paths(_existing(video_dir, "video_dir"))
-    if references and _existing(references, "references").is_file():
+    paths = _video_paths(existing_path(video_dir, "video_dir"))
+    folder = existing_path(references, "references") if references else None
+    if folder is not None and folder.is_file():
         raise UsageError(
             f"references={references} is a file: give a folder of masks named after their frames; the mask of the "
             "first frame alone is mask=PATH"
         )
-    given = _existing(references, "references") if references else _existing(mask, "mask") if mask else None
+    given = folder or (existing_path(mask, "mask") if mask else None)
     masks = _masks_by_video(given, paths)
     use_all = data.masks is MaskPolicy.all
     if data.masks is MaskPolicy.auto:
@@ -37,14 +38,6 @@ def find_videos(
         use_all = given is not None and given.is_dir()
     late = references is not None
     return [VideoInput(video_name(path), path, masks[path], use_all, may_start_late=late) for path in paths]
-
-
-def _existing(text: str, key: str) -> Path:
-    path = Path(text).expanduser()
-    if not path.exists():
-        from_where = "" if path.is_absolute() else f" (seen from {Path.cwd()})"
-        raise UsageError(f"{key}={text} does not exist{from_where}")
-    return path
 
 
 def _video_paths(path: Path) -> list[Path]:

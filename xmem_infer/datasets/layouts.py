@@ -29,19 +29,14 @@ class Layout(Protocol):
     """How the files of a data set lie: finds its videos, not yet opened."""
 
     def __call__(self, rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
-        """The videos below `data_root`; sizes: the working sizes (short side, px) of this run."""
+        """The videos below `data_root`; sizes: the working sizes (short side, px) of this run.
+
+        Raises:
+            UsageError: Which file or folder, of which data set, is missing and where it is expected.
+        """
 
 
 LAYOUTS: Registry[Layout] = Registry("data-set layout", "dataset.layout")
-
-
-def find_dataset(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
-    """The videos of the data set below `data_root`; sizes: the working sizes (short side, px) of this run.
-
-    Raises:
-        UsageError: Which file or folder, of which data set, is missing and where it is expected.
-    """
-    return LAYOUTS[rules.layout](rules, data_root, data, sizes)
 
 
 def _refuse_unread(rules: DatasetConfig, *keys: str) -> None:

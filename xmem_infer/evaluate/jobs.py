@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config import Direction, EvalConfig
 from ..datasets.discovery import KINDS, find_videos
-from ..datasets.layouts import FoundSet, find_dataset
+from ..datasets.layouts import LAYOUTS, FoundSet
 from ..datasets.video_input import VideoInput
 from ..errors import UsageError, XMemInferError
 from ..io.frames import frame_name
@@ -152,4 +152,5 @@ def _find(config: EvalConfig) -> FoundSet:
                 f"{key}={getattr(config, key)} and dataset={config.dataset.name} are alternatives: a data set "
                 "brings its own videos and masks, from data_root"
             )
-    return find_dataset(config.dataset, config.data_root, config.data, working_sizes(config))
+    find = LAYOUTS[config.dataset.layout]
+    return find(config.dataset, config.data_root, config.data, working_sizes(config))

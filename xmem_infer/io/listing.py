@@ -27,6 +27,15 @@ VIDEO_SUFFIXES = (
 MAX_NAMED = 3  # names spelled out in a message; the rest is counted
 
 
+def existing_path(text: str, key: str) -> Path:
+    """The path that the setting `key` names. Raises UsageError where there is nothing."""
+    path = Path(text).expanduser()
+    if not path.exists():
+        from_where = "" if path.is_absolute() else f" (seen from {Path.cwd()})"
+        raise UsageError(f"{key}={text} does not exist{from_where}")
+    return path
+
+
 def natural_key(name: str) -> tuple[list[str | int], str]:
     """Sort key under which 2 comes before 10; names that differ only in zeros or case keep a fixed order."""
     parts: list[str | int] = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.casefold())]

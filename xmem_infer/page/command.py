@@ -19,6 +19,7 @@ from ..errors import EnvironmentFault, UsageError
 from ..interrupts import check
 from ..io.atomic import disk_fault, held
 from ..io.frames import IndexedFrames, frame_name, open_frames
+from ..io.listing import existing_path
 from .project import Project
 
 log = logging.getLogger(__name__)
@@ -62,9 +63,7 @@ def page(config: PageConfig) -> int:
         )
     if not config.video_dir:
         raise UsageError("video_dir is not set. Give one video: xmem-infer page VIDEO [MASK]")
-    path = Path(config.video_dir).expanduser()
-    if not path.exists():
-        raise UsageError(f"video_dir={config.video_dir} does not exist (seen from {Path.cwd()})")
+    path = existing_path(config.video_dir, "video_dir")
     source = open_frames(path, config.data)
     folder = Path(config.project).expanduser() if config.project else Path("output") / f"{source.name}.project"
     with held(folder / "records", f"another program is writing to {folder}", "project"):
@@ -81,9 +80,7 @@ def _given(config: PageConfig, path: Path, source: IndexedFrames) -> dict[int, P
     """The masks that the command names, by the index of their frame."""
     if config.mask is None:
         return {}
-    mask = Path(config.mask).expanduser()
-    if not mask.exists():
-        raise UsageError(f"mask={config.mask} does not exist (seen from {Path.cwd()})")
+    mask = existing_path(config.mask, "mask")
     files, _ = find_masks(VideoInput(source.name, path, mask, True, may_start_late=True), source)
     names = {frame_name(source, index): index for index in range(len(source))}
     return {names[name]: file for name, file in files.items()}
