@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from xmem_infer.config import OutputConfig
+from xmem_infer.outputs.protocol import VideoDetails
 from xmem_infer.outputs.writer import VideoWriter
 from xmem_infer.types import Frame, ObjectConfidence
 
@@ -32,7 +33,7 @@ def write(output_dir: Path, generation: int) -> None:
     labels = np.full(SIZE, generation, np.uint8)
     scores = np.full((2, *SIZE), generation, np.uint8)
     confidence = {generation: ObjectConfidence(generation, 1.0, False)}
-    with VideoWriter(output_dir, VIDEO, SIZE, None, OutputConfig(scores=True), 25) as writer:
+    with VideoWriter(VideoDetails(output_dir, VIDEO, fps=25), SIZE, OutputConfig(scores=True)) as writer:
         for index in range(FRAMES):
             image = np.full((*SIZE, 3), 60, np.uint8)
             writer.put(Frame(index, str(index), image), labels, confidence, scores)

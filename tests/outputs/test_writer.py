@@ -39,7 +39,7 @@ def confidence(labels, extra=()):
 
 def write(output_dir, label_maps, video="clip", palette=None, options=QUIET, names=None):
     size = label_maps[0].shape
-    with VideoWriter(output_dir, video, size, palette, options, 25.0, len(label_maps)) as writer:
+    with VideoWriter(VideoDetails(output_dir, video, palette, 25.0, len(label_maps)), size, options) as writer:
         for index, labels in enumerate(label_maps):
             seen = confidence(labels)
             scores = np.stack([labels == label for label in (0, *seen)]).astype(np.float32)
@@ -77,7 +77,7 @@ def test_views_and_read_only_arrays_are_taken(tmp_path):
     labels = random_maps(1, (12, 20))[0][::2, ::-1]
     image = frame(0, (20, 6)).image.transpose(1, 0, 2)
     image.flags.writeable = False
-    with VideoWriter(tmp_path, "clip", (6, 20), None, EVERYTHING) as writer:
+    with VideoWriter(VideoDetails(tmp_path, "clip"), (6, 20), EVERYTHING) as writer:
         writer.put(Frame(0, "one", image), labels, {}, labels[None])
     assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / "clip" / "one.png")), labels)
     assert np.array_equal(np.load(tmp_path / "scores" / "clip" / "one.npz")["probabilities"], labels[None])
@@ -110,7 +110,7 @@ def test_confidence_has_a_row_per_frame_and_label(tmp_path):
     labels = np.zeros((4, 6), np.uint8)
     labels[0, :3] = 200
     seen = ObjectConfidence(3, 2 / 3, False, 0.125, ("jumped", "unsure"), 0.0625)
-    with VideoWriter(tmp_path, "clip", (4, 6), None, QUIET) as writer:
+    with VideoWriter(VideoDetails(tmp_path, "clip"), (4, 6), QUIET) as writer:
         writer.put(frame(0, (4, 6), "a,b"), labels, confidence(labels, extra=(7,)))
         writer.put(frame(1, (4, 6), "ü"), labels, {200: seen})
     with open(tmp_path / "confidence" / "clip.csv", newline="", encoding="utf-8") as file:
@@ -128,7 +128,7 @@ def test_scores_come_back_within_half_a_step(tmp_path, dtype):
     probabilities = np.random.default_rng(0).random((3, 6, 8), np.float32)
     given = np.rint(probabilities * 255).astype(np.uint8) if dtype == np.uint8 else probabilities.astype(dtype)
     seen = {9: ObjectConfidence(1, 1.0, False), 4: ObjectConfidence(1, 1.0, False)}
-    with VideoWriter(tmp_path, "clip", (6, 8), None, EVERYTHING) as writer:
+    with VideoWriter(VideoDetails(tmp_path, "clip"), (6, 8), EVERYTHING) as writer:
         writer.put(frame(0, (6, 8)), np.zeros((6, 8), np.uint8), seen, given)
     saved = np.load(tmp_path / "scores" / "clip" / "00000.npz")
     assert saved["probabilities"].dtype == np.uint8
@@ -155,7 +155,7 @@ def test_two_frames_of_one_name_are_refused(tmp_path):
 
 def test_nothing_is_visible_before_close(tmp_path):
     labels = random_maps(1, (8, 8))[0]
-    writer = VideoWriter(tmp_path, "clip", (8, 8), None, EVERYTHING)
+    writer = VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), EVERYTHING)
     for index in range(4):
         writer.put(frame(index, (8, 8)), labels, {}, labels[None])
     while not writer.items.empty():
@@ -174,7 +174,7 @@ def test_an_error_inside_with_removes_everything_unfinished(tmp_path, error):
     maps = random_maps(3, (8, 8))
     write(tmp_path, maps, options=EVERYTHING)
     before = tree(tmp_path)
-    writer = VideoWriter(tmp_path, "clip", (8, 8), None, EVERYTHING)
+    writer = VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), EVERYTHING)
     with pytest.raises(type(error)), writer:
         for index in range(2):
             writer.put(frame(index, (8, 8)), maps[0], {}, maps[0][None])
@@ -198,21 +198,21 @@ def test_what_a_killed_run_left_is_cleared(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"left over")
-    VideoWriter(tmp_path, "clip", (8, 8), None, OutputConfig()).abort()
+    VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), OutputConfig()).abort()
     assert tree(tmp_path) == {"masks/clip/1.png": b"left over"}, "the old result comes back, the rest goes"
     write(tmp_path, random_maps(1, (8, 8)))
     assert set(tree(tmp_path)) == {"masks/clip/00000.png", "confidence/clip.csv"}
 
 
 def test_a_video_without_frames_is_an_error(tmp_path):
-    with pytest.raises(VideoError, match="clip: no frame"), VideoWriter(tmp_path, "clip", (8, 8), None, QUIET):
+    with pytest.raises(VideoError, match="clip: no frame"), VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET):
         pass
     assert tree(tmp_path) == {}
 
 
 def test_wrong_arrays_are_refused_at_the_door(tmp_path):
     labels = np.zeros((8, 9), np.uint8)
-    with VideoWriter(tmp_path, "clip", (8, 9), None, EVERYTHING) as writer:
+    with VideoWriter(VideoDetails(tmp_path, "clip"), (8, 9), EVERYTHING) as writer:
         good = frame(0, (8, 9))
         for bad in (labels.T, labels.astype(np.int64), labels[None]):
             with pytest.raises(ValueError, match=r"mask must be uint8 \(8, 9\)"):
@@ -242,7 +242,7 @@ def test_a_slow_disk_holds_up_put(tmp_path):
     """One frame in the works and `queue_frames` waiting; the next put waits, so memory is bounded."""
     labels = np.zeros((8, 8), np.uint8)
     slow = SlowMasks(tmp_path)
-    with VideoWriter(tmp_path, "clip", (8, 8), None, QUIET, queue_frames=3) as writer:
+    with VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET, queue_frames=3) as writer:
         writer.outputs[-1] = slow
         caller = threading.Thread(
             target=lambda: [writer.put(frame(index, (8, 8)), labels, {}) for index in range(10)], daemon=True
@@ -261,7 +261,7 @@ def put_until_it_fails(output_dir, options, size=(60, 80), frames=400):
     """Pictures of noise, half of it under labels of noise: nothing compresses."""
     labels = random_maps(1, size)[0]
     labels[size[0] // 2 :] = 0
-    with VideoWriter(output_dir, "new", size, None, options, 25) as writer:
+    with VideoWriter(VideoDetails(output_dir, "new", fps=25), size, options) as writer:
         for index in range(frames):
             writer.put(frame(index, size), labels, {}, labels[None])
 
@@ -300,7 +300,8 @@ def test_an_output_added_from_outside_is_written_too(tmp_path, areas):
         "areas/clip.txt",
     }
     assert (tmp_path / "areas" / "clip.txt").read_text() == "00000 0.750\n00001 0.750"
-    with pytest.raises(ValueError, match="needs scores"), VideoWriter(tmp_path, "x", (1, 4), None, areas) as writer:
+    video = VideoDetails(tmp_path, "x")
+    with pytest.raises(ValueError, match="needs scores"), VideoWriter(video, (1, 4), areas) as writer:
         writer.put(frame(0, (1, 4)), maps[0], {})
     assert not (tmp_path / "areas" / "x.txt").exists()
 
@@ -364,7 +365,7 @@ def test_a_file_that_may_not_grow_is_reported(tmp_path, options, limit):
 
 def test_an_error_in_the_background_reaches_the_next_put(tmp_path):
     labels = np.zeros((8, 8), np.uint8)
-    writer = VideoWriter(tmp_path, "clip", (8, 8), None, QUIET)
+    writer = VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET)
     writer.put(frame(0, (8, 8), "no/such/folder"), labels, {})
     with pytest.raises(EnvironmentFault, match="No such file"):
         for index in range(1, 100):
@@ -378,7 +379,7 @@ def test_an_error_in_the_background_reaches_the_next_put(tmp_path):
 def test_an_output_that_cannot_be_made_is_reported_at_once(tmp_path):
     (tmp_path / "masks").write_text("a file where a folder should be")
     with pytest.raises(EnvironmentFault, match=r"cannot write .*masks.clip: .*File exists"):
-        VideoWriter(tmp_path, "clip", (8, 8), None, QUIET)
+        VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET)
 
 
 def test_real_masks_pass_through_unchanged(tmp_path):

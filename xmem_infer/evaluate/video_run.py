@@ -228,12 +228,9 @@ class VideoRun:
         return {"status": "done", "frames": found.frames, "drawn_again": names}
 
     def _writer(self, video: VideoInput, options: OutputConfig | None = None) -> VideoWriter:
-        size, fps = video.frames.size, video.frames.fps
-        options = options or self.config.output
-        source = video.path if video.path.is_file() else None
-        return VideoWriter(
-            self.output_dir, video.name, size, video.palette, options, fps, video.saved_count, source=source
-        )
+        frames, source = video.frames, video.path if video.path.is_file() else None
+        details = VideoDetails(self.output_dir, video.name, video.palette, frames.fps, video.saved_count, source)
+        return VideoWriter(details, frames.size, options or self.config.output)
 
     def wanted_record(self, video: VideoInput, frames: int = 0) -> Record:
         """The record that `run` leaves: everything the masks depend on."""

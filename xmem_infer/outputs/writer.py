@@ -4,7 +4,6 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from operator import methodcaller
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -39,21 +38,12 @@ def chosen_outputs(options: OutputConfig) -> list[str]:
 class VideoWriter:
     """Writes the outputs of one video in a background thread.
 
-    Below `output_dir`: masks/<video>/<frame>.png, overlay/<video>.mp4, preview/<video>.png,
+    Below the output folder: masks/<video>/<frame>.png, overlay/<video>.mp4, preview/<video>.png,
     confidence/<video>.csv (always), scores/<video>/<frame>.npz and those of `output.also`, as `options` ask.
     Nothing has its final name before `close`, which renames all of it. An exception inside `with`, or `abort`,
     removes everything unfinished; older results then stay.
 
-    Args:
-        output_dir: Folder of the run.
-        video: Name of the video.
-        size: (H, W) of the frames.
-        palette: 768 bytes of RGB of the input mask; None: DAVIS's.
-        options: Which outputs to write.
-        fps: For frames without `time_s`.
-        count: Number of frames where known (a hint).
-        queue_frames: Results held before `put` waits.
-        source: The video file that the frames come from; its sound goes into the overlay.
+    size: (H, W) of the frames. queue_frames: results held before `put` waits.
 
     Raises:
         EnvironmentFault: The disk refuses; here, by the next `put` or by `close`.
@@ -61,21 +51,10 @@ class VideoWriter:
     """
 
     def __init__(
-        self,
-        output_dir: Path,
-        video: str,
-        size: tuple[int, int],
-        palette: bytes | None,
-        options: OutputConfig,
-        fps: float | None = None,
-        count: int | None = None,
-        queue_frames: int = 8,
-        source: Path | None = None,
+        self, video: VideoDetails, size: tuple[int, int], options: OutputConfig, queue_frames: int = 8
     ) -> None:
-        self.video = video
-        self.size = size
-        details = VideoDetails(Path(output_dir), video, palette, fps, count, source)
-        self.outputs: list[Output] = [OUTPUTS[name](details) for name in chosen_outputs(options)]
+        self.video, self.size = video.name, size
+        self.outputs: list[Output] = [OUTPUTS[name](video) for name in chosen_outputs(options)]
         self.needs_scores = any(output.needs_scores for output in self.outputs)
         self.each(methodcaller("stage"))
         self.frames = 0
@@ -83,7 +62,7 @@ class VideoWriter:
         self.error: BaseException | None = None
         self.cancelled = threading.Event()
         self.items: queue.Queue[Item | None] = queue.Queue(maxsize=queue_frames)
-        self.thread = threading.Thread(target=self.run, name=f"write {video}", daemon=True)
+        self.thread = threading.Thread(target=self.run, name=f"write {video.name}", daemon=True)
         self.thread.start()
 
     def put(

@@ -12,6 +12,7 @@ from torch import nn
 from ...config import DataConfig, Device, OutputConfig, RuntimeConfig
 from ...io.frames import open_frames
 from ...ops.images import normalise
+from ...outputs.protocol import VideoDetails
 from ...outputs.writer import VideoWriter
 from ...predictor import Segmenter
 from ...runtime.grad_mode import grad_mode
@@ -90,7 +91,8 @@ def _to_disk(
     started = perf_counter()
     source = open_frames(clip, segmenter.data)
     options = OutputConfig(overlay=review, preview=review)
-    with VideoWriter(clip.parent, source.name, source.size, mask.palette, options, source.fps, source.count) as writer:
+    details = VideoDetails(clip.parent, source.name, mask.palette, source.fps, source.count)
+    with VideoWriter(details, source.size, options) as writer:
         for result in segmenter.segment(source, mask):
             before = perf_counter()
             writer.put(result.frame, result.mask, result.confidence)
