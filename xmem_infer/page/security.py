@@ -2,11 +2,12 @@
 
 import hashlib
 import ipaddress
-import json
 import secrets
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
@@ -41,21 +42,23 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        by_address = self._is_token(parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0])
-        if not self._is_host(headers.get("host", "")):
+        asked = HTTPConnection(scope)
+        by_address = self._is_token(asked.query_params.get("token", ""))
+        if not self._is_host(asked.headers.get("host", "")):
             return await _refuse(scope, receive, send, 421, WRONG_NAME)
-        if not _same_origin(headers):
+        # Browsers send `Origin` with WebSockets and whatever changes something; programs may leave it out.
+        origin = asked.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != asked.headers.get("host"):
             return await _refuse(scope, receive, send, 403, "Another site's page may not use this server.")
-        if not by_address and not self._is_token(_cookies(headers).get(self.cookie, "")):
+        if not by_address and not self._is_token(asked.cookies.get(self.cookie, "")):
             return await _refuse(scope, receive, send, 401, REFUSED)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_encoded(HEADERS)]
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
                 if by_address:
-                    value = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
-                    message["headers"] += _encoded({"Set-Cookie": value})
+                    headers.append("Set-Cookie", f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict")
             await send(message)
 
         await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
@@ -71,15 +74,11 @@ class Guard:
             address = ipaddress.ip_address(name)
         except ValueError:
             return False
-        return address.is_loopback or not _is_loopback(self.bound)
+        return address.is_loopback or not is_local(self.bound)
 
 
 def is_local(bound: str) -> bool:
     """Whether a server that listens at this address is reached from this machine alone."""
-    return bound == "localhost" or _is_loopback(bound)
-
-
-def _is_loopback(bound: str) -> bool:
     try:
         return ipaddress.ip_address(bound.strip("[]")).is_loopback
     except ValueError:
@@ -93,31 +92,13 @@ def _host_name(header: str) -> str:
         return ""
 
 
-def _same_origin(headers: dict[str, str]) -> bool:
-    """Browsers send `Origin` with WebSockets and whatever changes something; programs may leave it out."""
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
-
-
-def _cookies(headers: dict[str, str]) -> dict[str, str]:
-    try:
-        return {name: one.value for name, one in SimpleCookie(headers.get("cookie", "")).items()}
-    except CookieError:
-        return {}
-
-
-def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, words: str) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008})
         return
-    is_api = scope["path"].startswith("/api")
-    body = json.dumps({"detail": words}) if is_api else words + "\n"
-    kind = "application/json" if is_api else "text/plain; charset=utf-8"
-    headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store", **HEADERS}
-    await send({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
-    await send({"type": "http.response.body", "body": body.encode()})
+    headers = {"Cache-Control": "no-store", **HEADERS}
+    answer: Response = PlainTextResponse(words + "\n", status, headers)
+    if scope["path"].startswith("/api"):
+        answer = JSONResponse({"detail": words}, status, headers)
+    await answer(scope, receive, send)
