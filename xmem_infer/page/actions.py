@@ -1,102 +1,72 @@
 """What a browser may ask for: every action with its values, checked before anything is done."""
 
 import json
-import re
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 from ..errors import UsageError
-
-WAYS = ("grabcut", "walker")  # of suggesting a mask
-MAX_NAME = 80  # letters of an object's name
-MAX_CLICKS, MAX_COORDINATE = 200, 1e6
-DIRECTIONS = ("forward", "backward", "both")
+from ..interactive import WAYS
 
 
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 2**31:
-        raise ValueError("a whole number")
-    return value
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it must be printable")
+    return text
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("true or false")
-    return value
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME or not value.isprintable():
-        raise ValueError(f"text of 1 to {MAX_NAME} letters")
-    return value.strip()
-
-
-def _colour(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch("#[0-9a-fA-F]{6}", value):
-        raise ValueError("a colour like #ff8800")
-    return value.lower()
-
-
-def _one_of(*choices: str) -> "Reader":
-    def read(value: object) -> str:
-        if not isinstance(value, str) or value not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return value
-
-    return read
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("text")
-    return value
-
-
-def _numbers(value: object, count: int) -> tuple[float, ...]:
-    is_list = isinstance(value, list) and len(value) == count
-    if not is_list or not all(type(one) in (int, float) and abs(one) <= MAX_COORDINATE for one in value):  # type: ignore[attr-defined]
-        raise ValueError(f"a list of {count} numbers")
-    return tuple(value)  # type: ignore[arg-type]
-
-
-def _box(value: object) -> tuple[float, ...]:
-    x0, y0, x1, y1 = _numbers(value, 4)
+def _box(sides: list[float]) -> list[float]:
+    x0, y0, x1, y1 = sides
     if x1 - x0 < 1 or y1 - y0 < 1:
-        raise ValueError("[x0, y0, x1, y1] with x0 < x1 and y0 < y1")
-    return x0, y0, x1, y1
+        raise ValueError("it must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
+    return sides
 
 
-def _clicks(value: object) -> list[tuple[float, float, int]]:
-    if not isinstance(value, list) or len(value) > MAX_CLICKS:
-        raise ValueError(f"a list of up to {MAX_CLICKS} clicks [x, y, 1 or -1]")
-    return [(x, y, 1 if sign > 0 else -1) for x, y, sign in (_numbers(one, 3) for one in value)]
+def _click(values: list[float]) -> tuple[float, float, int]:
+    x, y, sign = values
+    return x, y, 1 if sign > 0 else -1
 
 
-Reader = Callable[[object], Any]
-# Action -> its method of the session and the readers of its values, by the name in the request; a name that ends in "?"
-# may be left out or null.
-ACTIONS: dict[str, tuple[str, dict[str, Reader]]] = {
-    "add_object": ("add_object", {"name?": _name, "colour?": _colour}),
-    "rename_object": ("rename_object", {"object": _whole, "name": _name}),
-    "recolour_object": ("recolour_object", {"object": _whole, "colour": _colour}),
-    "remove_object": ("remove_object", {"object": _whole}),
-    "set_absent": ("set_absent", {"object": _whole, "first": _whole, "last": _whole, "absent": _flag}),
-    "remove_reference": ("remove_reference", {"index": _whole}),
-    "goto": ("check_index", {"index": _whole}),
-    "next_to_fix": ("next_to_fix", {}),
-    "propagate": ("propagate", {"from": _whole, "direction": _one_of(*DIRECTIONS), "first?": _whole, "last?": _whole}),
-    "stop": ("stop", {}),
-    "undo": ("undo", {}),
-    "redo": ("redo", {}),
+Whole = Annotated[int, Field(ge=-(2**31), le=2**31)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80), AfterValidator(_printable)]
+Colour = Annotated[str, StringConstraints(pattern="^#[0-9a-fA-F]{6}$", to_lower=True)]
+Number = Annotated[float, Field(ge=-1e6, le=1e6)]
+Box = Annotated[list[Number], Field(min_length=4, max_length=4), AfterValidator(_box)]
+Click = Annotated[list[Number], Field(min_length=3, max_length=3), AfterValidator(_click)]
+Clicks = Annotated[list[Click], Field(max_length=200)]
+Direction = Literal["forward", "backward", "both"]
+Way = Literal[tuple(WAYS.names())]  # type: ignore[valid-type]
+
+
+class Values(BaseModel):
+    """The values of a request: none but those named, and of no other type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+def _values(**types: Any) -> type[Values]:
+    """By name, what each value must be; what may be None may be left out."""
+    fields: Any = {name: (kind, None if type(None) in get_args(kind) else ...) for name, kind in types.items()}
+    return create_model("Values", __base__=Values, **fields)
+
+
+ACTIONS = {  # methods of the session, but for METHODS
+    "add_object": _values(name=Name | None, colour=Colour | None),
+    "rename_object": _values(object=Whole, name=Name),
+    "recolour_object": _values(object=Whole, colour=Colour),
+    "remove_object": _values(object=Whole),
+    "set_absent": _values(object=Whole, first=Whole, last=Whole, absent=bool),
+    "remove_reference": _values(index=Whole),
+    "goto": _values(index=Whole),
+    "next_to_fix": _values(),
+    "propagate": _values(**{"from": Whole}, direction=Direction, first=Whole | None, last=Whole | None),
+    "stop": _values(),
+    "undo": _values(),
+    "redo": _values(),
 }
-SUGGESTION: dict[str, Reader] = {
-    "way": _one_of(*WAYS),
-    "object": _whole,
-    "box?": _box,
-    "clicks?": _clicks,
-    "base?": _flag,
-}
-EXPORT: dict[str, Reader] = {"format": _text}
+SUGGESTION = _values(way=Way, object=Whole, box=Box | None, clicks=Clicks | None, base=bool | None)
+EXPORT = _values(format=str)
+METHODS = {"goto": "check_index"}
 KEYWORDS = {"from": "index", "object": "object_id"}  # arguments that have another name in Python
 
 
@@ -104,11 +74,12 @@ def read_action(action: object) -> tuple[str, dict[str, Any]]:
     """The session's method and its arguments. Raises UsageError for an action that is none."""
     if not isinstance(action, dict) or str(action.get("do")) not in ACTIONS:
         raise UsageError(f'an action is {{"do": NAME, ...}} with one of the names {", ".join(ACTIONS)}')
-    method, readers = ACTIONS[action["do"]]
-    return method, read_values({key: value for key, value in action.items() if key not in ("do", "id")}, readers)
+    name: str = action["do"]
+    given = {key: value for key, value in action.items() if key not in ("do", "id")}
+    return METHODS.get(name, name), read_values(given, ACTIONS[name])
 
 
-def read_body(body: bytes, readers: dict[str, Reader]) -> dict[str, Any]:
+def read_body(body: bytes, kind: type[Values]) -> dict[str, Any]:
     """Values of a request's JSON as keyword arguments. Raises UsageError."""
     try:
         found = json.loads(body)
@@ -116,21 +87,15 @@ def read_body(body: bytes, readers: dict[str, Reader]) -> dict[str, Any]:
         raise UsageError("the body is no JSON") from error
     if not isinstance(found, dict):
         raise UsageError("the body is no JSON object")
-    return read_values(found, readers)
+    return read_values(found, kind)
 
 
-def read_values(found: dict[str, Any], readers: dict[str, Reader]) -> dict[str, Any]:
+def read_values(found: dict[str, Any], kind: type[Values]) -> dict[str, Any]:
     """Values of a JSON object as keyword arguments. Raises UsageError for one that is missing, wrong or unknown."""
-    names = {key.rstrip("?"): key for key in readers}
-    if unknown := set(found) - set(names):
-        raise UsageError(f"there is no value {sorted(unknown)[0]!r} here; there are: {', '.join(names) or 'none'}")
-    values = {}
-    for name, key in names.items():
-        value = found.get(name)
-        if value is None and key.endswith("?"):
-            continue
-        try:
-            values[KEYWORDS.get(name, name)] = readers[key](value)
-        except ValueError as error:
-            raise UsageError(f"{name} must be {error}, not {str(value)[:80]!r}") from None
-    return values
+    try:
+        values = kind.model_validate(found)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key = ".".join(map(str, wrong["loc"]))
+        raise UsageError(f"{key} is not possible: {wrong['msg']}, got {str(wrong['input'])[:80]!r}") from None
+    return {KEYWORDS.get(name, name): value for name, value in values if value is not None}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
+from ..interactive import WAYS, propose
 from ..io.frames import IndexedFrames
 from ..io.masks import read_mask
 from ..outputs.protocol import FALLBACK_FPS
@@ -69,7 +70,7 @@ class Session(Editing):
                 "running": self.worker.running,
                 "undo": self.project.can_undo,
                 "redo": self.project.can_redo,
-                "ways": list(actions.WAYS),
+                "ways": WAYS.names(),
                 "exports": self.exports.formats(),
                 "project": str(self.project.folder),
                 "key": self.key,
@@ -137,8 +138,6 @@ class Session(Editing):
     ) -> np.ndarray:
         """(H, W) bool: a mask for the object by a box and clicks, anew or (base) from its mask so far."""
         self.check_index(index)
-        from ..interactive import propose
-
         with self.lock:
             has_base = base and index in self.project.frames
             mask = read_ids(self.project.mask_path(index)) == object_id if has_base else None
