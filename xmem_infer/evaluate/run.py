@@ -59,7 +59,7 @@ def evaluate(config: EvalConfig, plan: Plan | None = None) -> int:
     if not plan.videos:
         return _log_failures(plan)
     loaded = load_network(weights, config.network)
-    segmenter = Segmenter(loaded.network, config.memory, config.runtime, config.data)
+    segmenter = Segmenter(loaded.network, config.memory, config.runtime, config.data, loaded.sha256)
     prepared = segmenter.prepared
     log.info(
         f"{loaded.path.name} on {prepared.device}, {prepared.precision.value} ({segmenter.precision_reason}), "
@@ -80,7 +80,7 @@ class Run:
         self.plan = plan
         self.loaded = loaded
         self.segmenter = segmenter
-        self.video_run = VideoRun(config, plan.output_dir, segmenter, loaded.sha256)
+        self.video_run = VideoRun(config, plan.output_dir, segmenter)
         self.entries: dict[str, dict[str, Any]] = {}
         # Asked for now: after a signal there is no time to ask git.
         self.provenance = {"machine": machine(segmenter.prepared.device), "versions": versions()}

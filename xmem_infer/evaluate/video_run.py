@@ -44,12 +44,10 @@ DRAWN = frozenset(("overlay", "preview"))  # outputs that can be made of frames,
 class VideoRun:
     """Segments videos with one loaded network into one output folder, whichever process it runs in."""
 
-    def __init__(self, config: EvalConfig, output_dir: Path, segmenter: Segmenter, weights_sha256: str):
+    def __init__(self, config: EvalConfig, output_dir: Path, segmenter: Segmenter):
         self.config = config
         self.output_dir = output_dir
         self.segmenter = segmenter
-        segmenter.weights_sha256 = weights_sha256
-        self.weights_sha256 = weights_sha256
         self.records = Records(output_dir)
 
     def finished(self, video: VideoInput) -> dict[str, Any] | None:
@@ -245,7 +243,7 @@ class VideoRun:
         folder = given[0].parent.absolute() if given else "memory.load"
         masks = str(given[0].absolute()) if len(given) == 1 else f"{len(given)} files in {folder}"
         origin = {"video": str(video.path.absolute()), "masks": masks}
-        return Record(video.fingerprint, self.weights_sha256, settings, frames, origin)
+        return Record(video.fingerprint, self.segmenter.weights_sha256, settings, frames, origin)
 
 
 def _bar(video: VideoInput, each_frame: Callable[[], None] | None) -> "tqdm[Any]":

@@ -48,8 +48,8 @@ class Worker:
                 f"{setup.weights} changed since the run began, or is another file on {socket.gethostname()}: its "
                 f"sha256 is {loaded.sha256[:12]}..., not {setup.weights_sha256[:12]}..."
             )
-        segmenter = Segmenter(loaded.network, config.memory, config.runtime, config.data)
-        self.video_run = VideoRun(config, setup.output_dir, segmenter, loaded.sha256)
+        segmenter = Segmenter(loaded.network, config.memory, config.runtime, config.data, loaded.sha256)
+        self.video_run = VideoRun(config, setup.output_dir, segmenter)
         self.attempts = Attempts(setup.output_dir)
 
     def do(self, video: VideoInput, each_frame: Callable[[], None]) -> Outcome:

@@ -127,7 +127,7 @@ def worker_setup(video_run: VideoRun, weights: Path, cores: Sequence[int], worke
     )
     log.info(f"{workers} worker{'s' * (workers > 1)} with {settled.threads} CPU threads each{where}")
     config = dataclasses.replace(video_run.config, runtime=settled)
-    return Setup(config, video_run.output_dir, weights, video_run.weights_sha256, Path.cwd())
+    return Setup(config, video_run.output_dir, weights, video_run.segmenter.weights_sha256, Path.cwd())
 
 
 def longest_first(videos: Sequence[VideoInput]) -> list[VideoInput]:
