@@ -126,7 +126,7 @@ class Propagation:
         self.spoken: dict[int, frozenset[int]] = {}  # ids that each reference speaks for, ascending by index
         for index in sorted(references):
             self._check_reference(index, references[index])
-            self.spoken[index] = frozenset([*references[index].object_ids(), *self._absent_on(index)])
+            self.spoken[index] = frozenset([*references[index].object_ids(), *absent_ids(self.absent, index)])
         self.object_ids = frozenset[int]().union(*self.spoken.values())
         if not self.object_ids:
             raise UsageError("all references are empty: there is no object to follow")
@@ -230,14 +230,11 @@ class Propagation:
                 f"reference {index} is no frame of {self.frames.name}, whose frames are 0 to {len(self.frames) - 1}"
             )
         check_mask(mask, self.frames.size, f"frame {index} of {self.frames.name}")
-        if wrong := sorted(set(mask.object_ids()) & set(self._absent_on(index))):
+        if wrong := sorted(set(mask.object_ids()) & set(absent_ids(self.absent, index))):
             raise UsageError(
                 f"reference {index} shows object {wrong[0]}, which is absent there: remove it from the mask, or "
                 "end the absence before that frame"
             )
-
-    def _absent_on(self, index: int) -> list[int]:
-        return absent_ids(self.absent, index)
 
     def starts(self, step: int) -> list[int]:
         """The references that speak for every object known by then, in the order of the pass."""
@@ -279,6 +276,6 @@ class Propagation:
         """The result, without signs of drift of objects that are absent."""
         check()  # whether to stop: results may be kept for long before the next one is given
         confidence = dict(result.confidence)
-        for object_id in confidence.keys() & self._absent_on(result.frame.index):
+        for object_id in confidence.keys() & absent_ids(self.absent, result.frame.index):
             confidence[object_id] = replace(confidence[object_id], drift=())
         return replace(result, confidence=confidence)

@@ -39,10 +39,6 @@ class Document:
         """768 bytes: the objects' colours, DAVIS's for others."""
         return with_colours(None, {one: rgb(named["colour"]) for one, named in self.objects.items()})
 
-    def is_absent(self, object_id: int, index: int) -> bool:
-        """Whether the user said that the object is not in the frame."""
-        return any(first <= index <= last for first, last in self.absent.get(object_id, []))
-
 
 def with_objects(document: Document, ids: Iterable[int], palette: bytes | None = None) -> Document:
     """The document with those of these ids that it does not know; colours from the palette of their mask."""

@@ -199,12 +199,15 @@ class Session(Editing):
 
     def _put(self, steps: list[Step], result: Any) -> None:
         """Store and tell a mask. steps: that of this propagation, begun with its first mask: without one it is none."""
+        from ..engine.state import absent_ids
+
         index, document = result.frame.index, self.project.document
         with self.lock:
             if not result.given:
                 if not steps:
                     steps.append(self.project.begin())
-                seen = {one: it for one, it in result.confidence.items() if not document.is_absent(one, index)}
+                gone = absent_ids(document.absent, index)
+                seen = {one: it for one, it in result.confidence.items() if one not in gone}
                 origin = (REFERENCE,) if index in document.references else ()
                 steps[0].put_mask(index, result.mask, seen, *origin)
             self.project.changed.discard(index)
