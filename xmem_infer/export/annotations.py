@@ -7,10 +7,11 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from ..errors import EnvironmentFault
 from ..outputs.protocol import Item, VideoDetails
 from . import pictures  # noqa: F401  # registers what is wanted most often, so that it stands first in lists
 from .polygons import polygon
-from .protocol import EXPORTERS, AnnotationOutput, Exporter, package
+from .protocol import EXPORTERS, AnnotationOutput, Exporter
 
 MAX_RUN = 1 << 16  # values in one run of Label Studio's encoding
 RUN_BITS = (4, 8, 12, 16)  # the four sizes in which it writes the length of a run
@@ -23,7 +24,13 @@ class Coco(AnnotationOutput):
 
     def __init__(self, video: VideoDetails) -> None:
         super().__init__(video)
-        self.coder = package("pycocotools.mask", "coco")
+        try:
+            from pycocotools import mask
+        except ImportError as error:
+            raise EnvironmentFault(
+                f"format=coco needs pycocotools: `pip install 'xmem-infer[export]'` ({error})"
+            ) from error
+        self.coder: Any = mask
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 

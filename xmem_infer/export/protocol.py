@@ -1,13 +1,10 @@
 """A format that masks are exported in: an output with a title, found by its name."""
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import EnvironmentFault
 from ..io.palette import full_palette
 from ..outputs.protocol import Item, Output, VideoDetails
 from ..registry import Registry
@@ -57,13 +54,3 @@ class AnnotationOutput(Output):
     def image_name(self, item: Item) -> str:
         """What the frame's picture is called in the other program."""
         return self.video.image_name.replace("{frame}", item.frame.name).replace("{video}", self.video.name)
-
-
-def package(name: str, format_name: str) -> ModuleType:
-    """A package of the extra `export`. Raises EnvironmentFault where it is not installed."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise EnvironmentFault(
-            f"format={format_name} needs {name.partition('.')[0]}: `pip install 'xmem-infer[export]'` ({error})"
-        ) from error
