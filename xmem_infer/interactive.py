@@ -158,12 +158,12 @@ def grabcut(task: Task) -> np.ndarray:
     return found if found.sum() >= LEAST_SHARE * start.sum() else start  # it found one colour of both
 
 
-def _ellipse(inside: np.ndarray, share: float = 1.0) -> np.ndarray:
-    """The ellipse in the box, its axes times `share`: most objects leave the corners of their box free."""
+def _ellipse(inside: np.ndarray) -> np.ndarray:
+    """The ellipse in the box: most objects leave the corners of their box free."""
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     y, x = np.ogrid[: inside.shape[0], : inside.shape[1]]
     middle_y, middle_x = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
-    high, wide = max(1.0, share * len(rows) / 2), max(1.0, share * len(columns) / 2)
+    high, wide = max(1.0, len(rows) / 2), max(1.0, len(columns) / 2)
     found: np.ndarray = ((y - middle_y) / high) ** 2 + ((x - middle_x) / wide) ** 2 <= 1
     return found
 

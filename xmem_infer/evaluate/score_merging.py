@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ..config import require
+from ..config import DataConfig, require
 from ..errors import UsageError, VideoError
 from ..interrupts import check
 from ..io.atomic import write_json
@@ -24,7 +24,6 @@ from .records import claim
 
 log = logging.getLogger(__name__)
 
-MAX_PIXELS = 100_000_000  # px of a mask whose palette is read
 NO_PICTURE = np.empty((0, 0, 3), np.uint8)  # masks are written without their frames
 
 
@@ -101,7 +100,7 @@ def read_scores(path: Path) -> SavedScores:
 def _merge_video(folders: list[Path], video: str, output_dir: Path) -> None:
     """Write the masks of one video, whole or not at all."""
     mask = next(iter(sorted((folders[0].parent / "masks" / video).glob("*.png"))), None)
-    palette = None if mask is None else read_mask(mask, MAX_PIXELS).palette
+    palette = None if mask is None else read_mask(mask, DataConfig.max_pixels).palette
     output = MaskFolder(VideoDetails(output_dir, video, palette))
     with output.whole():
         for index, (name, scores) in enumerate(_frames(folders, video)):

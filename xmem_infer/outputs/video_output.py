@@ -84,8 +84,7 @@ class VideoOutput(Output):
             self.audio.write_until(math.inf if time_s is None else time_s, self.start_s)
         except (av.FFmpegError, ValueError) as error:
             log.info(f"warning: {self.staged.final}: the sound of {self.source} ends early: {error}")
-            self.audio.close()
-            self.audio = None
+            self.close_sound()
 
     def tick(self, time_s: float | None) -> int:
         """Time stamp of the next frame. Where the source's clock stands still, goes back or leaps by more than

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import DataConfig
 from ..errors import UsageError, VideoError
 from ..io.images import TooManyPixels, UnreadableImage, header_of, opened, upright
 from ..io.listing import counted, name_some, natural_key
 
-MAX_PIXELS = 100_000_000  # px per mask; larger headers are refused before allocation
+MAX_PIXELS = DataConfig.max_pixels  # per mask; larger headers are refused before allocation
 RESOLUTIONS = ("480p", "Full-Resolution", "1080p")  # levels of a DAVIS tree, the scored one first
 LABEL_MODES = ("P", "L", "1")  # of Pillow: one small integer per pixel
 
