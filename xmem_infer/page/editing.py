@@ -20,14 +20,7 @@ from .worker import Worker
 
 
 class Editing(ABC):
-    """The edits of a session; any of them ends the propagation under way. For any number of threads.
-
-    Args:
-        project: What is edited.
-        worker: The network's thread.
-        frame_count: Of the video.
-        max_pixels: Of a mask that is read.
-    """
+    """The edits of a session; any of them ends the propagation under way. For any number of threads."""
 
     def __init__(self, project: Project, worker: Worker, frame_count: int, max_pixels: int) -> None:
         self.project, self.worker, self.frame_count, self.max_pixels = project, worker, frame_count, max_pixels

@@ -31,14 +31,7 @@ log = logging.getLogger(__name__)
 class Session(Editing):
     """One video and its project, for any number of tabs and threads.
 
-    Args:
-        frames: The video, as the network's thread reads it.
-        shown: The same video, opened once more to be shown.
-        project: Its folder.
-        worker: The network's thread.
-        publish: Tells an event to every tab.
-        max_pixels: Of a mask.
-        fps: Frames per second of a video without a clock.
+    frames: the video, as the network's thread reads it; shown: the same, opened once more to be shown.
     """
 
     def __init__(

@@ -145,16 +145,9 @@ class Worker:
             put(result)
             now = perf_counter()
             fps = done / (now - started)
-            total = (self.running or {})["total"]
-            self.running = {
-                "event": "progress",
-                "running": True,
-                "index": result.frame.index,
-                "done": done,
-                "total": total,
-                "fps": round(fps, 2),
-                "seconds_left": round(max(0, total - done) / fps, 1),
-            }
+            left = max(0, (self.running or {})["total"] - done)
+            progress = {"index": result.frame.index, "done": done, "fps": round(fps, 2)}
+            self.running = {**(self.running or {}), **progress, "seconds_left": round(left / fps, 1)}
             if now - told > PROGRESS_EVERY_S:
                 told = now
                 self.publish(self.running)
