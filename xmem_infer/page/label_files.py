@@ -39,7 +39,6 @@ class FrameEntry:
             "origin": self.origin,
             "confidence": {str(one): round(seen.mean_probability, 4) for one, seen in self.confidence.items()},
             "lost": [one for one, seen in self.confidence.items() if seen.lost],
-            "signs": {str(one): list(seen.drift) for one, seen in self.confidence.items() if seen.drift},
         }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
-from ..interactive import WAYS, propose
+from ..interactive import propose
 from ..io.frames import IndexedFrames
 from ..io.masks import read_mask
 from ..outputs.protocol import FALLBACK_FPS
@@ -55,7 +55,6 @@ class Session(Editing):
         """What the page shows; the frames' entries where it is to be `whole`."""
         with self.lock:
             height, width = self.frames.size
-            segmenter, fault = self.worker.segmenter, self.worker.fault
             video = {"name": Path(self.project.video).name, "width": width, "height": height}
             state = {
                 "video": {**video, "frames": self.frame_count, "fps": self.fps},
@@ -63,14 +62,10 @@ class Session(Editing):
                 "running": self.worker.running,
                 "undo": self.project.can_undo,
                 "redo": self.project.can_redo,
-                "ways": WAYS.names(),
                 "exports": self.exports.formats(),
-                "project": str(self.project.folder),
                 "key": self.key,
-                "loading": segmenter is None and fault is None,
-                "fault": fault,
-                "device": None if segmenter is None else str(segmenter.prepared.device),
-                "weights": self.worker.weights,
+                "loading": self.worker.segmenter is None and self.worker.fault is None,
+                "fault": self.worker.fault,
             }
             if whole:
                 state["frames"] = {str(index): entry.as_json() for index, entry in sorted(self.project.frames.items())}

@@ -28,7 +28,6 @@ class Worker:
     Attributes:
         segmenter: None until it is loaded.
         fault: Why it could not be loaded.
-        weights: What it was loaded from.
         running: The last `progress` of the propagation under way, None where there is none.
     """
 
@@ -37,7 +36,6 @@ class Worker:
         self.segmenter: Segmenter | None = None
         self.fault: str | None = None
         self.running: dict[str, Any] | None = None
-        self.weights = ""
         self._stop = threading.Event()
         self._stop_ahead = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="network")
@@ -48,8 +46,6 @@ class Worker:
 
         settings: weights, memory, runtime and data, see `Segmenter.from_weights`.
         """
-
-        self.weights = str(settings["weights"])
 
         def job() -> None:
             try:
