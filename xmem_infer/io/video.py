@@ -1,6 +1,7 @@
 """Frames of a video file, decoded by PyAV in one pass, each coded frame once."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import av
@@ -43,7 +44,6 @@ class VideoFile:
         self.warnings: list[str] = []
         self.incomplete = False
         self._length: int | None = None
-        self._seeker: Seeker | None = None
         with self.open() as container:
             stream = self.stream(container)
             self.count: int | None = stream.frames or None
@@ -112,14 +112,14 @@ class VideoFile:
             self.warnings.append(remark)
 
     def __len__(self) -> int:
-        self._length = self._length or self.count or len(self._random_access())
+        self._length = self._length or self.count or len(self._seeker)
         return self._length
 
     def __getitem__(self, index: int) -> Frame:
         try:
             if index < 0:
                 raise IndexError(index)
-            return self._random_access()[index]
+            return self._seeker[index]
         except IndexError:
             if 0 <= index < (self.count or 0):
                 raise VideoError(
@@ -127,10 +127,9 @@ class VideoFile:
                 ) from None
             raise IndexError(f"{self.name} has no frame {index}") from None
 
-    def _random_access(self) -> Seeker:
-        if self._seeker is None:
-            self._seeker = Seeker(self)
-        return self._seeker
+    @cached_property
+    def _seeker(self) -> Seeker:
+        return Seeker(self)
 
     def checked(self, frame: Frame) -> Frame:
         """The frame; VideoError where it is of another size than the first."""

@@ -43,7 +43,8 @@ class Project:
     def __init__(self, folder: Path, source: IndexedFrames, video: Path) -> None:
         """Open or make it. Raises UsageError (a project of another video), EnvironmentFault (the disk)."""
         self.folder, self.source, self.name = folder, source, source.name
-        self.masks, self.history = folder / "masks" / source.name, folder / "history"
+        self.masks, self.references = folder / "masks" / source.name, folder / "references"
+        self.history = folder / "history"
         self.video = str(video.absolute())
         self.document, self.step, self.changed = Document(), 0, set[int]()
         self.frames: dict[int, FrameEntry] = {}
@@ -51,7 +52,7 @@ class Project:
         self._table_is_old = False
         self._listed: dict[int, FrameEntry] = {}  # of masks that do not say themselves what is known of them
         self.is_new = not (folder / "project.json").is_file()
-        for path in (self.masks, self._reference_folder, self.history):
+        for path in (self.masks, self.references, self.history):
             path.mkdir(parents=True, exist_ok=True)
         if not self.is_new:
             self._read()
@@ -72,7 +73,7 @@ class Project:
 
     def reference_path(self, index: int) -> Path:
         """Where the mask that the user gave for a frame lies."""
-        return self._reference_folder / f"{frame_name(self.source, index)}.png"
+        return self.references / f"{frame_name(self.source, index)}.png"
 
     @contextmanager
     def change(self) -> Iterator[Step]:
@@ -124,10 +125,6 @@ class Project:
                 self.frames[index] = read_entry(final) or self._listed.get(index) or FrameEntry(version_of(final))
             else:
                 self.frames.pop(index, None)
-
-    @property
-    def _reference_folder(self) -> Path:
-        return self.folder / "references"
 
     def _read(self) -> None:
         path = self.folder / "project.json"
