@@ -22,7 +22,7 @@ def main() -> int:
     args = parser.parse_args()
     log_to_streams()
     try:
-        return show(args.output) if args.list else fetch(list(args.names), args.all, args.output)
+        return print_list(args.output) if args.list else fetch(list(args.names), args.all, args.output)
     except (XMemInferError, KeyboardInterrupt) as error:
         return complain(error)
 
@@ -35,7 +35,7 @@ def fetch(names: list[str], every: bool, folder: Path) -> int:
     return max(bring(entry, folder) for entry in (manifest.PUBLISHED if every else entries.values()) if entry)
 
 
-def show(folder: Path) -> int:
+def print_list(folder: Path) -> int:
     for entry in manifest.PUBLISHED:
         here = "here" if (folder / entry.name).is_file() else "not here"
         print(f"{entry.name:<20} {entry.approx_bytes / 1e6:.0f} MB  {here:<8}  {entry.description}")

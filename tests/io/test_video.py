@@ -14,7 +14,7 @@ from xmem_infer.config import DataConfig, OnCorrupt
 from xmem_infer.errors import UsageError, VideoError
 from xmem_infer.io.frames import FrameSource, open_frames
 from xmem_infer.io.video import VideoFile
-from xmem_infer.io.video_faults import Pauses
+from xmem_infer.io.video_faults import Gaps
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 FAIL, WARN = DataConfig(), DataConfig(on_corrupt=OnCorrupt.warn)
@@ -518,10 +518,10 @@ class TestShort:
 
 class TestPauses:
     def remark(self, times):
-        pauses = Pauses()
+        gaps = Gaps()
         for time_s in times:
-            pauses.seen(time_s)
-        return pauses.remark()
+            gaps.seen(time_s)
+        return gaps.remark()
 
     def test_a_hole_is_remarked(self):
         times = [i * 0.04 for i in range(50)] + [4 + i * 0.04 for i in range(50)]

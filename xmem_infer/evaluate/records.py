@@ -90,7 +90,7 @@ def recorded_settings(config: EvalConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def claim(output_dir: Path) -> Iterator[None]:
+def held_output(output_dir: Path) -> Iterator[None]:
     """Make the output folder and hold it: a second run on it is refused, and so are masks of another origin."""
     records, masks = output_dir / "records", output_dir / "masks"
     try:

@@ -24,7 +24,7 @@ from .executors.attempts import Quarantined
 from .executors.protocol import EXECUTORS, Executor, Outcome, executor_of
 from .jobs import Plan, make_plan
 from .provenance import machine, peak_memory
-from .records import claim, recorded_settings
+from .records import held_output, recorded_settings
 from .score_or_package import score_or_package
 from .video_run import VideoRun
 
@@ -67,7 +67,7 @@ def evaluate(config: EvalConfig, plan: Plan | None = None) -> int:
     )
     if weights == embedded_model():
         log.info(f"this is the small embedded preview model; for published accuracy: {DOWNLOAD_COMMAND} XMem")
-    with claim(plan.output_dir):
+    with held_output(plan.output_dir):
         code = Run(config, plan, segmenter, loaded).do(executor)
         return max(code, score_or_package(config, plan, loaded.path))
 

@@ -20,7 +20,7 @@ from ..io.masks import read_mask
 from ..outputs.files import MaskFolder
 from ..outputs.protocol import Item, VideoDetails
 from ..types import Frame
-from .records import claim
+from .records import held_output
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def merge_runs(config: MergeConfig) -> int:
     _refuse_other_runs(output_dir / "merge.json", runs, config.overwrite)
     videos = _common_videos(folders)
     failures: dict[str, VideoError] = {}
-    with claim(output_dir):
+    with held_output(output_dir):
         write_json(output_dir / "merge.json", {"runs": runs})
         for video in tqdm(videos, desc="merging", unit="video", disable=None):
             try:

@@ -61,7 +61,7 @@ class ColourIds:
         seen = {one: colour.to_bytes(3, "big") for colour, one in self.ids.items() if colour != one * GREY}
         return with_colours(None, seen)
 
-    def words(self, colours: list[int]) -> str:
+    def describe(self, colours: list[int]) -> str:
         """What became what: 'red -> 1, blue -> 2'."""
         ordered = sorted(colours, key=lambda colour: self.ids[colour])
         return ", ".join(f"{colour_name(colour)} -> {self.ids[colour]}" for colour in ordered)

@@ -165,7 +165,7 @@ def _from_colours(image: Image.Image, path: Path, known: ColourIds) -> tuple[np.
     except ValueError as error:
         raise UsageError(f"mask {path} is no mask but a picture: {error}. {WHAT_A_MASK_IS}") from error
     if new:
-        log.info(f"mask {path}: its colours are objects: {known.words(new)}")
+        log.info(f"mask {path}: its colours are objects: {known.describe(new)}")
     return known.lookup(packed), known.palette()
 
 

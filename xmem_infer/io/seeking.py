@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from ..types import Frame
 from .corrupt import CorruptPolicy
 from .listing import numbered_name
-from .video_faults import Extent, Ledger
+from .video_faults import DroppedFrames, Truncation
 
 if TYPE_CHECKING:
     from .video import VideoFile
@@ -42,8 +42,8 @@ class Packets:
         self._container = video.open()
         self._stream = video.stream(self._container)
         self._packets = self._container.demux(self._stream)
-        self._ledger = Ledger(self._stream.codec_context, self._container.format.name)
-        self._extent = Extent(self._container, self._stream)
+        self._dropped = DroppedFrames(self._stream.codec_context, self._container.format.name)
+        self._truncation = Truncation(self._container, self._stream)
         self._times: list[int] = []
         self._keys: list[int] = []
         self._ended = False
@@ -68,19 +68,19 @@ class Packets:
             if packet is None or packet.size == 0:
                 self._ended = True
                 continue
-            skipped = self._ledger.skipped
-            self._extent.seen(packet)
-            self._ledger.sent(packet)
-            if not self._ledger.reliable or packet.pts is None:
+            skipped = self._dropped.skipped
+            self._truncation.seen(packet)
+            self._dropped.sent(packet)
+            if not self._dropped.reliable or packet.pts is None:
                 raise UnreliableTimes("times are missing, or jump back")
-            if packet.is_discard or self._ledger.skipped > skipped:
+            if packet.is_discard or self._dropped.skipped > skipped:
                 continue
             insort(self._times, packet.pts)
             if packet.is_keyframe:
                 insort(self._keys, packet.pts)
-        if self._ended and self._extent.missing(len(self._times)):
+        if self._ended and self._truncation.missing(len(self._times)):
             raise UnreliableTimes("the file ends early")
-        if not (self._ledger.active or _shows_times(self._container)):
+        if not (self._dropped.active or _shows_times(self._container)):
             raise UnreliableTimes("times do not show the order of frames")
 
 

@@ -17,7 +17,7 @@ from .corrupt import CorruptPolicy
 from .images import size_words, too_large_words
 from .listing import numbered_name
 from .seeking import Seeker, upright
-from .video_faults import Extent, Ledger, Pauses
+from .video_faults import DroppedFrames, Gaps, Truncation
 
 TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg plays text files as pictures of text
 
@@ -102,12 +102,12 @@ class VideoFile:
     def __iter__(self) -> Iterator[Frame]:
         self.warnings.clear()
         policy = CorruptPolicy(self.name, self.on_corrupt, self.warnings)
-        pauses = Pauses()
+        gaps = Gaps()
         with self.open() as container:
             for frame in self._frames(container, self.stream(container), policy):
-                pauses.seen(frame.time_s)
+                gaps.seen(frame.time_s)
                 yield self.checked(frame)
-        remark = pauses.remark()
+        remark = gaps.remark()
         if remark:
             self.warnings.append(remark)
 
@@ -141,8 +141,8 @@ class VideoFile:
         return frame
 
     def _frames(self, container: InputContainer, stream: VideoStream, policy: CorruptPolicy) -> Iterator[Frame]:
-        ledger = Ledger(stream.codec_context, container.format.name)
-        extent = Extent(container, stream)
+        dropped = DroppedFrames(stream.codec_context, container.format.name)
+        truncation = Truncation(container, stream)
         index = 0
 
         def seconds(pts: int | None) -> float | None:
@@ -156,12 +156,12 @@ class VideoFile:
             index += 1
             return frame
 
-        for decoded in _decode(container, stream, ledger, extent):
+        for decoded in _decode(container, stream, dropped, truncation):
             if isinstance(decoded, av.FFmpegError):
-                if not ledger.active:  # otherwise the ledger tells which frame it was
+                if not dropped.active:  # otherwise `dropped` tells which frame it was
                     yield lost(f"cannot be decoded ({decoded.strerror})", None)
                 continue
-            before, damaged = ledger.received(decoded.pts)
+            before, damaged = dropped.received(decoded.pts)
             for pts in before:
                 yield lost("cannot be decoded", pts)
             if damaged or decoded.is_corrupt:
@@ -171,13 +171,13 @@ class VideoFile:
             policy.last_readable = Frame(index, name, upright(decoded), seconds(decoded.pts))
             yield policy.last_readable
             index += 1
-        if ledger.skipped:
+        if dropped.skipped:
             self.warnings.append(
-                f"{ledger.skipped} coded frames before the first key frame cannot be shown: the file was cut there; "
+                f"{dropped.skipped} coded frames before the first key frame cannot be shown: the file was cut there; "
                 "the video begins at its key frame"
             )
-        rest = ledger.rest()
-        missing = extent.missing(index)
+        rest = dropped.rest()
+        missing = truncation.missing(index)
         if missing is None:
             for pts in rest:
                 yield lost("cannot be decoded", pts)
@@ -193,27 +193,27 @@ class VideoFile:
 
 
 def _decode(
-    container: InputContainer, stream: VideoStream, ledger: Ledger, extent: Extent
+    container: InputContainer, stream: VideoStream, dropped: DroppedFrames, truncation: Truncation
 ) -> Iterator[VideoFrame | av.FFmpegError]:
     """Frames in presentation order, and in between the errors of decoding."""
     try:
         for packet in container.demux():
             if packet.size == 0:  # the end of a stream
                 continue
-            extent.seen(packet)
+            truncation.seen(packet)
             if packet.stream_index != stream.index:
                 continue
-            ledger.sent(packet)
+            dropped.sent(packet)
             try:
                 yield from stream.decode(packet)
             except av.FFmpegError as error:
                 yield error
     except av.FFmpegError as error:
-        extent.reading_failed = error.strerror or "unknown error"
+        truncation.reading_failed = error.strerror or "unknown error"
     while True:
         try:
             frames = stream.decode(None)
-        except av.FFmpegError:  # the decoder is empty; what it lost, the ledger knows
+        except av.FFmpegError:  # the decoder is empty; what it lost, `dropped` tells
             return
         if not frames:
             return

@@ -16,7 +16,7 @@ HIDDEN_FRAMES = ("vp8",)  # codecs whose packets may be pictures that are never 
 CAN_START_ANYWHERE = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo", "m4v")  # formats that record a stream
 
 
-class Ledger:
+class DroppedFrames:
     """Packets sent and not yet seen again as frames. Memory is that of the decoder's delay.
 
     Where times cannot be relied on it stands aside: `active` is False and nothing is reported lost. That is
@@ -81,7 +81,7 @@ class Ledger:
         return taken
 
 
-class Extent:
+class Truncation:
     """How long the file says it is, and how much of it came."""
 
     def __init__(self, container: InputContainer, stream: VideoStream):
@@ -131,7 +131,7 @@ class Extent:
         return f"{decoded} of {self._declared_frames} frames are there" if self._declared_frames else None
 
 
-class Pauses:
+class Gaps:
     """The longest time without a frame, to tell of frames that left no other trace (streams, Matroska)."""
 
     def __init__(self) -> None:
