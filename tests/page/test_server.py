@@ -12,7 +12,7 @@ def test_state_and_frames_of_a_new_project(serve):
         state = page.state()
         assert state["video"] == {"name": "clip", "width": WIDTH, "height": HEIGHT, "frames": FRAMES, "fps": 24}
         assert state["objects"] == state["references"] == [] and state["frames"] == {}
-        for path, width in (("frame/5.jpg", WIDTH), ("frame/2.jpg?w=48", 48), ("thumb/0.jpg", WIDTH)):
+        for path, width in (("frame/5.jpg", WIDTH), ("frame/2.jpg?w=48", 48), ("frame/0.jpg?w=160", WIDTH)):
             answer = page.client.get(f"/api/{path}")
             assert Image.open(io.BytesIO(answer.content)).size[0] == width
             again = page.client.get(f"/api/{path}", headers={"If-None-Match": answer.headers["etag"]})

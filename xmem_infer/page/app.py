@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 MAX_JSON = 64 << 10  # bytes
-THUMB = 160  # px
 
 Index = Annotated[int, PathValue(ge=0, le=2**31)]
 Width = Annotated[int, Query(ge=16, le=16384)]
@@ -58,11 +57,13 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
 
     @app.get("/api/frame/{index}.jpg")
     def frame(request: Request, index: Index, w: Width = 1280) -> Response:
-        return _jpeg(session, request, index, w)
-
-    @app.get("/api/thumb/{index}.jpg")
-    def thumb(request: Request, index: Index) -> Response:
-        return _jpeg(session, request, index, THUMB)
+        if index >= session.frame_count:
+            raise HTTPException(404, f"there is no frame {index}")
+        try:
+            key = f"{session.key}-{index}-{w}"
+            return _cached(request, key, "image/jpeg", lambda: session.pictures.jpeg(index, w))
+        except IndexError:  # the file promised more frames than it has
+            raise HTTPException(404, f"there is no frame {index}") from None
 
     @app.get("/api/mask/{index}.png")
     def mask(request: Request, index: Index) -> Response:
@@ -142,16 +143,6 @@ def _act(session: Session, hub: Hub, tab: Tab, text: str) -> None:
     except Exception as error:
         log.exception("an action failed")
         tab.publish({"event": "error", **asked, "message": f"this program failed: {error!r}"})
-
-
-def _jpeg(session: Session, request: Request, index: int, width: int) -> Response:
-    if index >= session.frame_count:
-        raise HTTPException(404, f"there is no frame {index}")
-    key = f"{session.key}-{index}-{width}"
-    try:
-        return _cached(request, key, "image/jpeg", lambda: session.pictures.jpeg(index, width))
-    except IndexError:  # the file promised more frames than it has
-        raise HTTPException(404, f"there is no frame {index}") from None
 
 
 def _cached(request: Request, key: str, kind: str, make: Any) -> Response:

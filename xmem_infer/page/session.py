@@ -93,8 +93,6 @@ class Session(Editing):
             EnvironmentFault: The disk refuses.
         """
         name, values = actions.read_action(action)
-        if name == "propagate" and isinstance(action, dict):
-            values["asked"] = action.get("id")
         return getattr(self, name)(**values)
 
     def mask(self, index: int) -> tuple[int, bytes] | None:
@@ -132,13 +130,8 @@ class Session(Editing):
         so_far = mask if mask is not None and mask.any() else None
         return propose(way, self.pictures.frame(index).image, so_far, box, clicks or [])
 
-    def propagate(
-        self, index: int, direction: str, first: int | None = None, last: int | None = None, asked: object = None
-    ) -> None:
-        """Propagate from the references, in the background; what is not said begins or ends at frame `index`.
-
-        asked: the action's id, which an error of the work bears.
-        """
+    def propagate(self, index: int, direction: str, first: int | None = None, last: int | None = None) -> None:
+        """Propagate from the references, in the background; what is not said begins or ends at frame `index`."""
         begin, end = (0 if direction != "forward" else index) if first is None else first, last
         end = (self.frame_count - 1 if direction != "backward" else index) if last is None else last
         self.check_index(index)
@@ -170,7 +163,7 @@ class Session(Editing):
                 )
 
             steps: list[Step] = []
-            self.worker.run(total, results, lambda result: self._put(steps, result), self.tell_state, asked)
+            self.worker.run(total, results, lambda result: self._put(steps, result), self.tell_state)
             self.tell_state()
 
     def stop(self) -> None:

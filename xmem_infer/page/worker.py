@@ -69,17 +69,13 @@ class Worker:
         results: "Callable[[Segmenter], Generator[FrameResult, None, None]]",
         put: "Callable[[FrameResult], None]",
         then: Callable[[], None],
-        asked: object = None,
     ) -> None:
-        """Take the results of `total` frames one by one in the background, until they end or `stop` is called.
-
-        asked: what the event of an error says that it was `asked` by.
-        """
+        """Take the results of `total` frames one by one in the background, until they end or `stop` is called."""
         self.stop()
         self._stop.clear()
         self.running = {"event": "progress", "running": True, "index": None, "done": 0, "total": total}
         self.running |= {"fps": None, "seconds_left": None}
-        self._job = self._pool.submit(self._propagate, results, put, then, asked)
+        self._job = self._pool.submit(self._propagate, results, put, then)
 
     def ahead(self, steps: "Callable[[Segmenter], Iterator[object]]") -> None:
         """Do what may be of use later, step by step, until there is something else to do; in place of the last such."""
@@ -114,7 +110,7 @@ class Worker:
         self.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _propagate(self, results: Any, put: Any, then: Callable[[], None], asked: object) -> None:
+    def _propagate(self, results: Any, put: Any, then: Callable[[], None]) -> None:
         try:
             if self.segmenter is None:
                 raise XMemInferError(f"the network cannot be used: {self.fault}")
@@ -122,10 +118,10 @@ class Worker:
                 with closing(results(self.segmenter)) as stream:
                     self._take(stream, put)
         except XMemInferError as error:
-            self.publish({"event": "error", "asked": asked, "message": str(error)})
+            self.publish({"event": "error", "message": str(error)})
         except Exception as error:
             log.exception("propagation failed")
-            self.publish({"event": "error", "asked": asked, "message": f"propagation failed: {error!r}"})
+            self.publish({"event": "error", "message": f"propagation failed: {error!r}"})
         finally:
             self._end()
             then()

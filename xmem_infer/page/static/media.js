@@ -56,4 +56,4 @@ export async function mask(index) {
   });
 }
 
-export const thumb = (index) => `api/thumb/${index}.jpg`;
+export const thumb = (index) => `api/frame/${index}.jpg?w=160`;
