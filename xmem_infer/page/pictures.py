@@ -18,7 +18,7 @@ class Pictures:
 
     def __init__(self, source: IndexedFrames) -> None:
         self.source = source
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._bytes = 0
         self._last: Frame | None = None
@@ -26,7 +26,9 @@ class Pictures:
     def frame(self, index: int) -> Frame:
         """The frame itself. Raises IndexError beyond the end, VideoError where it cannot be read."""
         with self._lock:
-            return self._frame(index)
+            if self._last is None or self._last.index != index:
+                self._last = self.source[index]
+            return self._last
 
     def jpeg(self, index: int, width: int) -> bytes:
         """The frame scaled down to `width` px; a smaller one stays as it is. Raises as `frame`."""
@@ -35,16 +37,11 @@ class Pictures:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-            encoded = self._kept[key] = _encode(self._frame(index).image, key[1])
+            encoded = self._kept[key] = _encode(self.frame(index).image, key[1])
             self._bytes += len(encoded)
             while self._bytes > KEPT_BYTES and len(self._kept) > 1:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
             return encoded
-
-    def _frame(self, index: int) -> Frame:
-        if self._last is None or self._last.index != index:
-            self._last = self.source[index]
-        return self._last
 
 
 def _encode(image: np.ndarray, width: int) -> bytes:
