@@ -20,7 +20,7 @@ from .mask_files import find_masks
 LEAST_ANNOTATED = 3  # frames of a video that can be scored: the first and the last do not count
 
 
-class GivenMasks(Mapping[str, LabelMask]):
+class MaskFiles(Mapping[str, LabelMask]):
     """The masks given for a video by frame name, read anew at every look: there may be more than fit into memory."""
 
     def __init__(
@@ -89,7 +89,7 @@ class VideoInput:
     truth: Path | None = None
     full_resolution: "VideoInput | None" = None
     frames: IndexedFrames = field(init=False, compare=False, repr=False)
-    masks: GivenMasks = field(init=False, compare=False, repr=False)
+    masks: MaskFiles = field(init=False, compare=False, repr=False)
     complete: frozenset[str] = field(init=False, compare=False, repr=False)
     palette: bytes | None = field(init=False, compare=False, repr=False)
     object_ids: frozenset[int] = field(init=False, compare=False, repr=False)
@@ -132,9 +132,9 @@ class VideoInput:
             self.warnings.append(f"the first mask is that of frame {first}; before it there is no object")
         used = {frame: path for frame, path in files.items() if only[frame] or frame == first}
         self.masks = (
-            GivenMasks(used, data.max_pixels, colours, only)
+            MaskFiles(used, data.max_pixels, colours, only)
             if self.new_objects_only
-            else GivenMasks(files, data.max_pixels, colours)
+            else MaskFiles(files, data.max_pixels, colours)
         )
         complete = self.annotated if data.complete_masks is None else data.complete_masks
         # Annotations may leave out objects where they only introduce others; who says so himself is taken at his word.
@@ -153,7 +153,7 @@ class VideoInput:
         return self
 
     def _without_masks(self, data: DataConfig) -> "VideoInput":
-        self.masks, self.complete = GivenMasks({}, data.max_pixels, ColourIds()), frozenset()
+        self.masks, self.complete = MaskFiles({}, data.max_pixels, ColourIds()), frozenset()
         self.palette, self.object_ids, self.warnings = None, self.recalled, []
         self.fingerprint = _hash_files(self.path, [])
         return self
