@@ -1,0 +1,68 @@
+"""What one true mask later in a video does to the rest: `python scripts/corrections.py FOLDER [--at FRAME]`.
+
+The folder holds clips with masks on every frame in a DAVIS layout. Prints a table of J&F by object, over the scored
+frames before and after the correction: without it, with it, and with it kept in memory for the whole video.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from xmem_infer.cli import complain, leave
+from xmem_infer.config import DataConfig, Precision, RuntimeConfig
+from xmem_infer.errors import XMemInferError
+from xmem_infer.interrupts import check, noted_signals
+from xmem_infer.lab.report import table
+from xmem_infer.lab.training.validation import Clip, find_clips
+from xmem_infer.predictor import Segmenter
+from xmem_infer.scoring.score_video import score_video
+
+HEAD = ("clip", "object", "before", "after, not corrected", "corrected", "corrected, permanent")
+
+
+def main() -> int:
+    """0: table printed; otherwise the exit code of what went wrong."""
+    parser = argparse.ArgumentParser(description="J&F before and after a correction, with and without data.permanent.")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="clips in a DAVIS layout")
+    parser.add_argument("--weights", default="auto", help="checkpoint; default: the embedded model")
+    parser.add_argument("--size", type=int, default=480, help="short side in px")
+    parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
+    parser.add_argument("--at", type=int, help="index of the corrected frame; default: the middle one")
+    args = parser.parse_args()
+    try:
+        with noted_signals():
+            runtime = RuntimeConfig(precision=Precision.fp32)
+            segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
+            clips = find_clips(args.folder, frames=args.frames)
+            rows = [row for clip in clips for row in _rows(segmenter, clip, args.at or len(clip.masks) // 2)]
+    except (XMemInferError, KeyboardInterrupt) as error:
+        return complain(error)
+    means = [f"{np.mean([float(row[column]) for row in rows]):.1f}" for column in range(2, len(HEAD))]
+    print(table(HEAD, [*rows, ("mean", "", *means)]))
+    return 0
+
+
+def _rows(segmenter: Segmenter, clip: Clip, at: int) -> list[tuple[str, ...]]:
+    labels = clip.labels()
+    curves = []
+    for later, permanent in (({}, ()), ({at: labels[at]}, ()), ({at: labels[at]}, (at,))):
+        masks = []
+        for result in segmenter.segment(clip.images(), labels[0], later, permanent):
+            check()
+            masks.append(result.mask)
+        print(f"{clip.name}: {len(later)} corrections, {len(permanent)} permanent", file=sys.stderr)
+        curves.append({scored.object_id: scored for scored in score_video(masks, labels, name=clip.name).objects})
+    rows = []
+    for object_id, scored in curves[0].items():
+        after = at - scored.start  # the first frame does not count: index i is frame i + 1
+        before = scored.overall[: max(after - 1, 0)]
+        figures = [before, *(curve[object_id].overall[max(after, 0) :] for curve in curves)]
+        if all(len(values) for values in figures):
+            rows.append((clip.name, str(object_id), *(f"{100 * values.mean():.1f}" for values in figures)))
+    return rows
+
+
+if __name__ == "__main__":
+    leave(main())
