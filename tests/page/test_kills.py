@@ -94,9 +94,12 @@ def perform(browser, action):
     return browser.act(action)
 
 
-def found_again(browser, before, pending, was_running):
-    """Whether what was acknowledged is there; an action that was not may have been done, as one step, or not."""
-    for move in (None, "redo" if pending == "undo" else "undo", "undo" if was_running else None):
+def found_again(browser, before, pending, propagations):
+    """Whether what was acknowledged is there; an action that was not may have been done, as one step, or not.
+
+    propagations: how many were begun since, each of them a step as far as it came.
+    """
+    for move in (None, "redo" if pending == "undo" else "undo", *["undo"] * propagations):
         if move is not None:
             browser.act({"do": move})
         if browser.snapshot() == before:
@@ -105,31 +108,31 @@ def found_again(browser, before, pending, was_running):
 
 
 def kill_rounds(kills, seed, folder, clip, weights):
-    chance, before, pending, running, told = random.Random(seed), None, None, False, {}
+    chance, before, pending, propagations, told = random.Random(seed), None, None, 0, {}
     for round_number in range(kills + 1):
         process, address, token = start(folder, clip, weights)
         try:
             browser = Browser(address, token)
             if before is not None:
                 frames = browser.client.get("/api/state").json()["frames"]
-                if running and pending in (None, "goto", "next_to_fix", "stop"):
+                if propagations and pending in (None, "goto", "next_to_fix", "stop"):
                     assert all(frames[index]["version"] >= version for index, version in told.items())
-                assert found_again(browser, before, pending, running), (round_number, seed, pending, running)
+                assert found_again(browser, before, pending, propagations), (round_number, pending, propagations)
             if round_number == kills:
                 return
             killer = threading.Timer(chance.uniform(0.3, 2.5), process.kill)
             killer.start()
-            running = False
+            propagations = 0
             before = browser.snapshot()
             while True:
                 action = random_action(chance)
                 pending = action["do"]
                 done = perform(browser, action)
                 if done and pending == "propagate":
-                    running, told = True, browser.told
+                    propagations, told = propagations + 1, browser.told
                     told.clear()
                 elif pending not in ("goto", "next_to_fix") and (done or pending in ("stop", "propagate")):
-                    before, running = browser.snapshot(), False  # killed here, `before` is that of the step before
+                    before, propagations = browser.snapshot(), 0  # killed here, `before` is that of the step before
                 pending = None
         except GONE:
             process.wait()
