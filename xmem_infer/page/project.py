@@ -14,7 +14,6 @@ before/ has it: opening a project makes that true, whatever moment it was killed
 import csv
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -151,7 +150,7 @@ class Project:
         write_json(step.folder / "step.json", said)
         for later in sorted(self._steps(), reverse=True):
             if later >= number or later <= number - MAX_STEPS:
-                shutil.rmtree(self.history / str(later))
+                self._forget(later)
         step.folder.rename(self.history / str(number))
         self._point(number, step.document)
         self._apply_all(number, "after")
@@ -170,6 +169,13 @@ class Project:
             raise disk_fault(error, self.folder) from error
         return True
 
+    def _forget(self, number: int) -> None:
+        """Drop a step, in one move: one that is half there could be neither taken back nor made true again."""
+        old = self.history / ".old"
+        remove(old)
+        (self.history / str(number)).rename(old)
+        remove(old)
+
     def _point(self, step: int, document: Document) -> None:
         video = {"path": self.video, "frames": len(self.source), "size": self.source.size}
         said = {"format": FORMAT, "video": video, "step": step, **document.as_json()}
@@ -179,6 +185,7 @@ class Project:
     def _settle(self) -> None:
         """What the last process did not come to do."""
         remove(self.history / ".new")
+        remove(self.history / ".old")
         if self.can_undo:
             self._apply_all(self.step, "after")
         if self.can_redo:
