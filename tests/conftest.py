@@ -47,12 +47,20 @@ def package_logs_to_nobody():
         logger.setLevel(logging.NOTSET)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def empty_user_cache(tmp_path_factory):
+    """No test depends on what the user's cache holds, models for OpenVINO among it, or leaves something there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "user_cache"))
+        yield
+
+
 @pytest.fixture
 def openvino_models(monkeypatch, tmp_path_factory):
     """The folder that OpenVINO's models are kept in; a test of its backend asks for it."""
     if openvino_version() is None:
         pytest.skip("the extra cpu is not installed")
-    cache = tmp_path_factory.getbasetemp() / "cache"
+    cache = tmp_path_factory.getbasetemp() / "openvino_cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     return cache / "xmem_infer" / "openvino"
 
