@@ -4,6 +4,7 @@ Not frozen, because Hydra's group overrides fail on frozen schemas. Choices are 
 refuses `Literal`; their names are what stands on the command line.
 """
 
+import os
 from dataclasses import dataclass, field
 from enum import Enum
 from numbers import Integral
@@ -126,6 +127,9 @@ class MemoryConfig:
         for name, lower in (("max_working_frames", "min_working_frames"), ("max_long_term_tokens", "num_prototypes")):
             found, least = getattr(self, name), getattr(self, lower)
             require(found > least, f"memory.{name}", found, f"more than memory.{lower} ({least})")
+        for name in ("load", "save"):
+            if getattr(self, name):
+                setattr(self, name, os.path.expanduser(getattr(self, name)))
         require(not self.frozen or self.load is not None, "memory.frozen", True, "false, without memory.load=FILE")
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .engine.state import VideoState
 from .errors import UsageError
@@ -32,7 +32,7 @@ def save_memory(path: str | Path, segmenter: Segmenter, state: VideoState) -> No
     tensors = {name: x.contiguous().cpu() for name, x in segmenter.engine.exported(state).items()}
     described = {**_network_of(segmenter), "size": list(state.frame_size), "objects": state.object_ids}
     metadata = {"format": FORMAT, **{name: json.dumps(value) for name, value in described.items()}}
-    write_whole(Path(path), lambda to: save_file(tensors, to, metadata))
+    write_whole(Path(path), lambda to: to.write_bytes(save(tensors, metadata)))
 
 
 def load_memory(path: str | Path, segmenter: Segmenter, size: tuple[int, int], frozen: bool = False) -> VideoState:

@@ -6,6 +6,8 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from xmem_infer import DataConfig, LabelMask, MemoryConfig, RuntimeConfig, Segmenter, propagate
 from xmem_infer.io.frames import open_frames
@@ -89,6 +91,30 @@ def test_a_memory_tracks_its_objects_in_another_video(command, video, tmp_path):
     found = masks_in(tmp_path / "o2" / "masks" / "other")
     assert list(found) == NAMES
     assert any(mask.any() for mask in found.values())
+    again = ("video_dir=other", "memory.load=taught.safetensors", "memory.frozen=true", "output_dir=o2")
+    assert "already done" in command(*again)[1]
+    taught = tmp_path / "taught.safetensors"
+    save_file(load_file(taught), taught, {**safe_open(taught, "pt").metadata(), "note": '"another"'})
+    code, errors = command(*again)
+    assert code == 2 and "memory.load: taught.safetensors (sha256" in errors
+
+
+def test_a_memory_is_saved_also_by_a_finished_run(command, video, tmp_path):
+    first = ("video_dir=video", "mask=mask.png")
+    assert command(*first)[0] == 0
+    code, errors = command(*first, "memory.save=new/taught")
+    assert code == 0 and "was done, but new/taught is gone: it is segmented again" in errors
+    assert "already done" in command(*first, "memory.save=new/taught")[1]
+    (tmp_path / "other").write_bytes(b"of another video")
+    command(*first, "memory.save=other")
+    assert load_file(tmp_path / "other").keys() == load_file(tmp_path / "new" / "taught").keys()
+
+
+@pytest.mark.parametrize("path", ["video", "mask.png/taught"])
+def test_a_memory_that_cannot_be_saved_is_told_at_once(command, video, tmp_path, path):
+    code, errors = command("video_dir=video", "mask=mask.png", f"memory.save={path}")
+    assert code == 3 and f"cannot write {path}" in errors, errors
+    assert len(list((tmp_path / "video").iterdir())) == 7 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

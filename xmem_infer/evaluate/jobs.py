@@ -9,6 +9,7 @@ from ..datasets.discovery import KINDS, find_videos
 from ..datasets.layouts import LAYOUTS, FoundSet
 from ..datasets.video_input import VideoInput
 from ..errors import UsageError, XMemInferError
+from ..io.atomic import check_writable
 from ..io.frames import frame_name
 from ..io.memory_header import read_description
 
@@ -38,10 +39,10 @@ def make_plan(config: EvalConfig) -> Plan:
             video.recalled = frozenset(ids)
     for video in found.videos:
         video.absent = absent
-    if config.memory.save is not None and len(found.videos) > 1:
-        raise UsageError(
-            f"memory.save={config.memory.save} is one file, but video_dir means {len(found.videos)} videos"
-        )
+    if (path := config.memory.save) is not None:
+        if len(found.videos) > 1:
+            raise UsageError(f"memory.save={path} is one file, but video_dir means {len(found.videos)} videos")
+        check_writable(Path(path))
     plan = Plan([], {}, output_folder(config), found.warnings)
     for video in found.videos:
         try:

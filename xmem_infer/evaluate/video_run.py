@@ -61,7 +61,9 @@ class VideoRun:
         if found is None:
             return {}
         outputs = self._outputs(video)
-        wrong = {name: damage(path, found.outputs.get(name), video.frames.size) for name, path in outputs.items()}
+        absent = "not written then" if found.outputs else None  # memory.save may be set in a later run alone
+        recorded = {name: found.outputs.get(name, absent) for name in outputs}
+        wrong = {name: damage(path, recorded[name], video.frames.size) for name, path in outputs.items()}
         return {name: words for name, words in wrong.items() if words is not None}
 
     def can_draw(self, outputs: Iterable[str]) -> bool:
@@ -209,7 +211,9 @@ class VideoRun:
     def _outputs(self, video: VideoInput) -> dict[str, Path]:
         """Where each output that is asked for lies, by its name."""
         details = VideoDetails(self.output_dir, video.name)
-        return {name: OUTPUTS[name](details).staged.final for name in chosen_outputs(self.config.output)}
+        outputs = {name: OUTPUTS[name](details).staged.final for name in chosen_outputs(self.config.output)}
+        saved = self.config.memory.save
+        return outputs if saved is None else {**outputs, "memory.save": Path(saved)}
 
     def _draw_again(self, video: VideoInput, names: list[str], each_frame: Callable[[], None] | None) -> dict[str, Any]:
         """Make DRAWN outputs from the masks and confidences on disk, as the run made them that wrote those."""
@@ -237,6 +241,8 @@ class VideoRun:
         settings["runtime.variant"] = self.segmenter.prepared.backend
         settings["data.antialias"] = self.segmenter.data.antialias
         settings["memory.kind"] = self.segmenter.engine.config.kind
+        if (loaded := self.config.memory.load) is not None:
+            settings["memory.load"] = f"{loaded} (sha256 {str(described(Path(loaded)))[:12]})"
         settings["runtime.device"] = self.segmenter.prepared.device.type
         settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
         given = list(video.masks.files.values())

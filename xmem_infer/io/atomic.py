@@ -21,6 +21,7 @@ ADVICE = {
     errno.EROFS: "choose an output_dir on a disk that can be written to",
     errno.EACCES: "choose an output_dir you may write to, or change its permissions",
     errno.EPERM: "choose an output_dir you may write to, or change its permissions",
+    errno.EISDIR: "a folder has that name: give another one, or move the folder away",
     errno.ENAMETOOLONG: "rename the video or its frames to something shorter",
 }
 
@@ -73,8 +74,11 @@ class Staged:
         remove(self.partial)
 
     def publish(self) -> None:
-        """Give the finished partial its final name, in place of an older result. Raises OSError."""
-        if self.partial.is_dir() or self.final.is_dir():
+        """Give the finished partial its final name, in place of an older result. Raises OSError.
+
+        A file takes no folder's place: what stands there then is no older result.
+        """
+        if self.partial.is_dir():
             if os.path.lexists(self.final):
                 self.final.rename(self.old)
             self.partial.rename(self.final)
@@ -94,6 +98,15 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise EnvironmentFault where no file can be written to `path`, before the work whose result it is to hold."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    is_free = there.is_dir() and os.access(there, os.W_OK)
+    if path.is_dir() or not is_free:
+        code = errno.EISDIR if path.is_dir() else errno.EACCES if there.is_dir() else errno.ENOTDIR
+        raise disk_fault(OSError(code, os.strerror(code)), path)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
