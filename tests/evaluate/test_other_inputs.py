@@ -67,3 +67,14 @@ def test_frames_that_changed_since(run, tmp_path, make_clip):
     refused = run("video_dir=clip")
     assert refused.returncode == 2, refused.stderr
     assert f"the files of {tmp_path}/clip or its masks have changed since" in refused.stderr
+
+
+@pytest.mark.fault("files of a file manager beside frames and masks of a finished run", "already done")
+def test_files_of_others_are_no_change(run, tmp_path, make_clip):
+    write_clip(tmp_path / "clip", make_clip, 0)
+    assert run("video_dir=clip").returncode == 0
+    for folder in (tmp_path / "clip", tmp_path / "output" / "clip" / "masks" / "clip"):
+        for name in (".DS_Store", "Thumbs.db"):
+            (folder / name).write_bytes(b"not ours")
+    again = run("video_dir=clip")
+    assert again.returncode == 0 and "already done" in again.stderr, again.stderr

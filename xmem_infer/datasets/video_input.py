@@ -212,8 +212,8 @@ class VideoInput:
 
 
 def _hash_files(path: Path, masks: list[Path]) -> str:
-    """Hash of names, sizes and times of change of a video's files."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    """Hash of names, sizes and times of change of a video's frames and masks, whatever else lies in its folder."""
+    files = sorted(list_images(path)) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in [*files, *masks]:
         try:
