@@ -5,6 +5,7 @@
 RUN: an output folder of eval.py; ANNOTATIONS: the true masks of every frame, as score.py takes them.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from xmem_infer.lab.drift_figures import drift_figures
 
 def main() -> int:
     """0: the table is printed; otherwise the exit code of what went wrong."""
-    folders = [Path(argument) for argument in sys.argv[1:]]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="RUN ANNOTATIONS", help="folders, in pairs")
+    folders = parser.parse_args().folders
     try:
-        if not folders or len(folders) % 2:
+        if len(folders) % 2:
             raise UsageError(f"give pairs of folders, RUN ANNOTATIONS; got {len(folders)}")
         print(drift_figures(folders[::2], folders[1::2]))
     except XMemInferError as error:

@@ -111,7 +111,7 @@ def test_help_has_every_key_with_its_default_and_a_word(monkeypatch, capsys):
         "mask=null +image", r"metrics=\[J,F\]", "Ready-made, runtime=NAME: compiled, default, eager, fast",
     ):  # fmt: skip
         assert re.search(line, text), line
-    assert "Ready-made, output" in text
+    assert "Ready-made, output" in text and "experiment=NAME: cutie_paper, xmem_paper\n" in text
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--help"])
     assert run("benchmark", BenchmarkConfig, lambda config: 1) == 0
     text = capsys.readouterr().out

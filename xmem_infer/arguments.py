@@ -18,6 +18,10 @@ from .errors import UsageError
 RENAMED = {"engine": "executor"}  # settings that had another name
 PLACED = ("video_dir", "mask", "masks", "format")  # that may be given by their place: VIDEO [MASK], MASKS FORMAT
 FLAG_WITH_VALUE = re.compile(r"-c|-p|-i|-c[pnd]|--cfg|--package|--info|--config-\w+")  # of Hydra's own
+HYDRA_FLAG = re.compile(  # all of its options
+    r"-[hmrscpi]|-c[pnd]|--(help|multirun|run|resolve|cfg|package|info|hydra-help|shell-completion|config-\w+|experimental-rerun)"
+    "(=.*)?"
+)
 QUOTED = re.compile(r"""^(['"]).*\1$""", re.DOTALL)
 
 
@@ -27,8 +31,8 @@ def settings_from(arguments: list[str], schema: type) -> list[str]:
     In a multirun (-m) a text that Hydra's grammar reads as a sweep stays one.
 
     Raises:
-        UsageError: A key that no setting has (the nearest is named), a ready-made choice that is not there, or a word
-            that is neither a setting nor a path with a place.
+        UsageError: A key that no setting has (the nearest is named), a ready-made choice that is not there, an option
+            in dashes, or a word that is neither a setting nor a path with a place.
     """
     sweep = bool({"-m", "--multirun"} & set(arguments))
     placed = [name for name in PLACED if name in _fields(schema)]
@@ -36,8 +40,13 @@ def settings_from(arguments: list[str], schema: type) -> list[str]:
     ready: list[str] = []
     before = ""
     for argument in arguments:
-        if argument.startswith("-") or FLAG_WITH_VALUE.fullmatch(before):
+        if FLAG_WITH_VALUE.fullmatch(before) or HYDRA_FLAG.fullmatch(argument):
             ready.append(argument)
+        elif argument.startswith("-"):
+            name = argument.strip("-").partition("=")[0].replace("-", "_")
+            meant = next((key for key in _all_keys(schema) if name in (key, key.rpartition(".")[2])), None)
+            hint = f" Did you mean {meant}=...?" if meant else ""
+            raise UsageError(f"there is no option {argument!r}.{hint} Settings are key=value; --help lists them")
         elif _is_setting(argument, schema):
             ready += _checked(argument, schema, sweep, arguments)
         elif not places:
@@ -86,6 +95,8 @@ def explained(error: Exception, schema: type) -> UsageError:
     if merging := re.match("Error merging override (.*)", str(error), re.DOTALL):
         key, _, value = merging[1].lstrip("+").partition("=")
         return _not_possible(key, value, _allowed(key, check_key(key, schema)))
+    if foreign := re.match(r"In '(\w+)/(.+)': ConfigKeyError .*\nKey '(\w+)' not in", str(error)):
+        return UsageError("{}={} is of another command: this one has no setting {!r}".format(*foreign.groups()))
     reason = str(error).partition("\n")[0].rpartition("resolving interpolation: ")[2].strip('"')
     setting = getattr(error, "full_key", None)
     if isinstance(error, MissingMandatoryValue):

@@ -13,7 +13,7 @@ from .weights.manifest import WeightsEntry
 
 def main() -> int:
     """0: all asked for are there; 2: wrong request; 3: something could not be fetched; 130: interrupted."""
-    parser = argparse.ArgumentParser(description="Fetch the published XMem checkpoints, checked.")
+    parser = argparse.ArgumentParser(description="Fetch published checkpoints of XMem and Cutie, checked.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="checkpoints (default: the published default)")
     parser.add_argument("--all", action="store_true", help="fetch every published checkpoint")
     parser.add_argument("--list", action="store_true", help="say what there is and what is here; fetch nothing")

@@ -82,13 +82,13 @@ def settings_help(yaml: Path, schema: type) -> str:
         words = "; ".join(filter(None, (choices, setting.comment)))
         lines.append(f"  {f'{setting.key}={setting.default}':<40}  {words}".rstrip())
     lines.append("")
-    lines += [f"Ready-made, {group}=NAME: {', '.join(names)}" for group, names in ready_made(yaml).items()]
+    lines += [f"Ready-made, {group}=NAME: {', '.join(names)}" for group, names in ready_made(yaml, schema).items()]
     return "\n".join([*lines, OPTIONS])
 
 
 def completion(yaml: Path, schema: type) -> str:
     """What `--completion bash` prints: a script that completes keys, choices, and otherwise names of files."""
-    choices = {setting.key: setting.choices for setting in settings(yaml, schema)} | ready_made(yaml)
+    choices = {setting.key: setting.choices for setting in settings(yaml, schema)} | ready_made(yaml, schema)
     cases = [f'        {key}=*) choices="{" ".join(values)}" ;;' for key, values in choices.items() if values]
     name = yaml.stem
     return COMPLETION % {
@@ -99,12 +99,15 @@ def completion(yaml: Path, schema: type) -> str:
     }
 
 
-def ready_made(yaml: Path) -> dict[str, tuple[str, ...]]:
-    """Names of the files that can stand for a group of settings, by group."""
+def ready_made(yaml: Path, schema: type) -> dict[str, tuple[str, ...]]:
+    """Names of the files that can stand for a group of settings, by group; of experiments those for this command."""
     given = OmegaConf.load(yaml)
     groups = [str(key) for entry in given.defaults if isinstance(entry, DictConfig) for key in entry]
-    found = {group: tuple(sorted(path.stem for path in (yaml.parent / group).glob("*.yaml"))) for group in groups}
-    return {group: names for group, names in found.items() if names}
+    own = {field.name for field in dataclasses.fields(schema)}
+    found = {group: sorted((yaml.parent / group).glob("*.yaml")) for group in groups}
+    experiments = found.get("experiment", ())
+    found["experiment"] = [path for path in experiments if OmegaConf.load(path).keys() - {"defaults"} <= own]
+    return {group: tuple(path.stem for path in paths) for group, paths in found.items() if paths}
 
 
 def settings(yaml: Path, schema: type) -> Iterator[Setting]:

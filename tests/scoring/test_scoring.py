@@ -213,7 +213,7 @@ def test_frames_are_sorted_as_people_count(tmp_path):
     assert scores.measures == score_video(predictions, annotations).measures
 
 
-@pytest.mark.parametrize("level", ["Annotations/480p", "Annotations", "trainval/Annotations/480p", "."])
+@pytest.mark.parametrize("level", ["Annotations/480p", "Annotations", "trainval/Annotations/480p", ".", "masks"])
 def test_roots_of_data_sets_and_of_runs_are_found(tmp_path, level):
     predictions, annotations = clip(11)
     save(tmp_path / "run" / "masks" / "ape", predictions)

@@ -97,6 +97,9 @@ IMPOSSIBLE = [
     (["dataset.name=x"], "dataset.name is of use with dataset=NAME only: davis16_val"),
     (["a", "b", "c"], "'c' is one word too many: video_dir and mask are given already"),
     (["a", "video_dir=b"], "video_dir is given twice"),
+    (["a", "--size", "64"], "there is no option '--size'. Did you mean data.size=...? Settings are key=value"),
+    (["a", "-o=out"], "there is no option '-o=out'. Settings are key=value; --help lists them"),
+    (["a", "experiment=train_lite0"], "experiment=train_lite0 is of another command: this one has no setting"),
     (["nowhere/clip.mp4"], "video_dir=nowhere/clip.mp4 does not exist"),
 ]
 

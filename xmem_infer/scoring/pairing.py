@@ -53,6 +53,8 @@ def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | N
     missing or holds no masks; anything wrong with one video goes into `problems`.
     """
     annotations = annotations_folder(existing(annotations, "annotations"))
+    if (annotations / "masks").is_dir() and not mask_names(annotations / "masks"):
+        annotations = annotations / "masks"
     annotated = video_folders(annotations, "annotations")
     predictions = existing(predictions, "predictions")
     if (predictions / "masks").is_dir() and "masks" not in annotated:

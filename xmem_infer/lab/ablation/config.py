@@ -73,7 +73,7 @@ class AblateConfig:
     video_dir: str | None = None  # one video: folder of frames or file; null: examples/clip
     mask: str | None = None  # image of the first frame, or folder of masks; null: looked for beside the video
     output_dir: str | None = None  # null: output/ablation, or output/ablation_documents
-    weights: str = "auto"  # path, or a name from weights/manifest.json
+    weights: str = "auto"  # path, or the name of a published checkpoint
     suite: Suite = Suite.modes  # documents: the claims of the five documents, with verdicts
     ablate: MatrixConfig = field(default_factory=MatrixConfig)
     documents: DocumentsConfig = field(default_factory=DocumentsConfig)

@@ -100,7 +100,7 @@ class WorkersConfig:
 
     video_dir: str | None = None  # several videos, as eval.py takes them; null: copies of examples/clip
     clips: int = 4  # copies of the example clip
-    weights: str = "auto"  # path, or a name from weights/manifest.json
+    weights: str = "auto"  # path, or the name of a published checkpoint
     workers: int = 2  # processes against one
     rounds: int = 3  # medians are taken over them
     size: int = 240  # px of the short side

@@ -47,7 +47,7 @@ def find_clips(root: Path, names: list[str] | None = None, frames: int | None = 
         if len(found) >= 3:
             clips.append(Clip(folder.name, tuple(by_stem[path.stem] for path in found), tuple(found)))
     if not clips:
-        raise UsageError(f"{root} holds no clips {names or ''} with pictures in JPEGImages/ and masks in Annotations/")
+        raise UsageError(f"{root}: no clips {names or 'at all'} with pictures in JPEGImages/ and masks in Annotations/")
     return clips
 
 
