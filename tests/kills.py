@@ -2,7 +2,9 @@
 
 import os
 import sys
-from contextlib import suppress
+import traceback
+from functools import partial
+from itertools import count
 
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate")  # audit events
 
@@ -13,10 +15,22 @@ class _Countdown:
     left = None
 
     def __call__(self, event, arguments):
-        if self.left is not None and (event in CHANGES or (event == "open" and _writes(arguments[2]))):
-            self.left -= 1
-            if self.left < 0:
+        if self.left is None:
+            return
+        if event in CHANGES:
+            self._count()
+        elif event == "open" and _writes(arguments[2]):
+            self._count()
+            if self.left == 0:  # once more: it is there, and empty
+                self.left = None
+                os.open(arguments[0], arguments[2], 0o666)
                 os._exit(9)
+            self.left -= 1
+
+    def _count(self):
+        self.left -= 1
+        if self.left < 0:
+            os._exit(9)
 
 
 def _writes(flags):
@@ -26,17 +40,33 @@ def _writes(flags):
 def run_killed(operation, kill_before):
     """Run a function in a forked process that is gone before its nth change of the disk; True where it came to its end.
 
-    What runs there must work on files alone: threads of this process are not there.
+    Opening a file to write counts twice, before it and after it. What runs there must work on files alone: threads of
+    this process are not there.
     """
     child = os.fork()
     if child == 0:
-        with suppress(BaseException):
+        try:
             countdown = _Countdown()
             sys.addaudithook(countdown)
             countdown.left = kill_before
             operation()
             os._exit(0)
-        os._exit(1)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status in (0, 9), "the operation failed"
     return status == 0
+
+
+def each_kill(folder, operation, before=lambda place: None):
+    """New folders: each as `before` filled it, then as `operation` left it that was killed; the last one at its end."""
+    for number in count():
+        place = folder / f"killed{number}"
+        place.mkdir()
+        before(place)
+        is_over = run_killed(partial(operation, place), number)
+        yield place
+        if is_over:
+            return

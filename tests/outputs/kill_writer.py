@@ -9,11 +9,12 @@ import random
 import signal
 import sys
 import time
-from itertools import product
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
+from kills import run_killed
 from PIL import Image
 
 from xmem_infer.config import OutputConfig
@@ -95,45 +96,18 @@ def mended(output_dir: Path, generation: int, where: str) -> None:
         report(f"{where}: the next run left {hidden}")
 
 
-def killed(output_dir: Path, generation: int, delay_s: float | None = None, step: int | None = None) -> bool:
-    """Write in a child killed from outside after `delay_s`, or from inside before its `step`-th rename or
-    removal. False if it was done before that."""
+def killed(output_dir: Path, generation: int, delay_s: float) -> bool:
+    """Write in a child that is killed from outside. False if it was done before that."""
     child = os.fork()
     if child == 0:
-        if step is not None:
-            trap(step)
         write(output_dir, generation)
         os._exit(0)
-    if delay_s is not None:
-        time.sleep(delay_s)
-        os.kill(child, signal.SIGKILL)
+    time.sleep(delay_s)
+    os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
         report(f"generation {generation}: the child failed by itself")
     return os.WIFSIGNALED(status)
-
-
-def trap(step: int) -> None:
-    """From now on, SIGKILL this process instead of its `step`-th rename or removal."""
-    left, within = [step], [False]
-
-    def guarded(real):
-        def call(*args, **options):
-            if within[0]:  # Path.unlink on its way to os.unlink is one step
-                return real(*args, **options)
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
-            within[0] = True
-            try:
-                return real(*args, **options)
-            finally:
-                within[0] = False
-
-        return call
-
-    for owner, name in product((os, Path), ("rename", "replace", "unlink", "rmdir")):
-        setattr(owner, name, guarded(getattr(owner, name)))
 
 
 def main() -> None:
@@ -145,9 +119,9 @@ def main() -> None:
     for turn in range(turns):
         generation, where = 2 + turn, f"{mode} kill {turn}"
         if mode == "steps":
-            hit = killed(output_dir, generation, step=turn)
+            hit = not run_killed(partial(write, output_dir, generation), turn)
         else:
-            hit = killed(output_dir, generation, delay_s=chance.uniform(0, 0.12))
+            hit = killed(output_dir, generation, chance.uniform(0, 0.12))
         check(output_dir, generation, where)
         mended_in_child(output_dir, generation, where)
         kills += hit

@@ -17,8 +17,8 @@ HELPER = Path(__file__).with_name("kill_writer.py")
 )
 @pytest.mark.fault("SIGKILL of the writer ({mode})", "whole results only under final names")
 def test_killed_writers_leave_whole_results_only(tmp_path, mode, at_least):
-    """random: at any time of the run. steps: before each single rename and removal, one after the other."""
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    """random: at any time of the run. steps: before each single change of the disk, one after the other."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(HELPER), str(tmp_path), *mode],
         capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path},

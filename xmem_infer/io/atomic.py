@@ -57,7 +57,8 @@ class Staged:
 
     A folder cannot be renamed onto another, so a replaced folder waits as `old` for the moment of the two
     renames. Whenever the process is killed, `final` is absent, the old result or the new one, never a
-    mixture, and the next `prepare` brings an old result back that was left aside.
+    mixture, and the next `prepare` brings an old result back that was left aside. Whatever is removed is a
+    partial first, so that nothing half removed is ever taken for whole.
     """
 
     def __init__(self, final: Path) -> None:
@@ -68,10 +69,14 @@ class Staged:
     def prepare(self) -> None:
         """Make the parent folder and clear what a killed run left. Raises OSError."""
         self.final.parent.mkdir(parents=True, exist_ok=True)
+        self.restore()
+        remove(self.partial)
+        self._remove(self.old)
+
+    def restore(self) -> None:
+        """Bring back an old result that a killed `publish` left aside. Raises OSError."""
         if os.path.lexists(self.old) and not os.path.lexists(self.final):
             self.old.rename(self.final)
-        remove(self.old)
-        remove(self.partial)
 
     def publish(self) -> None:
         """Give the finished partial its final name, in place of an older result. Raises OSError.
@@ -82,13 +87,24 @@ class Staged:
             if os.path.lexists(self.final):
                 self.final.rename(self.old)
             self.partial.rename(self.final)
-            remove(self.old)
+            self._remove(self.old)
         else:
             self.partial.replace(self.final)
 
     def discard(self) -> None:
         """Drop the partial, quietly: this runs while another error is on its way out."""
         with suppress(OSError):
+            remove(self.partial)
+
+    def withdraw(self) -> None:
+        """Remove the result and what is left of others; killed, it leaves the result whole or none. Raises OSError."""
+        remove(self.partial)
+        self._remove(self.old)
+        self._remove(self.final)
+
+    def _remove(self, path: Path) -> None:
+        if os.path.lexists(path):
+            path.rename(self.partial)
             remove(self.partial)
 
 
