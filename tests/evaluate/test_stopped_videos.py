@@ -1,12 +1,14 @@
 """A video that was stopped goes on where it was, and ends as one that was not; what is said of a batch cut short."""
 
 import json
+import os
 import shutil
 
 import dataset_trees as trees
 import numpy as np
 import pytest
 from batch_trees import leftovers, tree, write_set
+from kills import each_kill
 from logs import logged
 from PIL import Image
 from safetensors.torch import save_file
@@ -14,6 +16,7 @@ from safetensors.torch import save_file
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.evaluate import video_run
 from xmem_infer.evaluate.run import evaluate
+from xmem_infer.evaluate.stopped import forget
 from xmem_infer.interrupts import Interrupted
 
 FRAMES = 30  # long enough that memory is consolidated
@@ -146,3 +149,15 @@ def test_finished_videos_are_spoken_of_where_there_are_any(run, tmp_path, make_c
     with pytest.raises(EnvironmentFault) as caught:
         run("full", video_dir=str(videos))
     assert str(caught.value).endswith("; check the disk")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.fault("SIGKILL before any change while what was kept is removed", "it is whole, or gone")
+def test_what_was_kept_is_removed_at_once(tmp_path):
+    def fill(place):
+        for name in ("masks/0.png", "masks/1.png", "record.json", "states.pt"):
+            (place / "clip" / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / "clip" / name).write_text("kept")
+
+    left = [list(place.glob("clip/**/*.*")) for place in each_kill(tmp_path, lambda at: forget(at / "clip"), fill)]
+    assert {len(files) for files in left} == {0, 4}

@@ -119,6 +119,7 @@ class Run:
             if entry is not None:
                 log.info(f"{video.name}: already done ({entry['frames']} frames), skipped")
                 self.entries[video.name] = entry
+                self.video_run.tidy(video)
                 continue
             todo.append(video)
             if wrong := self.video_run.damaged(video):

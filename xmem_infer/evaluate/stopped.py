@@ -11,7 +11,7 @@ import torch
 
 from .. import __version__
 from ..engine.state import VideoState
-from ..io.atomic import Staged, remove
+from ..io.atomic import Staged
 from ..outputs.files import read_confidence
 from ..outputs.writer import VideoWriter
 from ..results import FrameResult
@@ -79,10 +79,8 @@ def kept(folder: Path, wanted: Record, device: torch.device) -> Stopped | None:
 
 
 def forget(folder: Path) -> None:
-    """Remove what was kept. Raises OSError."""
-    staged = Staged(folder)
-    for path in (staged.partial, staged.old, folder):
-        remove(path)
+    """Remove what was kept, at once: half of it would be gone on from as if it were whole. Raises OSError."""
+    Staged(folder).withdraw()
     if folder.parent.is_dir() and not any(folder.parent.iterdir()):
         folder.parent.rmdir()
 

@@ -20,6 +20,7 @@ from ..datasets.video_input import VideoInput
 from ..drift import DriftSummary
 from ..engine.state import VideoState
 from ..interrupts import check
+from ..io.atomic import Staged
 from ..ops.images import STRIDE, working_size
 from ..outputs.files import read_confidence
 from ..outputs.protocol import OUTPUTS, VideoDetails
@@ -147,9 +148,15 @@ class VideoRun:
             ],
         }
         self._write_record(video, frames)
+        self.tidy(video)
+        return entry
+
+    def tidy(self, video: VideoInput) -> None:
+        """Remove what stopped and killed runs left of a video that is done now."""
         with suppress(OSError):  # it does no harm: it is of no use once there is a record
             forget(self.records.stopped(video.name))
-        return entry
+        for path in self._outputs(video).values():
+            Staged(path).discard()
 
     def clear(self, video: VideoInput) -> None:
         """Remove what a killed process left unfinished of a video. Nobody may be working on it."""
@@ -180,6 +187,8 @@ class VideoRun:
     def _stopped(self, video: VideoInput) -> Stopped | None:
         """What an earlier run kept of this video."""
         folder = self.records.stopped(video.name)
+        with suppress(OSError):
+            Staged(folder).restore()
         if not folder.is_dir():
             return None
         found = kept(folder, self.wanted_record(video), self.segmenter.prepared.device)

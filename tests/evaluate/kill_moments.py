@@ -1,0 +1,92 @@
+"""Helper of test_kill_moments.py, run as a process: kills runs of one video before every n-th change of files.
+
+    python kill_moments.py VIDEO MASK WEIGHTS FOLDER N
+
+Prints what was wrong, then how many runs were killed. This process never starts a thread: its forks may compute.
+"""
+
+import shutil
+import sys
+from itertools import count
+from pathlib import Path
+
+import torch
+from batch_trees import leftovers, tree
+from kills import run_killed
+
+from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
+from xmem_infer.evaluate import video_run
+from xmem_infer.evaluate.run import evaluate
+from xmem_infer.interrupts import Interrupted
+
+STOP_AFTER = 4  # frames
+NEVER = 10**9
+count_frame = video_run._count_frame
+video, mask, weights = sys.argv[1:4]
+
+
+def segment(out, stop_after=None, overwrite=False):
+    seen = []
+
+    def stop(bar, each_frame):
+        count_frame(bar, each_frame)
+        seen.append(1)
+        if len(seen) == stop_after:
+            raise Interrupted(15)
+
+    torch.set_num_threads(1)
+    video_run._count_frame = stop
+    runtime = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1, variant="eager")
+    output = OutputConfig(overlay=False, preview=False)
+    config = EvalConfig(
+        video_dir=video, mask=mask, weights=weights, output_dir=str(out), overwrite=overwrite, runtime=runtime,
+        output=output, data=DataConfig(size=-1),
+    )  # fmt: skip
+    try:
+        assert evaluate(config) == 0
+    except Interrupted:
+        assert stop_after is not None
+
+
+def done(out, **values):
+    assert run_killed(lambda: segment(out, **values), NEVER)
+    return out
+
+
+def check(out, where, whole):
+    """What a killed run left is whole, the next run ends as an undisturbed one, and so does one that starts anew."""
+    for path, content in tree(out).items():
+        if "/." not in path and not path.startswith(("records/stopped", ".")) and whole.get(path) != content:
+            print(f"{where}: {path} is not as it should be", flush=True)
+    for again, values in (("the next run", {}), ("a run that starts anew", {"overwrite": True})):
+        differing = {path for path, _ in tree(done(out, **values)).items() ^ whole.items()}
+        if differing or leftovers(out):
+            print(f"{where}: {again} differs in {differing}, leaves {leftovers(out)}", flush=True)
+
+
+def main():
+    folder, step = Path(sys.argv[4]), int(sys.argv[5])
+    whole = tree(done(folder / "whole"))
+    done(folder / "stopped", stop_after=STOP_AFTER)
+    begun = {  # what lies there, and what is done then and killed
+        "keep": (None, {"stop_after": STOP_AFTER}),
+        "keep more": ("stopped", {"stop_after": STOP_AFTER + 1}),
+        "go on": ("stopped", {}),
+        "replace": ("whole", {"overwrite": True}),
+    }
+    kills = 0
+    for name, (before, values) in begun.items():
+        for moment in count(kills % step, step):
+            out = folder / "run"
+            shutil.copytree(folder / before, out) if before else out.mkdir()
+            is_over = run_killed(lambda out=out, values=values: segment(out, **values), moment)
+            check(out, f"{name}, moment {moment}", whole)
+            shutil.rmtree(out)
+            if is_over:
+                break
+            kills += 1
+    print(f"kills={kills}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

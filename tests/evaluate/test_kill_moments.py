@@ -1,0 +1,36 @@
+"""SIGKILL of a run before any change that it makes to files: the next run ends as an undisturbed one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from batch_trees import ROOT
+from PIL import Image
+
+HELPER = Path(__file__).with_name("kill_moments.py")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("every", [pytest.param(16, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.fault("SIGKILL before each {every}. change of files", "the next run ends as an undisturbed one")
+def test_a_run_killed_at_any_change_of_files(tmp_path, make_clip, tiny_weights, every):
+    images, masks = make_clip(6, 48, 64, 2, seed=0)
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "given").mkdir()
+    for t, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "clip" / f"{t}.png")
+    for t, ids in ((0, [1]), (3, [2])):
+        Image.fromarray(masks[t] * np.isin(masks[t], ids)).save(tmp_path / "given" / f"{t}.png")
+    command = [sys.executable, str(HELPER), *map(str, (tmp_path / "clip", tmp_path / "given", tiny_weights))]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*command, str(tmp_path), str(every)], capture_output=True, text=True, timeout=800,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *wrong, last = done.stdout.splitlines()
+    assert wrong == []
+    assert int(last.removeprefix("kills=")) >= 100 / every
