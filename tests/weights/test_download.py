@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kills import each_kill
 
 from xmem_infer.errors import EnvironmentFault, WeightsError
 from xmem_infer.weights import manifest
@@ -223,6 +224,25 @@ def test_what_a_killed_process_leaves_is_cleared_up(server, entry, tmp_path):
     assert not (tmp_path / "XMem.pth").exists()
     download(entry, tmp_path, **QUICK)
     assert arrived(tmp_path, OLD)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("there", [None, PAGE])
+@pytest.mark.fault("SIGKILL before any change of a download", "the next one ends well")
+def test_the_next_download_ends_well_whenever_one_was_killed(tmp_path, there):
+    content = checkpoint_bytes(0, numbers=10)
+    (tmp_path / "source").write_bytes(content)
+    entry = WeightsEntry("XMem.pth", "test", url=(tmp_path / "source").as_uri())
+
+    def before(place):
+        if there is not None:
+            (place / "XMem.pth").write_bytes(there)
+
+    for place in each_kill(tmp_path, lambda at: download(entry, at, **QUICK), before):
+        assert not (place / "XMem.pth").exists() or (place / "XMem.pth").read_bytes() in (content, there)
+        download(entry, place, **QUICK)
+        (place / "XMem.unusable.pth").unlink(missing_ok=True)
+        assert arrived(place, content)
 
 
 # ---- answers that are not the file

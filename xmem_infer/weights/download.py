@@ -14,6 +14,7 @@ from urllib.error import HTTPError, URLError
 from filelock import FileLock, Timeout
 
 from ..errors import EnvironmentFault, WeightsError
+from ..io.atomic import write_whole
 from .files import read_checkpoint
 from .hashes import record_of, require_hash
 from .manifest import WeightsEntry
@@ -59,7 +60,8 @@ def download(
             if fetched := sha256 is None:
                 sha256 = _replace(final, entry, timeout_s, attempts, wait_s)
             require_hash(final, sha256, entry)
-            record_of(final).write_text(f"{sha256}  {final.name}\n", encoding="utf-8")
+            line = f"{sha256}  {final.name}\n"
+            write_whole(record_of(final), lambda to: to.write_text(line, encoding="utf-8"))
     except Timeout:
         raise EnvironmentFault(
             f"another download into {folder} is running: wait for it to end, then run this again"
