@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import os
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from kills import each_kill
 from lab.training.small_pack import write_pack
 
 from xmem_infer.config import Device, MemoryConfig, UsageError
@@ -107,6 +109,25 @@ def test_only_whole_checkpoints_are_found(tmp_path):
         state.seen = seen
         save_checkpoint(state, tmp_path)
     assert [path.name for path in tmp_path.glob("samples*")] == ["samples-00000004"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.fault("SIGKILL before any change while training saves", "each checkpoint there is whole, none is lost")
+def test_checkpoints_are_whole_whenever_a_run_is_killed(tmp_path):
+    state = new_state(settings(), CPU)
+
+    def save(place, seen):
+        state.seen = seen
+        save_checkpoint(state, place)
+
+    latest = []
+    for place in each_kill(tmp_path, lambda at: save(at, 4), lambda at: save(at, 2)):
+        for path in sorted(place.glob("samples-*")):
+            load_checkpoint(state, path)
+        latest.append(state.seen)
+        save(place, 6)
+        assert [path.name for path in place.iterdir()] == ["samples-00000006"]
+    assert latest[0] == 2 and latest[-1] == 4 and latest == sorted(latest)
 
 
 def test_one_sample_is_learnt_and_every_parameter_moves(pack):

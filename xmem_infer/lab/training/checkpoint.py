@@ -1,7 +1,6 @@
 """What a run leaves to go on from, and the weights it exports."""
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from ...errors import EnvironmentFault
-from ...io.atomic import Staged, write_whole
+from ...io.atomic import Staged, remove, write_whole
 from .config import TrainConfig, learning_settings
 from .step import TrainState
 
@@ -42,9 +41,11 @@ def save_checkpoint(state: TrainState, folder: Path) -> None:
         staged.publish()
     finally:
         staged.discard()
-    for old in [*folder.glob("samples-*"), *folder.glob(".samples-*")]:  # hidden: what a killed run left
+    for old in folder.glob("samples-*"):
         if old != staged.final:
-            shutil.rmtree(old)
+            Staged(old).withdraw()
+    for left in folder.glob(".samples-*"):  # by a killed run
+        remove(left)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
