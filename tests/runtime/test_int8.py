@@ -104,6 +104,18 @@ def test_models_are_kept_and_compared_as_they_run(run, clip):
 
 
 @pytest.mark.slow
+@pytest.mark.fault("a damaged int8 model in the cache", "said, it is made again")
+def test_a_damaged_model_is_made_again(run, tmp_path):
+    weights = next((tmp_path / "cache").rglob("encode_memory-*/model.bin"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    said, entry, _, _ = run("damaged")
+    assert "encode_memory-" in said and "cannot be read, and is made again" in said
+    assert said.count("quantising") == said.count("quantising encode_memory") > 0
+    assert entry["int8"]["parts"] == sorted(int8.VERBS)
+    assert weights.stat().st_size > 1000
+
+
+@pytest.mark.slow
 @pytest.mark.fault("int8 masks that differ from fp32's", "said; frames since they last agreed are done again in fp32")
 @pytest.mark.parametrize(("settings", "kept"), [((), 8), (("output.scores=true",), 0)])
 def test_where_int8_differs_the_run_goes_back(run, clip, monkeypatch, settings, kept):

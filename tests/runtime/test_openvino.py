@@ -2,10 +2,13 @@
 
 import copy
 import ctypes
+import os
 import sys
+from functools import partial
 
 import pytest
 import torch
+from kills import each_kill
 
 from xmem_infer.config import Precision, RuntimeConfig
 from xmem_infer.errors import UsageError
@@ -50,6 +53,51 @@ def test_a_model_is_made_once_and_taken_by_auto(openvino_models, tiny_network, c
     assert "compiling" not in caplog.text
     assert all(torch.equal(one, other) for one, other in zip(again, third, strict=True))
     assert not list(openvino_models.rglob("*.partial"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.fault("SIGKILL before any change of kept models", "a model is there whole, or not at all")
+@pytest.mark.parametrize("change", ["kept", "removed"])
+def test_a_killed_process_leaves_models_whole_or_not_at_all(
+    openvino_models, tiny_network, tmp_path, monkeypatch, change
+):
+    def write(folder):
+        for name in ("model.xml", "model.bin", "other"):
+            (folder / name).write_text("of OpenVINO")
+
+    model = openvino_verbs.models_folder(tiny_network).name + "/encode_image-1"
+    keep, forget = partial(openvino_verbs.keep, write), openvino_verbs.forget
+    before, after = (forget, keep) if change == "kept" else (keep, forget)
+    for place in each_kill(tmp_path, lambda at: after(at / model), lambda at: before(at / model)):
+        monkeypatch.setattr(openvino_verbs, "_cache", lambda place=place: place)
+        files = list((place / model).glob("*"))
+        assert len(files) in (0, 3)
+        assert openvino_verbs.has_models(tiny_network) == (len(files) == 3)
+        openvino_verbs.keep(write, place / model)
+        openvino_verbs.keep(lambda to: pytest.fail("there is one already"), place / model)
+        assert len(list((place / model).iterdir())) == 3 and not list(place.rglob("*.partial"))
+    assert len(files) == (3 if change == "kept" else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("a damaged OpenVINO model in the cache", "said, torch is used instead; the next run makes it again")
+def test_a_damaged_model_is_made_again(openvino_models, tiny_network, monkeypatch):
+    network, said, image = copy.deepcopy(tiny_network).eval().requires_grad_(False), [], torch.randn(1, 3, 64, 64)
+    monkeypatch.setattr(openvino_verbs.log, "warning", said.append)
+
+    def run():
+        verbs = openvino_verbs.OpenVinoVerbs(network, openvino_models / "damaged")
+        return [features(verbs, image) for _ in range(3)]
+
+    first = run()
+    (weights,) = (openvino_models / "damaged").rglob("model.bin")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    in_torch = run()
+    assert len(said) == 1 and "encode_image cannot be made" in said[0]
+    assert all(torch.equal(one, other) for one, other in zip(in_torch[2], in_torch[0], strict=True))
+    third = run()
+    assert len(said) == 1
+    assert all(torch.equal(one, other) for one, other in zip(third[2], first[2], strict=True))
 
 
 class Passing(torch.nn.Module):

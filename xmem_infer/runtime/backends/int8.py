@@ -23,10 +23,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ...io.atomic import remove
 from ...model.blocks import ChannelGate, SpatialGate
 from ...model.mobile_trunk import MobileTrunk
-from .openvino_verbs import CompiledVerb, Key, converted, keep, load_openvino, model_folder, save, tensors_of
+from .openvino_verbs import CompiledVerb, Key, converted, forget, keep, load_openvino, model_folder, save, tensors_of
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +111,15 @@ class Int8:
         return getattr(self.network, verb)(*arguments)
 
     def _load(self, key: Key, arguments: tuple[Any, ...]) -> None:
-        file = model_folder(self.folder, key) / "model.xml"
-        self._models[key] = CompiledVerb(file, self._exact(key[0], arguments)) if file.is_file() else None
+        folder = model_folder(self.folder, key)
+        self._models[key] = None
+        if (folder / "model.xml").is_file():
+            expected = self._exact(key[0], arguments)
+            try:
+                self._models[key] = CompiledVerb(folder / "model.xml", expected)
+            except Exception as error:  # OpenVINO's own kinds
+                log.warning(f"warning: {folder} cannot be read, and is made again: {str(error).strip() or error!r}")
+                forget(folder)
         self._due.add(key[0])  # the first call of a model is compared
 
     def _compared(self, key: Key, arguments: tuple[Any, ...], found: Any) -> Any:
@@ -142,8 +148,7 @@ class Int8:
         )
         self.fallen.add(at_fault[0])
         self._models = {other: model for other, model in self._models.items() if other[0] != at_fault[0]}
-        with contextlib.suppress(OSError):
-            remove(model_folder(self.folder, at_fault))
+        forget(model_folder(self.folder, at_fault))
         return expected
 
     def _collect(self, key: Key) -> None:

@@ -9,8 +9,9 @@ import hashlib
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
@@ -52,7 +54,9 @@ def load_openvino() -> Any:
 
 def has_models(network: nn.Module, maker: str = "") -> bool:
     """Whether an earlier run made models of this network; maker: see `models_folder`."""
-    return openvino_version() is not None and _cache().is_dir() and any(models_folder(network, maker).glob("*/*.xml"))
+    if openvino_version() is None or not _cache().is_dir():
+        return False
+    return any(models_folder(network, maker).glob("[!.]*/*.xml"))
 
 
 def models_folder(network: nn.Module, maker: str = "") -> Path:
@@ -135,6 +139,7 @@ class OpenVinoVerbs:
                 if follows:
                     self._models[key] = model
                 else:
+                    forget(model_folder(self.folder, key))  # it may be damaged
                     log.warning(f"warning: OpenVINO's {verb} {wrong}; torch's is used instead")
                     self._in_torch.add(key)
             self._models.setdefault(key)
@@ -234,14 +239,34 @@ def save(model: Any, folder: Path) -> None:
 
 
 def keep(write: Callable[[Path], object], folder: Path) -> None:
-    """Have `write` fill a folder for later runs; where that cannot be done, say so and go on without."""
-    staged = Staged(folder)
+    """Have `write` fill a folder for later runs, unless another process has put a model there meanwhile.
+
+    Where that cannot be done, say so and go on without.
+    """
     try:
-        staged.prepare()
-        staged.partial.mkdir()
-        write(staged.partial)
-        staged.publish()
+        with _held(folder) as staged:
+            if not (folder / "model.xml").is_file():
+                staged.prepare()
+                staged.partial.mkdir()
+                write(staged.partial)
+                staged.publish()
     except (OSError, RuntimeError) as error:
         log.info(f"OpenVINO's model could not be kept in {folder}, and is made again by the next run: {error}")
-    finally:
-        staged.discard()
+
+
+def forget(folder: Path) -> None:
+    """Remove a model that is not to be used; the next run makes it of its own frames."""
+    with suppress(OSError), _held(folder) as staged:
+        staged.withdraw()
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[Staged]:
+    """The folder of a model; other processes, which make the same one, wait until the block ends."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = Staged(folder)
+    with FileLock(folder.with_name(".lock")):
+        try:
+            yield staged
+        finally:
+            staged.discard()
