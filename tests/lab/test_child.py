@@ -37,7 +37,6 @@ class Request:
     ending: Ending
     path: Path
     inner: Inner
-    threads: int | None = None
 
 
 def work(request: Request, tell: child.Tell) -> None:
@@ -65,7 +64,7 @@ def _importable(monkeypatch):
 
 
 def run(ending, watch=lambda event: None):
-    return run_in_child(work, Request(ending, Path("some/where"), Inner([1, 2]), threads=1), watch)
+    return run_in_child(work, Request(ending, Path("some/where"), Inner([1, 2])), 1, watch)
 
 
 def test_a_child_gets_a_typed_request_and_answers():

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import XMemInferError
+from ..interrupts import check
 from .resident import CeilingReached
 
 Event = dict[str, Any]
@@ -36,13 +37,15 @@ class Outcome:
 
 
 def run_in_child(
-    function: Callable[[Any, Tell], None], request: Any, watch: Callable[[Event], object] = lambda event: None
-) -> Outcome:
+    function: Callable[[Any, Tell], None], request: Any, threads: int | None = None,
+    watch: Callable[[Event], object] = lambda event: check(),
+) -> Outcome:  # fmt: skip
     """Run a function in a fresh process.
 
     Args:
         function: At the top level of its module; takes the request and `tell`, which sends an event to the parent.
-        request: Any value that can be pickled. Where it has `threads`, an int, the child computes with so many.
+        request: Any value that can be pickled.
+        threads: CPU threads of torch in the child; None: torch's choice.
         watch: Sees every event as it comes. What it raises ends the child and is raised here.
 
     Returns:
@@ -50,7 +53,7 @@ def run_in_child(
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_work, args=(function, request, sender))
+    child = context.Process(target=_work, args=(function, request, threads, sender))
     child.start()
     sender.close()
     outcome = Outcome("ok")
@@ -88,7 +91,7 @@ def _set_status(outcome: Outcome, code: int | None) -> None:
         outcome.status, outcome.reason = "oom", stopped
 
 
-def _work(function: Callable[[Any, Tell], None], request: Any, sender: Connection) -> None:
+def _work(function: Callable[[Any, Tell], None], request: Any, threads: int | None, sender: Connection) -> None:
     """The child's side: call the function, report how it ended."""
     if hasattr(os, "setsid"):  # the terminal's Ctrl-C is for the parent; here SIGINT marks the memory ceiling
         os.setsid()
@@ -99,7 +102,7 @@ def _work(function: Callable[[Any, Tell], None], request: Any, sender: Connectio
 
     tell("started", pid=os.getpid())
     try:
-        if threads := getattr(request, "threads", None):
+        if threads:
             torch.set_num_threads(threads)
         function(request, tell)
     except CeilingReached:

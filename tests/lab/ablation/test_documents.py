@@ -122,7 +122,7 @@ def test_disabled_init_leaves_linear_alone_and_is_undone():
 def test_the_linear_holds_its_output_alone_without_gradients(evidence):
     for mode in LINEAR_MODES:
         outcome = evidence.linear[mode] = Outcome("ok")
-        request = LinearRequest(50, 400, 10, mode, None, 64 * 10**9)
+        request = LinearRequest(50, 400, 10, mode, 64 * 10**9)
         linear_forward(
             request, lambda event, outcome=outcome, **figures: outcome.events.append({"event": event, **figures})
         )

@@ -44,7 +44,7 @@ def test_events_become_a_row():
 
 @pytest.mark.slow
 def test_a_run_becomes_a_row(request_):
-    outcome = run_in_child(segment, request_)
+    outcome = run_in_child(segment, request_, 1)
     run = run_of(COMBINATION, 0, outcome, warmup_frames=2, masks=request_.masks_to)
     assert (run.status, run.reason, run.frames_done) == ("ok", "", 8)
     assert len(run.times_ms) == 6
@@ -65,7 +65,7 @@ def test_a_killed_child_is_an_oom_row_with_the_frame_it_reached(request_):
         if event["event"] == "frame" and event["index"] == 2:
             os.kill(pids[0], signal.SIGKILL)
 
-    run = run_of(COMBINATION, 0, run_in_child(segment, request_, kill), warmup_frames=0)
+    run = run_of(COMBINATION, 0, run_in_child(segment, request_, 1, kill), warmup_frames=0)
     assert run.status == "oom"
     assert "killed by the system" in run.reason
     assert 3 <= run.frames_done <= 8
@@ -77,7 +77,7 @@ def test_a_killed_child_is_an_oom_row_with_the_frame_it_reached(request_):
 def test_a_child_over_the_ceiling_is_an_oom_row(request_):
     # libraries alone pass such a ceiling: the frame is still named
     request_.setup.config.ablate.max_memory_gb = 0.1
-    run = run_of(COMBINATION, 0, run_in_child(segment, request_), warmup_frames=0)
+    run = run_of(COMBINATION, 0, run_in_child(segment, request_, 1), warmup_frames=0)
     assert (run.status, run.frames_done) == ("oom", 0)
     assert "0.1 GB" in run.reason
 
@@ -86,6 +86,6 @@ def test_a_child_over_the_ceiling_is_an_oom_row(request_):
 def test_a_child_that_fails_says_why(request_, tmp_path):
     (tmp_path / "broken.pth").write_bytes(b"<html>")
     setup = replace(request_.setup, weights=tmp_path / "broken.pth")
-    outcome = run_in_child(segment, replace(request_, setup=setup))
+    outcome = run_in_child(segment, replace(request_, setup=setup), 1)
     assert outcome.status == "failed"
     assert "web page" in outcome.reason

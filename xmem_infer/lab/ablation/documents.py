@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from ...config import GradMode, Precision
-from ...interrupts import check
 from ...model.network import XMem
 from ..child import run_in_child
 from ..report import setting, table, write_csv, write_page
@@ -86,13 +85,13 @@ def _measure(setup: Setup, precisions: Sequence[Precision]) -> Evidence:
     log.info("%d runs at the network's published size, then the other claims", len(every_mode) + len(found))
     modes = sweep(setup, interleaved(every_mode, 1))
     runs = sweep(replace(setup, timed=False), interleaved(found, 1))
-    sizes, limits = config.documents, (config.runtime.threads, setup.ceiling_bytes)
+    sizes, threads, limit = config.documents, config.runtime.threads, setup.ceiling_bytes
     linear, created = {}, {}
     for mode in LINEAR_MODES:
-        asked = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, *limits)
-        linear[mode] = run_in_child(linear_forward, asked, lambda event: check())
+        asked = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, limit)
+        linear[mode] = run_in_child(linear_forward, asked, threads)
     for subject, way in product(Subject, Way):
-        created[subject, way] = run_in_child(create, CreateRequest(subject, way, *limits), lambda event: check())
+        created[subject, way] = run_in_child(create, CreateRequest(subject, way, limit), threads)
     return Evidence(sizes, modes, runs, savings(runs), linear, created)
 
 

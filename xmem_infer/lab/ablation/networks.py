@@ -36,7 +36,6 @@ class CreateRequest:
 
     subject: Subject
     way: Way
-    threads: int | None
     ceiling_bytes: int
 
 
@@ -48,7 +47,6 @@ class LinearRequest:
     hidden: int
     rows: int
     grad_mode: GradMode
-    threads: int | None
     ceiling_bytes: int
 
 

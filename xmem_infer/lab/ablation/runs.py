@@ -12,7 +12,6 @@ import numpy as np
 from tqdm import tqdm
 
 from ...config import GradMode, Precision
-from ...interrupts import check
 from ..child import Event, Outcome, run_in_child
 from .plan import Combination, Place, Scene, Setup
 from .segmenting import SegmentRequest, segment
@@ -95,15 +94,15 @@ class Run:
 
 def sweep(setup: Setup, order: Sequence[tuple[Combination, int]]) -> list[Run]:
     """Measure every run; a failing or dying one is a row like any other. A signal ends the sweep and its child."""
-    runs = []
+    runs, threads = [], setup.config.runtime.threads
     with tqdm(total=len(order), desc="ablation", unit="run", disable=None) as bar:
         # One run for nothing: the next ones find libraries and weights in the disk cache.
         bar.set_postfix_str("warm-up")
-        run_in_child(segment, SegmentRequest(setup, order[0][0]), lambda event: check())
+        run_in_child(segment, SegmentRequest(setup, order[0][0]), threads)
         for number, (combination, repeat) in enumerate(order):
             bar.set_postfix_str(str(combination))
             masks = setup.folder / f"masks_{number}.npz"
-            outcome = run_in_child(segment, SegmentRequest(setup, combination, masks), lambda event: check())
+            outcome = run_in_child(segment, SegmentRequest(setup, combination, masks), threads)
             runs.append(run_of(combination, repeat, outcome, setup.config.ablate.warmup_frames, masks))
             if runs[-1].status == "failed":
                 log.warning("failed: %s: %s", combination, runs[-1].reason)

@@ -34,11 +34,6 @@ class SegmentRequest:
     combination: Combination
     masks_to: Path | None = None
 
-    @property
-    def threads(self) -> int | None:
-        """Where lab/child.py looks for it."""
-        return self.setup.config.runtime.threads
-
 
 def segment(request: SegmentRequest, tell: Tell) -> None:
     """Load, segment in one or two passes, tell: loaded; of each pass frame (many) and pass_done."""
@@ -66,7 +61,7 @@ def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
     built = perf_counter()
     # The documents speak of the network as it is written, under autocast; modes that record have no other variant.
     setup, what = request.setup, request.combination
-    runtime = RuntimeConfig(setup.device, what.grad_mode, what.precision, "eager", threads=request.threads)
+    runtime = RuntimeConfig(setup.device, what.grad_mode, what.precision, "eager", threads=setup.config.runtime.threads)
     data = replace(setup.config.data, size=what.scene.size)
     segmenter = Segmenter(network, setup.config.memory, runtime, data)
     tell(

@@ -21,22 +21,25 @@ SIZES = ("peak_bytes", "above_first_frame_bytes")
 
 @dataclass
 class PeakRequest:
-    """What the child measures. weights: as in the settings; threads: None = torch's choice."""
+    """What the child measures. weights: as in the settings."""
 
     workload: str
     variant: str
     weights: str | None = None
-    threads: int | None = None
 
 
-def measure_peak(request: PeakRequest) -> Row:
+def measure_peak(request: PeakRequest, threads: int | None) -> Row:
     """Run an ordinary and a memory frame with memory filled, in a fresh process. What fails is a result.
+
+    Args:
+        request: What to measure.
+        threads: CPU threads of torch; None: torch's choice.
 
     Returns:
         `result`: how it ended (ok | oom | failed, and why), and in bytes `peak_bytes`: network, memory and
         activations, all but the libraries; `above_first_frame_bytes`: what the video needs beside the network.
     """
-    outcome = run_in_child(segment_in_child, request)
+    outcome = run_in_child(segment_in_child, request, threads)
     found = outcome.last("sizes") or dict.fromkeys(SIZES)
     result = ": ".join(filter(None, (outcome.status, outcome.reason)))
     return {"workload": request.workload, "variant": request.variant, "result": result} | {k: found[k] for k in SIZES}

@@ -102,8 +102,8 @@ def _parts(plan: dict[Workload, list[str]], results: Results) -> dict[str, Calla
     def peaks(workload: str, step: Step) -> None:
         for name in config.variants or ():
             step(f"{workload}: peak memory of {name}")
-            request = PeakRequest(workload, name, config.weights, config.runtime.threads)
-            results.peaks.append(measure_peak(request))
+            request = PeakRequest(workload, name, config.weights)
+            results.peaks.append(measure_peak(request, config.runtime.threads))
 
     def end_to_end(workload: Workload, step: Step) -> None:
         wanted, network = config.end_to_end, networks[workload.network]
