@@ -10,7 +10,6 @@ import numpy as np
 
 from .errors import UsageError
 from .io.opencv import opencv
-from .registry import Registry
 
 Box = tuple[float, float, float, float]
 Click = tuple[float, float, int]
@@ -33,7 +32,7 @@ ROUNDS = 150  # of conjugate gradients, at most
 
 @dataclass(frozen=True)
 class Task:
-    """What a way works on: the part of the picture around the object, made smaller.
+    """What `grabcut` and `walker` work on: the part of the picture around the object, made smaller.
 
     Attributes:
         image: (h, w, 3) uint8 RGB.
@@ -52,11 +51,12 @@ class Task:
     clicks: Sequence[Click]
 
 
-WAYS: Registry[Callable[[Task], np.ndarray]] = Registry("way to propose a mask", "way")
+Way = Callable[[Task], np.ndarray]
+"""Gives (h, w) bool, the mask of the part."""
 
 
 def propose(
-    way: str,
+    way: Way,
     image: np.ndarray,
     mask: np.ndarray | None = None,
     box: Box | None = None,
@@ -65,7 +65,7 @@ def propose(
     """The mask of one object as a box, clicks and the mask so far suggest it.
 
     Args:
-        way: One of WAYS.
+        way: `walker`, or another to compare it with.
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) bool, the object's mask so far, which is corrected around the clicks; None: from the start.
         box: x0, y0, x1, y1 in px around the object; None: it may be anywhere.
@@ -77,7 +77,6 @@ def propose(
     Raises:
         UsageError: Neither box, mask nor a click on the object.
     """
-    work = WAYS[way]
     if box is None and mask is None and not any(sign > 0 for _, _, sign in clicks):
         raise UsageError("mark the object first: a box around it, or a click on it")
     cv2 = opencv("proposed masks need")
@@ -102,7 +101,7 @@ def propose(
     before = None if mask is None else smaller(mask[cut].astype(np.float32)) > 0.5
     placed = [((x - left) * width / size[1], (y - top) * height / size[0], sign) for x, y, sign in clicks]
     task = Task(smaller(image[cut]), seeds, before, inside | (seeds > 0), box is not None, placed)
-    found = work(task) & (seeds >= 0) | (seeds > 0)
+    found = way(task) & (seeds >= 0) | (seeds > 0)
     result = np.zeros(image.shape[:2], bool) if mask is None else mask.copy()
     sharp = cv2.resize(found.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
     if mask is None or not clicks:
@@ -140,7 +139,6 @@ def _changed_at_clicks(before: np.ndarray, after: np.ndarray, clicks: Sequence[t
     return before ^ np.isin(parts, list(hit)) if hit else after
 
 
-@WAYS.register("grabcut")
 def grabcut(task: Task) -> np.ndarray:
     """GrabCut (Rother et al., SIGGRAPH 2004): colours of object and background by turns with a cut at edges."""
     cv2 = opencv("proposed masks need")
@@ -168,7 +166,6 @@ def _ellipse(inside: np.ndarray) -> np.ndarray:
     return found
 
 
-@WAYS.register("walker")
 def walker(task: Task) -> np.ndarray:
     """GrabCut in a box, then for each click a random walker (Grady, PAMI 2006) that mends what is wrong around it."""
     edges, clicks = _edges(task.image), list(task.clicks)

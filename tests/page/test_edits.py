@@ -152,18 +152,16 @@ def test_a_second_tab_follows_the_first(serve):
         assert not any(event["event"] == "goto" for event in first.events)
 
 
-@pytest.mark.parametrize("way", ["grabcut", "walker"])
-def test_a_mask_is_suggested_and_nothing_is_stored(serve, way):
+def test_a_mask_is_suggested_and_nothing_is_stored(serve):
     with serve() as page, page.tab() as tab:
         tracked(page, tab)
         before = snapshot(page)
-        asked = {"way": way, "object": 1, "box": [5, 5, 40, 40], "clicks": [[20, 20, 1]]}
+        asked = {"object": 1, "box": [5, 5, 40, 40], "clicks": [[20, 20, 1]]}
         answer = page.client.post("/api/suggest/0", json=asked)
         assert answer.status_code == 200, answer.text
         proposed = labels(answer.content)
         assert proposed.shape == square(0).shape and set(np.unique(proposed)) <= {0, 255}
-        if way == "grabcut":  # the other one looks through a network that has learned nothing
-            assert ((proposed > 0) & (square(0) > 0)).sum() > 0.7 * (square(0) > 0).sum()
+        assert ((proposed > 0) & (square(0) > 0)).sum() > 0.7 * (square(0) > 0).sum()
         assert snapshot(page) == before
         found = tab.do("next_to_fix")["result"]
         assert found["index"] in range(1, FRAMES) and found["reason"]

@@ -12,7 +12,6 @@ from PIL import Image
 
 from ..config import Direction
 from ..evaluate.provenance import machine
-from ..interactive import WAYS
 from ..interrupts import check
 from ..io.array_frames import ArrayFrames
 from ..io.opencv import opencv
@@ -22,7 +21,7 @@ from ..scoring.score_video import score_video
 from ..suggestion import next_to_fix
 from ..types import LabelMask, ObjectConfidence
 from .charts import legend, new_figure, plain, save
-from .first_mask import GOOD_IOU, MOST_CLICKS, clicks_needed, iou_by_clicks, objects_of
+from .first_mask import GOOD_IOU, MOST_CLICKS, WAYS, clicks_needed, iou_by_clicks, objects_of
 from .report import number, output_folder, setting, table, write_page
 from .training.validation import Clip
 
@@ -150,7 +149,7 @@ Marked = Mapping[tuple[str, bool], Sequence[Sequence[float]]]  # IoU by clicks o
 def measure(segmenter: Segmenter, clips: Sequence[Clip], size: int, frames: int, seeds: int, folder: Path) -> str:
     """Both tables as Markdown, also written to report.md, with a picture. Raises EnvironmentFault."""
     output_folder(str(folder), "")
-    gained, marked = {}, {(way, box): list[list[float]]() for way in WAYS.names() for box in (True, False)}
+    gained, marked = {}, {(way, box): list[list[float]]() for way in WAYS for box in (True, False)}
     for clip in clips:
         gained[clip.name] = Annotator(segmenter, sample(clip, size, frames), seeds).curves()
         for key, curves in mark(clip).items():
@@ -165,8 +164,8 @@ def mark(clip: Clip) -> dict[tuple[str, bool], list[list[float]]]:
     image, labels = np.array(Image.open(clip.pictures[0]).convert("RGB")), np.array(Image.open(clip.masks[0]))
     objects = objects_of(labels)
     return {
-        (way, box): [iou_by_clicks(way, image, true, box=box) for true in objects]
-        for way in WAYS.names()
+        (name, box): [iou_by_clicks(way, image, true, box=box) for true in objects]
+        for name, way in WAYS.items()
         for box in (True, False)
     }
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..interactive import Click, propose
+from ..interactive import Click, Way, grabcut, propose, walker
 from ..interrupts import check
 from ..io.opencv import opencv
 
+WAYS: dict[str, Way] = {"grabcut": grabcut, "walker": walker}  # to propose a mask
 GOOD_IOU = 0.85
 MOST_CLICKS = 10
 LEAST_PX = 100  # objects with fewer pixels are not marked
@@ -19,7 +20,7 @@ def objects_of(labels: np.ndarray) -> list[np.ndarray]:
     return [labels == one for one, area in zip(ids.tolist(), areas.tolist(), strict=True) if one and area >= LEAST_PX]
 
 
-def iou_by_clicks(way: str, image: np.ndarray, true: np.ndarray, *, box: bool) -> list[float]:
+def iou_by_clicks(way: Way, image: np.ndarray, true: np.ndarray, *, box: bool) -> list[float]:
     """IoU after the box alone (0 without one), and after each click, up to GOOD_IOU or MOST_CLICKS."""
     rows, columns = np.flatnonzero(true.any(1)), np.flatnonzero(true.any(0))
     around = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if box else None

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 from ..errors import UsageError
-from ..interactive import WAYS
 
 
 def _printable(text: str) -> str:
@@ -35,7 +34,6 @@ Box = Annotated[list[Number], Field(min_length=4, max_length=4), AfterValidator(
 Click = Annotated[list[Number], Field(min_length=3, max_length=3), AfterValidator(_click)]
 Clicks = Annotated[list[Click], Field(max_length=200)]
 Direction = Literal["forward", "backward", "both"]
-Way = Literal[tuple(WAYS.names())]  # type: ignore[valid-type]
 
 
 class Values(BaseModel):
@@ -64,7 +62,7 @@ ACTIONS = {  # methods of the session, but for METHODS
     "undo": _values(),
     "redo": _values(),
 }
-SUGGESTION = _values(way=Way, object=Whole, box=Box | None, clicks=Clicks | None, base=bool | None)
+SUGGESTION = _values(object=Whole, box=Box | None, clicks=Clicks | None, base=bool | None)
 EXPORT = _values(format=str)
 METHODS = {"goto": "check_index"}
 KEYWORDS = {"from": "index", "object": "object_id"}  # arguments that have another name in Python

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
-from ..interactive import propose
+from ..interactive import propose, walker
 from ..io.frames import IndexedFrames
 from ..io.masks import read_mask
 from ..outputs.protocol import FALLBACK_FPS
@@ -116,7 +116,6 @@ class Session(Editing):
     def suggest(
         self,
         index: int,
-        way: str,
         object_id: int,
         box: tuple[float, float, float, float] | None = None,
         clicks: list[tuple[float, float, int]] | None = None,
@@ -128,7 +127,7 @@ class Session(Editing):
             has_base = base and index in self.project.frames
             mask = read_ids(self.project.mask_path(index)) == object_id if has_base else None
         so_far = mask if mask is not None and mask.any() else None
-        return propose(way, self.pictures.frame(index).image, so_far, box, clicks or [])
+        return propose(walker, self.pictures.frame(index).image, so_far, box, clicks or [])
 
     def propagate(self, index: int, direction: str, first: int | None = None, last: int | None = None) -> None:
         """Propagate from the references, in the background; what is not said begins or ends at frame `index`."""

@@ -176,7 +176,7 @@ async function ask() {
   const { index, object, box, clicks } = prompts;
   store.set({ thinking: true });
   try {
-    const answer = await sendJson(`api/suggest/${index}`, { way: "walker", object, box, clicks, base: !box }, { signal: control.signal });
+    const answer = await sendJson(`api/suggest/${index}`, { object, box, clicks, base: !box }, { signal: control.signal });
     const labels = await decodePng(await answer.arrayBuffer());
     if (control.signal.aborted || shown.index !== index) return;
     const clicked = clicks.filter((click) => click[2] > 0).map(([x, y]) => store.labels.data[y * labels.width + x]);
