@@ -3,8 +3,6 @@
 The same command again resumes. Ctrl-C saves and stops. Curves: <run_dir>/training.png.
 """
 
-from tqdm import tqdm
-
 from xmem_infer.cli import leave, run
 from xmem_infer.lab.training.config import TrainConfig
 
@@ -16,8 +14,7 @@ def main() -> None:
 def _train(config: TrainConfig) -> int:
     from xmem_infer.lab.training.loop import train  # torch takes seconds; a typo should not wait for it
 
-    state = train(config, say=tqdm.write)
-    tqdm.write(f"{state.seen} samples seen, saved below {config.run_dir}")
+    train(config)
     return 0
 
 

@@ -1,8 +1,9 @@
 """A slice of a run: resume, train, save, validate, export; stops at any moment."""
 
+import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,12 +29,13 @@ NEEDED = (
     "{} not set: training needs data_packs=[<tar>, ...], the pictures to learn from, and run_dir=<folder>, where the "
     "run is kept. For example: python scripts/train.py data_packs=[train_240p.tar] run_dir=output/training"
 )
+tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
 
 
-def train(config: TrainConfig, say: Callable[[str], None] = lambda line: None) -> TrainState:
+def train(config: TrainConfig) -> TrainState:
     """Train until optim.total_samples, max_steps of this slice or a signal; the run goes on where it was saved.
 
-    `say` is told where it resumes and every validation. SIGINT and SIGTERM: the step is finished, everything saved,
+    Where it resumes and every validation is logged. SIGINT and SIGTERM: the step is finished, everything saved,
     and Interrupted raised. UsageError for a path that is not set, missing, or holds no data.
     """
     if not config.run_dir or not config.data_packs:
@@ -49,7 +51,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = lambda line: None) -
             plot_curves(run)  # what is missing for it is said now, not after an hour
             cache = Path(config.cache_dir) if config.cache_dir else run / "pack"
             packs = [decoded_pack(Path(tar), cache) for tar in config.data_packs]
-            return _Slice(config, run, packs, clips, device, say).train()
+            return _Slice(config, run, packs, clips, device).train()
     except OSError as error:
         raise disk_fault(error, run) from error
 
@@ -57,22 +59,19 @@ def train(config: TrainConfig, say: Callable[[str], None] = lambda line: None) -
 class _Slice:
     """A run from where it was saved on. What it does by the clock changes files only, never what is learnt."""
 
-    def __init__(
-        self, config: TrainConfig, run: Path, packs: list[Path], clips: list[Clip], device: torch.device,
-        say: Callable[[str], None],
-    ):  # fmt: skip
-        self.config, self.run, self.clips, self.say = config, run, clips, say
+    def __init__(self, config: TrainConfig, run: Path, packs: list[Path], clips: list[Clip], device: torch.device):
+        self.config, self.run, self.clips = config, run, clips
         self.state = new_state(config, device)
         if saved := latest_checkpoint(run / "checkpoints"):
             load_checkpoint(self.state, saved)
-            say(f"resumed at {self.state.seen} samples")
+            tables.info(f"resumed at {self.state.seen} samples")
         else:
             start = Path(config.start) if config.start else None
             begin(self.state.network, config.network.key_trunk, start, Pack(*packs))
             self.state.average.load_state_dict(self.state.network.state_dict())
         self.records = Records(run, self.state.seen)
         if changed := self.records.settings(self.state.seen, learning_settings(config)):
-            say(f"settings that changed since the run began: {', '.join(changed)}")
+            tables.info(f"settings that changed since the run began: {', '.join(changed)}")
         self.stream = batches(packs, config.stages, config.seed, self.state.seen, config.workers)
         self.saved = self.validated = time.monotonic()
 
@@ -97,6 +96,7 @@ class _Slice:
                 self.save()
         if self.asked:
             raise Interrupted(self.asked[0])
+        tables.info(f"{state.seen} samples seen, saved below {self.run}")
         return state
 
     def save(self) -> None:
@@ -108,7 +108,7 @@ class _Slice:
         """Score, and export what is best; not where somebody waits for us to stop."""
         if scores := self._scores():
             each = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
-            self.say(f"{self.state.seen} samples: J&F {sum(scores.values()) / len(scores):.3f} ({each})")
+            tables.info(f"{self.state.seen} samples: J&F {sum(scores.values()) / len(scores):.3f} ({each})")
             best = self.records.validation(self.state.seen, scores)
             export = Path(self.config.export) if self.config.export else None
             if export and (best or not export.exists()):
