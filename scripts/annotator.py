@@ -7,17 +7,15 @@ corrected frames, chosen in three ways; clicks to a good first mask, by each way
 import argparse
 from pathlib import Path
 
-from xmem_infer.cli import complain, leave, log_to_streams
+from xmem_infer.cli import do_and_leave
 from xmem_infer.config import DataConfig, Precision, RuntimeConfig
-from xmem_infer.errors import XMemInferError
-from xmem_infer.interrupts import noted_signals
 from xmem_infer.lab.annotator import measure
 from xmem_infer.lab.training.validation import find_clips
 from xmem_infer.predictor import Segmenter
 
 
-def main() -> int:
-    """0: tables printed; otherwise the exit code of what went wrong."""
+def main() -> None:
+    """Print both tables."""
     parser = argparse.ArgumentParser(description="J&F by corrected frames, and clicks to a first mask.")
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="clips in a DAVIS layout")
     parser.add_argument("--weights", default="auto", help="checkpoint; default: the embedded model")
@@ -28,17 +26,11 @@ def main() -> int:
         "--report", type=Path, default=Path("output/annotator"), help="folder of report.md and pictures"
     )
     args = parser.parse_args()
-    log_to_streams()
-    try:
-        with noted_signals():
-            runtime = RuntimeConfig(precision=Precision.fp32)
-            segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
-            clips = [clip for folder in args.folders for clip in find_clips(folder)]
-            print(measure(segmenter, clips, args.size, args.frames, args.seeds, args.report))
-    except (XMemInferError, KeyboardInterrupt) as error:
-        return complain(error)
-    return 0
+    runtime = RuntimeConfig(precision=Precision.fp32)
+    segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
+    clips = [clip for folder in args.folders for clip in find_clips(folder)]
+    print(measure(segmenter, clips, args.size, args.frames, args.seeds, args.report))
 
 
 if __name__ == "__main__":
-    leave(main())
+    do_and_leave(main)

@@ -10,25 +10,21 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from xmem_infer.cli import complain, leave
-from xmem_infer.errors import UsageError, XMemInferError
+from xmem_infer.cli import do_and_leave
+from xmem_infer.errors import UsageError
 from xmem_infer.io.atomic import write_whole
 from xmem_infer.weights.files import CheckpointFile, read_checkpoint
 
 
-def main() -> int:
-    """0: written; otherwise the exit code of what went wrong."""
+def main() -> None:
+    """Read the arguments and write the mean."""
     parser = argparse.ArgumentParser(description="Write the mean of two files of weights of one network.")
     parser.add_argument("first", type=Path, metavar="FIRST")
     parser.add_argument("second", type=Path, metavar="SECOND")
     parser.add_argument("share", type=float, metavar="SHARE", help="of SECOND, 0 to 1")
     parser.add_argument("out", type=Path, metavar="OUT", help=".safetensors")
     args = parser.parse_args()
-    try:
-        write_mean(read_checkpoint(args.first), read_checkpoint(args.second), args.share, args.out)
-    except XMemInferError as error:
-        return complain(error)
-    return 0
+    write_mean(read_checkpoint(args.first), read_checkpoint(args.second), args.share, args.out)
 
 
 def write_mean(first: CheckpointFile, second: CheckpointFile, share: float, out: Path) -> None:
@@ -47,4 +43,4 @@ def write_mean(first: CheckpointFile, second: CheckpointFile, share: float, out:
 
 
 if __name__ == "__main__":
-    leave(main())
+    do_and_leave(main)

@@ -4,19 +4,16 @@ Each folder holds clips with masks on every frame in a DAVIS layout. Prints one 
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from xmem_infer.cli import complain, leave
+from xmem_infer.cli import do_and_leave
 from xmem_infer.config import Precision
-from xmem_infer.errors import XMemInferError
-from xmem_infer.interrupts import noted_signals
 from xmem_infer.lab.training.comparison import compare, fill_card, markdown, methods, split_card
 from xmem_infer.lab.training.validation import find_clips
 
 
-def main() -> int:
-    """0: tables printed; otherwise the exit code of what went wrong."""
+def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(description="J&F of a network, of the copied first mask and of optical flow.")
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="clips in a DAVIS layout")
     parser.add_argument("--weights", type=Path, help="checkpoint; without it only the baselines are scored")
@@ -25,27 +22,18 @@ def main() -> int:
     parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
     parser.add_argument("--card", type=Path, help="model card whose table of scores is replaced")
     args = parser.parse_args()
-    try:
-        with noted_signals():
-            return _print_tables(args)
-    except (XMemInferError, KeyboardInterrupt) as error:
-        return complain(error)
-
-
-def _print_tables(args: argparse.Namespace) -> int:
     if args.card:
         split_card(args.card)  # whether the scores have a place there is known before the work
     tracks = methods(args.weights, args.sizes, [Precision(name) for name in args.precisions])
     sets = [(folder.name, find_clips(folder, frames=args.frames)) for folder in args.folders]
     parts = []
     for name, clips in sets:
-        rows = compare(clips, tracks, lambda line: print(line, file=sys.stderr))
+        rows = compare(clips, tracks)
         parts.append(markdown(name, rows))
         print(parts[-1], flush=True)
     if args.card:
         fill_card(args.card, "\n\n".join(parts))
-    return 0
 
 
 if __name__ == "__main__":
-    leave(main())
+    do_and_leave(main)

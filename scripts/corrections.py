@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xmem_infer.cli import complain, leave
+from xmem_infer.cli import do_and_leave
 from xmem_infer.config import DataConfig, Precision, RuntimeConfig
-from xmem_infer.errors import XMemInferError
-from xmem_infer.interrupts import check, noted_signals
+from xmem_infer.interrupts import check
 from xmem_infer.lab.report import table
 from xmem_infer.lab.training.validation import Clip, find_clips
 from xmem_infer.predictor import Segmenter
@@ -22,8 +21,8 @@ from xmem_infer.scoring.score_video import score_video
 HEAD = ("clip", "object", "before", "after, not corrected", "corrected", "corrected, permanent")
 
 
-def main() -> int:
-    """0: table printed; otherwise the exit code of what went wrong."""
+def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description="J&F before and after a correction, with and without data.permanent.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="clips in a DAVIS layout")
     parser.add_argument("--weights", default="auto", help="checkpoint; default: the embedded model")
@@ -31,17 +30,12 @@ def main() -> int:
     parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
     parser.add_argument("--at", type=int, help="index of the corrected frame; default: the middle one")
     args = parser.parse_args()
-    try:
-        with noted_signals():
-            runtime = RuntimeConfig(precision=Precision.fp32)
-            segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
-            clips = find_clips(args.folder, frames=args.frames)
-            rows = [row for clip in clips for row in _rows(segmenter, clip, args.at or len(clip.masks) // 2)]
-    except (XMemInferError, KeyboardInterrupt) as error:
-        return complain(error)
+    runtime = RuntimeConfig(precision=Precision.fp32)
+    segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
+    clips = find_clips(args.folder, frames=args.frames)
+    rows = [row for clip in clips for row in _rows(segmenter, clip, args.at or len(clip.masks) // 2)]
     means = [f"{np.mean([float(row[column]) for row in rows]):.1f}" for column in range(2, len(HEAD))]
     print(table(HEAD, [*rows, ("mean", "", *means)]))
-    return 0
 
 
 def _rows(segmenter: Segmenter, clip: Clip, at: int) -> list[tuple[str, ...]]:
@@ -65,4 +59,4 @@ def _rows(segmenter: Segmenter, clip: Clip, at: int) -> list[tuple[str, ...]]:
 
 
 if __name__ == "__main__":
-    leave(main())
+    do_and_leave(main)

@@ -4,18 +4,16 @@ Each call adds to FOLDER/trade_off.csv what it was asked for, and writes the pag
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from xmem_infer.cli import complain, leave
-from xmem_infer.errors import UsageError, XMemInferError
-from xmem_infer.interrupts import check, noted_signals
+from xmem_infer.cli import do_and_leave
+from xmem_infer.errors import UsageError
 from xmem_infer.lab.report import output_folder
 from xmem_infer.lab.trade_off import Subjects, read_rows, score_clips, time_frames, trained_scores, write_trade_off
 
 
-def main() -> int:
-    """0: written; otherwise the exit code of what went wrong."""
+def main() -> None:
+    """Add to the table and write the page."""
     parser = argparse.ArgumentParser(description="J&F against milliseconds per frame, as table and picture.")
     parser.add_argument("folder", metavar="FOLDER", help="of the report")
     parser.add_argument("--networks", nargs="+", default=[], metavar="NAME=FILE", help="weights")
@@ -25,20 +23,15 @@ def main() -> int:
     parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
     parser.add_argument("--rounds", type=int, default=0, help="measure times in so many rounds; 0: not at all")
     args = parser.parse_args()
-    try:
-        with noted_signals():
-            folder = output_folder(args.folder, "")
-            rows = read_rows(folder)
-            networks, candidates = _subjects(args.networks, args.precisions), _subjects(args.candidates, ["fp32"])
-            if args.clips:
-                column = score_clips(rows, args.clips, args.frames, networks, _say)
-                trained_scores(rows, column, candidates)
-            if args.rounds:
-                time_frames(rows, {**networks, **candidates}, args.rounds, _say)
-            write_trade_off(folder, rows)
-    except (XMemInferError, KeyboardInterrupt) as error:
-        return complain(error)
-    return 0
+    folder = output_folder(args.folder)
+    rows = read_rows(folder)
+    networks, candidates = _subjects(args.networks, args.precisions), _subjects(args.candidates, ["fp32"])
+    if args.clips:
+        column = score_clips(rows, args.clips, args.frames, networks)
+        trained_scores(rows, column, candidates)
+    if args.rounds:
+        time_frames(rows, {**networks, **candidates}, args.rounds)
+    write_trade_off(folder, rows)
 
 
 def _subjects(given: list[str], precisions: list[str]) -> Subjects:
@@ -48,10 +41,5 @@ def _subjects(given: list[str], precisions: list[str]) -> Subjects:
     return {f"{name} {precision}": (Path(path), precision) for name, _, path in pairs for precision in precisions}
 
 
-def _say(line: str) -> None:
-    check()
-    print(line, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    leave(main())
+    do_and_leave(main)

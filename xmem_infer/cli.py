@@ -114,6 +114,18 @@ def run(config_name: str, schema: type, job: Job) -> int:
     return max(codes, default=0)
 
 
+def do_and_leave(work: Callable[[], object]) -> NoReturn:
+    """For scripts that read their arguments themselves: do the work, exit with 0 or the code of what ended it."""
+    log_to_streams()
+    code = 0
+    try:
+        with noted_signals():
+            work()
+    except (XMemInferError, KeyboardInterrupt) as error:
+        code = complain(error)
+    leave(code)
+
+
 def give_own_folder(composed: DictConfig) -> str:
     """In a multirun, set `output_dir` (or `run_dir`) to a folder named after what varies; returns that name, else "".
 

@@ -7,14 +7,11 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ..config import Direction
-from ..evaluate.provenance import machine
 from ..interrupts import check
 from ..io.array_frames import ArrayFrames
-from ..io.opencv import opencv
 from ..predictor import Segmenter
 from ..propagation import propagate
 from ..scoring.score_video import score_video
@@ -22,7 +19,7 @@ from ..suggestion import next_to_fix
 from ..types import LabelMask, ObjectConfidence
 from .charts import legend, new_figure, plain, save
 from .first_mask import GOOD_IOU, MOST_CLICKS, WAYS, clicks_needed, iou_by_clicks, objects_of
-from .report import number, output_folder, setting, table, write_page
+from .report import number, output_folder, setting, setting_table, table, write_page
 from .training.validation import Clip
 
 log = logging.getLogger(__name__)
@@ -148,7 +145,7 @@ Marked = Mapping[tuple[str, bool], Sequence[Sequence[float]]]  # IoU by clicks o
 
 def measure(segmenter: Segmenter, clips: Sequence[Clip], size: int, frames: int, seeds: int, folder: Path) -> str:
     """Both tables as Markdown, also written to report.md, with a picture. Raises EnvironmentFault."""
-    output_folder(str(folder), "")
+    output_folder(folder)
     gained, marked = {}, {(way, box): list[list[float]]() for way in WAYS for box in (True, False)}
     for clip in clips:
         gained[clip.name] = Annotator(segmenter, sample(clip, size, frames), seeds).curves()
@@ -172,17 +169,10 @@ def mark(clip: Clip) -> dict[tuple[str, bool], list[list[float]]]:
 
 def report(segmenter: Segmenter, gained: Gained, marked: Marked, asked: str, folder: Path) -> str:
     """Write report.md and its picture; returns the tables. asked: how the corrections were measured, in words."""
-    context = {
-        "machine": machine(segmenter.prepared.device),
-        "subject": {
-            "clips": ", ".join(gained),
-            "corrections": asked,
-            "first masks": "pictures at their own size",
-        },
-        "versions": {"torch": torch.__version__, "opencv": opencv("the report names").__version__},
-    }
+    subject = {"clips": ", ".join(gained), "corrections": asked, "first masks": "pictures at their own size"}
+    where = setting(segmenter.prepared.device, subject)
     text = "\n\n".join((_corrections_table(gained), _clicks_table(marked)))
-    write_page(folder / "report.md", ("# A simulated annotator", HOW, text, setting(context)))
+    write_page(folder / "report.md", ("# A simulated annotator", HOW, text, setting_table(where)))
     _draw(gained, folder)
     return text
 

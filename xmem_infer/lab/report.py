@@ -2,20 +2,27 @@
 
 import csv
 import io
+import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..evaluate.provenance import machine
 from ..io.atomic import disk_fault, write_whole
+from ..io.versions import versions
 
 
-def output_folder(given: str | None, default: str) -> Path:
+def output_folder(path: str | Path) -> Path:
     """The folder of a report, made before any work to learn early that it cannot be.
 
     Raises:
         EnvironmentFault: It cannot be made or written to.
     """
-    folder = Path(given or default).expanduser()
+    folder = Path(path).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,18 +51,31 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def setting(context: Mapping[str, Any]) -> str:
-    """What was measured where, as a table. context: `machine`, `subject` and `versions`, each a mapping."""
-    rows = [(key.replace("_", " "), value) for key, value in {**context["machine"], **context["subject"]}.items()]
-    versions = ", ".join(f"{name} {version}" for name, version in context["versions"].items())
-    return table(("setting", ""), [*rows, ("versions", versions)])
+def setting(device: torch.device, subject: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured where, by name: this machine with the device that computes, the subject, versions."""
+    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return {"cpu": cpu_model(), **machine(device), **subject, "versions": found}
 
 
-def number(value: float | None) -> str:
-    """With one digit after the point; "-" for None."""
-    return "-" if value is None else f"{value:,.1f}"
+def setting_table(found: Mapping[str, Any]) -> str:
+    """What `setting` tells, as a table."""
+    return table(("setting", ""), [(name.replace("_", " "), value) for name, value in found.items()])
+
+
+def cpu_model() -> str:
+    """The processor's name, as far as the system tells."""
+    with suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()
+
+
+def number(value: float | None, form: str = ",.1f") -> str:
+    """As `form` says; "-" for None."""
+    return "-" if value is None else f"{value:{form}}"
 
 
 def megabytes(value: float | None) -> str:
     """Bytes as MB (1e6 bytes) with one digit after the point; "-" for None."""
-    return "-" if value is None else f"{value / 1e6:,.1f}"
+    return number(None if value is None else value / 1e6)

@@ -5,33 +5,31 @@ Rows are kept in trade_off.csv: clips can be scored in one call and times be mea
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 
 from ..config import MemoryConfig, Precision, RuntimeConfig
-from ..evaluate.provenance import machine
-from ..io.versions import versions
+from ..interrupts import check
 from ..weights.build import load_network
 from .benchmark.interleaved import measure
 from .benchmark.networks import XMEM, load_benchmark_network
 from .benchmark.plots import PALETTE
-from .benchmark.run import CPU, cpu_model
 from .benchmark.scene import block_mask, drifting_frames
 from .benchmark.variants import make_variant
 from .benchmark.workloads import Workload
 from .charts import legend, new_figure, plain, save
-from .report import number, setting, table, write_csv, write_page
-from .training.comparison import CARRIED, COPIED, carry_by_flow, compare, methods
+from .report import cpu_model, number, table, write_csv, write_page
+from .training.comparison import BASELINES, CARRIED, COPIED, carry_by_flow, compare
 from .training.validation import find_clips, tracker
 
 SIZE = 480  # px of the short side
 ONE, TWO = TIMES = "ms, 1 object", "ms, 2 objects"
+TIMED_ON = "timed on"
 PUBLISHED = "XMem in published sizes fp32"
 TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of the picture, ms
 VARIANTS = {"fp32": "fast", "int8": "openvino"}
@@ -41,6 +39,8 @@ REMARKS = (
     "Candidates were trained equally, for minutes, after the first long run had been made: so short a training favours "
     "what begins with fitting numbers (today's trunk, key and decoder widths), and says little about the rest.",
 )
+CPU = torch.device("cpu")
+log = logging.getLogger(__name__)
 Rows = dict[str, dict[str, str]]
 """Cells by method, then by column. A colon in a column's name: J&F of one clip, left out of the page."""
 Subjects = Mapping[str, tuple[Path, str]]
@@ -56,17 +56,17 @@ def read_rows(folder: Path) -> Rows:
         return {row["method"]: row for row in csv.DictReader(file)}
 
 
-def score_clips(rows: Rows, root: Path, frames: int | None, subjects: Subjects, say: Callable[[str], None]) -> str:
+def score_clips(rows: Rows, root: Path, frames: int | None, subjects: Subjects) -> str:
     """J&F in per cent on clips of a folder in a DAVIS layout, at most `frames` frames of each; the column's name."""
     column = root.name + (f", {frames} frames" if frames else "")
     # The baselines depend on the clips alone.
-    tracks = {name: one for name, one in methods(None, [], []).items() if not rows.get(name, {}).get(column)}
+    tracks = {name: one for name, one in BASELINES.items() if not rows.get(name, {}).get(column)}
     for name, (path, precision) in subjects.items():
         runtime = RuntimeConfig(precision=Precision(precision), variant=VARIANTS[precision])
         tracks[name] = tracker(load_network(path).network, SIZE, runtime, MemoryConfig())
         if precision == "int8":  # models are made of the first frames that it sees: so that all scored frames are int8
             tracks[name](find_clips(root)[0])
-    for row in compare(find_clips(root, frames=frames), tracks, say):
+    for row in compare(find_clips(root, frames=frames), tracks):
         scores = {video.name: video.measures.overall for video in row.videos}
         _fill(rows, row.method, column, row.measures.overall, scores)
     return column
@@ -84,8 +84,8 @@ def _fill(rows: Rows, method: str, column: str, overall: float, clips: Mapping[s
     rows.setdefault(method, {}).update({key: f"{100 * score:.2f}" for key, score in found.items()})
 
 
-def time_frames(rows: Rows, subjects: Subjects, rounds: int, step: Callable[[str], object]) -> None:
-    """Fill the columns of milliseconds: all networks in turns on the same frames."""
+def time_frames(rows: Rows, subjects: Subjects, rounds: int) -> None:
+    """Fill the columns of milliseconds and of the machine: all networks in turns on the same frames."""
     networks = {name: (load_network(path).network, precision) for name, (path, precision) in subjects.items()}
     networks[PUBLISHED] = load_benchmark_network(XMEM, None), "fp32"
     variants = [
@@ -94,29 +94,41 @@ def time_frames(rows: Rows, subjects: Subjects, rounds: int, step: Callable[[str
     ]
     for objects, column in enumerate(TIMES, 1):
         workload = Workload(SIZE, objects)
-        for row in measure(workload, variants, rounds, step):
-            rows.setdefault(row["variant"], {})[column] = f"{row['p50_ms']:.2f}"
-        rows.setdefault(CARRIED, {})[column] = f"{_flow_ms(workload):.2f}"
-        rows.setdefault(COPIED, {})[column] = "0.00"
+        found = {row["variant"]: row["p50_ms"] for row in measure(workload, variants, rounds, _step)}
+        for method, spent in {**found, CARRIED: _flow_ms(workload), COPIED: 0.0}.items():
+            rows.setdefault(method, {}).update({column: f"{spent:.2f}", TIMED_ON: _machine()})
+
+
+def _step(line: str) -> None:
+    check()
+    log.info(line)
+
+
+def _machine() -> str:
+    """What times depend on."""
+    flags = ", ".join(
+        name for name, has in torch.cpu.get_capabilities().items() if has is True and name.startswith(("avx", "amx"))
+    )
+    return f"{cpu_model()} ({flags}), {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def _flow_ms(workload: Workload) -> float:
     frames, mask = drifting_frames(workload, 11), block_mask(workload)
-    clip: Any = SimpleNamespace(images=lambda: frames, labels=lambda: [mask], masks=frames)
     started = perf_counter()
-    carry_by_flow(clip)
+    carry_by_flow(frames, mask)
     return (perf_counter() - started) * 1000 / (len(frames) - 1)
 
 
 def write_trade_off(folder: Path, rows: Rows) -> None:
     """trade_off.csv, .md and, where rows have both a score and times, .png. Raises EnvironmentFault."""
     keys = {key for cells in rows.values() for key in cells} - {"method"}
-    columns = sorted(keys, key=lambda key: (":" in key, key in TIMES, key))
+    columns = sorted(keys, key=lambda key: (":" in key, key == TIMED_ON, key in TIMES, key))
     write_csv(folder / "trade_off.csv", [{"method": name, **{c: rows[name].get(c) for c in columns}} for name in rows])
-    shown = [column for column in columns if ":" not in column]
-    cells = [[name, *(number(_value(row, column)) for column in shown)] for name, row in rows.items()]
-    flags = " ".join(name for name, has in torch.cpu.get_capabilities().items() if has is True)
-    about = {"machine": {"cpu": cpu_model(), **machine(CPU), "cpu_flags": flags}, "subject": {}, "versions": versions()}
+    shown = [column for column in columns if ":" not in column and column != TIMED_ON]
+    cells = [
+        [name, *(number(_value(row, column)) for column in shown), row.get(TIMED_ON) or "-"]
+        for name, row in rows.items()
+    ]
     timed = {name: row for name, row in rows.items() if _value(row, ONE) and _value(row, TWO)}
     scores = [c for c in shown if c not in TIMES and any(_value(row, c) for row in timed.values())]
     picture = ""
@@ -124,7 +136,7 @@ def write_trade_off(folder: Path, rows: Rows) -> None:
         _draw(folder, timed, scores)
         picture = "![the table as a picture](trade_off.png)"
     title = f"# J&F in per cent against milliseconds per frame, {SIZE} px of the short side"
-    write_page(folder / "trade_off.md", [title, picture, table(["method", *shown], cells), *REMARKS, setting(about)])
+    write_page(folder / "trade_off.md", [title, picture, table(["method", *shown, TIMED_ON], cells), *REMARKS])
 
 
 def _draw(folder: Path, timed: Rows, scores: list[str]) -> None:

@@ -97,8 +97,8 @@ def test_cut_objects_are_scored_as_the_ones_they_were_cut_from(tmp_path, make_cl
 
 @pytest.fixture
 def findings(runs):
-    context = {"machine": {"device": "cpu"}, "versions": {"torch": "2"}, "subject": {"clip": "c", "weights": "w"}}
-    return Findings(AblateConfig(), context, runs, savings(joined(runs)), [])
+    where = {"device": "cpu", "clip": "c", "weights": "w", "versions": "torch 2"}
+    return Findings(AblateConfig(), where, runs, savings(joined(runs)), [])
 
 
 def test_the_report_says_what_was_measured(findings, tmp_path):

@@ -10,8 +10,7 @@ from ...config import DataConfig
 from ...datasets.discovery import find_videos
 from ...datasets.mask_files import find_masks
 from ...errors import UsageError
-from ...io.frames import frame_name, open_frames
-from ...io.masks import check_mask, read_mask
+from ...io.frames import frame_name
 
 
 @dataclass(frozen=True)
@@ -28,24 +27,21 @@ class Clip:
 
 def open_clip(video_dir: str | None, mask: str | None, data: DataConfig) -> Clip:
     """Find and check the one video that is measured. Raises UsageError where there are several, or no object."""
-    items = find_videos(video_dir, mask, data)
-    if len(items) > 1:
+    found = find_videos(video_dir, mask, data)
+    if len(found) > 1:
         raise UsageError(
-            f"video_dir={video_dir} holds {len(items)} videos, an ablation measures one: "
-            f"give one of them, such as video_dir={items[0].path}"
+            f"video_dir={video_dir} holds {len(found)} videos, an ablation measures one: "
+            f"give one of them, such as video_dir={found[0].path}"
         )
-    source = open_frames(items[0].path, data)
-    first = read_mask(next(iter(find_masks(items[0], source)[0].values())), data.max_pixels)
-    check_mask(first, source.size, f"the video {source.name}")
-    if not np.any(first.ids):
-        raise UsageError(f"{first.source} is all zero: without an object nothing is segmented or measured")
+    video = replace(found[0], all_masks=False).open(data)
+    frames, first = video.frames, next(iter(video.masks.values()))
     try:
-        files, _ = find_masks(replace(items[0], all_masks=True), source)
+        files, _ = find_masks(replace(found[0], all_masks=True), frames)
     except UsageError:
         files = {}  # without usable masks of later frames there is no J&F, and no fault either
-    names = {frame_name(source, index): index for index in range(source.count or 0)}
+    names = {frame_name(frames, index): index for index in range(frames.count or 0)}
     annotations = {names[stem]: path for stem, path in files.items() if stem in names}
-    return Clip(items[0].path, items[0].name, source.size, source.count, first.ids, annotations)
+    return Clip(video.path, video.name, frames.size, frames.count, first.ids, annotations)
 
 
 def with_objects(labels: np.ndarray, wanted: int) -> tuple[np.ndarray, dict[int, int]]:

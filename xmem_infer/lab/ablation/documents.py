@@ -8,14 +8,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from ...config import GradMode, Precision
-from ...model.network import XMem
+from ..benchmark.networks import XMEM, load_benchmark_network
 from ..child import run_in_child
-from ..report import setting, table, write_csv, write_page
+from ..report import setting_table, table, write_csv, write_page
 from . import checks_of_figures
 from .checks_of_figures import LINEAR_MODES, Evidence, NotMeasured
 from .comparisons import savings
@@ -59,10 +58,11 @@ def hold_against(row: Mapping[str, Any], evidence: Evidence) -> Claim:
     return Claim(row["document"], row["claim"], found, measured, why)
 
 
-def check_documents(setup: Setup, precisions: Sequence[Precision], context: Mapping[str, Any], folder: Path) -> int:
+def check_documents(setup: Setup, precisions: Sequence[Precision], where: Mapping[str, Any], folder: Path) -> int:
     """Check every claim and write results.csv, pictures and report.md; 0, or 1 where a run failed."""
     # Memory depends on the sizes of the network, not on its numbers: the published sizes need no download.
-    setup = replace(setup, weights=_published_sizes(setup.folder))
+    setup = replace(setup, weights=setup.folder / "published_sizes.safetensors")
+    save_file(load_benchmark_network(XMEM, None).state_dict(), setup.weights)
     evidence = _measure(setup, precisions)
     content = read_table()
     claims = [hold_against(row, evidence) for row in content["claims"]]
@@ -71,7 +71,7 @@ def check_documents(setup: Setup, precisions: Sequence[Precision], context: Mapp
     draw_by_frame(evidence.modes, folder, setup.config.ablate.max_memory_gb)
     if evidence.savings:
         draw_savings(evidence.savings, folder)
-    write_page(folder / "report.md", _page(context, content["titles"], claims, evidence))
+    write_page(folder / "report.md", _page(where, content["titles"], claims, evidence))
     log.info("%d claims: %s; report in %s", len(claims), _tally(claims), folder / "report.md")
     return 1 if any(run.status == "failed" for run in (*evidence.modes, *evidence.runs)) else 0
 
@@ -96,14 +96,14 @@ def _measure(setup: Setup, precisions: Sequence[Precision]) -> Evidence:
 
 
 def _page(
-    context: Mapping[str, Any], titles: Mapping[int, str], claims: Sequence[Claim], evidence: Evidence
+    where: Mapping[str, Any], titles: Mapping[int, str], claims: Sequence[Claim], evidence: Evidence
 ) -> Iterator[str]:
     yield "# The documents' claims, measured"
     yield (
         f"{len(claims)} claims: {_tally(claims)}. Memory of the network is measured at the published sizes with random "
         "weights (memory depends on sizes alone); the setting below names the weights found, which are not used here."
     )
-    yield setting(context)
+    yield setting_table(where)
     for document, title in titles.items():
         here = [claim for claim in claims if claim.document == document]
         yield f"## {document}. {title}"
@@ -122,12 +122,3 @@ def _page(
 def _tally(claims: Sequence[Claim]) -> str:
     count = Counter(claim.verdict for claim in claims)
     return ", ".join(f"{count[verdict]} {verdict.value}" for verdict in Verdict if count[verdict])
-
-
-def _published_sizes(folder: Path) -> Path:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        state = XMem().state_dict()
-    path = folder / "published_sizes.safetensors"
-    save_file(state, path)
-    return path

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import GradMode
-from ..report import megabytes, number, setting, table, write_csv, write_page
+from ..report import megabytes, number, setting_table, table, write_csv, write_page
 from .comparisons import Agreement, Saving
 from .config import AblateConfig
 from .plots import draw_agreement, draw_by_frame, draw_memory, draw_savings, draw_time
@@ -16,10 +16,10 @@ from .runs import Run, grouped, joined, peak_spread
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything a report is made of. context: machine, versions, weights, clip."""
+    """Everything a report is made of. setting: see `report.setting`."""
 
     config: AblateConfig
-    context: Mapping[str, Any]
+    setting: Mapping[str, Any]
     runs: Sequence[Run]
     savings: Sequence[Saving]
     agreements: Sequence[Agreement]
@@ -42,7 +42,7 @@ def write_report(findings: Findings, folder: Path) -> None:
 def _page(findings: Findings) -> Iterator[str]:
     runs, matrix = joined(findings.runs), findings.config.ablate
     yield "# Gradient modes and precisions, measured"
-    yield setting(findings.context)
+    yield setting_table(findings.setting)
     yield (
         f"Every combination ran {matrix.repeats} times, each in a fresh process, rounds interleaved and every other "
         "one backwards, after one process for warming up. *Tensors*: the exact sum of all tensor allocations, "
@@ -139,8 +139,8 @@ def _agreement_table(found: Sequence[Agreement]) -> str:
     head = ("size, objects, frames", "precision", "pixels unlike fp32's", "J&F")
     rows = []
     for a in found:
-        differing = "-" if a.differing is None else f"{100 * a.differing:.3f}%"
-        rows.append((a.scene, a.precision.name, differing, "-" if a.jf is None else f"{100 * a.jf:.2f}"))
+        jf = None if a.jf is None else 100 * a.jf
+        rows.append((a.scene, a.precision.name, number(a.differing, ".3%"), number(jf, ".2f")))
     return table(head, rows)
 
 

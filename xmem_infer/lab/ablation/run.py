@@ -11,15 +11,14 @@ import torch
 
 from ...config import Device, Precision, configs_dir
 from ...errors import UsageError
-from ...evaluate.provenance import machine
-from ...io.versions import versions
 from ...runtime.device import choose_device
 from ...runtime.limits import check_threads, thread_count
 from ...runtime.precision import check_precision
-from ...weights.files import read_checkpoint, verify_hash
+from ...weights.files import read_checkpoint
+from ...weights.hashes import require_hash
 from ...weights.manifest import resolve_weights
 from ..charts import new_figure
-from ..report import output_folder
+from ..report import output_folder, setting
 from .clip import Clip, open_clip, with_objects
 from .comparisons import agreements, savings
 from .config import AblateConfig, MatrixConfig, Suite
@@ -46,23 +45,22 @@ def ablate(config: AblateConfig) -> int:
     new_figure(1, 1)  # without matplotlib the report cannot be made: said now, not after the sweep
     device = choose_device(config.runtime.device)
     precisions = precisions_for(config.ablate.precisions, device)
+    check_threads(config.runtime.threads)
     clip = open_clip(config.video_dir or str(_example_clip()), config.mask, config.data)
     check_scenes(config.ablate, clip)
     weights = resolve_weights(config.weights)
-    folder = output_folder(config.output_dir, FOLDERS[config.suite])
+    folder = output_folder(config.output_dir or FOLDERS[config.suite])
     with tempfile.TemporaryDirectory(prefix="xmem_ablation_") as scratch:
         setup = Setup(config, clip, weights, Path(scratch), Device[device.type])
-        context = _context(setup, device)
+        where = _setting(setup, device)
         if config.suite is Suite.documents:
-            return check_documents(setup, precisions, context, folder)
+            return check_documents(setup, precisions, where, folder)
         found = combinations(config.ablate, precisions)
-        log.info(
-            "%d combinations, %d runs each, on %s", len(found), config.ablate.repeats, context["machine"]["device"]
-        )
+        log.info("%d combinations, %d runs each, on %s", len(found), config.ablate.repeats, where["device"])
         started = perf_counter()
         runs = sweep(setup, interleaved(found, config.ablate.repeats))
-        context["subject"]["sweep took"] = f"{perf_counter() - started:.0f} s"
-        findings = Findings(config, context, runs, savings(joined(runs)), agreements(runs, clip))
+        where["sweep took"] = f"{perf_counter() - started:.0f} s"
+        findings = Findings(config, where, runs, savings(joined(runs)), agreements(runs, clip))
     write_report(findings, folder)
     for line in console_summary(findings):
         log.info(line)
@@ -94,23 +92,18 @@ def check_scenes(matrix: MatrixConfig, clip: Clip) -> None:
         with_objects(clip.first, objects)
 
 
-def _context(setup: Setup, device: torch.device) -> dict[str, Any]:
-    """Machine, versions, weights and clip. Raises WeightsError for weights that cannot be used."""
+def _setting(setup: Setup, device: torch.device) -> dict[str, Any]:
+    """Machine, clip, weights and versions. Raises WeightsError for weights that cannot be used."""
     file = read_checkpoint(setup.weights)
-    verify_hash(file)
-    check_threads(setup.config.runtime.threads)
-    with thread_count(setup.config.runtime.threads):
-        where = machine(device)
+    require_hash(file.path, file.sha256)
     clip = setup.clip
-    return {
-        "machine": where,
-        "versions": versions(),
-        "subject": {
-            "clip": f"{clip.name}, {clip.size[1]}x{clip.size[0]}, {clip.count} frames",
-            "weights": f"{file.path.name}, sha256 {file.sha256[:16]}",
-            "memory ceiling": f"{setup.config.ablate.max_memory_gb:g} GB",
-        },
+    subject = {
+        "clip": f"{clip.name}, {clip.size[1]}x{clip.size[0]}, {clip.count} frames",
+        "weights": f"{file.path.name}, sha256 {file.sha256[:16]}",
+        "memory ceiling": f"{setup.config.ablate.max_memory_gb:g} GB",
     }
+    with thread_count(setup.config.runtime.threads):
+        return setting(device, subject)
 
 
 def _example_clip() -> Path:

@@ -18,7 +18,8 @@ from ...io.frames import open_frames
 from ...predictor import Segmenter
 from ...types import LabelMask
 from ...weights.build import build_network
-from ...weights.files import read_checkpoint, verify_hash
+from ...weights.files import read_checkpoint
+from ...weights.hashes import require_hash
 from ..child import Tell
 from ..resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .clip import with_objects
@@ -55,7 +56,7 @@ def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
     """The segmenter and the bytes of its network."""
     started = perf_counter()
     file = read_checkpoint(request.setup.weights)
-    verify_hash(file)
+    require_hash(file.path, file.sha256)
     read = perf_counter()
     network = build_network(file.tensors, file.path)
     built = perf_counter()

@@ -63,9 +63,6 @@ class EndToEndConfig:
 class BenchmarkRuntime:
     threads: int | None = None  # CPU threads of torch; null = torch's choice
 
-    def __post_init__(self) -> None:
-        require(self.threads is None or self.threads >= 1, "runtime.threads", self.threads, "null or at least 1")
-
 
 @dataclass
 class BenchmarkConfig:

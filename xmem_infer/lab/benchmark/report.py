@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..report import megabytes, number, setting, table, write_csv, write_page
+from ..report import megabytes, number, setting_table, table, write_csv, write_page
 from .config import BenchmarkConfig, CurvesConfig
 from .end_to_end import MASKS, PIPELINE_STAGES, WAYS, EndToEnd
 from .interleaved import Row, column
@@ -47,14 +46,14 @@ class Results:
 
     Attributes:
         config: The settings.
-        context: Machine, versions, subject.
+        setting: What was measured where, see `report.setting`.
         active: By variant, what makes it fast, in words.
         rows: Times, of the workloads and of the points of the curves.
         missing: What is not measured yet, or was not when the run was stopped.
     """
 
     config: BenchmarkConfig
-    context: Mapping[str, Any]
+    setting: Mapping[str, Any]
     active: dict[str, Sequence[str]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     peaks: list[Row] = field(default_factory=list)
@@ -98,7 +97,7 @@ def _parts(results: Results) -> Iterator[str]:
     yield "# Speed against the published formulation"
     if results.missing:
         yield f"**Not finished.** Still to be measured: {', '.join(results.missing)}."
-    yield setting(results.context)
+    yield setting_table(results.setting)
     yield HOW
     yield table(("variant", "what is active"), [(name, "; ".join(active)) for name, active in results.active.items()])
     yield "## Time per frame"
@@ -124,9 +123,7 @@ def _parts(results: Results) -> Iterator[str]:
 
 def console_summary(results: Results) -> Iterator[str]:
     """The settings and the tables of times, for the terminal."""
-    for key, value in {**results.context["machine"], **results.context["subject"]}.items():
-        yield f"{key}: {value}"
-    yield f"torch {torch.__version__}"
+    yield from (f"{name}: {value}" for name, value in results.setting.items())
     for name, active in results.active.items():
         yield f"{name}: {'; '.join(active)}"
     for title, rows in _by_workload(results).items():
@@ -148,8 +145,8 @@ def _times_table(rows: Sequence[Row]) -> str:
     head = ("variant", "p50 ms", "p95 ms", "fps", *(f"x {name}" for name in BASELINES), "GFLOP", "share of yardstick")
     cells = [
         (row["variant"], number(row["p50_ms"]), number(row["p95_ms"]), f"{1000 / row['p50_ms']:.3g}",
-         *(_form(row[f"times_{name}"], ".2f") for name in BASELINES), _form(row["gflop"], ".3g"),
-         _form(row["share_of_yardstick"], ".0%"))
+         *(number(row[f"times_{name}"], ".2f") for name in BASELINES), number(row["gflop"], ".3g"),
+         number(row["share_of_yardstick"], ".0%"))
         for row in rows
     ]  # fmt: skip
     return table(head, cells)
@@ -198,7 +195,3 @@ def _curve_table(results: Results) -> str:
             found = points(axis, variant, results.rows)
             cells.append((title, variant, ", ".join(f"{place:g}: {number(spent)}" for place, spent in found)))
     return table(("against", "variant", "ms per frame"), cells)
-
-
-def _form(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}"

@@ -1,23 +1,17 @@
 """What `scripts/benchmark.py` does: check, measure, report."""
 
 import logging
-import platform
-import re
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from ...evaluate.provenance import machine
 from ...interrupts import check
-from ...io.versions import versions
 from ...runtime.limits import check_threads, thread_count
 from ..charts import new_figure
-from ..report import output_folder
+from ..report import output_folder, setting
 from .config import BenchmarkConfig
 from .end_to_end import measure_end_to_end
 from .interleaved import Step, measure
@@ -51,10 +45,11 @@ def benchmark(config: BenchmarkConfig) -> int:
     check_variants(config.curve.variants, "curve.variants")
     check_variants([config.end_to_end.variant], "end_to_end.variant", baselines=False)
     plan = workload_plan(config)
-    folder = output_folder(config.output_dir, "output/benchmark")
     check_threads(config.runtime.threads)
+    folder = output_folder(config.output_dir or "output/benchmark")
     with thread_count(config.runtime.threads):
-        results = Results(config, _context(config))
+        weights = config.weights or "published sizes, random numbers (seed 0)"
+        results = Results(config, setting(CPU, {"weights": weights, "rounds": config.rounds}))
         parts = _parts(plan, results)
         with tqdm(total=len(parts), desc="benchmark", disable=None) as bar:
 
@@ -115,21 +110,3 @@ def _parts(plan: dict[Workload, list[str]], results: Results) -> dict[str, Calla
         **{f"peak memory of {name}": partial(peaks, name) for name in config.peak_memory},
         **{f"{workload.name} end to end": partial(end_to_end, workload) for workload in clips},
     }
-
-
-def _context(config: BenchmarkConfig) -> dict[str, Any]:
-    weights = config.weights or "published sizes, random numbers (seed 0)"
-    return {
-        "machine": {"cpu": cpu_model(), **machine(CPU)},
-        "versions": versions(),
-        "subject": {"weights": weights, "rounds": config.rounds},
-    }
-
-
-def cpu_model() -> str:
-    """The processor's name, as far as the system tells."""
-    with suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        if found:
-            return found[1]
-    return platform.processor() or platform.machine()

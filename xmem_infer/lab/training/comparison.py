@@ -1,6 +1,7 @@
 """The embedded model beside two baselines that need no network: same clips, same scorer, one table."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from .validation import Clip, Track, score, tracker
 
 START, END = "<!-- scores: written by scripts/baselines.py -->", "<!-- end of scores -->"
 COPIED, CARRIED = "first mask copied", "first mask carried by DIS flow"
+log = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
@@ -37,14 +39,14 @@ def copy_first(clip: Clip) -> list[np.ndarray]:
     return [clip.labels()[0]] * len(clip.masks)
 
 
-def carry_by_flow(clip: Clip) -> list[np.ndarray]:
+def carry_by_flow(images: Sequence[np.ndarray], first: np.ndarray) -> list[np.ndarray]:
     """The first mask moved from frame to frame by OpenCV's DIS flow (medium preset), nearest label."""
     import cv2
 
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in clip.images()]
+    greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
     columns, rows = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in greys[0].shape[::-1]))
-    carried = [clip.labels()[0]]
+    carried = [first]
     for before, grey in pairwise(greys):
         # From the new frame back to the old one: where each new pixel takes its label from.
         back = flow.calc(grey, before, np.zeros((*grey.shape, 2), np.float32))
@@ -53,9 +55,14 @@ def carry_by_flow(clip: Clip) -> list[np.ndarray]:
     return carried
 
 
+BASELINES: dict[str, Track] = {
+    COPIED: copy_first, CARRIED: lambda clip: carry_by_flow(clip.images(), clip.labels()[0]),
+}  # fmt: skip
+
+
 def methods(weights: Path | None, sizes: Iterable[int], precisions: Iterable[Precision]) -> dict[str, Track]:
     """Both baselines, and the network of `weights` at each short side (px) and precision."""
-    found: dict[str, Track] = {COPIED: copy_first, CARRIED: carry_by_flow}
+    found = dict(BASELINES)
     if weights is not None:
         network = load_network(weights).network
         for size in sizes:
@@ -65,15 +72,15 @@ def methods(weights: Path | None, sizes: Iterable[int], precisions: Iterable[Pre
     return found
 
 
-def compare(clips: list[Clip], tracks: dict[str, Track], say: Callable[[str], None]) -> list[Row]:
-    """Score every method on every clip; `say` gets a line after each method."""
+def compare(clips: list[Clip], tracks: dict[str, Track]) -> list[Row]:
+    """Score every method on every clip; a line is logged after each method."""
     rows = []
     for name, track in tracks.items():
         row = Row(name, [])
         for clip in clips:
             check()
             row.videos.append(score(clip, track))
-        say(f"{name}: J&F {row.measures.overall:.3f}")
+        log.info(f"{name}: J&F {row.measures.overall:.3f}")
         rows.append(row)
     return rows
 
