@@ -12,13 +12,13 @@ from xmem_infer.cores import usable_cores
 def machine(tmp_path, monkeypatch):
     """machine(/proc/self/cgroup, files below /sys/fs/cgroup) -> cores, of a process with 64 of them."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr(cores, "PROCESS", tmp_path / "process")
-    monkeypatch.setattr(cores, "CONTROL_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(cores, "ROOT", tmp_path)
+    (tmp_path / "proc" / "self").mkdir(parents=True)
 
     def start(process, **files):
-        (tmp_path / "process").write_text(process)
+        (tmp_path / "proc" / "self" / "cgroup").write_text(process)
         for name, text in files.items():
-            path = tmp_path / "groups" / name.replace("__", "/").replace("-", ".")
+            path = tmp_path / "sys" / "fs" / "cgroup" / name.replace("__", "/").replace("-", ".")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         return usable_cores()

@@ -5,8 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-PROCESS = Path("/proc/self/cgroup")
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
+ROOT = Path("/")  # where `proc` and `sys` lie
 LOAD = Path("/proc/loadavg")
 
 
@@ -30,23 +29,38 @@ def yield_while_waiting() -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def _quotas() -> Iterator[float]:
-    """CPU quotas of this process's control groups and the ones around them, in cores; of Linux, version 1 and 2."""
+def control_groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
+    """Folders of this process's control groups on Linux and of the ones around them, whose limits hold too.
+
+    Args:
+        controller: `cpu` or `memory`.
+        root: Where `proc` and `sys` lie.
+
+    Returns:
+        Each with the version, 1 or 2, that says what its files are called. Seen from a container, its own group may be
+        the top.
+    """
     try:
-        lines = PROCESS.read_text(encoding="utf-8").splitlines()
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for _, controllers, own in (line.split(":", 2) for line in lines):
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         for path in (PurePosixPath(own), *PurePosixPath(own).parents):
-            folder = CONTROL_GROUPS / ("cpu" if controllers else "") / str(path).lstrip("/")
-            try:
-                if controllers:
-                    quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-                else:
-                    quota, period = (folder / "cpu.max").read_text().split()
-                if float(quota) > 0:  # -1 is no limit
-                    yield float(quota) / float(period)
-            except (OSError, ValueError):
-                continue  # no such file, or "max": no limit
+            base = root / "sys/fs/cgroup" / (controller if controllers else "")
+            yield base / str(path).lstrip("/"), 1 if controllers else 2
+
+
+def _quotas() -> Iterator[float]:
+    """CPU quotas of this process's control groups, in cores."""
+    for folder, version in control_groups("cpu", ROOT):
+        try:
+            if version == 1:
+                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            else:
+                quota, period = (folder / "cpu.max").read_text().split()
+            if float(quota) > 0:  # -1 is no limit
+                yield float(quota) / float(period)
+        except (OSError, ValueError):
+            continue  # no such file, or "max": no limit

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..config import MemoryConfig, require
-from ..cores import usable_cores
+from ..cores import control_groups, usable_cores
 from ..errors import EnvironmentFault
 
 
@@ -70,30 +70,16 @@ def free_bytes(device: torch.device, root: Path = Path("/")) -> int | None:
 
 def _left_by_control_groups(root: Path) -> list[int]:
     """What is left of the limit of each group that this process is in; file pages that can be dropped count as free."""
-    try:
-        memberships = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
     left = []
-    for number, controllers, group in (line.split(":", 2) for line in memberships):
-        if number == "0":
-            base, limit, usage = root / "sys/fs/cgroup", "memory.max", "memory.current"
-        elif "memory" in controllers.split(","):
-            base, limit, usage = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-        else:
+    for folder, version in control_groups("memory", root):
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if version == 1 else ("memory.max", "memory.current")
+        try:
+            allowed, used = ((folder / name).read_text(encoding="ascii").strip() for name in names)
+            pages = re.search(r"^(?:total_)?inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+        except OSError:
             continue
-        folder = base / group.lstrip("/")
-        # A limit holds for all groups below; seen from a container, its own group may be the top.
-        for level in (folder, *folder.parents[: len(folder.parts) - len(base.parts)]):
-            try:
-                allowed, used = ((level / name).read_text(encoding="ascii").strip() for name in (limit, usage))
-                pages = re.search(
-                    r"^(?:total_)?inactive_file (\d+)$", (level / "memory.stat").read_text(), re.MULTILINE
-                )
-            except OSError:
-                continue
-            if allowed != "max":
-                left.append(max(0, int(allowed) - int(used) + (int(pages[1]) if pages else 0)))
+        if allowed != "max":
+            left.append(max(0, int(allowed) - int(used) + (int(pages[1]) if pages else 0)))
     return left
 
 
