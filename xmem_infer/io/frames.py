@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from ..config import DataConfig, OnCorrupt
 from ..errors import UsageError, VideoError
@@ -198,11 +198,8 @@ class FrameFolder:
         policy = CorruptPolicy(self.name, self._data.on_corrupt, self.warnings)
         for index, picture in enumerate(self._pictures()):
             try:
-                if isinstance(header := self._headers[index], str):
-                    raise UnreadableImage(header)
-                with picture as image:
-                    pixels = to_rgb(upright(image, header), self._range)
-                policy.last_readable = Frame(index, frame_name(self, index), pixels)
+                with self._decoded(index, picture) as image:
+                    policy.last_readable = Frame(index, frame_name(self, index), to_rgb(image, self._range))
                 yield policy.last_readable
             except UnreadableImage as error:
                 yield policy.corrupt(self._labels[index], index, frame_name(self, index), str(error))
@@ -211,14 +208,20 @@ class FrameFolder:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has no frame {index}: it has {len(self)}")
         try:
-            if isinstance(header := self._headers[index], str):
-                raise UnreadableImage(header)
-            with self._picture(index) as image:
-                return Frame(index, frame_name(self, index), to_rgb(upright(image, header), self._range))
+            with self._decoded(index, self._picture(index)) as image:
+                return Frame(index, frame_name(self, index), to_rgb(image, self._range))
         except UnreadableImage as error:
             policy = CorruptPolicy(self.name, self._data.on_corrupt, [])
             policy.last_readable = self[index - 1] if index else None
             return policy.corrupt(self._labels[index], index, frame_name(self, index), str(error))
+
+    @contextmanager
+    def _decoded(self, index: int, picture: AbstractContextManager[ImageFile.ImageFile]) -> Iterator[Image.Image]:
+        """The picture of a frame, decoded and upright, inside the block. Raises UnreadableImage."""
+        if isinstance(header := self._headers[index], str):
+            raise UnreadableImage(header)
+        with picture as image:
+            yield upright(image, header)
 
     def _picture(self, index: int) -> AbstractContextManager[ImageFile.ImageFile]:
         return opened(self._files[index], self._data.max_pixels)
