@@ -1,4 +1,4 @@
-"""XMem's checkpoints: the published names <-> this package's, and how the family is told and built."""
+"""XMem's checkpoints: this package's names of the published entries, and how the family is told and built."""
 
 from collections.abc import Collection, Mapping
 
@@ -45,24 +45,10 @@ _TABLE = (
 
 def from_published(name: str) -> str:
     """This package's name of a published entry; a name outside the table comes back unchanged."""
-    return _rename(name, _TABLE)
-
-
-def to_published(name: str) -> str:
-    """The published name of one of this package's entries; unchanged outside the table."""
-    return _rename(name, tuple((ours, published) for published, ours in _TABLE))
-
-
-def _rename(name: str, table: tuple[tuple[str, str], ...]) -> str:
-    for old, new in table:
-        if name.startswith(old):
-            return new + name.removeprefix(old)
+    for published, ours in _TABLE:
+        if name.startswith(published):
+            return ours + name.removeprefix(published)
     return name
-
-
-def is_published(names: set[str]) -> bool:
-    """Whether a checkpoint speaks the published names (its projection's name exists there alone)."""
-    return any(name.startswith("key_proj.") for name in names)
 
 
 class XMemFamily:
@@ -74,7 +60,7 @@ class XMemFamily:
 
     def own_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Own names, float32; a single-object checkpoint gets a channel of zeros for the other objects' masks."""
-        if is_published(set(tensors)):
+        if any(name.startswith("key_proj.") for name in tensors):  # which is called so in published checkpoints alone
             tensors = {from_published(name): value for name, value in tensors.items()}
         tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
         stem = tensors.get(_STEM)

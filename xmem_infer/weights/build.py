@@ -11,7 +11,8 @@ from torch.overrides import TorchFunctionMode
 from ..model import published_names  # noqa: F401  # registers the XMem family
 from ..model.cutie import checkpoint  # noqa: F401  # registers the Cutie family
 from ..model.family import FAMILIES, Family
-from .files import check_names, read_checkpoint, verify_hash
+from .files import check_names, read_checkpoint
+from .hashes import require_hash
 
 AUTO = "auto"
 PUBLISHED_FAMILY = "xmem"  # whose entries a file of no known family is compared with
@@ -41,7 +42,7 @@ def load_network(path: Path, family: str = AUTO) -> LoadedNetwork:
         UsageError: There is no such family.
     """
     file = read_checkpoint(path)
-    verify_hash(file)
+    require_hash(file.path, file.sha256)
     network = build_network(file.tensors, file.path, family)
     return LoadedNetwork(network, file.path, file.sha256, file.metadata)
 

@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import WeightsError
-from .hashes import require_hash
 from .manifest import DOWNLOAD_COMMAND, how_to_get
 from .sniff import HEAD_BYTES, Kind, bytes_of_whole_safetensors, globals_asked_for, kind_of
 
@@ -68,11 +67,6 @@ def read_checkpoint(path: Path) -> CheckpointFile:
     tensors = _dict_of_tensors(content, path)
     _require_finite(tensors, path)
     return CheckpointFile(path, tensors, sha256, metadata)
-
-
-def verify_hash(file: CheckpointFile) -> str | None:
-    """Compare a file's hash with the one known for its name, see `require_hash`."""
-    return require_hash(file.path, file.sha256)
 
 
 def check_names(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], path: Path) -> None:

@@ -77,13 +77,11 @@ def pick_frames(rng: Rng, clip: list[int], frames: int) -> list[int]:
     return chosen[::-1] if rng.random() < 0.5 else chosen
 
 
-def object_layer(
-    rng: Rng, sources: list[np.ndarray], frames: int, label: int, pace: float, near: np.ndarray | None = None
-) -> Layer:
-    """Give a cut-out a size, a place and a motion. near: the place to start close to."""
-    centre = rng.uniform(-0.6, 0.6, 2) if near is None else near + rng.normal(0, 0.35, 2)
+def object_layer(rng: Rng, sources: list[np.ndarray], frames: int, label: int, pace: float) -> Layer:
+    """Give a cut-out a size, a place and a motion."""
+    centre = rng.uniform(-0.6, 0.6, 2)
     scale = np.exp(rng.uniform(np.log(0.16), np.log(0.85)))
-    track = make_track(rng, frames, centre.clip(-0.8, 0.8), scale, pace, float(rng.uniform(0, 1.6)))
+    track = make_track(rng, frames, centre, scale, pace, float(rng.uniform(0, 1.6)))
     if rng.random() < 0.85:
         track.centre = bounce(track.centre, 0.85)
     shown = np.ones(frames, bool)
