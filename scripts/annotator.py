@@ -7,7 +7,7 @@ corrected frames, chosen in three ways; clicks to a good first mask, by each way
 import argparse
 from pathlib import Path
 
-from xmem_infer.cli import do_and_leave
+from xmem_infer.cli import run_script
 from xmem_infer.config import DataConfig, Precision, RuntimeConfig
 from xmem_infer.lab.annotator import measure
 from xmem_infer.lab.training.validation import find_clips
@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    do_and_leave(main)
+    run_script(main)

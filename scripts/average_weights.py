@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from xmem_infer.cli import do_and_leave
+from xmem_infer.cli import run_script
 from xmem_infer.errors import UsageError
 from xmem_infer.io.atomic import write_whole
 from xmem_infer.weights.files import CheckpointFile, read_checkpoint
@@ -43,4 +43,4 @@ def write_mean(first: CheckpointFile, second: CheckpointFile, share: float, out:
 
 
 if __name__ == "__main__":
-    do_and_leave(main)
+    run_script(main)

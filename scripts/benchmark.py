@@ -1,7 +1,7 @@
 """Variants of this project against the published formulation, interleaved in one run. See configs/benchmark.yaml."""
 
-from xmem_infer.cli import leave, run
+from xmem_infer.cli import exit_with, run
 from xmem_infer.lab.benchmark.config import BenchmarkConfig
 
 if __name__ == "__main__":
-    leave(run("benchmark", BenchmarkConfig, "lab.benchmark.run.benchmark"))
+    exit_with(run("benchmark", BenchmarkConfig, "lab.benchmark.run.benchmark"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmem_infer.cli import do_and_leave
+from xmem_infer.cli import run_script
 from xmem_infer.config import DataConfig, Precision, RuntimeConfig
 from xmem_infer.interrupts import check
 from xmem_infer.lab.report import table
@@ -59,4 +59,4 @@ def _rows(segmenter: Segmenter, clip: Clip, at: int) -> list[tuple[str, ...]]:
 
 
 if __name__ == "__main__":
-    do_and_leave(main)
+    run_script(main)

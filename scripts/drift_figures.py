@@ -8,7 +8,7 @@ RUN: an output folder of eval.py; ANNOTATIONS: the true masks of every frame, as
 import argparse
 from pathlib import Path
 
-from xmem_infer.cli import do_and_leave
+from xmem_infer.cli import run_script
 from xmem_infer.errors import UsageError
 from xmem_infer.lab.drift_figures import drift_figures
 
@@ -24,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    do_and_leave(main)
+    run_script(main)

@@ -1,7 +1,7 @@
 """Masks in the format of another program: python scripts/export.py MASKS FORMAT [frames=VIDEO] [key=value ...]."""
 
-from xmem_infer.cli import leave, run
+from xmem_infer.cli import exit_with, run
 from xmem_infer.export.command import ExportConfig
 
 if __name__ == "__main__":
-    leave(run("export", ExportConfig, "export.command.export"))
+    exit_with(run("export", ExportConfig, "export.command.export"))

@@ -1,7 +1,7 @@
 """Masks from scores that several runs saved: python scripts/merge_scores.py runs=[FOLDER,FOLDER]."""
 
-from xmem_infer.cli import leave, run
+from xmem_infer.cli import exit_with, run
 from xmem_infer.evaluate.score_merging import MergeConfig, merge_runs
 
 if __name__ == "__main__":
-    leave(run("merge_scores", MergeConfig, merge_runs))
+    exit_with(run("merge_scores", MergeConfig, merge_runs))

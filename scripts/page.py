@@ -1,7 +1,7 @@
 """Mark, track and correct the objects of a video in a browser: python scripts/page.py video_dir=... [mask=...]."""
 
-from xmem_infer.cli import leave, run
+from xmem_infer.cli import exit_with, run
 from xmem_infer.page.command import PageConfig, page
 
 if __name__ == "__main__":
-    leave(run("page", PageConfig, page))
+    exit_with(run("page", PageConfig, page))

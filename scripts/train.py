@@ -3,12 +3,12 @@
 The same command again resumes. Ctrl-C saves and stops. Curves: <run_dir>/training.png.
 """
 
-from xmem_infer.cli import leave, run
+from xmem_infer.cli import exit_with, run
 from xmem_infer.lab.training.config import TrainConfig
 
 
 def main() -> None:
-    leave(run("train", TrainConfig, _train))
+    exit_with(run("train", TrainConfig, _train))
 
 
 def _train(config: TrainConfig) -> int:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from xmem_infer.arguments import settings_from
-from xmem_infer.cli import complain, run
+from xmem_infer.cli import report_error, run
 from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError, WeightsError
 from xmem_infer.interrupts import Interrupted
@@ -53,7 +53,7 @@ def test_typos_are_refused_with_the_choices(argument, words):
     ],
 )
 def test_errors_become_exit_codes(error, code, capsys):
-    assert complain(error) == code
+    assert report_error(error) == code
     assert capsys.readouterr().err
 
 

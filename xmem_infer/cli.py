@@ -44,14 +44,14 @@ def eval_command() -> NoReturn:
     if word in ("download", "score", "export", "page"):
         sys.argv[:2] = [f"xmem-infer {word}"]
     if word == "download":
-        leave(_imported("download_command.main")())
+        exit_with(_imported("download_command.main")())
     if word == "score":
-        leave(run("score", _imported("scoring.score_folders.ScoreConfig"), "scoring.score_folders.score"))
+        exit_with(run("score", _imported("scoring.score_folders.ScoreConfig"), "scoring.score_folders.score"))
     if word == "export":
-        leave(run("export", _imported("export.command.ExportConfig"), "export.command.export"))
+        exit_with(run("export", _imported("export.command.ExportConfig"), "export.command.export"))
     if word == "page":
-        leave(run("page", _imported("page.command.PageConfig"), "page.command.page"))
-    leave(run("eval", EvalConfig, plan_and_evaluate))
+        exit_with(run("page", _imported("page.command.PageConfig"), "page.command.page"))
+    exit_with(run("eval", EvalConfig, plan_and_evaluate))
 
 
 def run(config_name: str, schema: type, job: Job) -> int:
@@ -86,7 +86,7 @@ def run(config_name: str, schema: type, job: Job) -> int:
             function = _imported(job) if isinstance(job, str) else job
             codes[-1] = function(config)
         except (XMemInferError, KeyboardInterrupt) as error:
-            codes[-1] = complain(error)
+            codes[-1] = report_error(error)
         if combination and codes[-1]:
             print(f"-- {combination}: exit code {codes[-1]}", file=sys.stderr)
         if codes[-1] >= 128:  # a signal ends the whole sweep
@@ -105,16 +105,16 @@ def run(config_name: str, schema: type, job: Job) -> int:
                     composed = compose(config_name, sys.argv[1:])
                 task(composed)
     except UsageError as error:
-        return complain(error)
+        return report_error(error)
     except HYDRA_ERRORS as error:
-        return complain(explained(error, schema))
+        return report_error(explained(error, schema))
     except SystemExit as stop:
         # The parser of Hydra's own options leaves: a fault of the request.
         return max(codes) if codes else (2 if stop.code else 0)
     return max(codes, default=0)
 
 
-def do_and_leave(work: Callable[[], object]) -> NoReturn:
+def run_script(work: Callable[[], object]) -> NoReturn:
     """For scripts that read their arguments themselves: do the work, exit with 0 or the code of what ended it."""
     log_to_streams()
     code = 0
@@ -122,8 +122,8 @@ def do_and_leave(work: Callable[[], object]) -> NoReturn:
         with noted_signals():
             work()
     except (XMemInferError, KeyboardInterrupt) as error:
-        code = complain(error)
-    leave(code)
+        code = report_error(error)
+    exit_with(code)
 
 
 def give_own_folder(composed: DictConfig) -> str:
@@ -156,7 +156,7 @@ def folder_name(text: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def complain(error: XMemInferError | KeyboardInterrupt) -> int:
+def report_error(error: XMemInferError | KeyboardInterrupt) -> int:
     """Say on standard error what ended a job; returns the exit code."""
     if isinstance(error, KeyboardInterrupt):
         stop = str(error) or "Ctrl-C"
@@ -205,7 +205,7 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
 
 
-def leave(code: int) -> NoReturn:
+def exit_with(code: int) -> NoReturn:
     """Exit. After a signal at once: everything is put away, and taking torch down can last seconds."""
     if code >= 128:
         sys.stdout.flush()

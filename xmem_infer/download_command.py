@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .cli import complain, log_to_streams
+from .cli import log_to_streams, report_error
 from .errors import UsageError, XMemInferError
 from .weights import manifest
 from .weights.download import download
@@ -24,7 +24,7 @@ def main() -> int:
     try:
         return print_list(args.output) if args.list else fetch(list(args.names), args.all, args.output)
     except (XMemInferError, KeyboardInterrupt) as error:
-        return complain(error)
+        return report_error(error)
 
 
 def fetch(names: list[str], every: bool, folder: Path) -> int:
@@ -48,7 +48,7 @@ def bring(entry: WeightsEntry, folder: Path) -> int:
     try:
         result = download(entry, folder)
     except XMemInferError as error:
-        return complain(error)
+        return report_error(error)
     verb = "fetched" if result.fetched else "already there"
     print(f"{entry.name}: {verb}, {result.path} (sha256 {result.sha256})")
     return 0

@@ -68,7 +68,7 @@ class Batch:
                 os.write(told, b".")
                 code = evaluate(config)
         except (XMemInferError, KeyboardInterrupt) as error:
-            code = cli.complain(error)
+            code = cli.report_error(error)
         finally:
             import multiprocessing.util
 
