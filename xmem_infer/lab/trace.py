@@ -30,8 +30,10 @@ ORDINARY = 2  # neither the first frame nor one to remember
 OF_THE_PICTURE = ("read_ahead", "normalise", "resize", "encode_image", "empty_state")
 OF_OTHER_FILES = ("ConfidenceTable", "DriftWatch", "mean_keys", "_centre")  # classes and functions
 NOT_COUNTED = ("<", "__init__", "__post_init__", "__enter__", "__exit__", "full_precision")
-ARGUMENTS = ("video_dir=examples/clip", "data.size=96", "runtime.precision=fp32", "runtime.variant=fast")
-ARGUMENTS += ("score=false", "output.overlay=false", "output.preview=false")
+ARGUMENTS = (
+    "video_dir=examples/clip", "data.size=96", "runtime.precision=fp32", "runtime.variant=fast", "score=false",
+    "output.overlay=false", "output.preview=false",
+)  # fmt: skip
 
 
 class Trace:
