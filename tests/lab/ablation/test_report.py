@@ -65,14 +65,12 @@ def test_a_baseline_stopped_too_early_says_nothing(runs):
 def test_masks_are_compared_and_scored(tmp_path, make_clip):
     _, masks = write_clip(tmp_path / "set", make_clip)
     clip = open_clip(str(tmp_path / "set"), None, DataConfig())
-    np.savez(tmp_path / "true.npz", masks=masks)
     spoilt = masks.copy()
     spoilt[3] = np.where(masks[3] == 1, 0, masks[3])
-    np.savez(tmp_path / "spoilt.npz", masks=spoilt)
     true, other = agreements(
         [
-            run(GradMode.no_grad, [1] * 8, masks=tmp_path / "true.npz"),
-            run(GradMode.no_grad, [1] * 8, Precision.bf16, masks=tmp_path / "spoilt.npz"),
+            run(GradMode.no_grad, [1] * 8, masks=masks),
+            run(GradMode.no_grad, [1] * 8, Precision.bf16, masks=spoilt),
         ],
         clip,
     )
@@ -90,8 +88,7 @@ def test_cut_objects_are_scored_as_the_ones_they_were_cut_from(tmp_path, make_cl
         columns = np.nonzero(part == largest)[1]
         middle = np.median(columns) if columns.size else 0
         part[(part == largest) & (np.arange(part.shape[1]) > middle)] = 3
-    np.savez(tmp_path / "parts.npz", masks=parts)
-    cut = run(GradMode.no_grad, [1] * 8, masks=tmp_path / "parts.npz", scene=Scene(48, 3, 8))
+    cut = run(GradMode.no_grad, [1] * 8, masks=parts, scene=Scene(48, 3, 8))
     assert agreements([cut], clip)[0].jf == 1
 
 

@@ -24,10 +24,10 @@ def request_for(tmp_path, make_clip, tiny_weights):
     write_clip(tmp_path / "set", make_clip)
     clip = open_clip(str(tmp_path / "set"), None, DataConfig())
 
-    def build(mode, precision=Precision.fp32, timed=False, masks_to=None):
+    def build(mode, precision=Precision.fp32, timed=False):
         config = AblateConfig(ablate=MatrixConfig(max_memory_gb=64), memory=MemoryConfig(memory_every=2))
-        setup = Setup(config, clip, tiny_weights, tmp_path, Device.cpu, timed)
-        return SegmentRequest(setup, Combination(Scene(-1, 2, FRAMES), precision, mode), masks_to)
+        setup = Setup(config, clip, tiny_weights, Device.cpu, timed)
+        return SegmentRequest(setup, Combination(Scene(-1, 2, FRAMES), precision, mode))
 
     return build
 
@@ -42,16 +42,15 @@ def held(events):
     return [frame["held_bytes"] for frame in events["frame"]]
 
 
-def test_masks_are_those_of_the_pipeline_and_both_passes_agree(request_for, tmp_path, tiny_weights):
-    request = request_for(GradMode.no_grad, timed=True, masks_to=tmp_path / "masks.npz")
+def test_masks_are_those_of_the_pipeline_and_both_passes_agree(request_for, tiny_weights):
+    request = request_for(GradMode.no_grad, timed=True)
     events = run(request)
     assert [(done["name"], done["frames_done"], done["oom"]) for done in events["pass_done"]] == [
         ("timed", FRAMES, None), ("counted", FRAMES, None),
     ]  # fmt: skip
     assert len({done["masks_sha256"] for done in events["pass_done"]}) == 1
     network = load_network(tiny_weights).network
-    with np.load(tmp_path / "masks.npz") as file:
-        masks = file["masks"]
+    masks = events["masks"][0]["masks"]
     runtime, clip = RuntimeConfig(precision=Precision.fp32), request.setup.clip
     segmenter = Segmenter(network, request.setup.config.memory, runtime, DataConfig(size=-1))
     expected = [r.mask for r in segmenter.segment(clip.path, clip.first)][: FRAMES - 1]

@@ -67,12 +67,11 @@ class Agreement:
 
 
 def agreements(runs: Sequence[Run], clip: Clip) -> list[Agreement]:
-    """Per scene and precision, from the first complete run without gradients (the modes agree to the bit)."""
+    """Per scene and precision, from the first complete run (the modes agree to the bit)."""
     masks: dict[Place, np.ndarray] = {}
     for run in runs:
-        if run.status == "ok" and run.masks is not None and run.place not in masks:
-            with np.load(run.masks) as file:
-                masks[run.place] = file["masks"]
+        if run.status == "ok" and run.masks is not None:
+            masks.setdefault(run.place, run.masks)
     found = []
     for (scene, precision), mine in masks.items():
         reference = masks.get((scene, Precision.fp32))

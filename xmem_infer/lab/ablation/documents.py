@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -61,9 +62,10 @@ def hold_against(row: Mapping[str, Any], evidence: Evidence) -> Claim:
 def check_documents(setup: Setup, precisions: Sequence[Precision], where: Mapping[str, Any], folder: Path) -> int:
     """Check every claim and write results.csv, pictures and report.md; 0, or 1 where a run failed."""
     # Memory depends on the sizes of the network, not on its numbers: the published sizes need no download.
-    setup = replace(setup, weights=setup.folder / "published_sizes.safetensors")
-    save_file(load_benchmark_network(XMEM, None).state_dict(), setup.weights)
-    evidence = _measure(setup, precisions)
+    with TemporaryDirectory(prefix="xmem_ablation_") as scratch:
+        setup = replace(setup, weights=Path(scratch, "published_sizes.safetensors"))
+        save_file(load_benchmark_network(XMEM, None).state_dict(), setup.weights)
+        evidence = _measure(setup, precisions)
     content = read_table()
     claims = [hold_against(row, evidence) for row in content["claims"]]
     write_csv(folder / "results.csv", [{**vars(claim), "verdict": claim.verdict.value} for claim in claims])

@@ -55,13 +55,12 @@ class Setup:
     """What all runs of a sweep have in common.
 
     timed: take times and resident memory; on the CPU tensor memory is then counted in a second pass, so that counting
-    slows down no clock. folder: for masks on their way between the processes.
+    slows down no clock.
     """
 
     config: AblateConfig
     clip: Clip
     weights: Path
-    folder: Path
     device: Device
     timed: bool = True
 

@@ -1,7 +1,6 @@
 """What `scripts/ablate.py` does: check, measure in child processes, report."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -50,17 +49,16 @@ def ablate(config: AblateConfig) -> int:
     check_scenes(config.ablate, clip)
     weights = resolve_weights(config.weights)
     folder = output_folder(config.output_dir or FOLDERS[config.suite])
-    with tempfile.TemporaryDirectory(prefix="xmem_ablation_") as scratch:
-        setup = Setup(config, clip, weights, Path(scratch), Device[device.type])
-        where = _setting(setup, device)
-        if config.suite is Suite.documents:
-            return check_documents(setup, precisions, where, folder)
-        found = combinations(config.ablate, precisions)
-        log.info("%d combinations, %d runs each, on %s", len(found), config.ablate.repeats, where["device"])
-        started = perf_counter()
-        runs = sweep(setup, interleaved(found, config.ablate.repeats))
-        where["sweep took"] = f"{perf_counter() - started:.0f} s"
-        findings = Findings(config, where, runs, savings(joined(runs)), agreements(runs, clip))
+    setup = Setup(config, clip, weights, Device[device.type])
+    where = _setting(setup, device)
+    if config.suite is Suite.documents:
+        return check_documents(setup, precisions, where, folder)
+    found = combinations(config.ablate, precisions)
+    log.info("%d combinations, %d runs each, on %s", len(found), config.ablate.repeats, where["device"])
+    started = perf_counter()
+    runs = sweep(setup, interleaved(found, config.ablate.repeats))
+    where["sweep took"] = f"{perf_counter() - started:.0f} s"
+    findings = Findings(config, where, runs, savings(joined(runs)), agreements(runs, clip))
     write_report(findings, folder)
     for line in console_summary(findings):
         log.info(line)

@@ -4,7 +4,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
@@ -32,6 +31,7 @@ class Run:
 
     frames_done: complete frames, so that an `oom` run stopped in the frame of that index (from 0).
     held_bytes, frame_peak_bytes: by frame, of the pass that counted tensors.
+    masks: (T, H, W) uint8; of the runs at one place `sweep` keeps those of the first that finished.
     """
 
     combination: Combination
@@ -50,7 +50,7 @@ class Run:
     times_ms: list[float] = field(default_factory=list)  # after the warm-up
     held_bytes: list[int] = field(default_factory=list)
     frame_peak_bytes: list[int] = field(default_factory=list)
-    masks: Path | None = None
+    masks: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def mode(self) -> GradMode:
@@ -94,25 +94,27 @@ class Run:
 
 def sweep(setup: Setup, order: Sequence[tuple[Combination, int]]) -> list[Run]:
     """Measure every run; a failing or dying one is a row like any other. A signal ends the sweep and its child."""
-    runs, threads = [], setup.config.runtime.threads
+    runs, threads, with_masks = [], setup.config.runtime.threads, set[Place]()
     with tqdm(total=len(order), desc="ablation", unit="run", disable=None) as bar:
         # One run for nothing: the next ones find libraries and weights in the disk cache.
         bar.set_postfix_str("warm-up")
         run_in_child(segment, SegmentRequest(setup, order[0][0]), threads)
-        for number, (combination, repeat) in enumerate(order):
+        for combination, repeat in order:
             bar.set_postfix_str(str(combination))
-            masks = setup.folder / f"masks_{number}.npz"
-            outcome = run_in_child(segment, SegmentRequest(setup, combination, masks), threads)
-            runs.append(run_of(combination, repeat, outcome, setup.config.ablate.warmup_frames, masks))
-            if runs[-1].status == "failed":
-                log.warning("failed: %s: %s", combination, runs[-1].reason)
+            outcome = run_in_child(segment, SegmentRequest(setup, combination), threads)
+            run = run_of(combination, repeat, outcome, setup.config.ablate.warmup_frames)
+            if run.status == "failed":
+                log.warning("failed: %s: %s", combination, run.reason)
+            if run.status != "ok" or run.place in with_masks:
+                run.masks = None
+            else:
+                with_masks.add(run.place)
+            runs.append(run)
             bar.update()
     return runs
 
 
-def run_of(
-    combination: Combination, repeat: int, outcome: Outcome, warmup_frames: int, masks: Path | None = None
-) -> Run:
+def run_of(combination: Combination, repeat: int, outcome: Outcome, warmup_frames: int) -> Run:
     """What a child told, as a row: the events' fields are those of `Run`."""
     frames: dict[str, list[Event]] = defaultdict(list)
     for event in outcome.all("frame"):
@@ -129,8 +131,8 @@ def run_of(
         "held_bytes": [event["held_bytes"] for event in counted or timed if "held_bytes" in event],
         "frame_peak_bytes": [event["peak_bytes"] for event in counted or timed if "peak_bytes" in event],
     }
-    kept = masks if masks is not None and masks.exists() else None
-    return Run(combination, repeat, outcome.status, outcome.reason, **told, **by_frame, masks=kept)
+    masks = (outcome.last("masks") or {}).get("masks")
+    return Run(combination, repeat, outcome.status, outcome.reason, **told, **by_frame, masks=masks)
 
 
 def joined(runs: Sequence[Run]) -> list[Run]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -29,15 +28,14 @@ from .tensor_bytes import TensorBytes, bytes_of
 
 @dataclass(frozen=True)
 class SegmentRequest:
-    """Segment a scene and report memory and time per frame. masks_to: .npz that takes the masks."""
+    """Segment a scene and report memory and time per frame."""
 
     setup: Setup
     combination: Combination
-    masks_to: Path | None = None
 
 
 def segment(request: SegmentRequest, tell: Tell) -> None:
-    """Load, segment in one or two passes, tell: loaded; of each pass frame (many) and pass_done."""
+    """Load, segment in one or two passes, tell: loaded; of each pass frame (many) and pass_done; masks (T, H, W)."""
     segmenter, network_bytes = _load(request, tell)
     device = segmenter.prepared.device
     masks: list[np.ndarray] = []
@@ -48,8 +46,8 @@ def segment(request: SegmentRequest, tell: Tell) -> None:
         counter = TensorBytes(device, 0 if device.type == "cuda" else network_bytes)
         counted = _one_pass("counted", segmenter, request, counter, tell)
         masks = masks if request.setup.timed else counted
-    if request.masks_to is not None and masks:
-        np.savez_compressed(request.masks_to, masks=np.stack(masks))
+    if masks:
+        tell("masks", masks=np.stack(masks))
 
 
 def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
