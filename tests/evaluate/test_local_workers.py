@@ -6,8 +6,9 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
-from batch_trees import leftovers, report, start, tree, wait_for_attempt, write_set
+from batch_trees import attempts, leftovers, report, start, tree, wait_for_attempt, write_set
 from logs import logged
 
 from xmem_infer.config import DataConfig, Device, EvalConfig, Precision, RuntimeConfig
@@ -76,12 +77,16 @@ def test_faults_of_the_machine_stop_the_batch(here, tmp_path, make_clip):
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 @pytest.mark.fault("workers killed, one video three times", "replaced; the deadly video fails, the others are finished")
 def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_path, make_clip, tiny_weights):
-    videos = write_set(tmp_path / "set", make_clip, {"short": 4, "once": 100, "deadly": 140})
+    videos = write_set(tmp_path / "set", make_clip, {"short": 4, "once": 150, "deadly": 200})
     out = tmp_path / "out"
     process = start(videos, tiny_weights, out, "workers=2", "output.overlay=false", "output.preview=false")
-    os.kill(wait_for_attempt(process, out, "once"), signal.SIGKILL)
-    for number in (1, 2, 3):
-        os.kill(wait_for_attempt(process, out, "deadly", number), signal.SIGKILL)
+    wanted = {("deadly", 1), ("once", 1), ("deadly", 2), ("deadly", 3)}  # whichever comes first: none may be missed
+    while wanted:
+        assert process.poll() is None, process.communicate()[1]
+        for video, number in [one for one in wanted if len(attempts(out, one[0])) >= one[1]]:
+            os.kill(attempts(out, video)[number - 1], signal.SIGKILL)
+            wanted.remove((video, number))
+        time.sleep(0.01)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 1, said
     assert "once: its worker died (killed by SIGKILL" in said
@@ -124,10 +129,15 @@ def test_a_fork_server_killed_while_it_starts_a_worker(here, tmp_path, make_clip
     connect, kills = forkserver.connect_to_new_process, []
 
     def killed_first(fds):
-        if len(kills) < times:
-            kills.append(forkserver._forkserver._forkserver_pid)
-            os.kill(kills[-1], signal.SIGKILL)
-        return connect(fds)
+        if len(kills) == times:
+            return connect(fds)
+        server = forkserver._forkserver
+        kills.append(server._forkserver_pid)
+        os.kill(kills[-1], signal.SIGKILL)
+        os.waitid(os.P_PID, kills[-1], os.WEXITED | os.WNOWAIT)
+        with monkeypatch.context() as patch:
+            patch.setattr(server, "ensure_running", lambda: None)  # it was, a moment ago
+            return connect(fds)
 
     videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
     monkeypatch.setattr(forkserver, "connect_to_new_process", killed_first)
@@ -152,7 +162,7 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path, make_clip, tiny_weights)
     workers = [wait_for_attempt(process, out, video) for video in ("a", "b")]
     process.kill()
     process.communicate()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while [worker for worker in workers if alive(worker)]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -160,10 +170,9 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path, make_clip, tiny_weights)
 
 def alive(number):
     try:
-        os.kill(number, 0)
-    except ProcessLookupError:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE  # which nobody waits for in some containers
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def test_the_attempts_of_a_killed_run_do_not_count(here, tmp_path, make_clip):
