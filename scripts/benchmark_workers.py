@@ -1,4 +1,4 @@
-"""Throughput of several workers against one process that uses all cores. See configs/benchmark_workers.yaml.
+"""Throughput of several workers against one process that uses all cores. Settings: --help.
 
     python scripts/benchmark_workers.py [video_dir=FOLDER] [weights=auto] [workers=2] [rounds=3] [size=240]
 

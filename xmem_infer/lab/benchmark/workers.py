@@ -17,7 +17,7 @@ from ...cores import usable_cores
 from ...datasets.discovery import find_videos
 from ...errors import UsageError
 from ...interrupts import check
-from ...io.masks import read_mask
+from ...scoring.pairing import read_ids
 from .config import WorkersConfig
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -103,6 +103,4 @@ def differing_share(one: Path, other: Path) -> float:
     names, others = ({str(path.relative_to(out)) for path in out.glob("masks/**/*.png")} for out in (one, other))
     if names != others:
         return 1.0
-    limit = DataConfig().max_pixels
-    pairs = ((read_mask(one / name, limit).ids, read_mask(other / name, limit).ids) for name in sorted(names))
-    return float(np.mean([np.mean(a != b) for a, b in pairs]))
+    return float(np.mean([np.mean(read_ids(one / name) != read_ids(other / name)) for name in sorted(names)]))
