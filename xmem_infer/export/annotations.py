@@ -1,7 +1,6 @@
 """Masks as annotations: COCO, YOLO segmentation, CVAT, Label Studio."""
 
 import json
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -170,7 +169,7 @@ class LabelStudio(AnnotationOutput):
         self._append("\n]\n")
 
     def _append(self, text: str) -> None:
-        with open(Path(self.staged.partial), "a", encoding="utf-8") as file:
+        with open(self.staged.partial, "a", encoding="utf-8") as file:
             file.write(text)
 
 
