@@ -9,7 +9,8 @@ PACKAGE = Path(xmem_infer.__file__).parent
 
 # Lowest first; a module may import from its own room and from lower ones.
 LEVELS = (
-    {"errors", "types", "interrupts", "cores", "user_cache"},
+    {"errors"},
+    {"types", "interrupts", "cores", "user_cache"},
     {"registry"},
     {"config"},
     {"ops", "drift"},

@@ -22,10 +22,11 @@ from .config import DataConfig, Device, GradMode, MemoryConfig, Precision, Runti
 from .drift import mean_keys
 from .engine.engine import Engine, ids_to_take
 from .engine.state import VideoState, absent_ids
-from .errors import NonFiniteError
+from .errors import NonFiniteError, UsageError
 from .io.array_frames import ArrayFrames
 from .io.frames import FrameSource, open_frames
 from .io.given_masks import CheckedMasks, MaskLike, frame_names
+from .io.masks import check_mask
 from .io.read_ahead import read_ahead
 from .ops.images import normalise, pad, padding_for, resize, resize_labels, working_size
 from .ops.masks import confidence_inside, most_probable
@@ -215,8 +216,8 @@ class Segmenter:
 
         Args:
             state: The video's, from `start`; changed.
-            frame: The picture.
-            given: A mask of new objects or a correction, of the frame's size.
+            frame: The picture, as `Frame(index, name, image)`.
+            given: A mask of new objects or a correction, as `LabelMask(ids)`, of the frame's size.
             permanent: Whether the frame stays in memory for the whole video.
             end: Whether it is the last frame, after which nothing is read from memory.
             size: Short side inside the network in px, -1 = original; None: `data.size`.
@@ -225,8 +226,14 @@ class Segmenter:
                 prediction, where no other is painted.
 
         Raises:
+            UsageError: A picture of another type, or of another size than those before; a mask of another size.
             NonFiniteError: The probabilities are not finite.
         """
+        if frame.image.ndim != 3 or frame.image.shape[2] != 3 or frame.image.dtype != np.uint8:
+            got = f"{frame.image.shape} {frame.image.dtype}"
+            raise UsageError(f"frame {frame.name}: its image must be (height, width, 3) uint8 RGB, got {got}")
+        if given is not None:
+            check_mask(given, (frame.image.shape[0], frame.image.shape[1]), f"frame {frame.name}")
         image = frame.image[:, ::-1] if flipped else frame.image
         conventions = self.engine.conventions
         known, clock = state.object_ids, StageClock(self.prepared.device, {})

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import UsageError
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -44,6 +46,16 @@ class LabelMask:
     ids: np.ndarray
     palette: bytes | None = None
     source: str = "mask"
+
+    def __post_init__(self) -> None:
+        ids = self.ids
+        are_ids = ids.dtype == np.uint8 or (
+            np.issubdtype(ids.dtype, np.integer) and ids.size and ids.min() >= 0 and ids.max() <= 255
+        )
+        if ids.ndim != 2 or not are_ids:
+            raise UsageError(
+                f"{self.source} must be of shape (height, width) with ids from 0 to 255, got {ids.shape} {ids.dtype}"
+            )
 
     def __repr__(self) -> str:
         return f"LabelMask({self.source!r}, {self.ids.shape[1]}x{self.ids.shape[0]}, objects {self.object_ids()})"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from xmem_infer import DataConfig, LabelMask, RuntimeConfig, Segmenter, UsageError, prepare
+from xmem_infer import DataConfig, Frame, LabelMask, RuntimeConfig, Segmenter, UsageError, prepare
 from xmem_infer.io.array_frames import ArrayFrames
 from xmem_infer.io.frames import open_frames
 from xmem_infer.io.palette import davis_palette
@@ -84,3 +84,16 @@ def test_what_is_printed_is_short(tiny_network, clip):
 def test_more_threads_than_cores_are_refused(tiny_weights, threads):
     with pytest.raises(UsageError, match=f"threads={threads} .* the cores that this process may use"):
         Segmenter.from_weights(tiny_weights, runtime=RuntimeConfig(threads=threads))
+
+
+def test_frames_and_masks_that_do_not_fit_are_refused(tiny_network, clip):
+    images, masks = clip
+    made = Segmenter(tiny_network, data=DataConfig(size=-1))
+    for image in (images[0] / 255, images[0][..., 0], np.moveaxis(images[0], 2, 0)):
+        with pytest.raises(UsageError, match=r"frame a: its image must be \(height, width, 3\) uint8 RGB, got"):
+            made.predict(made.start(), Frame(0, "a", image), LabelMask(masks[0]))
+    for ids in (masks[0] / 1.0, masks[0][..., None], masks[0].astype(int) * 300):
+        with pytest.raises(UsageError, match=r"mask must be of shape \(height, width\) with ids from 0 to 255"):
+            LabelMask(ids)
+    with pytest.raises(UsageError, match=r"mask mask is 70x9, frame a is 70x48"):
+        made.predict(made.start(), Frame(0, "a", images[0]), LabelMask(masks[0][:9]))
