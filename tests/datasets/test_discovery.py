@@ -303,7 +303,7 @@ class TestMatching:
     @pytest.mark.fault("masks, but none for the first frame", "refused, said what it would be called")
     def test_no_mask_for_the_first_frame(self, tmp_path, data):
         clip, folder = frames(tmp_path / "clip"), masks(tmp_path / "m", "00001", "00002")
-        with pytest.raises(UsageError, match=r"first frame of clip: it would be called 00000, .*00001\.png, 00002"):
+        with pytest.raises(UsageError, match=r"it would be called 00000, .*00001\.png, 00002.*say references=FOLDER"):
             found(clip, folder, data)
 
     def test_empty_folder(self, tmp_path):

@@ -43,9 +43,10 @@ def find_masks(video: "VideoInput", source: FrameSource) -> tuple[dict[str, Path
     start = min(by_index, default=0) if video.may_start_late else 0
     if start not in by_index:
         first = source.stems[0] if source.stems else f"{frame_name(source, 0)} (counting from 0)"
+        hint = "" if video.may_start_late else "; where the first mask is that of a later frame, say references=FOLDER"
         raise UsageError(
             f"no mask for the first frame of {video.name}: it would be called {first}, but the masks in {where} "
-            f"are {name_some([file.name for file in files])}"
+            f"are {name_some([file.name for file in files])}{hint}"
         )
     if video.all_masks and unmatched:
         raise UsageError(
