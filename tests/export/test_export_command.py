@@ -54,6 +54,11 @@ def test_every_video_of_a_run_is_exported(batch, command):
     assert 'label="cup"' in (batch / "out" / "cvat" / "a.xml").read_text()
 
 
+def test_objects_that_no_mask_shows_are_named(batch, command, capsys):
+    assert command(batch / "run", "coco", f"output_dir={batch}/out", "objects=[1,7]") == 0
+    assert capsys.readouterr().err.count("no mask of a shows objects [7]") == 1
+
+
 def test_a_project_gives_names_and_colours(batch, command):
     objects = [{"id": 1, "name": "mug", "colour": "#102030"}]
     (batch / "run" / "project.json").write_text(json.dumps({"objects": objects}))

@@ -1,5 +1,6 @@
 """The masks of one video, exported in one format."""
 
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -21,6 +22,8 @@ from ..scoring.pairing import existing, mask_files
 from ..types import Frame, LabelMask
 from . import annotations, pictures  # noqa: F401  # formats register themselves
 from .protocol import EXPORTERS
+
+log = logging.getLogger(__name__)
 
 Colour = tuple[int, int, int]
 
@@ -89,6 +92,8 @@ def export_masks(
             output.write(item)
             check()
             progress(done, total)
+    if missing := sorted(set(objects) - read.shown):
+        log.warning("warning: no mask of %s shows objects %s", title, missing)
     return output.staged.final
 
 
@@ -97,10 +102,15 @@ class _Reader:
 
     def __init__(self, files: Mapping[str, Path], objects: Collection[int]) -> None:
         self.files, self.objects, self.colours = files, objects, ColourIds()
+        self.shown = set[int]()
 
     def __call__(self, frame: str) -> LabelMask:
         mask = read_mask(self.files[frame], DataConfig.max_pixels, self.colours)
-        return mask if not self.objects else replace(mask, ids=mask.ids * np.isin(mask.ids, list(self.objects)))
+        if not self.objects:
+            return mask
+        mask = replace(mask, ids=mask.ids * np.isin(mask.ids, list(self.objects)))
+        self.shown.update(np.unique(mask.ids).tolist())
+        return mask
 
 
 def _checked_files(masks: Path, frames: FrameSource | None) -> dict[str, Path]:
