@@ -24,7 +24,7 @@ def loaded():
 def test_the_file_is_small_and_says_where_it_comes_from(loaded):
     assert WEIGHTS.stat().st_size <= 16 * 2**20
     assert "non-commercial" in loaded.metadata["licence"]
-    assert loaded.metadata["mean_with"].startswith("0.25 of sha256 ")
+    assert loaded.metadata["mean_with"].startswith("0.5 of sha256 ")
     assert {"settings", "seed", "network", "scores"} <= loaded.metadata.keys()
 
 
