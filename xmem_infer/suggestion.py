@@ -1,7 +1,7 @@
 """Which frame to correct next: where a correction mends most, of the frame itself and of those around it.
 
-`python scripts/annotator.py` tells what that is worth. No weight is fitted, but the rule was picked from about a
-hundred by what they gained on the ten clips of `examples/annotator`.
+`python scripts/annotator.py` tells what that is worth. The rule was picked from about a hundred, and its two numbers
+were set, by what they gained on the ten clips of `examples/annotator`.
 """
 
 from bisect import bisect
@@ -16,6 +16,7 @@ from .drift import APPEARANCE, AREA, JUMPED, LOST
 from .types import ObjectConfidence
 
 LOST_BADNESS = 0.2  # of an object without a pixel, which may be hidden
+NEARLY_BEST = 0.9  # of the largest gain: between frames of so much gain, the one that looks worst itself is shown
 WORDS = {LOST: "is lost", JUMPED: "jumped", AREA: "changed its size", APPEARANCE: "looks unlike its references"}
 
 
@@ -45,7 +46,8 @@ def ranking(confidence: Mapping[int, Mapping[int, ObjectConfidence]], references
     """Frames with objects that are no reference, the one to correct first at the front.
 
     A correction mends the frames around it, the less the farther they are; one that is as far from it as from the
-    reference next to it is not helped.
+    reference next to it is not helped. Of the frames whose correction gains nearly as much as any, the worst comes
+    first; the others follow by their gain.
 
     Args:
         confidence: By the frame's index, then by object id.
@@ -62,7 +64,8 @@ def ranking(confidence: Mapping[int, Mapping[int, ObjectConfidence]], references
         objects = confidence[index]
         worst = max(objects, key=lambda object_id: badness_of(objects[object_id]))
         found.append(Suggestion(index, f"object {worst} {_why(objects[worst])}", gains[index]))
-    return sorted(found, key=lambda one: (-one.gain, -badness[one.index], one.index))
+    near = NEARLY_BEST * max(gains.values(), default=0.0)
+    return sorted(found, key=lambda one: (-badness[one.index] if one.gain >= near else 0, -one.gain, one.index))
 
 
 def badness_of(seen: ObjectConfidence) -> float:
