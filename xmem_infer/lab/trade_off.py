@@ -107,7 +107,9 @@ def _step(line: str) -> None:
 def _machine() -> str:
     """What times depend on."""
     flags = ", ".join(
-        name for name, has in torch.cpu.get_capabilities().items() if has is True and name.startswith(("avx", "amx"))
+        name
+        for name, has in sorted(torch.cpu.get_capabilities().items())
+        if has is True and name.startswith(("avx", "amx"))
     )
     return f"{cpu_model()} ({flags}), {torch.get_num_threads()} threads, torch {torch.__version__}"
 
