@@ -14,7 +14,8 @@ HELPER = Path(__file__).with_name("kill_moments.py")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("every", [pytest.param(16, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [16, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.fault("SIGKILL before each {every}. change of files", "the next run ends as an undisturbed one")
 def test_a_run_killed_at_any_change_of_files(tmp_path, make_clip, tiny_weights, every):
     images, masks = make_clip(6, 48, 64, 2, seed=0)
