@@ -30,8 +30,19 @@ class Work:
         undo, redo = (lambda: self.project.undo()), (lambda: self.project.redo())
         put = [lambda index=index: self.step.put_mask(index, square(index, 2), {}) for index in (1, 2, 1)]
         edits = [lambda index=index: self.edit(index) for index in range(4)]
-        take_back = lambda: self.take_back(0)  # noqa: E731
-        return [edits[0], self.propagate, *put, undo, redo, take_back, undo, undo, edits[2], edits[3], edits[1]]
+        return [
+            edits[0],
+            self.propagate,
+            *put,
+            undo,
+            redo,
+            lambda: self.take_back(0),
+            undo,
+            undo,
+            edits[2],
+            edits[3],
+            edits[1],
+        ]
 
     def edit(self, index):
         ids = square(index, 1 + index % 3, (index, 5))

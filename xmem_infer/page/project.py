@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UsageError
-from ..io.atomic import disk_fault, remove, write_json, write_whole
+from ..io.atomic import Staged, disk_fault, remove, write_json, write_whole
 from ..io.frames import IndexedFrames, frame_name
 from ..outputs.files import ConfidenceTable, confidence_row, read_confidence
 from .document import Document
@@ -150,7 +150,7 @@ class Project:
         write_json(step.folder / "step.json", said)
         for later in sorted(self._steps(), reverse=True):
             if later >= number or later <= number - MAX_STEPS:
-                self._forget(later)
+                Staged(self.history / str(later)).withdraw()
         step.folder.rename(self.history / str(number))
         self._point(number, step.document)
         self._apply_all(number, "after")
@@ -169,13 +169,6 @@ class Project:
             raise disk_fault(error, self.folder) from error
         return True
 
-    def _forget(self, number: int) -> None:
-        """Drop a step, in one move: one that is half there could be neither taken back nor made true again."""
-        old = self.history / ".old"
-        remove(old)
-        (self.history / str(number)).rename(old)
-        remove(old)
-
     def _point(self, step: int, document: Document) -> None:
         video = {"path": self.video, "frames": len(self.source), "size": self.source.size}
         said = {"format": FORMAT, "video": video, "step": step, **document.as_json()}
@@ -184,8 +177,9 @@ class Project:
 
     def _settle(self) -> None:
         """What the last process did not come to do."""
-        remove(self.history / ".new")
-        remove(self.history / ".old")
+        for path in self.history.iterdir():
+            if not path.name.isdecimal():  # a step that was begun, or that was being dropped
+                remove(path)
         if self.can_undo:
             self._apply_all(self.step, "after")
         if self.can_redo:
