@@ -7,7 +7,7 @@ corrected frames, chosen in three ways; clicks to a good first mask, by each way
 import argparse
 from pathlib import Path
 
-from xmem_infer.cli import run_script
+from xmem_infer.cli.commands import run_script
 from xmem_infer.config import DataConfig, Precision, RuntimeConfig
 from xmem_infer.lab.annotator import measure
 from xmem_infer.lab.training.validation import find_clips

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from xmem_infer.cli import run_script
+from xmem_infer.cli.commands import run_script
 from xmem_infer.errors import UsageError
 from xmem_infer.io.atomic import write_whole
 from xmem_infer.weights.files import CheckpointFile, read_checkpoint

@@ -6,7 +6,7 @@ Each folder holds clips with masks on every frame in a DAVIS layout. Prints one 
 import argparse
 from pathlib import Path
 
-from xmem_infer.cli import run_script
+from xmem_infer.cli.commands import run_script
 from xmem_infer.config import Precision
 from xmem_infer.lab.training.comparison import compare, fill_card, markdown, methods, split_card
 from xmem_infer.lab.training.validation import find_clips

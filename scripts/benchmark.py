@@ -1,6 +1,6 @@
 """Variants of this project against the published formulation, interleaved in one run. Settings: --help."""
 
-from xmem_infer.cli import exit_with, run
+from xmem_infer.cli.commands import exit_with, run
 from xmem_infer.lab.benchmark.config import BenchmarkConfig
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ video_dir: what eval.py takes, with several videos; without it copies of example
 command (with imports and loading), and of the work alone, from the first video's begin to the last one's end.
 """
 
-from xmem_infer.cli import exit_with, run
+from xmem_infer.cli.commands import exit_with, run
 from xmem_infer.lab.benchmark.config import WorkersConfig
 
 if __name__ == "__main__":

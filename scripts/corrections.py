@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmem_infer.cli import run_script
+from xmem_infer.cli.commands import run_script
 from xmem_infer.config import DataConfig, Precision, RuntimeConfig
 from xmem_infer.interrupts import check
 from xmem_infer.lab.report import table

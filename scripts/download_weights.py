@@ -2,7 +2,7 @@
 
 import sys
 
-from xmem_infer.download_command import main
+from xmem_infer.cli.download import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ RUN: an output folder of eval.py; ANNOTATIONS: the true masks of every frame, as
 import argparse
 from pathlib import Path
 
-from xmem_infer.cli import run_script
+from xmem_infer.cli.commands import run_script
 from xmem_infer.errors import UsageError
 from xmem_infer.lab.drift_figures import drift_figures
 

@@ -1,6 +1,6 @@
 """Masks of every frame of a video from the mask of its first frame. See README.md for the keys."""
 
-from xmem_infer.cli import eval_command
+from xmem_infer.cli.commands import eval_command
 
 if __name__ == "__main__":
     eval_command()

@@ -1,6 +1,6 @@
 """Masks in the format of another program: python scripts/export.py MASKS FORMAT [frames=VIDEO] [key=value ...]."""
 
-from xmem_infer.cli import exit_with, run
+from xmem_infer.cli.commands import exit_with, run
 from xmem_infer.export.command import ExportConfig
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Masks from scores that several runs saved: python scripts/merge_scores.py runs=[FOLDER,FOLDER]."""
 
-from xmem_infer.cli import exit_with, run
+from xmem_infer.cli.commands import exit_with, run
 from xmem_infer.evaluate.score_merging import MergeConfig, merge_runs
 
 if __name__ == "__main__":

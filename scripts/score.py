@@ -6,7 +6,7 @@ import sys
 def main() -> int:
     """0: all scored; 1: some videos could not be; 2: wrong request; 3: environment; 130, 143: signals."""
     # Imported here, since every scoring process imports this file anew
-    from xmem_infer.cli import run
+    from xmem_infer.cli.commands import run
     from xmem_infer.scoring.score_folders import ScoreConfig, score
 
     return run("score", ScoreConfig, score)

@@ -6,7 +6,7 @@ Each call adds to FOLDER/trade_off.csv what it was asked for, and writes the pag
 import argparse
 from pathlib import Path
 
-from xmem_infer.cli import run_script
+from xmem_infer.cli.commands import run_script
 from xmem_infer.errors import UsageError
 from xmem_infer.lab.report import output_folder
 from xmem_infer.lab.trade_off import Subjects, read_rows, score_clips, time_frames, trained_scores, write_trade_off

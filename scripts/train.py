@@ -3,7 +3,7 @@
 The same command again resumes. Ctrl-C saves and stops. Curves: <run_dir>/training.png.
 """
 
-from xmem_infer.cli import exit_with, run
+from xmem_infer.cli.commands import exit_with, run
 from xmem_infer.lab.training.config import TrainConfig
 
 

@@ -27,7 +27,7 @@ def unpacked_wheel(tmp_path_factory):
 
 def run_command(site, folder, *arguments):
     """What the console command `xmem-infer` does, with the wheel in place of the checkout."""
-    code = "import sys; from xmem_infer.cli import eval_command; sys.exit(eval_command())"
+    code = "import sys; from xmem_infer.cli.commands import eval_command; sys.exit(eval_command())"
     # -P: not the current folder; the wheel's folder comes before an editable installation.
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -45,7 +45,7 @@ def test_the_wheel_brings_configs_model_and_command(unpacked_wheel):
     assert (unpacked_wheel / "xmem_infer" / "configs" / "eval.yaml").is_file()
     assert (unpacked_wheel / "xmem_infer" / "weights" / "xmem-tiny.safetensors").is_file()
     (entry_points,) = unpacked_wheel.glob("*.dist-info/entry_points.txt")
-    assert "xmem-infer = xmem_infer.cli:eval_command" in entry_points.read_text()
+    assert "xmem-infer = xmem_infer.cli.commands:eval_command" in entry_points.read_text()
     assert (unpacked_wheel / "xmem_infer" / "py.typed").is_file()
     page = unpacked_wheel / "xmem_infer" / "page" / "static"
     assert {path.name for path in page.iterdir()} >= {"index.html", "app.css", "app.js", "icon.svg"}
@@ -94,7 +94,7 @@ def test_the_base_installation_needs_no_extra(unpacked_wheel, tmp_path):
 def test_a_run_does_not_import_slow_packages_it_does_not_use(unpacked_wheel, tmp_path):
     """sympy alone, which some paths of torch import, is half a second at every start."""
     code = (
-        "import sys, contextlib; from xmem_infer.cli import eval_command\n"
+        "import sys, contextlib; from xmem_infer.cli.commands import eval_command\n"
         "with contextlib.suppress(SystemExit): eval_command()\n"
         "print(sorted({'sympy', 'torchvision', 'matplotlib', 'scipy', 'ray', 'torch._dynamo'} & set(sys.modules)))"
     )
@@ -107,7 +107,7 @@ def test_the_page_says_how_to_install_what_it_needs(unpacked_wheel, tmp_path):
     for name in ("index.html", "app.js", "app.css"):
         assert (unpacked_wheel / "xmem_infer" / "page" / "static" / name).is_file()
     code = (
-        "import sys, importlib.util as util; from xmem_infer.cli import eval_command; find = util.find_spec\n"
+        "import sys, importlib.util as util; from xmem_infer.cli.commands import eval_command; find = util.find_spec\n"
         "util.find_spec = lambda name, *more: None if name == 'fastapi' else find(name, *more)\n"
         "sys.argv = ['xmem-infer', 'page', 'video.mp4']; eval_command()"
     )

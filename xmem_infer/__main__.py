@@ -1,6 +1,6 @@
 """`python -m xmem_infer` is the command `xmem-infer`."""
 
-from .cli import eval_command
+from .cli.commands import eval_command
 
 if __name__ == "__main__":
     eval_command()

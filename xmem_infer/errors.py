@@ -1,4 +1,4 @@
-"""What can go wrong, sorted by whose move it is next. The command line's exit codes are in `cli.py`."""
+"""What can go wrong, sorted by whose move it is next. The command line's exit codes are in `cli/commands.py`."""
 
 
 class XMemInferError(Exception):

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .config import DataConfig, Device, GradMode, MemoryConfig, Precision, RuntimeConfig
-from .drift import mean_keys
+from .engine.drift import mean_keys
 from .engine.engine import Engine, ids_to_take
 from .engine.state import VideoState, absent_ids
 from .errors import NonFiniteError, UsageError

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from batch_trees import leftovers, report, tree
 
-from xmem_infer import cli
+from xmem_infer.cli.commands import report_error
 from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
 from xmem_infer.errors import XMemInferError
 from xmem_infer.evaluate.run import evaluate
@@ -68,7 +68,7 @@ class Batch:
                 os.write(told, b".")
                 code = evaluate(config)
         except (XMemInferError, KeyboardInterrupt) as error:
-            code = cli.report_error(error)
+            code = report_error(error)
         finally:
             import multiprocessing.util
 

@@ -9,7 +9,7 @@ import pytest
 from dataset_trees import save_mask
 from PIL import Image
 
-from xmem_infer.cli import run
+from xmem_infer.cli.commands import run
 from xmem_infer.config import DataConfig
 from xmem_infer.errors import EnvironmentFault, UsageError
 from xmem_infer.export.command import ExportConfig

@@ -10,7 +10,7 @@ import pytest
 from conftest import FRAMES, labels, square
 from PIL import Image
 
-from xmem_infer.cli import run
+from xmem_infer.cli.commands import run
 from xmem_infer.config import DataConfig, EvalConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError
 from xmem_infer.io.atomic import held

@@ -13,7 +13,7 @@ from commands import in_process as command
 from logs import logged
 from PIL import Image
 
-from xmem_infer.cli import exit_code
+from xmem_infer.cli.commands import exit_code
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.io.palette import visible_colours
 from xmem_infer.scoring.pictures import close_up, compare

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from xmem_infer import cli
+from xmem_infer.cli.commands import run
 from xmem_infer.config import EvalConfig
 
 NAMES = [
@@ -24,7 +24,7 @@ NAMES = [
 def composed(monkeypatch, *arguments):
     seen = []
     monkeypatch.setattr(sys, "argv", ["eval.py", *arguments])
-    assert cli.run("eval", EvalConfig, lambda config: seen.append(config) or 0) == 0
+    assert run("eval", EvalConfig, lambda config: seen.append(config) or 0) == 0
     return seen
 
 
@@ -105,7 +105,7 @@ IMPOSSIBLE = [
 
 EACH_IN_TURN = """
 import contextlib, io, json, sys
-from xmem_infer.cli import eval_command
+from xmem_infer.cli.commands import eval_command
 
 for arguments in json.load(sys.stdin):
     sys.argv[1:], error = arguments, io.StringIO()
@@ -137,7 +137,7 @@ def test_what_cannot_be_is_said_in_one_line_before_torch_is_loaded(answers, argu
 
 
 def test_subcommands_exist_where_there_are_no_scripts(tmp_path):
-    code = "import sys; from xmem_infer.cli import eval_command; eval_command()"
+    code = "import sys; from xmem_infer.cli.commands import eval_command; eval_command()"
     for arguments, words in (
         (["download", "--list"], "XMem-s012.pth"),
         (["score", "--help"], "predictions"),

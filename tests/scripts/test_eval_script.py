@@ -18,7 +18,7 @@ from commands import ROOT, as_process, begun, in_process
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from xmem_infer.cores import usable_cores
+from xmem_infer.runtime.cores import usable_cores
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from commands import in_process
 from PIL import Image
 
-from xmem_infer.cli import MAX_NAME, folder_name
+from xmem_infer.cli.commands import MAX_NAME, folder_name
 
 
 @pytest.fixture

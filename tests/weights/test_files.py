@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from xmem_infer.cli import exit_code
+from xmem_infer.cli.commands import exit_code
 from xmem_infer.errors import WeightsError
 from xmem_infer.weights.files import check_names, read_checkpoint
 from xmem_infer.weights.hashes import record_of, require_hash

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..drift import DriftWatch
 from ..memory.protocol import Memory
 from ..model.family import ObjectState
+from .drift import DriftWatch
 from .schedule import Clock
 
 Absences = Mapping[int, Sequence[tuple[int, int]]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..config import EvalConfig
 from ..datasets.video_input import VideoInput
-from ..drift import describe
+from ..engine.drift import describe
 from ..errors import EnvironmentFault, XMemInferError
 from ..io.atomic import write_json
 from ..io.listing import counted

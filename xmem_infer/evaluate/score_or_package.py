@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from ..config import EvalConfig
-from ..cores import usable_cores
+from ..runtime.cores import usable_cores
 from ..scoring.pairing import Pairing, pair_video
 from ..scoring.published import compare, describe_comparison
 from ..scoring.report import log_scores, write_report

@@ -11,12 +11,12 @@ from ..config import Direction
 from ..datasets.video_input import VideoInput
 from ..engine.state import Absences, VideoState
 from ..io.frames import frame_name
-from ..memory_files import load_memory, save_memory
 from ..predictor import Segmenter
-from ..propagation import propagate, remember
+from ..propagation.memory_files import load_memory, save_memory
+from ..propagation.propagate import propagate, remember
+from ..propagation.waiting_results import WaitingResults
 from ..results import FrameResult
 from ..types import LabelMask
-from ..waiting_results import WaitingResults
 
 
 def first_state(segmenter: Segmenter, video: VideoInput) -> VideoState:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..config import Direction, EvalConfig, OutputConfig
 from ..datasets.layouts import DAVIS_SIZE
 from ..datasets.video_input import VideoInput
-from ..drift import DriftSummary
+from ..engine.drift import DriftSummary
 from ..engine.state import VideoState
 from ..interrupts import check
 from ..io.atomic import Staged

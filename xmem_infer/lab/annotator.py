@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 
 from ..config import Direction
+from ..interactive.suggestion import next_to_fix
 from ..interrupts import check
 from ..io.array_frames import ArrayFrames
 from ..predictor import Segmenter
-from ..propagation import propagate
+from ..propagation.propagate import propagate
 from ..scoring.score_video import score_video
-from ..suggestion import next_to_fix
 from ..types import LabelMask, ObjectConfidence
 from .charts import legend, new_figure, plain, save
 from .first_mask import GOOD_IOU, MOST_CLICKS, WAYS, clicks_needed, iou_by_clicks, objects_of

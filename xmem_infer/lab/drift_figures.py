@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..drift import APPEARANCE, AREA, JUMPED, LOST, UNSURE
+from ..engine.drift import APPEARANCE, AREA, JUMPED, LOST, UNSURE
 from ..outputs.files import read_confidence
 from ..scoring.score_folders import score_folders
 from ..scoring.scores import Rules

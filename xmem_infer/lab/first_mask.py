@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..interactive import Click, Way, grabcut, propose, walker
+from ..interactive.box_and_clicks import Click, Way, grabcut, propose, walker
 from ..interrupts import check
 from ..io.opencv import opencv
 

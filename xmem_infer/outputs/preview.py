@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..drift import DriftSummary, describe_briefly
+from ..engine.drift import DriftSummary, describe_briefly
 from ..io.listing import counted
 from ..io.opencv import opencv
 from .object_colours import ObjectColours, write_ids

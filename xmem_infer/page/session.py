@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
-from ..interactive import propose, walker
+from ..interactive.box_and_clicks import propose, walker
 from ..io.frames import IndexedFrames
 from ..io.masks import read_mask
 from ..outputs.protocol import FALLBACK_FPS
@@ -103,7 +103,7 @@ class Session(Editing):
 
     def next_to_fix(self) -> dict[str, Any]:
         """Index of the frame whose mask is likely the worst, and why."""
-        from ..suggestion import next_to_fix
+        from ..interactive.suggestion import next_to_fix
 
         with self.lock:
             document = self.project.document
@@ -147,7 +147,7 @@ class Session(Editing):
                 total += max(0, min(end, high) - max(begin, low) - 1)  # shown after the way back, and then both ways
 
             def results(segmenter: Any) -> Generator[Any, None, None]:
-                from ..propagation import propagate
+                from ..propagation.propagate import propagate
 
                 return propagate(
                     segmenter,
@@ -194,7 +194,7 @@ class Session(Editing):
             self.publish({"event": "mask", "index": index, **self.project.frames[index].as_json()})
 
     def _encode_references(self, segmenter: Any) -> Any:
-        from ..propagation import encode_ahead
+        from ..propagation.propagate import encode_ahead
 
         with self.lock:
             references, absent = self._references(), self.project.document.absent
@@ -203,7 +203,7 @@ class Session(Editing):
     @cached_property
     def _encoded(self) -> Any:
         """For the network's thread alone."""
-        from ..encoded_references import EncodedReferences
+        from ..propagation.encoded_references import EncodedReferences
 
         return EncodedReferences()
 

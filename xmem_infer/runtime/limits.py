@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from ..config import MemoryConfig, require
-from ..cores import control_groups, usable_cores
 from ..errors import EnvironmentFault
+from .cores import control_groups, usable_cores
 
 
 def check_threads(threads: int | None) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import choice, read_choices, require, require_names
-from ..cores import usable_cores
 from ..errors import UsageError, VideoError
+from ..runtime.cores import usable_cores
 from .metrics import chosen_metrics
 from .pairing import Pairing, VideoPair, existing, pair_folders, read_ids
 from .parallel import in_parallel

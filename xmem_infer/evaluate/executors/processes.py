@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from ...cores import usable_cores
 from ...datasets.video_input import VideoInput
 from ...errors import EnvironmentFault, XMemInferError
 from ...interrupts import Interrupted, check, noted_signals
+from ...runtime.cores import usable_cores
 from ...scoring.parallel import leave_with_parent
 from ..video_run import VideoRun
 from .attempts import MAX_ATTEMPTS, Attempts, quarantine

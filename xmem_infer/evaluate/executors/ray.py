@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from ...config import Device
-from ...cores import usable_cores
 from ...datasets.video_input import VideoInput
 from ...errors import EnvironmentFault, UsageError, XMemInferError
+from ...runtime.cores import usable_cores
 from ..video_run import VideoRun
 from .protocol import EXECUTORS, Outcome, Outcomes
 from .worker import Setup, Worker

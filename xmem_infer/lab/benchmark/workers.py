@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ...config import DataConfig
-from ...cores import usable_cores
 from ...datasets.discovery import find_videos
 from ...errors import UsageError
 from ...interrupts import check
+from ...runtime.cores import usable_cores
 from ...scoring.pairing import read_ids
 from .config import WorkersConfig
 

@@ -11,8 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from . import __version__
-from .errors import UsageError
+from .. import __version__
+from ..errors import UsageError
 
 OPTIONS = (
     "-m with key=a,b runs every combination. --version tells the version, --completion bash prints a script for tab\n"

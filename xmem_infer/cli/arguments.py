@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from .config import configs_dir
-from .errors import UsageError
+from ..config import configs_dir
+from ..errors import UsageError
 
 RENAMED = {"engine": "executor"}  # settings that had another name
 PLACED = ("video_dir", "mask", "masks", "format")  # that may be given by their place: VIDEO [MASK], MASKS FORMAT

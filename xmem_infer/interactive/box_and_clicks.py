@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .errors import UsageError
-from .io.opencv import opencv
+from ..errors import UsageError
+from ..io.opencv import opencv
 
 Box = tuple[float, float, float, float]
 Click = tuple[float, float, int]

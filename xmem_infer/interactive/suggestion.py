@@ -12,8 +12,8 @@ from statistics import fmean
 
 import numpy as np
 
-from .drift import APPEARANCE, AREA, JUMPED, LOST
-from .types import ObjectConfidence
+from ..engine.drift import APPEARANCE, AREA, JUMPED, LOST
+from ..types import ObjectConfidence
 
 LOST_BADNESS = 0.2  # of an object without a pixel, which may be hidden
 NEARLY_BEST = 0.9  # of the largest gain: between frames of so much gain, the one that looks worst itself is shown

@@ -6,13 +6,13 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save
 
-from .engine.state import VideoState
-from .errors import UsageError
-from .io.atomic import write_whole
-from .io.images import size_words
-from .io.memory_header import FORMAT, read_description
-from .ops.images import working_size
-from .predictor import Segmenter
+from ..engine.state import VideoState
+from ..errors import UsageError
+from ..io.atomic import write_whole
+from ..io.images import size_words
+from ..io.memory_header import FORMAT, read_description
+from ..ops.images import working_size
+from ..predictor import Segmenter
 
 
 def save_memory(path: str | Path, segmenter: Segmenter, state: VideoState) -> None:

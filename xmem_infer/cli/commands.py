@@ -20,11 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from ..config import EvalConfig, configs_dir
+from ..errors import EnvironmentFault, UsageError, VideoError, XMemInferError
+from ..interrupts import Interrupted, noted_signals
+from ..runtime.cores import yield_while_waiting
 from .arguments import HYDRA_ERRORS, explained, settings_from
-from .config import EvalConfig, configs_dir
-from .cores import yield_while_waiting
-from .errors import EnvironmentFault, UsageError, VideoError, XMemInferError
-from .interrupts import Interrupted, noted_signals
 from .settings_help import information
 
 Job = str | Callable[[Any], int]
@@ -44,7 +44,7 @@ def eval_command() -> NoReturn:
     if word in ("download", "score", "export", "page"):
         sys.argv[:2] = [f"xmem-infer {word}"]
     if word == "download":
-        exit_with(_imported("download_command.main")())
+        exit_with(_imported("cli.download.main")())
     if word == "score":
         exit_with(run("score", _imported("scoring.score_folders.ScoreConfig"), "scoring.score_folders.score"))
     if word == "export":
@@ -171,7 +171,7 @@ def _imported(name: str) -> Any:
     # What an import makes stays: looking for garbage in it costs a tenth of the start, and time again later.
     gc.disable()
     try:
-        found = import_module(f"{__package__}.{module}")
+        found = import_module(f"..{module}", __package__)
     finally:
         gc.enable()
     gc.freeze()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xmem_infer.errors import UsageError
-from xmem_infer.interactive import grabcut, propose, walker
+from xmem_infer.interactive.box_and_clicks import grabcut, propose, walker
 
 SIZE = (90, 120)
 

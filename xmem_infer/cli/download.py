@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from .cli import log_to_streams, report_error
-from .errors import UsageError, XMemInferError
-from .weights import manifest
-from .weights.download import download
-from .weights.hashes import recorded_hash
-from .weights.manifest import WeightsEntry
+from ..errors import UsageError, XMemInferError
+from ..weights import manifest
+from ..weights.download import download
+from ..weights.hashes import recorded_hash
+from ..weights.manifest import WeightsEntry
+from .commands import log_to_streams, report_error
 
 
 def main() -> int:

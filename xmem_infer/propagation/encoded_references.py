@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from .engine.state import VideoState
-from .io.frames import IndexedFrames, frame_name
-from .model.family import Features
-from .predictor import Segmenter
-from .results import FrameResult, Pass
-from .types import Frame, LabelMask
+from ..engine.state import VideoState
+from ..io.frames import IndexedFrames, frame_name
+from ..model.family import Features
+from ..predictor import Segmenter
+from ..results import FrameResult, Pass
+from ..types import Frame, LabelMask
 
 NOTHING = np.empty(0, np.uint8)
 

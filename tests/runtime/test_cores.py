@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from xmem_infer import cores
-from xmem_infer.cores import usable_cores
+from xmem_infer.runtime import cores
+from xmem_infer.runtime.cores import usable_cores
 
 
 @pytest.fixture

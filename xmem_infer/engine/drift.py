@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor, nn  # waits for a thread that imports torch; `import torch.nn.functional` would not
 
-from .types import ObjectConfidence
+from ..types import ObjectConfidence
 
 LOST, JUMPED, AREA, APPEARANCE, UNSURE = "lost", "jumped", "area", "appearance", "unsure"
 JUMP = 0.75  # of its size (the root of its area): so far its centre moves from one frame to the next

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import xmem_infer
+from xmem_infer.cli.settings_help import settings
 from xmem_infer.config import EvalConfig, configs_dir
 from xmem_infer.evaluate.score_merging import MergeConfig
 from xmem_infer.export.command import ExportConfig
@@ -18,9 +19,8 @@ from xmem_infer.lab.benchmark.config import BenchmarkConfig, WorkersConfig
 from xmem_infer.lab.training.config import TrainConfig
 from xmem_infer.page.command import PageConfig
 from xmem_infer.scoring.score_folders import ScoreConfig
-from xmem_infer.settings_help import settings
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SCHEMAS = {
     "ablate": AblateConfig, "benchmark": BenchmarkConfig, "benchmark_workers": WorkersConfig, "eval": EvalConfig,
     "export": ExportConfig, "merge_scores": MergeConfig, "page": PageConfig, "score": ScoreConfig, "train": TrainConfig,

@@ -10,10 +10,10 @@ import torch
 
 from xmem_infer import DataConfig, LabelMask, MemoryConfig, RuntimeConfig, Segmenter, UsageError, interrupts, propagate
 from xmem_infer.config import GradMode, Precision
-from xmem_infer.encoded_references import EncodedReferences
 from xmem_infer.io.array_frames import ArrayFrames
 from xmem_infer.io.frames import open_frames
 from xmem_infer.io.masks import read_mask
+from xmem_infer.propagation.encoded_references import EncodedReferences
 from xmem_infer.scoring.metrics import METRICS
 from xmem_infer.weights.manifest import embedded_model
 
@@ -284,7 +284,7 @@ def test_what_is_refused_at_the_call(segmenter, clip, change, message):
 @pytest.mark.slow
 def test_a_late_correction_helps_those_before_it():
     """The shipped model on the shipped clip; docs/evaluation.md has the figures, also of corrections that hurt."""
-    folder = Path(__file__).resolve().parents[1] / "examples" / "clip"
+    folder = Path(__file__).resolve().parents[2] / "examples" / "clip"
     segmenter = Segmenter.from_weights(embedded_model(), size=240)
     frames = open_frames(folder / "JPEGImages" / "scene", DataConfig())
     truth = {i: read_mask(folder / "Annotations" / "scene" / f"{i:05d}.png", 10**6) for i in range(48)}

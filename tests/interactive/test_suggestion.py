@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from xmem_infer.drift import JUMPED, UNSURE
-from xmem_infer.suggestion import badness_of, next_to_fix, ranking
+from xmem_infer.engine.drift import JUMPED, UNSURE
+from xmem_infer.interactive.suggestion import badness_of, next_to_fix, ranking
 from xmem_infer.types import ObjectConfidence
 
 SURE, UNSURE_ONE = ObjectConfidence(90, 0.97, False), ObjectConfidence(90, 0.7, False, 0.05, (UNSURE,))
@@ -76,7 +76,7 @@ thread = threading.Thread(target=__import__, args=["xmem_infer.predictor"])
 thread.start()
 while "torch._C" not in sys.modules:
     pass
-import xmem_infer.suggestion
+import xmem_infer.interactive.suggestion
 thread.join()
 sys.exit("xmem_infer.predictor" not in sys.modules)
 """

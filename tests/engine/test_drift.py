@@ -10,7 +10,7 @@ import torch
 from commands import ROOT, in_process
 from PIL import Image
 
-from xmem_infer.drift import DriftSummary, DriftWatch, describe, describe_briefly, mean_keys
+from xmem_infer.engine.drift import DriftSummary, DriftWatch, describe, describe_briefly, mean_keys
 from xmem_infer.types import ObjectConfidence
 
 KEY = torch.tensor([[1.0, 0.0]])

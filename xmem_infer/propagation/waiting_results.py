@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from .results import FrameResult
+from ..results import FrameResult
 
 
 class WaitingResults:

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from xmem_infer.arguments import settings_from
-from xmem_infer.cli import report_error, run
+from xmem_infer.cli.arguments import settings_from
+from xmem_infer.cli.commands import report_error, run
 from xmem_infer.config import EvalConfig, GradMode, LateObjects, MemoryConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError, WeightsError
 from xmem_infer.interrupts import Interrupted

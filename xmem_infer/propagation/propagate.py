@@ -12,16 +12,16 @@ from itertools import pairwise
 
 import torch
 
-from .config import Direction, choice
+from ..config import Direction, choice
+from ..engine.state import Absences, VideoState, absent_ids
+from ..errors import UsageError
+from ..interrupts import check
+from ..io.frames import IndexedFrames, frame_name
+from ..io.masks import check_mask
+from ..predictor import Segmenter
+from ..results import FrameResult, Pass, Prediction
+from ..types import LabelMask
 from .encoded_references import Encoded, EncodedReferences, Stretch, remembering, result_of, state_after
-from .engine.state import Absences, VideoState, absent_ids
-from .errors import UsageError
-from .interrupts import check
-from .io.frames import IndexedFrames, frame_name
-from .io.masks import check_mask
-from .predictor import Segmenter
-from .results import FrameResult, Pass, Prediction
-from .types import LabelMask
 from .waiting_results import WaitingResults
 
 

@@ -1,0 +1,1 @@
+"""Passes over a video from reference frames, in any direction, and memories in files."""
