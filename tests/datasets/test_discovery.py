@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from logs import logged
 from PIL import Image
 
 from xmem_infer.config import DataConfig, MaskPolicy
@@ -234,6 +235,14 @@ class TestBeside:
         assert set(found(clip, None, ALL)[1]) == {"00001", "00002"}
         monkeypatch.chdir(clip)
         assert found(".")[0] == first
+
+    @pytest.mark.fault("videos in a folder of frames", "the frames are read; a warning counts the videos left out")
+    def test_videos_among_frames_are_counted(self, tmp_path):
+        clip = frames(tmp_path / "clip")
+        video_stand_in(clip / "film.mp4")
+        with logged() as said:
+            assert one(clip).path == clip
+        assert said == [f"warning: {clip} is read as the frames of one video, without 1 video file that it also holds"]
 
     @pytest.mark.parametrize("name", ["clip.v1.png", "clip.v1_mask.png"])
     def test_image_beside_a_folder(self, tmp_path, name):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
 from xmem_infer.errors import UsageError
-from xmem_infer.io.masks import check_mask, mask_from_array, read_mask
+from xmem_infer.io.masks import as_mask, check_mask, mask_from_array, read_mask
 from xmem_infer.io.palette import davis_palette
 from xmem_infer.io.smoothing import smoothed_values
 from xmem_infer.types import LabelMask
@@ -225,6 +225,12 @@ class TestArrays:
     def test_wrong_shape_or_type(self, bad):
         with pytest.raises(UsageError, match=r"got shape \(.*type"):
             mask_from_array(bad)
+
+    @pytest.mark.parametrize("bad", [None, {1: "mask.png"}])
+    @pytest.mark.fault("`mask=None`, or another thing that is no mask", "refused, said what came and what is taken")
+    def test_no_mask_at_all(self, bad):
+        with pytest.raises(UsageError, match=r"a mask is a file, an array, .* got (None|\{1)"):
+            as_mask(bad, 100)
 
     @pytest.mark.fault("mask arrays with values below 0 or above 255", "refused, the values said")
     def test_wrong_values(self):

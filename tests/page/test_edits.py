@@ -15,7 +15,7 @@ from xmem_infer.config import DataConfig, EvalConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError
 from xmem_infer.io.atomic import held
 from xmem_infer.io.frames import open_frames
-from xmem_infer.page.command import adopted
+from xmem_infer.page.command import PageConfig, adopted, page
 from xmem_infer.page.project import Project
 
 ALL = range(FRAMES)
@@ -216,6 +216,30 @@ def test_a_project_is_refused_for_another_video(serve, clip, tmp_path):
         held(folder / "records", "another program", "project"),
     ):
         pass
+
+
+@pytest.mark.fault("a project folder in which nothing was done yet", "no run writes into it; any video can open it")
+def test_an_unused_project_is_a_project(serve, clip, tiny_weights, tmp_path, monkeypatch):
+    with serve() as page:
+        folder = page.folder
+    mask = tmp_path / "mask.png"
+    Image.fromarray(two_objects()).save(mask)
+    monkeypatch.chdir(tmp_path)
+    settings = (f"weights={tiny_weights}", f"video_dir={clip}", f"mask={mask}")
+    assert evaluated(monkeypatch, *settings, f"output_dir={folder}") == 2
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (32, 32)).save(other / "0.png")
+    project = Project(folder, open_frames(other, DataConfig()), other)
+    assert project.is_new and json.loads((folder / "project.json").read_text())["video"]["path"] == str(other)
+
+
+@pytest.mark.fault("`project=FOLDER` with files of the user's in it", "refused before anything is written")
+def test_a_folder_of_other_files_is_no_project(clip, tmp_path):
+    (tmp_path / "photo.png").touch()
+    with pytest.raises(UsageError, match=r"holds 1 \.png file, and no project"):
+        page(PageConfig(video_dir=str(clip), project=str(tmp_path), browser=False))
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
 def evaluated(monkeypatch, *settings):

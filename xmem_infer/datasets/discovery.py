@@ -1,12 +1,15 @@
 """What `video_dir` and `mask` mean: which videos there are, and which masks were given for them."""
 
+import logging
 from pathlib import Path
 
 from ..config import DataConfig, MaskPolicy
 from ..errors import UsageError
-from ..io.listing import describe_contents, existing_path, list_folders, list_images, list_videos, name_some
+from ..io.listing import counted, describe_contents, existing_path, list_folders, list_images, list_videos, name_some
 from .mask_files import BESIDE, FRAMES, video_name
 from .video_input import VideoInput
+
+log = logging.getLogger(__name__)
 
 KINDS = (
     f"a video file or a folder of them, a folder of frames, or a folder with {FRAMES}/<video>/ and Annotations/<video>/"
@@ -51,6 +54,9 @@ def _video_paths(path: Path) -> list[Path]:
         if all(image.name in mask_names for image in list_images(path)):
             return videos
     if list_images(path):
+        if videos:
+            beside = counted(len(videos), "video file")
+            log.warning(f"warning: {path} is read as the frames of one video, without {beside} that it also holds")
         return [path]
     if FRAMES in path.absolute().parts and list_folders(path):
         return _videos_in(path)

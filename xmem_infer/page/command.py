@@ -19,7 +19,7 @@ from ..errors import EnvironmentFault, UsageError
 from ..interrupts import check
 from ..io.atomic import disk_fault, held
 from ..io.frames import IndexedFrames, frame_name, open_frames
-from ..io.listing import existing_path
+from ..io.listing import describe_contents, existing_path
 from .project import Project
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ def page(config: PageConfig) -> int:
     path = existing_path(config.video_dir, "video_dir")
     source = open_frames(path, config.data)
     folder = Path(config.project).expanduser() if config.project else Path("output") / f"{source.name}.project"
+    _refuse_foreign(folder)
     with held(folder / "records", f"another program is writing to {folder}", "project"):
         try:
             project = Project(folder, source, path)
@@ -74,6 +75,17 @@ def page(config: PageConfig) -> int:
         _serve(config, source, project, _given(config, path, source))
     check()  # the signal that ended it, if it was one
     return 0
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise UsageError for a folder that holds something, and neither a project nor what a run wrote."""
+    if not folder.is_dir() or any((folder / name).exists() for name in ("project.json", "masks", "records")):
+        return
+    if (found := describe_contents(folder)) != "nothing":
+        raise UsageError(
+            f"project={folder} holds {found}, and no project: give a folder that is new or empty, or the output "
+            "folder of a run"
+        )
 
 
 def _given(config: PageConfig, path: Path, source: IndexedFrames) -> dict[int, Path]:

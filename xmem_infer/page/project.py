@@ -37,6 +37,7 @@ class Project:
         document: Objects, references, absences.
         frames: What is known of each frame that has a mask, by index.
         changed: Indices of the frames whose masks changed since somebody emptied it.
+        is_new: Whether nothing was ever done in it.
     """
 
     def __init__(self, folder: Path, source: IndexedFrames, video: Path) -> None:
@@ -50,13 +51,18 @@ class Project:
         self._index_of = {stem: index for index, stem in enumerate(source.stems or [])}
         self._table_is_old = False
         self._listed: dict[int, FrameEntry] = {}  # of masks that do not say themselves what is known of them
-        self.is_new = not (folder / "project.json").is_file()
         for path in (self.masks, self.references, self.history):
             path.mkdir(parents=True, exist_ok=True)
-        if not self.is_new:
+        if (folder / "project.json").is_file():
             self._read()
+        if self.is_new:
+            self._point(0, self.document)
         self._list_frames()
         self._settle()
+
+    @property
+    def is_new(self) -> bool:
+        return self.step == 0 and not self.can_redo
 
     @property
     def can_undo(self) -> bool:
@@ -136,7 +142,7 @@ class Project:
             raise UsageError(f"{path} cannot be read as a project: {error!r}") from error
         if form != FORMAT:
             raise UsageError(f"{path} is of format {form}, this version writes {FORMAT}: it was made by a later one")
-        if size != self.source.size or count != len(self.source):
+        if not self.is_new and (size != self.source.size or count != len(self.source)):
             raise UsageError(
                 f"{self.folder} is the project of {video['path']} ({count} frames of {size[1]}x{size[0]}), and "
                 f"{self.video} is another video: give another project=FOLDER"
@@ -173,7 +179,7 @@ class Project:
         video = {"path": self.video, "frames": len(self.source), "size": self.source.size}
         said = {"format": FORMAT, "video": video, "step": step, **document.as_json()}
         write_json(self.folder / "project.json", said)
-        self.step, self.document, self.is_new = step, document, False
+        self.step, self.document = step, document
 
     def _settle(self) -> None:
         """What the last process did not come to do."""
