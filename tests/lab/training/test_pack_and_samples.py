@@ -1,5 +1,6 @@
 """The data: what the pack holds, what samples look like, and that the stream depends on seed and index alone."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,7 @@ from lab.training.small_pack import write_pack
 from xmem_infer.errors import UsageError
 from xmem_infer.lab.training.batches import batches, make_batch, stage_at
 from xmem_infer.lab.training.config import Stage
-from xmem_infer.lab.training.layers import Layer, pick_frames
+from xmem_infer.lab.training.layers import Layer, occluder, pick_frames
 from xmem_infer.lab.training.motion import Track, bounce, make_track, source_map, warp
 from xmem_infer.lab.training.pack import Pack, decoded_pack, find_regions
 from xmem_infer.lab.training.scenes import make_sample
@@ -111,6 +112,17 @@ def test_clip_frames_are_in_order_forwards_or_backwards():
         assert set(chosen) <= set(clip)
         assert (steps > 0).all() or (steps < 0).all()
         assert abs(steps).max() <= 8
+
+
+def test_what_is_behind_foliage_shows_through_its_gaps(pack):
+    shares = []
+    for seed in range(40):
+        alpha = occluder(pack, np.random.default_rng(seed), 2, 1.0).sources[0][..., 3]
+        outline = cv2.convexHull(np.argwhere(alpha)[:, ::-1].astype(np.int32))
+        crown = cv2.fillPoly(np.zeros_like(alpha), [outline], 1) > 0
+        shares.append((alpha[crown] == 0).mean())
+    solid, porous = (np.array([low <= share < high for share in shares]) for low, high in ((0, 0.1), (0.3, 0.8)))
+    assert (solid | porous).all() and solid.sum() > 10 and porous.sum() > 5
 
 
 @pytest.mark.parametrize("objects", [1, 2])

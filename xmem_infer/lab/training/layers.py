@@ -101,12 +101,12 @@ def look_alike(rng: Rng, layer: Layer, frames: int, label: int, pace: float) -> 
 
 
 def occluder(pack: Pack, rng: Rng, frames: int, pace: float) -> Layer:
-    """A bar, block or blob with hard edges and the texture of a photo or one colour, passing by."""
+    """A bar, block, blob or foliage with hard edges and the texture of a photo or one colour, passing by."""
     import cv2
 
-    size = 96
+    kind = rng.integers(5)
+    size = 96 if kind < 3 else 192
     alpha = np.zeros((size, size), np.uint8)
-    kind = rng.integers(3)
     if kind == 0:  # a pole, long and thin
         half = int(rng.integers(2, 12))
         alpha[:, size // 2 - half : size // 2 + half] = 255
@@ -115,18 +115,33 @@ def occluder(pack: Pack, rng: Rng, frames: int, pace: float) -> Layer:
     else:
         corners = (rng.uniform(0.1, 0.9, (int(rng.integers(3, 8)), 2)) * size).astype(np.int32)
         cv2.fillPoly(alpha, [cv2.convexHull(corners)], 255)
+        if kind > 2:  # what is behind shows through the gaps
+            alpha[_gaps(rng, size)] = 0
     texture = np.empty((size, size, 3), np.uint8)
     if rng.random() < 0.3:
         texture[:] = rng.integers(0, 256, 3)
     else:
         image = pack.image(pack.photos[rng.integers(len(pack.photos))])
-        top, left = (rng.integers(0, side - size + 1) for side in image.shape[:2])
-        texture[:] = image[top : top + size, left : left + size]
+        side = min(size, *image.shape[:2])
+        top, left = (rng.integers(0, length - side + 1) for length in image.shape[:2])
+        texture[:] = cv2.resize(image[top : top + side, left : left + side], (size, size))
     layer = object_layer(rng, [np.dstack([texture, alpha])], frames, 0, pace)
     if kind == 0:
         layer.track.scale = np.full(frames, rng.uniform(1.0, 2.2))
+    elif kind > 2:
+        layer.track.scale = np.full(frames, rng.uniform(0.4, 1.3))
     layer.track.bend = layer.track.bend * 0.2
     return layer
+
+
+def _gaps(rng: Rng, size: int) -> np.ndarray:
+    """(size, size) bool, True for the gaps of foliage: a third to two thirds of the square, a few pixels wide."""
+    import cv2
+
+    noise = rng.standard_normal((size, size)).astype(np.float32)
+    grain = float(rng.uniform(0.8, 4.0))
+    smooth = cv2.GaussianBlur(noise, (0, 0), grain, sigmaY=grain * float(np.exp(rng.normal(0, 0.4))))
+    return smooth > np.quantile(smooth, rng.uniform(0.35, 0.65))
 
 
 def add_sticks(rng: Rng, source: np.ndarray) -> np.ndarray:

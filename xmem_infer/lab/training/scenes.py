@@ -88,11 +88,11 @@ def _add_others(layers: list[Layer], pack: Pack, rng: Rng, frames: int, pace: fl
     followed = [layer for layer in layers if layer.label]
     for _ in range(count):
         what = rng.random()
-        if what < 0.35:
+        if what < 0.45:
             layers.append(occluder(pack, rng, frames, pace * 1.5))
             continue
         place = int(rng.integers(len(layers) + 1))
-        if what < 0.65 and followed:
+        if what < 0.70 and followed:
             layers.insert(place, look_alike(rng, followed[rng.integers(len(followed))], frames, 0, pace))
         else:
             layers.insert(place, object_layer(rng, [cutout(pack, rng)], frames, 0, pace))
