@@ -70,11 +70,10 @@ def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make
     assert (found - expected).abs().max() < TOLERANCE[precision]
 
 
-@pytest.mark.skipif(not can_fuse(torch.bfloat16), reason="this torch has no fused convolutions")
-@pytest.mark.parametrize("precision", TOLERANCE)
-def test_bf16_runs_fused(precision, tiny_network):
+@pytest.mark.parametrize(("precision", "dtype"), [(Precision.fp32, torch.float32), (Precision.bf16, torch.bfloat16)])
+def test_fast_runs_fused_where_it_can(precision, dtype, tiny_network):
     active = prepare(tiny_network, CPU, precision, "fast").active
-    assert any("oneDNN" in words for words in active) == (precision is Precision.bf16)
+    assert any("oneDNN" in words for words in active) == can_fuse(dtype)
 
 
 def test_every_variant_has_a_config():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...model.blocks import BasicBlock, Bottleneck, ResBlock, per_object
-from ...model.mobile_trunk import InvertedResidual, MobileStem, MobileTrunk
+from ...model.mobile_trunk import InvertedResidual, MobileStem
 from .share_image_features import SharedConv2d
 
 # Numbers between two convolutions that are asked for at once: the C library's heap hands out 32 MB anew at most, more
@@ -143,12 +143,6 @@ class FusedMobileStem(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """As `MobileStem.forward`."""
         return self.project(self.depthwise(self.conv(image, at_most=6.0), at_most=6.0))
-
-
-def fuse_mobile_trunks(network: nn.Module) -> bool:
-    """In place: every `MobileTrunk` on the CPU. Its wide, cheap layers wait for memory, so this pays in float32 too."""
-    trunks = [module for module in network.modules() if isinstance(module, MobileTrunk)]
-    return bool(trunks) and all([fuse_convolutions(trunk) for trunk in trunks])
 
 
 def fuse_convolutions(network: nn.Module) -> bool:

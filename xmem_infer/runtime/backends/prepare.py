@@ -21,7 +21,7 @@ from .fold_batch_norm import fold_batch_norm
 from .half_weights import hold_weights_in
 from .int8 import Int8, int8_maker
 from .join_projections import join_projections
-from .onednn_fusion import fuse_convolutions, fuse_mobile_trunks
+from .onednn_fusion import fuse_convolutions
 from .openvino_verbs import OpenVinoVerbs, models_folder, openvino_version
 from .share_image_features import share_image_features
 from .single_channel_conv import replace_single_channel_convs
@@ -106,12 +106,9 @@ def fast(network: Any, device: torch.device, precision: Precision) -> tuple[Netw
     if device.type == "cpu":
         replace_single_channel_convs(network)
         active += ("logits from inner products",)
-        # In float32 arithmetic hides the passes over memory that this saves. A fused relu makes 0 of NaN: in float16,
-        # which overflows, a fault would go unseen.
-        if precision is Precision.bf16 and fuse_convolutions(network):
+        # A fused relu makes 0 of NaN: in float16, which overflows, a fault would go unseen.
+        if precision is not Precision.fp16 and fuse_convolutions(network):
             active += ("oneDNN convolutions with fused sums and relus, weights laid out once",)
-        elif precision is Precision.fp32 and fuse_mobile_trunks(network):
-            active += ("the mobile trunk's oneDNN convolutions with fused relus",)
     return network, active, False
 
 
