@@ -1,6 +1,6 @@
 """Signs that the mask of an object has left it, told without annotations: for people to look there first.
 
-The thresholds were chosen on ten annotated clips with the first embedded model; docs/evaluation.md has what they find.
+The thresholds were chosen on ten annotated clips with the embedded model; docs/evaluation.md has what they find.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ JUMP = 0.75  # of its size (the root of its area): so far its centre moves from 
 AREA_FACTOR = 2.5  # larger or smaller than the median of AREA_FRAMES frames before
 AREA_FRAMES = 15
 KEY_DISTANCE, SURE = 0.08, 0.93  # farther from all its references, and less probable than SURE
-UNSURE_BELOW = 0.84  # mean probability
+UNSURE_BELOW = 0.87  # mean probability
 MERGED_GAP = 5  # frames without a sign that do not end an episode
 MAX_EPISODES = 4  # named for each object
 
