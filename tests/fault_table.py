@@ -15,11 +15,14 @@ AREAS = {
     "weights": "Checkpoints and downloads",
     "predictor": "Segmenting",
     "engine": "Segmenting",
+    "propagation": "Segmenting",
     "runtime": "Device, precision, backend",
     "outputs": "Writing results",
     "evaluate": "Batches and workers",
     "scripts": "The commands",
     "scoring": "Scores",
+    "page": "The page in the browser",
+    "interactive": "The page in the browser",
     "lab": "Ablation, benchmark, training",
 }
 ELSEWHERE = "Settings and the command line"
