@@ -78,7 +78,7 @@ def as_mask(mask: Any, max_pixels: int, colours: ColourIds | None = None) -> Lab
 def mask_from_array(array: np.ndarray, palette: bytes | None = None) -> LabelMask:
     """A mask from an array (H, W) of bools or integers 0 to 255; True is label 1. Raises UsageError."""
     array = np.asarray(array)
-    if array.dtype == object:
+    if array.dtype == object and array.ndim == 0:
         raise UsageError(f"a mask is a file, an array, a tensor or a PIL image, got {array.tolist()!r}")
     is_number = array.dtype == bool or np.issubdtype(array.dtype, np.integer)
     if array.ndim != 2 or not is_number or array.size == 0:

@@ -7,7 +7,7 @@ const coarse = matchMedia("(pointer: coarse)");
 const lane = () => (coarse.matches ? 36 : 24); // px, with the gap, as in app.css: fingers need more
 const BAR = 16;
 const SURE = 0.95; // green from here
-const DOUBTFUL = 0.87; // amber
+const DOUBTFUL = 0.87; // amber: UNSURE_BELOW in engine/drift.py
 const BAD = 0.65; // red
 const canvas = byId("lanes");
 const context = canvas.getContext("2d");
