@@ -237,7 +237,7 @@ class Segmenter:
         image = frame.image[:, ::-1] if flipped else frame.image
         conventions = self.engine.conventions
         known, clock = state.object_ids, StageClock(self.prepared.device, {})
-        absent, is_held = absent_ids(state.absent, frame.index), frame.name in state.remembered
+        absent = absent_ids(state.absent, frame.index)
         shown = [] if given is None else [*given.object_ids(), *absent]
         taken = [] if given is None else ids_to_take(known, shown, complete)
         with clock("upload"):
@@ -251,7 +251,7 @@ class Segmenter:
                 mask = resize_labels(torch.from_numpy(ids).to(self.prepared.device), work, conventions.mask_resize)
         with clock("segment"), self.prepared.context():
             try:
-                prob = self.engine.step(state, pixels, mask, taken, permanent, end, False, absent, is_held).detach()
+                prob = self.engine.step(state, pixels, mask, taken, permanent, end, False, absent).detach()
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"frame {frame.name}: {error} in {self.prepared.precision.value}; "

@@ -1,5 +1,6 @@
 """Tracking from references, forwards, backwards and both ways, beside slow and obvious twins."""
 
+import random
 import signal
 import weakref
 from pathlib import Path
@@ -10,10 +11,12 @@ import torch
 
 from xmem_infer import DataConfig, LabelMask, MemoryConfig, RuntimeConfig, Segmenter, UsageError, interrupts, propagate
 from xmem_infer.config import GradMode, Precision
+from xmem_infer.engine.state import absent_ids
 from xmem_infer.io.array_frames import ArrayFrames
 from xmem_infer.io.frames import open_frames
 from xmem_infer.io.masks import read_mask
 from xmem_infer.propagation.encoded_references import EncodedReferences
+from xmem_infer.propagation.propagate import remember
 from xmem_infer.scoring.metrics import METRICS
 from xmem_infer.weights.manifest import embedded_model
 
@@ -137,6 +140,38 @@ def test_a_range_both_ways_is_that_of_the_whole_run(segmenter, clip):
     for first, last in ((1, 3), (2, 5), (6, 8), (4, 4)):
         part = by_index(propagate(segmenter, ArrayFrames(images), given, first=first, last=last))
         assert_equal(part, {index: result for index, result in whole.items() if first <= index <= last})
+
+
+def squares(*object_ids):
+    ids = np.zeros((48, 64), np.uint8)
+    for one in object_ids:
+        ids[16:40, 20 * one - 16 : 20 * one] = one
+    return LabelMask(ids)
+
+
+def test_a_reference_may_show_a_new_object_and_lack_one(segmenter, clip):
+    given = {0: squares(1), 3: squares(2), 6: squares(1, 3)}
+    for direction in ("forward", "both"):
+        results = propagate(segmenter, ArrayFrames(clip[0]), given, direction=direction)
+        found = {result.frame.index: result.object_ids for result in results}
+        assert sorted(found) == list(range(9)) and found[8] == (1, 2, 3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_references_reach_every_frame_and_are_remembered(segmenter, clip, seed):
+    chance, frames = random.Random(seed), ArrayFrames(clip[0])
+    shown = {index: chance.sample((1, 2, 3), chance.randrange(4)) for index in chance.sample(range(9), 5)}
+    shown[chance.choice([*shown])] = [1]
+    absent = {one: [(first, first + 2)] for one in (2, 3) if (first := chance.randrange(12)) < 8}
+    gone = {index: absent_ids(absent, index) for index in shown}
+    given = {index: squares(*(one for one in ids if one not in gone[index])) for index, ids in shown.items()}
+    object_ids = {one for mask in given.values() for one in mask.object_ids()}
+    reached = {"forward": range(min(given), 9), "backward": range(max(given) + 1), "both": range(9)}
+    for direction, indices in reached.items():
+        results = list(propagate(segmenter, frames, given, direction=direction, absent=absent))
+        assert sorted(result.frame.index for result in results) == list(indices)
+        assert object_ids <= set(results[-1].object_ids) or direction == "both"
+    assert object_ids <= set(remember(segmenter, frames, given, absent).object_ids)
 
 
 def test_what_was_encoded_before_changes_nothing(segmenter, clip, monkeypatch):

@@ -92,7 +92,6 @@ class Engine:
         end: bool = False,
         complete: bool = False,
         absent: Sequence[int] = (),
-        in_memory: bool = False,
     ) -> Tensor:
         """Segment the next frame.
 
@@ -106,7 +105,6 @@ class Engine:
             end: This is the last frame; nothing will be read from memory any more.
             complete: The mask shows every object: one that is not painted is absent. Otherwise it keeps its prediction.
             absent: Known ids whose probability is 0 on this frame.
-            in_memory: Memory holds this frame already, so that it is not added.
 
         Returns:
             Probabilities (O + 1, H, W), background first, then slots as state.object_ids. Until an object is given
@@ -156,7 +154,7 @@ class Engine:
             if plan.memory_frame:
                 sums = {name: objects[name] for name in self.conventions.summed}
                 value, objects = self.network.encode_memory(image, features, objects, prob[None, 1:], plan.deep_update)
-                if in_memory or state.frozen:
+                if state.frozen:
                     objects = {**objects, **sums}
                 else:
                     memory.add(features, value, permanent)

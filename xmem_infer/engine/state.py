@@ -33,7 +33,6 @@ class VideoState:
         frozen: Whether memory is only read.
         recalled: A memory as it was exported, and sums of the object state below `objects.`, to be taken over with the
             first frame, when sizes are known.
-        remembered: Names of frames that memory held before the video began: given there, they are not added again.
         absent: Where objects are absent.
         drift: What its objects have looked like so far.
         key: Query keys (1, C_k, h, w) of the frame before; None until an object is given.
@@ -47,7 +46,6 @@ class VideoState:
     ended: bool = False
     frozen: bool = False
     recalled: dict[str, Tensor] = field(default_factory=dict)
-    remembered: list[str] = field(default_factory=list)
     absent: Absences = field(default_factory=dict)
     drift: DriftWatch = field(default_factory=DriftWatch)
     key: Tensor | None = None

@@ -163,7 +163,6 @@ def remembering(segmenter: Segmenter, references: Sequence[Encoded]) -> VideoSta
                 if state.objects is not None:
                     objects[name][:, :known] += state.objects[name]
         state.objects, state.frame_size = objects, one.state.frame_size
-        state.remembered.append(one.result.frame.name)
     return state
 
 
@@ -176,7 +175,7 @@ def state_after(segmenter: Segmenter, remembered: VideoState, reference: Encoded
         own = {name: x[:, slots] for name, x in (reference.state.objects or {}).items() if name not in sums}
     state.objects = {**(state.objects or {}), **own}
     state.clock, state.drift = deepcopy(reference.state.clock), deepcopy(reference.state.drift)
-    state.key, state.remembered = reference.state.key, remembered.remembered
+    state.key = reference.state.key
     return state
 
 

@@ -5,7 +5,8 @@ memory of all such references, those to come included, and of nothing else: what
 the references alone, and can be tracked again while the rest stays.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -79,13 +80,19 @@ def remember(
 ) -> VideoState:
     """The state of a video that remembers references and nothing else, to be saved with `save_memory`.
 
+    On references behind the last one that speaks for every object known by then, the other objects are predicted.
     For the arguments see `propagate`.
 
     Raises:
         UsageError: See `propagate`.
     """
     plan = Propagation(segmenter, frames, references, absent or {})
-    return plan.remembering(plan.spoken[plan.starts(1)[-1]], 1)
+    last = plan.starts(1)[-1]
+    state = plan.remembering(plan.spoken[last], 1)
+    if later := [index for index in plan.spoken if index > last]:
+        state = state_after(segmenter, state, plan.encoded(last, plan.spoken[last]))
+        deque(plan.results_behind(state, [*later, later[-1]]), maxlen=0)  # a video's last frame is not remembered
+    return state
 
 
 def encode_ahead(
@@ -161,7 +168,8 @@ class Propagation:
             if step * start >= step * near:
                 mask, ids = self.references[start], begun[known].object_ids
                 yield self._checked(result_of(reference, ids, self.frames[start], mask))
-            for result in self._interval(begun[known], reference, range(start + step, stop + step, step)):
+            state = state_after(self.segmenter, begun[known], reference)
+            for result in self.results_behind(state, range(start + step, stop + step, step)):
                 if step * result.frame.index >= step * near:
                     yield result
 
@@ -252,19 +260,12 @@ class Propagation:
         return self._encoded.get(self.segmenter, self.frames, index, self.references[index], object_ids)
 
     def remembering(self, known: frozenset[int], step: int) -> VideoState:
-        """A state that remembers the references, of the objects `known`, in the order of the pass."""
-        taken: list[Encoded] = []
-        seen: frozenset[int] = frozenset()
-        for index in list(self.spoken)[::step]:
-            spoken = self.spoken[index] & known
-            if spoken and spoken >= seen:
-                taken.append(self.encoded(index, known))
-                seen = spoken
-        return remembering(self.segmenter, taken)
+        """A state that remembers those references at which a pass begins, of the objects `known`, in its order."""
+        starts = [index for index in self.starts(step) if self.spoken[index] & known]
+        return remembering(self.segmenter, [self.encoded(index, known) for index in starts])
 
-    def _interval(self, begun: VideoState, reference: Encoded, indices: range) -> Iterator[FrameResult]:
-        """Results of consecutive frames behind a reference at which a pass begins."""
-        state = state_after(self.segmenter, begun, reference)
+    def results_behind(self, state: VideoState, indices: Sequence[int]) -> Iterator[FrameResult]:
+        """Results of frames that follow a reference at which a pass begins; `state` is that after it, changed."""
         state.absent = self.absent
         source = Stretch(self.frames, indices)
         masks = {frame_name(self.frames, index): mask for index, mask in self.references.items() if index in indices}
