@@ -7,7 +7,6 @@ import torch
 from lab.training.small_pack import write_pack
 
 from xmem_infer.errors import UsageError
-from xmem_infer.lab.training import scenes
 from xmem_infer.lab.training.batches import batches, make_batch, stage_at
 from xmem_infer.lab.training.config import Stage
 from xmem_infer.lab.training.layers import Layer, occluder, pick_frames
@@ -124,15 +123,6 @@ def test_what_is_behind_foliage_shows_through_its_gaps(pack):
         shares.append((alpha[crown] == 0).mean())
     solid, porous = (np.array([low <= share < high for share in shares]) for low, high in ((0, 0.1), (0.3, 0.8)))
     assert (solid | porous).all() and solid.sum() > 10 and porous.sum() > 5
-
-
-def test_foliage_hides_a_part_of_the_object_in_the_middle(pack, monkeypatch):
-    seen = []
-    for share in (0, 1):
-        monkeypatch.setattr(scenes, "FOLIAGE", share)
-        middle = [make_sample(pack, np.random.default_rng(seed), 64, 3, 0.3, 1).labels[1] for seed in range(40)]
-        seen.append(np.array([(labels > 0).sum() for labels in middle]))
-    assert (seen[1] < seen[0]).sum() > 30
 
 
 @pytest.mark.parametrize("objects", [1, 2])
