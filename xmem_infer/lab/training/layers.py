@@ -100,11 +100,11 @@ def look_alike(rng: Rng, layer: Layer, frames: int, label: int, pace: float) -> 
     return copy
 
 
-def occluder(pack: Pack, rng: Rng, frames: int, pace: float, foliage: bool = False) -> Layer:
+def occluder(pack: Pack, rng: Rng, frames: int, pace: float) -> Layer:
     """A bar, block, blob or foliage with hard edges and the texture of a photo or one colour, passing by."""
     import cv2
 
-    kind = 4 if foliage else rng.integers(5)
+    kind = rng.integers(5)
     size = 96 if kind < 3 else 192
     alpha = np.zeros((size, size), np.uint8)
     if kind == 0:  # a pole, long and thin
@@ -131,14 +131,6 @@ def occluder(pack: Pack, rng: Rng, frames: int, pace: float, foliage: bool = Fal
     elif kind > 2:
         layer.track.scale = np.full(frames, rng.uniform(0.4, 1.3))
     layer.track.bend = layer.track.bend * 0.2
-    return layer
-
-
-def foliage_at(pack: Pack, rng: Rng, frames: int, pace: float, place: np.ndarray) -> Layer:
-    """Foliage that is at `place`, (2,) x, y in output units, in the middle of the video."""
-    layer = occluder(pack, rng, frames, pace, foliage=True)
-    layer.track.centre += place - layer.track.centre[frames // 2]
-    layer.shown[:] = True
     return layer
 
 

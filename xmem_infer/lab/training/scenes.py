@@ -5,23 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .layers import (
-    Layer,
-    add_sticks,
-    clip_cutouts,
-    cutout,
-    foliage_at,
-    look_alike,
-    object_layer,
-    occluder,
-    pick_frames,
-)
+from .layers import Layer, add_sticks, clip_cutouts, cutout, look_alike, object_layer, occluder, pick_frames
 from .motion import Rng, Track, make_track, source_map, walk, warp
 from .pack import Pack, Picture, Region
 
 # Of the pseudo-videos: whole-photo motion, cut-out on photo, clip object on photo.
 KINDS, SHARES = ("photo", "cutout", "clip_object"), (0.35, 0.45, 0.20)
-FOLIAGE = 0.2  # share of the samples with foliage in front of what is followed, in the middle of the video
 SMALLEST = 0.004  # share of the first frame that an object must cover
 ATTEMPTS = 4  # samples that are drawn until one is like that
 
@@ -82,26 +71,15 @@ def _compose(pack: Pack, rng: Rng, kind: str, size: int, frames: int, objects: i
                 sources = [add_sticks(rng, sources[0])]
         layers.append(object_layer(rng, sources, frames, label, pace))
     _add_others(layers, pack, rng, frames, pace, kind)
-    if rng.random() < FOLIAGE:
-        followed = _drawn(background, layers, frames // 2, size)[1].nonzero()
-        if followed[0].size:
-            place = np.array([followed[1].mean(), followed[0].mean()]) * (2 / size) - 1
-            layers.append(foliage_at(pack, rng, frames, pace, place))
     images = np.empty((frames, size, size, 3), np.uint8)
     labels = np.empty((frames, size, size), np.uint8)
     for t in range(frames):
-        images[t], labels[t] = _drawn(background, layers, t, size)
+        images[t], labels[t] = background.draw(t, size)
+        for layer in layers:
+            layer.draw(images[t], labels[t], t)
     if rng.random() < 0.5:
         images, labels = images[:, :, ::-1], labels[:, :, ::-1]
     return Sample(_change_look(rng, images), np.ascontiguousarray(labels))
-
-
-def _drawn(background: _Background, layers: list[Layer], frame: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A frame (S, S, 3) uint8 and its labels (S, S) uint8."""
-    image, labels = background.draw(frame, size)
-    for layer in layers:
-        layer.draw(image, labels, frame)
-    return image, labels
 
 
 def _add_others(layers: list[Layer], pack: Pack, rng: Rng, frames: int, pace: float, kind: str) -> None:
