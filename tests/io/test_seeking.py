@@ -20,6 +20,7 @@ KINDS = {
     "mp4 of uneven times": ("vfr.mp4", {"options": SMALL_GROUPS, "pts": UNEVEN}, Index),
     "mkv": ("v.mkv", {"options": SMALL_GROUPS}, Packets),
     "mkv of uneven times": ("vfr.mkv", {"options": SMALL_GROUPS, "pts": UNEVEN}, Packets),
+    "frames of one time": ("same.mp4", {"options": {"g": "7", "bf": "0"}, "pts": [0] * 20}, None),
     "transport stream": ("v.ts", {"options": SMALL_GROUPS}, Packets),
     "program stream, whose packets lack times": ("v.mpg", {"codec": "mpeg2video"}, None),
     "vp9": ("v.webm", {"codec": "libvpx-vp9"}, Packets),

@@ -6,7 +6,7 @@ time is the one. Where times or seeking cannot be relied on, the file is decoded
 """
 
 import threading
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -75,7 +75,10 @@ class Packets:
                 raise UnreliableTimes("times are missing, or jump back")
             if packet.is_discard or self._dropped.skipped > skipped:
                 continue
-            insort(self._times, packet.pts)
+            place = bisect_left(self._times, packet.pts)
+            if self._times[place : place + 1] == [packet.pts]:
+                raise UnreliableTimes("two frames have one time")
+            self._times.insert(place, packet.pts)
             if packet.is_keyframe:
                 insort(self._keys, packet.pts)
         if self._ended and self._truncation.missing(len(self._times)):
@@ -128,7 +131,7 @@ class Index:
         self._container.seek(self._coded[start] + self._delay, stream=self._stream)
         packets = [p for p in islice(self._container.demux(self._stream), stop - start + REORDERED) if p.size]
         times = [packet.pts for packet in packets if packet.pts is not None]
-        if not packets or packets[0].dts != self._coded[start] or len(times) < len(packets):
+        if not packets or packets[0].dts != self._coded[start] or len(set(times)) < len(packets):
             raise UnreliableTimes("seeking does not lead to the key frame")
         # Frames that are shown before the key frame refer to frames before it.
         seeks = [self._coded[number] + self._delay for number in self._keys[max(0, key - 2) : key + 1]][::-1]
