@@ -1,5 +1,6 @@
 """Write docs/python-api.md from the docstrings of the public names: python scripts/api_page.py"""
 
+import argparse
 import inspect
 from pathlib import Path
 
@@ -58,4 +59,5 @@ def _docstring(thing: object) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     PAGE.write_text(page(), encoding="utf-8")
