@@ -23,6 +23,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
     parser.add_argument("--rounds", type=int, default=0, help="measure times in so many rounds; 0: not at all")
     args = parser.parse_args()
+    if not (args.networks or args.candidates or Path(args.folder, "trade_off.csv").is_file()):
+        parser.error("there is nothing to show: give --networks or --candidates, or the folder of an earlier report")
     folder = output_folder(args.folder)
     rows = read_rows(folder)
     networks, candidates = _subjects(args.networks, args.precisions), _subjects(args.candidates, ["fp32"])

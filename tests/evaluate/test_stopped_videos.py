@@ -148,7 +148,7 @@ def test_finished_videos_are_spoken_of_where_there_are_any(run, tmp_path, make_c
     (tmp_path / "full" / "confidence").write_text("in the way")
     with pytest.raises(EnvironmentFault) as caught:
         run("full", video_dir=str(videos))
-    assert str(caught.value).endswith("; check the disk")
+    assert str(caught.value).endswith("or move the file away")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -1,6 +1,7 @@
 """References, directions and memory files by the real command."""
 
 import csv
+import shutil
 
 import av
 import numpy as np
@@ -122,6 +123,8 @@ def test_a_memory_that_cannot_be_saved_is_told_at_once(command, video, tmp_path,
     [
         (["references=nowhere"], "references=nowhere does not exist"),
         (["references=mask.png"], "references=mask.png is a file: give a folder of masks"),
+        (["references=empty"], "references=empty holds no masks for video; it holds nothing"),
+        (["references=misnamed"], "belong to no frame of video: 00100.png; masks are called like their frames, the"),
         (["references=references", "mask=mask.png"], "are alternatives"),
         (["mask=mask.png", "direction=backward"], "the only mask of video is that of its first frame"),
         (["mask=mask.png", "direction=sideways"], "direction"),
@@ -136,6 +139,9 @@ def test_a_memory_that_cannot_be_saved_is_told_at_once(command, video, tmp_path,
     ],
 )
 def test_what_is_refused_before_work_starts(command, video, tmp_path, settings, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "misnamed").mkdir()
+    shutil.copy(tmp_path / "mask.png", tmp_path / "misnamed" / "00100.png")
     code, errors = command("video_dir=video", *settings)
     assert code == 2 and message in errors, errors
     assert not (tmp_path / "out").exists()

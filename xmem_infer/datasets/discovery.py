@@ -34,7 +34,7 @@ def find_videos(
             "first frame alone is mask=PATH"
         )
     given = folder or (existing_path(mask, "mask") if mask else None)
-    masks = _masks_by_video(given, paths)
+    masks = _masks_by_video(given, paths, "mask" if references is None else "references")
     use_all = data.masks is MaskPolicy.all
     if data.masks is MaskPolicy.auto:
         # Masks found beside a video may be ground truth; a folder given by name is meant to be used.
@@ -92,7 +92,7 @@ def _holds_folders_only(folder: Path) -> bool:
         return False
 
 
-def _masks_by_video(given: Path | None, videos: list[Path]) -> dict[Path, Path | None]:
+def _masks_by_video(given: Path | None, videos: list[Path], key: str) -> dict[Path, Path | None]:
     if given is None:
         return dict.fromkeys(videos)
     if given.is_file():
@@ -112,7 +112,7 @@ def _masks_by_video(given: Path | None, videos: list[Path]) -> dict[Path, Path |
     if not any(mask and mask.exists() for mask in masks.values()):
         wanted = name_some([video_name(video) for video in videos])
         raise UsageError(
-            f"mask={given} holds no masks for {wanted}; it holds {describe_contents(given)}. A folder of masks "
+            f"{key}={given} holds no masks for {wanted}; it holds {describe_contents(given)}. A folder of masks "
             "holds images named after the frames, or for several videos one such folder per video"
         )
     return masks

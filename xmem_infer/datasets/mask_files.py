@@ -41,8 +41,8 @@ def find_masks(video: "VideoInput", source: FrameSource) -> tuple[dict[str, Path
         raise UsageError(f"{where} holds no masks for {video.name}; it holds {describe_contents(where)}")
     by_index, unmatched = _match(files, source)
     start = min(by_index, default=0) if video.may_start_late else 0
-    if start not in by_index:
-        first = source.stems[0] if source.stems else f"{frame_name(source, 0)} (counting from 0)"
+    first = source.stems[0] if source.stems else f"{frame_name(source, 0)} (counting from 0)"
+    if start not in by_index and not (video.may_start_late and video.all_masks):
         hint = "" if video.may_start_late else "; where the first mask is that of a later frame, say references=FOLDER"
         raise UsageError(
             f"no mask for the first frame of {video.name}: it would be called {first}, but the masks in {where} "
@@ -51,7 +51,7 @@ def find_masks(video: "VideoInput", source: FrameSource) -> tuple[dict[str, Path
     if video.all_masks and unmatched:
         raise UsageError(
             f"{len(unmatched)} of {len(files)} masks in {where} belong to no frame of {video.name}: "
-            f"{name_some([file.name for file in unmatched])}; masks are called like their frames"
+            f"{name_some([file.name for file in unmatched])}; masks are called like their frames, the first {first}"
         )
     used = sorted(by_index) if video.all_masks else [start]
     return {frame_name(source, index): by_index[index] for index in used}, where

@@ -41,7 +41,7 @@ class ExportConfig:
 def export(config: ExportConfig) -> int:
     """Export every video and log where to; returns 0. Raises UsageError, VideoError or EnvironmentFault."""
     if config.masks is None or config.format is None:
-        raise UsageError(f"say what and how: export.py MASKS FORMAT, one of {', '.join(EXPORTERS.names())}")
+        raise UsageError(f"say what and how: xmem-infer export MASKS FORMAT, one of {', '.join(EXPORTERS.names())}")
     EXPORTERS[config.format]
     root = existing(Path(config.masks).expanduser(), "masks")
     names, colours = _project_objects(root)

@@ -22,6 +22,8 @@ ADVICE = {
     errno.EACCES: "choose an output_dir you may write to, or change its permissions",
     errno.EPERM: "choose an output_dir you may write to, or change its permissions",
     errno.EISDIR: "a folder has that name: give another one, or move the folder away",
+    errno.ENOTDIR: "a file stands where a folder is needed: give another name, or move the file away",
+    errno.EEXIST: "a file stands where a folder is needed: give another name, or move the file away",
     errno.ENAMETOOLONG: "rename the video or its frames to something shorter",
 }
 

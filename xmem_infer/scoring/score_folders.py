@@ -143,7 +143,7 @@ def _files_to_compare(pair: VideoPair) -> list[tuple[Path, Path | None]]:
 def _folder(given: str | None, key: str) -> Path:
     """The folder a setting names; UsageError where it is not given or is none."""
     if given is None:
-        raise UsageError(f"{key} is not given: python scripts/score.py predictions=FOLDER annotations=FOLDER")
+        raise UsageError(f"{key} is not given: xmem-infer score predictions=FOLDER annotations=FOLDER")
     return existing(Path(given).expanduser(), key)
 
 

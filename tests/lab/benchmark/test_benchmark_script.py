@@ -73,6 +73,11 @@ def test_pictures_are_drawn_anew_from_the_table_alone(finished, tmp_path):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_pictures_of_no_report_are_refused(tmp_path):
+    done = run(tmp_path, f"redraw={tmp_path}")
+    assert done.returncode == 2 and "has no results.csv" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_stopped_benchmark_keeps_what_it_measured(tmp_path, tiny_weights):
     settings = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UsageError
 from ..report import megabytes, number, setting_table, table, write_csv, write_page
 from .config import BenchmarkConfig, CurvesConfig
 from .end_to_end import MASKS, PIPELINE_STAGES, WAYS, EndToEnd
@@ -74,7 +75,9 @@ def write_report(results: Results, folder: Path) -> None:
 
 
 def redraw(config: BenchmarkConfig, folder: Path) -> None:
-    """The pictures of a report anew, from its results.csv. Raises EnvironmentFault."""
+    """The pictures of a report anew, from its results.csv. Raises UsageError without it, and EnvironmentFault."""
+    if not (folder / "results.csv").is_file():
+        raise UsageError(f"redraw={folder} has no results.csv: give the folder of a report of this script")
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         _draw(list(csv.DictReader(file)), config, folder)
 
