@@ -85,8 +85,8 @@ def test_stopped_twice_it_ends_as_an_undisturbed_run(run, clip, tmp_path, values
     assert leftovers(tmp_path / "out") == []
     assert not list((tmp_path / "out").glob("masks/*"))
     run("out", stop_after=3, **clip, **values)  # before it came to anything new
-    assert "goes on after frame 7" in run("out", stop_after=22, **clip, **values)
-    assert "goes on after frame 22" in run("out", **clip, **values)
+    assert "goes on after 7 frames" in run("out", stop_after=22, **clip, **values)
+    assert "goes on after 22 frames" in run("out", **clip, **values)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
     assert json.loads((tmp_path / "out" / "run.json").read_text())["videos"]["clip"]["frames"] == FRAMES
 
@@ -101,7 +101,7 @@ def test_another_network_family(run, clip, tmp_path, cutie_state):
     values = {"video_dir": str(tmp_path / "short" / "clip"), "mask": clip["mask"] + "/0.png", "weights": str(weights)}
     run("whole", **values)
     assert "7 frames are kept" in run("out", stop_after=7, **values)
-    assert "goes on after frame 7" in run("out", **values)
+    assert "goes on after 7 frames" in run("out", **values)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
@@ -109,7 +109,7 @@ def test_frames_that_are_not_saved(run, tmp_path, make_clip):
     root = trees.ytvos(tmp_path / "y", make_clip, ["v"])
     run("whole", "ytvos18_valid", data_root=str(root))
     run("out", "ytvos18_valid", stop_after=4, data_root=str(root))
-    assert "v: goes on after frame 4" in run("out", "ytvos18_valid", data_root=str(root))
+    assert "v: goes on after 4 frames" in run("out", "ytvos18_valid", data_root=str(root))
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 

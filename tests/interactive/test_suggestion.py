@@ -61,7 +61,7 @@ def test_reasons_name_the_object_and_what_happened():
     far = ObjectConfidence(90, 0.95, False, 0.4, (JUMPED,))
     assert next_to_fix({4: {1: SURE, 7: far}}, []).reason == "object 7 jumped"
     assert next_to_fix({4: {3: LOST}}, []).reason == "object 3 is lost"
-    assert next_to_fix({4: {3: SURE}}, []).reason == "object 3 is sure to 97 %"
+    assert next_to_fix({4: {3: SURE}}, []).reason == "object 3 is segmented with a confidence of 97 %"
 
 
 def test_frames_without_objects_are_not_suggested():

@@ -132,7 +132,7 @@ def test_where_int8_differs_the_run_goes_back(run, clip, monkeypatch, settings, 
     monkeypatch.setattr(CompiledVerb, "__call__", wrong)
     said, entry, masks, shares = run("back", *settings)
     assert "more than 90%; segment goes on in fp32" in said and "is segmented again" in said
-    assert ("goes on after frame 8" in said) == (kept == 8)
+    assert ("goes on after 8 frames" in said) == (kept == 8)
     (went_back,) = entry["int8"]["went_back"]
     assert went_back == {"frame": "11", "part": "segment", "share": went_back["share"], "frames_kept": kept}
     assert went_back["share"] > 0.9 and shares["11"] == pytest.approx(went_back["share"], abs=1e-4)

@@ -192,7 +192,7 @@ class VideoRun:
         if not folder.is_dir():
             return None
         found = kept(folder, self.wanted_record(video), self.segmenter.prepared.device)
-        log.info(f"{video.name}: {'begun anew' if found is None else f'goes on after frame {found.record.frames}'}")
+        log.info(f"{video.name}: {'begun anew' if found is None else f'goes on after {found.record.frames} frames'}")
         return found
 
     def _keep(self, video: VideoInput, writer: VideoWriter, frames: int, states: Sequence[VideoState]) -> bool:

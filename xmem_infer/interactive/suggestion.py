@@ -95,4 +95,4 @@ def _gains(badness: Mapping[int, float], references: list[int]) -> dict[int, flo
 def _why(seen: ObjectConfidence) -> str:
     signs = (LOST,) if seen.lost else seen.drift
     words = [WORDS[sign] for sign in signs if sign in WORDS]
-    return " and ".join(words) or f"is sure to {100 * seen.mean_probability:.0f} %"
+    return " and ".join(words) or f"is segmented with a confidence of {100 * seen.mean_probability:.0f} %"

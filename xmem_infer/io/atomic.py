@@ -15,12 +15,12 @@ from filelock import FileLock, Timeout
 from ..errors import EnvironmentFault
 
 ADVICE = {
-    errno.ENOSPC: "free some space there, or choose another output_dir",
-    errno.EDQUOT: "your quota there is used up: free some space, or choose another output_dir",
+    errno.ENOSPC: "free some space there, or write to another disk",
+    errno.EDQUOT: "your quota there is used up: free some space, or write to another disk",
     errno.EFBIG: "the file system or a limit of this shell (ulimit -f) allows no file of this size",
-    errno.EROFS: "choose an output_dir on a disk that can be written to",
-    errno.EACCES: "choose an output_dir you may write to, or change its permissions",
-    errno.EPERM: "choose an output_dir you may write to, or change its permissions",
+    errno.EROFS: "write to another disk: this one is read-only",
+    errno.EACCES: "write to a folder of your own, or change the permissions of this one",
+    errno.EPERM: "write to a folder of your own, or change the permissions of this one",
     errno.EISDIR: "a folder has that name: give another one, or move the folder away",
     errno.ENOTDIR: "a file stands where a folder is needed: give another name, or move the file away",
     errno.EEXIST: "a file stands where a folder is needed: give another name, or move the file away",

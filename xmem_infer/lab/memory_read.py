@@ -3,6 +3,7 @@
 `python -m xmem_infer.lab.memory_read [THREADS]`; keys are a random walk over the picture and noisy copies of it.
 """
 
+import argparse
 import sys
 from statistics import median
 from time import perf_counter
@@ -44,7 +45,9 @@ def measure(channels: int) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("threads", metavar="THREADS", type=int, nargs="?", default=1, help="default: 1")
+    torch.set_num_threads(parser.parse_args().threads)
     with torch.no_grad():
         if not worth_scanning(torch.device("cpu"), torch.float32, QUERIES**2 * FRAMES):
             sys.exit("no C++ compiler or no AVX2 here")
