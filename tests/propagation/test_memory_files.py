@@ -62,7 +62,6 @@ def test_a_loaded_memory_reads_as_the_one_that_was_saved(segmenter, clip, tmp_pa
     assert loaded.object_ids == [1, 2]
     # The twin: the very state, begun anew where a loaded one begins.
     twin = segmenter.engine.restart(state)
-    twin.clock.t = 1
     images = [image[:, ::-1].copy() for image in clip[0]]
     for found, expected in zip(run(segmenter, loaded, images), run(segmenter, twin, images), strict=True):
         # Keys are centred anew, so the last digits differ.
@@ -122,9 +121,40 @@ def test_objects_are_renamed_and_removed(segmenter, clip):
     state = taught(segmenter, clip)
     segmenter.engine.rename(state, 2, 7)
     segmenter.engine.remove(state, 1)
-    frozen = segmenter.engine.restart(state)
-    frozen.clock.t = 1
-    assert {result.object_ids for result in run(segmenter, frozen, clip[0])} == {(7,)}
+    again = segmenter.engine.restart(state)
+    assert {result.object_ids for result in run(segmenter, again, clip[0])} == {(7,)}
     for wrong, message in (((1, 3), "no object 1 to rename"), ((7, 7), "cannot become 7"), ((7, 0), "cannot become 0")):
         with pytest.raises(UsageError, match=message):
             segmenter.engine.rename(state, *wrong)
+
+
+def test_an_object_is_removed_before_the_first_frame(segmenter, clip, tmp_path):
+    state, results = taught(segmenter, clip), []
+    save_memory(tmp_path / "both", segmenter, state)
+    loaded = load_memory(tmp_path / "both", segmenter, (48, 64))
+    for one in (loaded, state):
+        segmenter.engine.remove(one, 1)
+    save_memory(tmp_path / "one", segmenter, state)
+    for one in (segmenter.engine.restart(loaded), load_memory(tmp_path / "one", segmenter, (48, 64))):
+        results.append(run(segmenter, one, clip[0]))
+    for found, expected in zip(*results, strict=True):
+        assert found.object_ids == (2,)
+        np.testing.assert_array_equal(found.probabilities(), expected.probabilities())
+
+
+def test_objects_of_the_last_frame_are_remembered(segmenter, clip, tmp_path):
+    images, masks = clip
+    state = segmenter.start()
+    segmenter.predict(state, next(iter(ArrayFrames(images))), LabelMask(masks[0]), end=True)
+    save_memory(tmp_path / "memory", segmenter, state)
+    loaded = load_memory(tmp_path / "memory", segmenter, (48, 64))
+    assert {result.object_ids for result in run(segmenter, loaded, images)} == {(1, 2)}
+
+
+def test_a_frozen_memory_takes_no_new_objects(segmenter, clip, tmp_path):
+    save_memory(tmp_path / "memory", segmenter, taught(segmenter, clip))
+    frozen = load_memory(tmp_path / "memory", segmenter, (48, 64), frozen=True)
+    frame, new = next(iter(ArrayFrames(clip[0]))), LabelMask(np.where(clip[1][0] == 1, 3, 0).astype(np.uint8))
+    with pytest.raises(UsageError, match=r"shows new objects \[3\], but the memory is frozen"):
+        segmenter.predict(frozen, frame, new)
+    assert run(segmenter, frozen, clip[0])[-1].object_ids == (1, 2)

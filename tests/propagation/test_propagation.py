@@ -174,6 +174,13 @@ def test_any_references_reach_every_frame_and_are_remembered(segmenter, clip, se
     assert object_ids <= set(remember(segmenter, frames, given, absent).object_ids)
 
 
+def test_a_reference_may_be_empty_while_autograd_records(tiny_network, clip):
+    runtime = RuntimeConfig(precision=Precision.fp32, grad_mode=GradMode.enable_grad)
+    segmenter = Segmenter(tiny_network, MemoryConfig(), runtime, DataConfig(size=-1))
+    results = list(propagate(segmenter, ArrayFrames(clip[0][:4]), {0: squares(), 2: squares(1)}, direction="forward"))
+    assert [result.object_ids for result in results] == [(), (), (1,), (1,)]
+
+
 def test_what_was_encoded_before_changes_nothing(segmenter, clip, monkeypatch):
     images, masks = clip
     frames, encoded = ArrayFrames(images), EncodedReferences()

@@ -78,9 +78,10 @@ class Engine:
         """The state of a video before its first frame, that remembers what another state does; a copy."""
         kept, objects = self.conventions.summed, state.objects or {}
         begun = {name: x.clone() if name in kept else torch.zeros_like(x) for name, x in objects.items()}
-        return VideoState(
-            Clock.start(self.config), list(state.object_ids), deepcopy(state.memory), begun or None, state.frame_size
-        )
+        fresh = self.recalling(dict(state.recalled), state.object_ids, state.frozen)
+        fresh.memory, fresh.objects, fresh.frame_size = deepcopy(state.memory), begun or None, state.frame_size
+        fresh.removed = list(state.removed)
+        return fresh
 
     def step(
         self,
@@ -120,6 +121,9 @@ class Engine:
             if object_ids is None:
                 object_ids = ids_to_take(known, torch.unique(mask).tolist(), complete)
             known, given = take_mask(known, mask, list(object_ids))
+        new = known[len(state.object_ids) :]
+        if new and state.frozen:
+            raise UsageError(f"the mask shows new objects {new}, but the memory is frozen: nothing is added to it")
         size = (image.shape[-2], image.shape[-1])
         if not known:
             state.frame_size, state.ended = size, end
@@ -128,7 +132,8 @@ class Engine:
         image = pad(image, padding, self.conventions.padding)[None]
         remembered = given is not None or permanent
         complete, staggered = given is not None and given.every_object, self.conventions.staggered_updates
-        plan = plan_frame(state.clock, self.config, remembered, complete, end, staggered)
+        # New objects are remembered on the last frame too: the memory may be saved.
+        plan = plan_frame(state.clock, self.config, remembered, complete, end and not new, staggered)
         features = self.network.encode_image(image)
         objects = state.objects or self.network.empty_state(features)
         memory, prob = state.memory or self.new_memory(self.config, features), None
@@ -149,7 +154,7 @@ class Engine:
             # One number that is not finite makes the sum so, in a fortieth of the time that asking each one takes.
             if not isfinite(prob.sum(dtype=torch.float32).item()):
                 raise NonFiniteError("the network gave non-finite probabilities")
-            if len(known) > len(state.object_ids):
+            if new:
                 objects = _with_objects(objects, len(known))
             if plan.memory_frame:
                 sums = {name: objects[name] for name in self.conventions.summed}
@@ -162,7 +167,8 @@ class Engine:
             if was_read:
                 memory.undo_read()
             raise
-        state.object_ids, state.objects, state.memory, state.recalled = known, objects, memory, {}
+        state.object_ids, state.objects, state.memory = known, objects, memory
+        state.recalled, state.removed = {}, []
         state.frame_size, state.ended, state.key = size, end, features.key.detach()
         advance(state.clock, plan)
         return unpad(prob, padding)
@@ -174,6 +180,9 @@ class Engine:
         assert isinstance(memory, StorableMemory), "one of its kind was saved"
         memory.restore({name: x for name, x in recalled.items() if not name.startswith(SUMS)})
         sums = {name.removeprefix(SUMS): x for name, x in recalled.items() if name.startswith(SUMS)}
+        for slot in state.removed:
+            memory.remove(slot)
+            sums = _without_object(sums, slot)
         return {**_with_objects(objects, len(state.object_ids)), **sums}
 
     def exported(self, state: VideoState) -> dict[str, Tensor]:
@@ -188,7 +197,7 @@ class Engine:
     def recalling(self, tensors: dict[str, Tensor], object_ids: Sequence[int], frozen: bool = False) -> VideoState:
         """The state of a video whose first frame is segmented by what another state remembered."""
         clock = Clock.start(self.config)
-        clock.t = 1  # there was a frame with masks
+        clock.t = int(bool(object_ids))  # there was a frame with masks
         return VideoState(clock, list(object_ids), frozen=frozen, recalled=tensors)
 
     def rename(self, state: VideoState, object_id: int, new_id: int) -> None:
@@ -213,14 +222,18 @@ class Engine:
             raise UsageError(f"there is no object {object_id} to remove; objects are {state.object_ids}")
         slot = state.object_ids.index(object_id)
         state.object_ids = [other for other in state.object_ids if other != object_id]
-        if state.objects is None or state.memory is None:
-            return
         if not state.object_ids:
             state.clock, state.memory, state.objects = Clock.start(self.config), None, None
-            return
-        state.objects = {name: torch.cat([x[:, :slot], x[:, slot + 1 :]], 1) for name, x in state.objects.items()}
-        if slot < state.memory.objects:
+            state.recalled, state.removed = {}, []
+        elif state.objects is None or state.memory is None:
+            state.removed.append(slot)
+        else:
+            state.objects = _without_object(state.objects, slot)
             state.memory.remove(slot)
+
+
+def _without_object(state: ObjectState, slot: int) -> ObjectState:
+    return {name: torch.cat([x[:, :slot], x[:, slot + 1 :]], 1) for name, x in state.items()}
 
 
 def _with_objects(state: ObjectState, count: int) -> ObjectState:

@@ -33,6 +33,7 @@ class VideoState:
         frozen: Whether memory is only read.
         recalled: A memory as it was exported, and sums of the object state below `objects.`, to be taken over with the
             first frame, when sizes are known.
+        removed: Slots of objects removed before that, one after the other.
         absent: Where objects are absent.
         drift: What its objects have looked like so far.
         key: Query keys (1, C_k, h, w) of the frame before; None until an object is given.
@@ -46,6 +47,7 @@ class VideoState:
     ended: bool = False
     frozen: bool = False
     recalled: dict[str, Tensor] = field(default_factory=dict)
+    removed: list[int] = field(default_factory=list)
     absent: Absences = field(default_factory=dict)
     drift: DriftWatch = field(default_factory=DriftWatch)
     key: Tensor | None = None

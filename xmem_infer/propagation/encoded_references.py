@@ -76,8 +76,10 @@ class FrameMemory:
 
     def detach(self) -> None:
         """See `Memory.detach`."""
-        frame = self.frame
-        self.add(FrameKeys(frame.key.detach(), frame.shrinkage.detach(), frame.selection.detach()), self.value.detach())
+        frame = getattr(self, "frame", None)  # none without objects, or where the frame failed
+        if frame is not None:
+            keys = FrameKeys(frame.key.detach(), frame.shrinkage.detach(), frame.selection.detach())
+            self.add(keys, self.value.detach())
 
 
 @dataclass(frozen=True)
