@@ -64,6 +64,12 @@ def test_nothing_marked_is_refused(scene):
         propose(grabcut, image, clicks=[(3, 3, -1)])
 
 
+@pytest.mark.parametrize("box", [(300, 300, 400, 400), (-9, -9, -2, -2), (119.8, 10, 150, 40)])
+def test_a_box_outside_the_picture_is_refused(scene, box):
+    with pytest.raises(UsageError, match="holds no pixel of the picture"):
+        propose(walker, scene[0], box=box)
+
+
 @pytest.mark.parametrize("way", [grabcut, walker])
 def test_a_click_outside_the_picture_is_no_fault(scene, way):
     image, true = scene

@@ -155,8 +155,13 @@ def test_actions_that_are_none_are_answered_with_an_error(page):
     "body",
     ["", "[]", '{"way": "magic", "object": 1}', '{"object": 1, "box": [5, 5, 5, 9]}',
      '{"object": 1, "clicks": [[1, 2]]}', '{"object": 1, "clicks": [[NaN, 2, 1]]}',
-     '{"object": 1, "clicks": [["a", 2, 1]]}', '{"object": 1}'],
+     '{"object": 1, "clicks": [["a", 2, 1]]}', '{"object": 1}', '{"object": 1, "box": [200, 200, 300, 300]}'],
 )  # fmt: skip
 def test_a_suggestion_of_nothing_is_refused(page, body):
     answer = page.client.post("/api/suggest/0", content=body)
+    assert answer.status_code == 400 and answer.json()["detail"]
+
+
+def test_a_format_that_is_no_text_is_refused(page):
+    answer = page.client.post("/api/export", content=r'{"format": "\ud800"}')
     assert answer.status_code == 400 and answer.json()["detail"]

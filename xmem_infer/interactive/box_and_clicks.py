@@ -75,7 +75,7 @@ def propose(
         (H, W) bool.
 
     Raises:
-        UsageError: Neither box, mask nor a click on the object.
+        UsageError: Neither box, mask nor a click on the object; a box outside the picture.
     """
     if box is None and mask is None and not any(sign > 0 for _, _, sign in clicks):
         raise UsageError("mark the object first: a box around it, or a click on it")
@@ -95,6 +95,8 @@ def propose(
     inside = np.ones((height, width), bool)
     if box is not None:
         inside = (columns >= box[0]) & (columns <= box[2]) & (rows >= box[1]) & (rows <= box[3])
+        if not inside.any():
+            raise UsageError(f"the box {list(box)} holds no pixel of the picture: draw another one, around the object")
     seeds = np.zeros((height, width), np.int8)
     for x, y, sign in clicks:
         seeds[(columns - x) ** 2 + (rows - y) ** 2 <= (CLICK_RADIUS * max(1.0, 1 / scale)) ** 2] = np.sign(sign)
@@ -126,7 +128,7 @@ def _region(
     x0, y0 = (min(corner[i] for corner in corners) for i in (0, 1))
     x1, y1 = (max(corner[i] for corner in corners) for i in (2, 3))
     margin = max(16.0, MARGIN * max(x1 - x0, y1 - y0))
-    left, top = max(0, int(x0 - margin)), max(0, int(y0 - margin))
+    left, top = max(0, min(width - 2, int(x0 - margin))), max(0, min(height - 2, int(y0 - margin)))
     return left, top, max(left + 2, min(width, int(x1 + margin) + 1)), max(top + 2, min(height, int(y1 + margin) + 1))
 
 

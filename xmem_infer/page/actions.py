@@ -63,7 +63,7 @@ ACTIONS = {  # methods of the session, but for METHODS
     "redo": _values(),
 }
 SUGGESTION = _values(object=Whole, box=Box | None, clicks=Clicks | None, base=bool | None)
-EXPORT = _values(format=str)
+EXPORT = _values(format=Name)
 METHODS = {"goto": "check_index"}
 KEYWORDS = {"from": "index", "object": "object_id"}  # arguments that have another name in Python
 
