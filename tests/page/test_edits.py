@@ -11,7 +11,7 @@ from conftest import FRAMES, labels, square
 from PIL import Image
 
 from xmem_infer.cli.commands import run
-from xmem_infer.config import DataConfig, EvalConfig
+from xmem_infer.config import DataConfig, EvalConfig, MemoryConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError
 from xmem_infer.io.atomic import held
 from xmem_infer.io.frames import open_frames
@@ -281,3 +281,9 @@ def test_a_project_is_run_by_the_batch_command(serve, tiny_weights, tmp_path, mo
         assert (masks[index] == two_objects(index)).all()
     assert [index for index, mask in enumerate(masks) if 1 not in mask] == [3, 4], "where the project says it is absent"
     assert json.loads((tmp_path / "output" / "clip" / "run.json").read_text())["videos"]
+
+
+@pytest.mark.parametrize("key", ["load", "save"])
+def test_memory_files_are_refused_by_the_page(key):
+    with pytest.raises(UsageError, match=f"memory.{key}=file is not possible"):
+        PageConfig(memory=MemoryConfig(**{key: "file"}))

@@ -40,13 +40,16 @@ class PageConfig:
     browser: bool = True  # open the page in a browser where there is a desktop
     weights: str = "auto"  # path, or the name of a published checkpoint
     data: DataConfig = field(default_factory=DataConfig)
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig, metadata={"unread": ("load", "save", "frozen")})
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
         read_choices(self)
         require(self.fps is None or 0.1 <= self.fps <= 1000, "fps", self.fps, "null or from 0.1 to 1000")
         require(self.port is None or 0 <= self.port < 65536, "port", self.port, "null or 0 to 65535")
+        for key in ("load", "save"):
+            value = getattr(self.memory, key)
+            require(value is None, f"memory.{key}", value, "left out: the page reads and writes no memory files")
 
 
 def page(config: PageConfig) -> int:
