@@ -38,13 +38,13 @@ def test_a_network_that_is_not_there_is_named(tmp_path):
     assert "new: there is no such file" in done.stderr
 
 
-@pytest.mark.slow
 def test_a_table_of_nothing_is_refused(tmp_path):
     done = in_process("trade_off.py", "report", cwd=tmp_path)
     assert done.returncode == 2 and "there is nothing to show" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_scores_and_times_stand_side_by_side(tmp_path, monkeypatch):
     monkeypatch.setattr(trade_off, "SIZE", 64)
     rows, subjects = {}, {"tiny fp32": (embedded_model(), "fp32")}

@@ -15,6 +15,7 @@ import torch
 
 from ..config import MemoryConfig, Precision, RuntimeConfig
 from ..interrupts import check
+from ..ops.cpu import cpu_capabilities
 from ..weights.build import load_network
 from .benchmark.interleaved import measure
 from .benchmark.networks import XMEM, load_benchmark_network
@@ -107,9 +108,7 @@ def _step(line: str) -> None:
 def _machine() -> str:
     """What times depend on."""
     flags = ", ".join(
-        name
-        for name, has in sorted(torch.cpu.get_capabilities().items())
-        if has is True and name.startswith(("avx", "amx"))
+        name for name, has in sorted(cpu_capabilities().items()) if has is True and name.startswith(("avx", "amx"))
     )
     return f"{cpu_model()} ({flags}), {torch.get_num_threads()} threads, torch {torch.__version__}"
 

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from ..user_cache import user_cache
 from .affinity import Affinity, PackedKeys, full_precision, query_columns
+from .cpu import cpu_capabilities
 
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("best_tokens.cpp")
 OPTIONS = ("-O3", "-mavx2", "-mfma", "-std=c++17", "-shared", "-fPIC", "-pthread")
-WIDER = {"avx512_bw": "-mavx512bw", "avx512_vnni": "-mavx512vnni"}  # by what torch.cpu.get_capabilities says
+WIDER = {"avx512_bw": "-mavx512bw", "avx512_vnni": "-mavx512vnni"}  # by what `cpu_capabilities` says
 FEWEST_SCORES = 4_000_000  # fewer take milliseconds either way: nobody waits for a compiler then
 
 
@@ -65,7 +66,7 @@ def _compiled() -> Any:
     compiler = shutil.which(os.environ.get("CXX") or "c++")
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return None
-    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    has = cpu_capabilities()
     options = (*OPTIONS, *(option for name, option in WIDER.items() if has.get(name)))
     folder = user_cache()
     name = hashlib.sha256(SOURCE.read_bytes() + " ".join(options).encode()).hexdigest()[:20]

@@ -1,13 +1,13 @@
 """Precisions: what a device can do, what `auto` chooses, and the context that applies it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
 from ..config import Precision
 from ..errors import UsageError
+from ..ops.cpu import cpu_capabilities
 
 BF16_ON_X86 = ("avx512_bf16", "amx_bf16")  # as torch.cpu.get_capabilities calls them
 INT8_ON_X86 = ("avx512_vnni", "avx_vnni", "amx_int8")
@@ -41,7 +41,7 @@ def candidates(device: torch.device) -> list[Precision]:
 
 def computes_in_int8() -> bool:
     """Whether this CPU multiplies int8 faster than float32."""
-    return any(_capabilities().get(name, False) for name in INT8_ON_X86)
+    return any(cpu_capabilities().get(name, False) for name in INT8_ON_X86)
 
 
 @contextmanager
@@ -69,11 +69,6 @@ def _cpu_has(kind: str) -> bool:
     if check is None or not torch.backends.mkldnn.is_available() or not check():
         return False
     # oneDNN takes bf16 on every AVX-512 processor, also where it has to be widened for each multiplication.
-    found = _capabilities() if kind == "bf16" else {}
+    found = cpu_capabilities() if kind == "bf16" else {}
     known = [found[name] for name in BF16_ON_X86 if name in found]
     return any(known) if known else True
-
-
-def _capabilities() -> dict[str, Any]:
-    ask: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
-    return ask()
