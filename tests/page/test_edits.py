@@ -140,10 +140,11 @@ def test_a_stop_keeps_the_masks_so_far_as_one_step(serve):
 def test_a_second_tab_follows_the_first(serve):
     with serve() as page, page.tab() as first, page.tab() as second:
         first.do("add_object", name="cup")
-        told = second.until(lambda event: event["event"] == "state")
+        # the end of the network's loading is told as a state too, at any moment
+        told = second.until(lambda event: event["event"] == "state" and event["state"]["objects"])
         assert told["state"]["objects"][0]["name"] == "cup" and "frames" not in told["state"]
         page.put(0, square(0))
-        assert list(second.until(lambda event: event["event"] == "state")["frames"]) == ["0"]
+        assert list(second.until(lambda event: event["event"] == "state" and event["frames"])["frames"]) == ["0"]
         first.do("goto", index=4)
         assert second.until(lambda event: event["event"] == "goto")["index"] == 4
         first.propagated(**{"from": 0, "direction": "forward"})
