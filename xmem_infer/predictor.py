@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .config import DataConfig, Device, GradMode, MemoryConfig, Precision, RuntimeConfig
 from .engine.drift import mean_keys
-from .engine.engine import Engine, ids_to_take
+from .engine.engine import Engine, annotated_ids
 from .engine.state import VideoState, absent_ids
 from .errors import NonFiniteError, UsageError
 from .io.array_frames import ArrayFrames
@@ -239,7 +239,7 @@ class Segmenter:
         known, clock = state.object_ids, StageClock(self.prepared.device, {})
         absent = absent_ids(state.absent, frame.index)
         shown = [] if given is None else [*given.object_ids(), *absent]
-        taken = [] if given is None else ids_to_take(known, shown, complete)
+        taken = [] if given is None else annotated_ids(known, shown, complete)
         with clock("upload"):
             wanted = self.data.size if size is None else size
             work = working_size(image.shape[0], image.shape[1], wanted, conventions.enlarge)

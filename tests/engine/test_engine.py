@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmem_infer.config import MemoryConfig
-from xmem_infer.engine.engine import Engine, ids_to_take, take_mask
+from xmem_infer.engine.engine import Engine, annotated_ids, parse_mask
 from xmem_infer.errors import UsageError
 from xmem_infer.runtime.backends.prepare import prepare
 
@@ -148,14 +148,14 @@ labels = st.lists(st.integers(1, 255), max_size=6, unique=True)
 @given(labels, labels)
 @settings(max_examples=60)
 def test_which_labels_a_mask_speaks_for(known, present):
-    assert set(ids_to_take(known, [0, *present], complete=True)) == set(known) | set(present)
-    taken = ids_to_take(known, [0, *present])
+    assert set(annotated_ids(known, [0, *present], complete=True)) == set(known) | set(present)
+    taken = annotated_ids(known, [0, *present])
     assert taken == present
     mask = torch.tensor([[0, *present]], dtype=torch.uint8)
-    after, mask_given = take_mask(known, mask, taken)
+    after, mask_given = parse_mask(known, mask, taken)
     assert after[: len(known)] == known
     assert set(after) == set(known) | set(present)
     if mask_given is not None:
-        assert [label for label, was in zip(after, mask_given.taken, strict=True) if was] == [
+        assert [label for label, was in zip(after, mask_given.annotated, strict=True) if was] == [
             label for label in after if label in taken
         ]

@@ -1,1 +1,1 @@
-"""The frame loop of one video: schedule, objects, state, and the engine that steps it."""
+"""The frame loop of one video: schedule, per-video state, drift detection, and the engine that runs them."""

@@ -1,6 +1,6 @@
-"""Signs that the mask of an object has left it, told without annotations: for people to look there first.
+"""Detect, without annotations, that the mask of an object may have drifted off it, so that people check there first.
 
-The thresholds were chosen on ten annotated clips with the embedded model; docs/evaluation.md has what they find.
+The thresholds were tuned on ten annotated clips with the embedded model; docs/evaluation.md reports what they detect.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,37 +10,40 @@ from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor, nn  # waits for a thread that imports torch; `import torch.nn.functional` would not
+
+# This form waits for a thread that is still importing torch; `import torch.nn.functional` would not.
+from torch import Tensor, nn
 
 from ..types import ObjectConfidence
 
 LOST, JUMPED, AREA, APPEARANCE, UNSURE = "lost", "jumped", "area", "appearance", "unsure"
-JUMP = 0.75  # of its size (the root of its area): so far its centre moves from one frame to the next
-AREA_FACTOR = 2.5  # larger or smaller than the median of AREA_FRAMES frames before
+JUMP = 0.75  # JUMPED: the centre moves between two frames by more than this share of the object's size, sqrt(area)
+AREA_FACTOR = 2.5  # AREA: larger or smaller by this factor than the median of the last AREA_FRAMES frames
 AREA_FRAMES = 15
-KEY_DISTANCE, SURE = 0.08, 0.93  # farther from all its references, and less probable than SURE
-UNSURE_BELOW = 0.87  # mean probability
-MERGED_GAP = 5  # frames without a sign that do not end an episode
-MAX_EPISODES = 4  # named for each object
+KEY_DISTANCE, SURE = 0.08, 0.93  # APPEARANCE: farther than this from every reference key, and less probable than SURE
+UNSURE_BELOW = 0.87  # UNSURE: mean probability below this
+MERGED_GAP = 5  # this many frames without a sign do not yet end an episode
+MAX_EPISODES = 4  # objects or episodes listed in a description
 
 
 def mean_keys(key: Tensor, prob: Tensor) -> Tensor:
-    """What each object looks like to the network: the mean of its query keys, of unit length, (O, C_k).
+    """Return the mean query key of each object, normalised to unit length, (O, C_k): its appearance to the network.
 
     Args:
-        key: (1, C_k, h, w) of the frame.
-        prob: (O + 1, H, W), background first, of the picture that the keys are of.
+        key: Query keys of the frame, (1, C_k, h, w).
+        prob: Probabilities of the same image, (O + 1, H, W), background first.
     """
     weights = nn.functional.adaptive_avg_pool2d(prob[1:].float(), (key.shape[-2], key.shape[-1])).flatten(1)
-    weights = weights * (weights > weights.amax(1, keepdim=True) / 2)  # the edge is of the background, too
+    weights = weights * (weights > weights.amax(1, keepdim=True) / 2)  # tokens on the edge mix in the background
     return nn.functional.normalize(weights @ key[0].flatten(1).T.float(), dim=1)
 
 
 @dataclass
 class _Track:
-    """One object so far, in plain numbers, since it is saved with a stopped video.
+    """History of one object, in plain Python numbers because it is saved with a stopped video.
 
-    references: its keys where its mask was given. centre: row and column in the frame before.
+    references: mean keys on the frames where its mask was given. areas: pixels in the last AREA_FRAMES frames since
+    the last given mask. centre: (row, column) in the previous frame.
     """
 
     references: list[list[float]] = field(default_factory=list)
@@ -49,7 +52,7 @@ class _Track:
 
 
 class DriftWatch:
-    """Follows the objects of one video from frame to frame."""
+    """Drift detector for the objects of one video, fed frame by frame."""
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
@@ -57,28 +60,28 @@ class DriftWatch:
     def look(
         self, mask: np.ndarray, confidence: Mapping[int, ObjectConfidence], keys: Tensor, given: Collection[int]
     ) -> dict[int, ObjectConfidence]:
-        """The confidences of the next frame with `key_distance` and `drift` filled in.
+        """Process the next frame and return its confidences with `key_distance` and `drift` filled in.
 
         Args:
             mask: (H, W) uint8 object ids.
-            confidence: By object id.
-            keys: (O, C_k), see `mean_keys`, in the order of `confidence`.
-            given: Ids of the objects whose masks were given in this frame: new references.
+            confidence: Confidence of each object, by object id.
+            keys: (O, C_k) as returned by `mean_keys`, in the order of `confidence`.
+            given: Ids of the objects whose masks were given on this frame; their keys become references.
         """
-        found = {}
+        updated = {}
         for (object_id, seen), key in zip(confidence.items(), keys.tolist(), strict=True):
             track, centre = self._tracks.setdefault(object_id, _Track()), _centre(mask, object_id, seen.area_px)
             if object_id in given:
                 track.references.append(key)
                 track.areas.clear()
-                found[object_id] = seen
+                updated[object_id] = seen
             else:
                 distance = 1 - max((sum(map(mul, reference, key)) for reference in track.references), default=1.0)
                 seen = replace(seen, key_distance=0.0 if seen.lost else max(0.0, distance))
-                found[object_id] = replace(seen, drift=tuple(_signs(seen, track, centre, min(mask.shape))))
+                updated[object_id] = replace(seen, drift=tuple(_signs(seen, track, centre, min(mask.shape))))
             track.areas = [*track.areas, seen.area_px][-AREA_FRAMES:]
             track.centre = centre
-        return found
+        return updated
 
 
 def _signs(seen: ObjectConfidence, track: _Track, centre: tuple[float, float] | None, short_side: int) -> list[str]:
@@ -89,8 +92,8 @@ def _signs(seen: ObjectConfidence, track: _Track, centre: tuple[float, float] | 
         moved = hypot(centre[0] - track.centre[0], centre[1] - track.centre[1])
         if moved > JUMP * max(sqrt(max(seen.area_px, track.areas[-1])), short_side / 100):
             signs.append(JUMPED)
-    usual = float(np.median(track.areas)) if track.areas else 0.0
-    if usual and not usual / AREA_FACTOR <= seen.area_px <= usual * AREA_FACTOR:
+    median = float(np.median(track.areas)) if track.areas else 0.0
+    if median and not median / AREA_FACTOR <= seen.area_px <= median * AREA_FACTOR:
         signs.append(AREA)
     if seen.key_distance > KEY_DISTANCE and seen.mean_probability < SURE:
         signs.append(APPEARANCE)
@@ -100,14 +103,18 @@ def _signs(seen: ObjectConfidence, track: _Track, centre: tuple[float, float] | 
 
 
 def _centre(mask: np.ndarray, object_id: int, area_px: int) -> tuple[float, float] | None:
-    """Mean row and column; None without pixels. Of a large mask every few pixels tell it as well."""
+    """Return the mean (row, column), or None if the mask is empty; large masks are subsampled to save time."""
     step = 1 + int(sqrt(area_px) / 64)
     rows, columns = np.nonzero(mask[::step, ::step] == object_id)
     return (step * float(rows.mean()), step * float(columns.mean())) if len(rows) else None
 
 
 class Episode(NamedTuple):
-    """Consecutive frames of an object with signs: names of the first and last, how many have signs, which ones."""
+    """A run of frames on which an object shows signs of drift.
+
+    first, last: frame names. frames: number of frames with signs, without the gaps of up to MERGED_GAP frames between
+    them. signs: every sign seen in the run.
+    """
 
     object: int
     first: str
@@ -117,55 +124,56 @@ class Episode(NamedTuple):
 
 
 class DriftSummary:
-    """Collects the signs of a video's frames into episodes."""
+    """Group the signs of drift on a video's frames into episodes."""
 
     def __init__(self) -> None:
         self.frames = 0
-        self._last: dict[int, int] = {}  # number of the frame in which an object had signs
+        self._last: dict[int, int] = {}  # by object id: number of the last frame with signs
         self._episodes: list[Episode] = []
 
     def add(self, frame: str, confidence: Mapping[int, ObjectConfidence]) -> None:
-        """Take the next frame, by its name."""
+        """Add the next frame, given its name and the confidences of its objects."""
         self.frames += 1
         for object_id, seen in confidence.items():
             if not seen.drift:
                 continue
-            goes_on = self.frames - self._last.get(object_id, -MERGED_GAP) <= MERGED_GAP + 1
-            at = max((i for i, one in enumerate(self._episodes) if goes_on and one.object == object_id), default=None)
-            if at is None:
+            continues = self.frames - self._last.get(object_id, -MERGED_GAP) <= MERGED_GAP + 1
+            own = (i for i, episode in enumerate(self._episodes) if continues and episode.object == object_id)
+            latest = max(own, default=None)
+            if latest is None:
                 self._episodes.append(Episode(object_id, frame, frame, 1, seen.drift))
             else:
-                one = self._episodes[at]
-                signs = tuple(dict.fromkeys((*one.signs, *seen.drift)))
-                self._episodes[at] = one._replace(last=frame, frames=one.frames + 1, signs=signs)
+                episode = self._episodes[latest]
+                signs = tuple(dict.fromkeys((*episode.signs, *seen.drift)))
+                self._episodes[latest] = episode._replace(last=frame, frames=episode.frames + 1, signs=signs)
             self._last[object_id] = self.frames
 
     def episodes(self) -> list[dict[str, Any]]:
-        """For run.json, by object, then in the order of the video."""
-        return [one._asdict() for one in sorted(self._episodes, key=lambda one: one.object)]
+        """Return the episodes as dicts for run.json, sorted by object, then in the order of the video."""
+        return [episode._asdict() for episode in sorted(self._episodes, key=lambda episode: episode.object)]
 
 
 def describe_briefly(episodes: Sequence[Mapping[str, Any]]) -> str:
-    """Frames with signs by object: `signs of drift: object 2 (12 frames)`; nothing where there are none."""
+    """Count frames with signs per object, as in `signs of drift: object 2 (12 frames)`; empty without episodes."""
     frames: dict[int, int] = {}
-    for one in episodes:
-        frames[one["object"]] = frames.get(one["object"], 0) + one["frames"]
+    for episode in episodes:
+        frames[episode["object"]] = frames.get(episode["object"], 0) + episode["frames"]
     named = ", ".join(f"object {i} ({n} frame{'s' * (n > 1)})" for i, n in list(frames.items())[:MAX_EPISODES])
     more = f" and {len(frames) - MAX_EPISODES} more" if len(frames) > MAX_EPISODES else ""
     return f"signs of drift: {named}{more}" if frames else ""
 
 
 def describe(episodes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each object: the longest of its episodes in the order of the video, and how many more there are."""
+    """Return one line per object with its MAX_EPISODES longest episodes in video order, and the number of others."""
     lines = []
-    for object_id in dict.fromkeys(one["object"] for one in episodes):
-        own = [one for one in episodes if one["object"] == object_id]
-        longest = sorted(own, key=lambda one: -one["frames"])[:MAX_EPISODES]
-        named = [one for one in own if one in longest][:MAX_EPISODES]
-        spans = [
-            f"{one['first']}{'' if one['first'] == one['last'] else '-' + one['last']} ({', '.join(one['signs'])})"
-            for one in named
-        ]
+    for object_id in dict.fromkeys(episode["object"] for episode in episodes):
+        own = [episode for episode in episodes if episode["object"] == object_id]
+        longest = sorted(own, key=lambda episode: -episode["frames"])[:MAX_EPISODES]
+        named = [episode for episode in own if episode in longest][:MAX_EPISODES]
+        spans = []
+        for episode in named:
+            span = episode["first"] if episode["first"] == episode["last"] else f"{episode['first']}-{episode['last']}"
+            spans.append(f"{span} ({', '.join(episode['signs'])})")
         more = f" and {len(own) - len(named)} more" if len(own) > len(named) else ""
         lines.append(f"object {object_id} may have drifted in {', '.join(spans)}{more}")
     return lines

@@ -1,4 +1,4 @@
-"""The frame loop: one frame at a time, objects given, corrected or removed at any of them."""
+"""The frame loop: segment one frame at a time; objects can be added, corrected or removed at any frame."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..config import MemoryConfig
 from ..errors import NonFiniteError, UsageError
-from ..memory import per_bucket  # noqa: F401  # registers the memory of that name
+from ..memory import per_bucket  # noqa: F401  # imported to register itself in MEMORIES
 from ..memory.manager import MEMORIES
 from ..memory.protocol import Memory, StorableMemory
 from ..model.family import Network, ObjectState
@@ -19,47 +19,51 @@ from ..ops.masks import aggregate, one_hot, without
 from .schedule import Clock, advance, plan_frame
 from .state import VideoState
 
-SUMS = "objects."  # before the names of sums in an exported memory
+SUMS = "objects."  # prefix of the summed entries of the object state in an exported memory
 
 
 @dataclass(frozen=True)
 class GivenMask:
-    """A mask as taken: masks (O, H, W), one channel per known object, empty where not `taken` (per slot)."""
+    """A given mask, split by object.
+
+    masks: (O, H, W), one channel per slot, all zero if the mask does not annotate the object. annotated: per slot,
+    whether the mask annotates the object.
+    """
 
     masks: Tensor
-    taken: tuple[bool, ...]
+    annotated: tuple[bool, ...]
 
     @property
     def every_object(self) -> bool:
-        """Whether it labels every object, so that nothing is left to predict."""
-        return all(self.taken)
+        """Whether the mask annotates every object, so that nothing is left to predict."""
+        return all(self.annotated)
 
 
-def ids_to_take(known: list[int], present: list[int], complete: bool = False) -> list[int]:
-    """The object ids a mask speaks for, told by those `present` in it (0 is none).
+def annotated_ids(known: list[int], present: list[int], complete: bool = False) -> list[int]:
+    """Return the ids of the objects that a mask annotates, from the values `present` in it (0 is background).
 
-    It speaks for the objects it shows, new or known: one that is not painted keeps its prediction, where no other is
-    painted. A `complete` mask shows every object there is: one that is not painted is absent on that frame.
+    A mask annotates the objects it shows, new or known; the other objects keep their prediction on pixels that it
+    leaves unpainted. A `complete` mask annotates all `known` objects too: those it does not show are absent.
     """
     shown = [value for value in present if value != 0]
     return [*known, *(value for value in shown if value not in known)] if complete else shown
 
 
-def take_mask(known: list[int], mask: Tensor, object_ids: list[int]) -> tuple[list[int], GivenMask | None]:
-    """Read a label image (H, W), 0 = background: the known ids (new ones at the end) and what it gives.
+def parse_mask(known: list[int], mask: Tensor, object_ids: list[int]) -> tuple[list[int], GivenMask | None]:
+    """Split a label image (H, W), 0 = background, into one mask per object; values not in `object_ids` are ignored.
 
-    object_ids: those it speaks for, known or new; others in the image are ignored.
+    Returns the known ids with the new ones appended, and the given mask, or None if `object_ids` is empty.
     """
     if not object_ids:
         return known, None
     known = known + [value for value in object_ids if value not in known]
-    taken = tuple(value in object_ids for value in known)
-    masks = one_hot(mask, known) * torch.tensor(taken, device=mask.device)[:, None, None]
-    return known, GivenMask(masks, taken)
+    annotated = tuple(value in object_ids for value in known)
+    masks = one_hot(mask, known) * torch.tensor(annotated, device=mask.device)[:, None, None]
+    return known, GivenMask(masks, annotated)
 
 
 class Engine:
-    """Steps a video through a network that is ready to run. Holds nothing of the video: that is the VideoState's."""
+    """Run a prepared network over videos frame by frame. All state of a video is in its VideoState."""
 
     def __init__(self, network: Network, config: MemoryConfig):
         self.network = network
@@ -67,19 +71,19 @@ class Engine:
         self.config = replace(config, kind=self.conventions.memory) if config.kind == "auto" else config
         self.new_memory = MEMORIES[self.config.kind]
         weights = network.parameters() if isinstance(network, nn.Module) else ()
-        # Half precision is the backend's matter: it takes float32.
+        # Images are float32 even in half precision: the backend casts them.
         self.dtype = torch.float64 if any(weight.dtype is torch.float64 for weight in weights) else torch.float32
 
     def start(self) -> VideoState:
-        """The state of a video before its first frame."""
+        """Return the state of a video before its first frame."""
         return VideoState(Clock.start(self.config))
 
     def restart(self, state: VideoState) -> VideoState:
-        """The state of a video before its first frame, that remembers what another state does; a copy."""
-        kept, objects = self.conventions.summed, state.objects or {}
-        begun = {name: x.clone() if name in kept else torch.zeros_like(x) for name, x in objects.items()}
+        """Return the state of a video before its first frame, with a copy of the objects and memory of `state`."""
+        summed, objects = self.conventions.summed, state.objects or {}
+        initial = {name: x.clone() if name in summed else torch.zeros_like(x) for name, x in objects.items()}
         fresh = self.recalling(dict(state.recalled), state.object_ids, state.frozen)
-        fresh.memory, fresh.objects, fresh.frame_size = deepcopy(state.memory), begun or None, state.frame_size
+        fresh.memory, fresh.objects, fresh.frame_size = deepcopy(state.memory), initial or None, state.frame_size
         fresh.removed = list(state.removed)
         return fresh
 
@@ -97,30 +101,31 @@ class Engine:
         """Segment the next frame.
 
         Args:
-            state: The video's; changed only where the frame succeeds.
+            state: State of the video, updated in place; unchanged if the frame fails.
             image: (3, H, W) float, normalised, on the network's device.
-            mask: (H, W) integer label image of the same size with new objects or a correction.
-            object_ids: Which of the mask's ids to take, known or new, also where it does not show them; None: those it
-                shows, and with `complete` every known one.
-            permanent: Remember this frame, and never evict or consolidate it.
-            end: This is the last frame; nothing will be read from memory any more.
+            mask: (H, W) integer label image of the same size, with new objects or a correction.
+            object_ids: Ids that the mask annotates, known or new. A listed object that the mask does not show is absent
+                on this frame. None: the ids that the mask shows, and with `complete` all known ids.
+            permanent: Add this frame to memory and never evict or consolidate it.
+            end: This is the last frame; memory will not be read any more.
             complete: The mask shows every object: one that is not painted is absent. Otherwise it keeps its prediction.
-            absent: Known ids whose probability is 0 on this frame.
+            absent: Known ids whose probability is set to 0 on this frame.
 
         Returns:
-            Probabilities (O + 1, H, W), background first, then slots as state.object_ids. Until an object is given
-            every pixel is background.
+            Probabilities (O + 1, H, W), background first, then the objects in the order of `state.object_ids`. Before
+            the first object is given, all pixels are background.
 
         Raises:
-            UsageError: Image, mask or ids are not what is described above, or the video has ended.
+            UsageError: Image, mask or ids are not as described above, the video has ended, or the mask shows new
+                objects but the memory is frozen.
             NonFiniteError: The probabilities are not finite.
         """
         _check_step(state, image, mask, object_ids, self.dtype)
         known, given = state.object_ids, None
         if mask is not None:
             if object_ids is None:
-                object_ids = ids_to_take(known, torch.unique(mask).tolist(), complete)
-            known, given = take_mask(known, mask, list(object_ids))
+                object_ids = annotated_ids(known, torch.unique(mask).tolist(), complete)
+            known, given = parse_mask(known, mask, list(object_ids))
         new = known[len(state.object_ids) :]
         if new and state.frozen:
             raise UsageError(f"the mask shows new objects {new}, but the memory is frozen: nothing is added to it")
@@ -130,28 +135,28 @@ class Engine:
             return image.new_ones(1, *size)
         padding = padding_for(*size)
         image = pad(image, padding, self.conventions.padding)[None]
-        remembered = given is not None or permanent
+        remember = given is not None or permanent
         complete, staggered = given is not None and given.every_object, self.conventions.staggered_updates
-        # New objects are remembered on the last frame too: the memory may be saved.
-        plan = plan_frame(state.clock, self.config, remembered, complete, end and not new, staggered)
+        # New objects are added to memory even on the last frame, because the memory may be saved afterwards.
+        plan = plan_frame(state.clock, self.config, remember, complete, end and not new, staggered)
         features = self.network.encode_image(image)
         objects = state.objects or self.network.empty_state(features)
         memory, prob = state.memory or self.new_memory(self.config, features), None
         if state.recalled:
-            objects = self._recall(memory, objects, state)
+            objects = self._restore(memory, objects, state)
         was_read = False
         try:
             if plan.segment and memory.objects:
                 readouts, was_read = memory.read(features), True
                 objects, odds, batch = self.network.segment(features, readouts, objects, plan.sensory_update)
                 prob = batch[0]
-                del odds, readouts  # as large as the probabilities: not to be held while the frame is remembered
-                if gone := [slot for slot, known_id in enumerate(state.object_ids) if known_id in absent]:
-                    prob = without(prob, gone)
+                del odds, readouts  # as large as the probabilities: free them before the memory is updated
+                if absent_slots := [slot for slot, known_id in enumerate(state.object_ids) if known_id in absent]:
+                    prob = without(prob, absent_slots)
             if given is not None:
-                prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.taken))
+                prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.annotated))
             assert prob is not None, "a frame is segmented or given"
-            # One number that is not finite makes the sum so, in a fortieth of the time that asking each one takes.
+            # The sum is non-finite if any element is, and takes a fortieth of the time of an elementwise check.
             if not isfinite(prob.sum(dtype=torch.float32).item()):
                 raise NonFiniteError("the network gave non-finite probabilities")
             if new:
@@ -173,8 +178,8 @@ class Engine:
         advance(state.clock, plan)
         return unpad(prob, padding)
 
-    def _recall(self, memory: Memory, objects: ObjectState, state: VideoState) -> ObjectState:
-        """Fill a new memory with what the state recalls; the object state that goes with it."""
+    def _restore(self, memory: Memory, objects: ObjectState, state: VideoState) -> ObjectState:
+        """Load `state.recalled` into an empty memory and return the matching object state."""
         device = next(iter(objects.values())).device
         recalled = {name: x.to(device) for name, x in state.recalled.items()}
         assert isinstance(memory, StorableMemory), "one of its kind was saved"
@@ -186,7 +191,11 @@ class Engine:
         return {**_with_objects(objects, len(state.object_ids)), **sums}
 
     def exported(self, state: VideoState) -> dict[str, Tensor]:
-        """What a state remembers, for another one to recall. Raises UsageError where that is nothing."""
+        """Return the memory of a state as tensors by name, to be saved or passed to `recalling`.
+
+        Raises:
+            UsageError: No object has been given yet, or this kind of memory cannot be saved.
+        """
         if state.memory is None or state.objects is None:
             raise UsageError("there is no memory to save: no object has been given yet")
         if not isinstance(state.memory, StorableMemory):
@@ -195,16 +204,22 @@ class Engine:
         return {**state.memory.exported(), **sums}
 
     def recalling(self, tensors: dict[str, Tensor], object_ids: Sequence[int], frozen: bool = False) -> VideoState:
-        """The state of a video whose first frame is segmented by what another state remembered."""
+        """Return the state of a new video that starts with the memory of another one.
+
+        Args:
+            tensors: The memory, as returned by `exported`.
+            object_ids: Object id of each slot of that memory.
+            frozen: Whether the memory stays read-only.
+        """
         clock = Clock.start(self.config)
-        clock.t = int(bool(object_ids))  # there was a frame with masks
+        clock.t = int(bool(object_ids))  # the frame with the masks has passed already: the next one is segmented
         return VideoState(clock, list(object_ids), frozen=frozen, recalled=tensors)
 
     def rename(self, state: VideoState, object_id: int, new_id: int) -> None:
-        """Give an object another id.
+        """Change the id of an object.
 
         Raises:
-            UsageError: There is no such object, or the new id is no id or another object's.
+            UsageError: There is no such object, or the new id is not positive or already in use.
         """
         if object_id not in state.object_ids:
             raise UsageError(f"there is no object {object_id} to rename; objects are {state.object_ids}")
@@ -213,7 +228,7 @@ class Engine:
         state.object_ids[state.object_ids.index(object_id)] = new_id
 
     def remove(self, state: VideoState, object_id: int) -> None:
-        """Forget an object: it is not segmented from the next frame on. After the last one all starts anew.
+        """Remove an object, from the next frame on. Removing the last object resets memory and frame counters.
 
         Raises:
             UsageError: There is no such object.
@@ -237,7 +252,7 @@ def _without_object(state: ObjectState, slot: int) -> ObjectState:
 
 
 def _with_objects(state: ObjectState, count: int) -> ObjectState:
-    """The state grown to `count` objects, new ones at zero."""
+    """Return the object state extended to `count` objects; new ones start at zero."""
     grown = {}
     for name, x in state.items():
         zeros = x.new_zeros(x.shape[0], count - x.shape[1], *x.shape[2:])
@@ -248,7 +263,7 @@ def _with_objects(state: ObjectState, count: int) -> ObjectState:
 def _check_step(
     state: VideoState, image: Tensor, mask: Tensor | None, object_ids: Sequence[int] | None, dtype: torch.dtype
 ) -> None:
-    """Refuse what the network cannot take, before anything changes."""
+    """Raise UsageError for arguments that `Engine.step` cannot process, before anything changes."""
     if state.ended:
         raise UsageError("this video has ended (its last step had end=True): start a new one with Engine.start()")
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype is not dtype:
@@ -277,15 +292,15 @@ def _described(x: Tensor) -> str:
 
 
 def _merge(prob: Tensor | None, given: GivenMask) -> Tensor:
-    """Given masks over predictions: what they cover is theirs, objects they leave open keep the rest.
+    """Overwrite predictions by a given mask: covered pixels take the mask, objects not annotated keep the rest.
 
-    prob (O' + 1, H, W) of the objects known before, or None; returns (O + 1, H, W).
+    prob: (O' + 1, H, W) of the objects known before this frame, or None. Returns probabilities (O + 1, H, W).
     """
     masks = given.masks.clone()
     if prob is not None:
         covered = given.masks.sum(0) > 0.5
         predicted = prob[1:].masked_fill(covered, 0)
-        for slot, taken in enumerate(given.taken):
-            if not taken:
+        for slot, annotated in enumerate(given.annotated):
+            if not annotated:
                 masks[slot] = predicted[slot]
     return aggregate(masks)

@@ -1,4 +1,7 @@
-"""What a frame needs, decided from counters alone (published frame loop; times count from the first mask)."""
+"""Decide the steps of each frame from counters alone, as the published frame loop does.
+
+Frames are counted from the first frame with a mask.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +10,11 @@ from ..config import MemoryConfig
 
 @dataclass
 class Clock:
-    """Frames since the first mask (t), and when memory and sensory state were last written."""
+    """Frame counters of one video.
+
+    t: frames since the first mask. last_memory, last_deep_update: values of t at the last memory frame and at the last
+    deep update of the sensory state.
+    """
 
     t: int
     last_memory: int
@@ -15,13 +22,13 @@ class Clock:
 
     @classmethod
     def start(cls, config: MemoryConfig) -> "Clock":
-        """The clock at the first frame with a mask."""
+        """Return the clock as it stands at the first frame with a mask."""
         return cls(t=0, last_memory=0, last_deep_update=-config.deep_update_every)
 
 
 @dataclass(frozen=True)
 class FramePlan:
-    """The steps of one frame. deep_update takes effect on memory frames only."""
+    """The steps to carry out on one frame; `deep_update` is set on memory frames only."""
 
     segment: bool
     memory_frame: bool
@@ -37,16 +44,21 @@ def plan_frame(
     end: bool,
     staggered_updates: bool = False,
 ) -> FramePlan:
-    """Decide a frame.
+    """Decide which steps the next frame needs.
 
-    remember: it is given or permanent; end: it is the last, after which nothing is read; staggered_updates: see
-    `model.family.Conventions`.
+    Args:
+        clock: Counters before the frame.
+        config: Settings of the memory.
+        remember: Whether the frame becomes a memory frame anyway, because a mask is given or it is permanent.
+        every_object_given: Whether the given mask labels every object, so that nothing is left to segment.
+        end: Whether it is the last frame, after which memory is not read any more.
+        staggered_updates: See `model.family.Conventions`.
     """
-    since = clock.t - clock.last_memory
-    memory_frame = (since >= config.memory_every or remember) and not end
+    since_memory = clock.t - clock.last_memory
+    memory_frame = (since_memory >= config.memory_every or remember) and not end
     synchronous = config.deep_update_every < 0
     if staggered_updates:
-        sensory_update = since in staggered(config.memory_every, config.stagger_updates)
+        sensory_update = since_memory in staggered_frames(config.memory_every, config.stagger_updates)
     else:
         sensory_update = not (synchronous and memory_frame)
     due = clock.t - clock.last_deep_update >= config.deep_update_every
@@ -58,10 +70,11 @@ def plan_frame(
     )
 
 
-def staggered(memory_every: int, updates: int) -> list[int]:
-    """The frames after a memory frame, the next memory frame included, on which sensory state is updated.
+def staggered_frames(memory_every: int, updates: int) -> list[int]:
+    """Return on which frames after a memory frame the sensory state is updated, counted from 1.
 
-    `updates` of them from the first to the last, as evenly as whole numbers allow; all, where there are no more.
+    These are `updates` frames from 1 to `memory_every` (the next memory frame), spaced as evenly as whole numbers
+    allow; all frames if `updates` is at least `memory_every`.
     """
     if updates >= memory_every:
         return list(range(1, memory_every + 1))
@@ -70,7 +83,7 @@ def staggered(memory_every: int, updates: int) -> list[int]:
 
 
 def advance(clock: Clock, plan: FramePlan) -> None:
-    """Count a frame that was carried out as planned."""
+    """Advance the counters after a frame that was carried out as planned."""
     if plan.memory_frame:
         clock.last_memory = clock.t
     if plan.deep_update:

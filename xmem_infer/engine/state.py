@@ -1,4 +1,4 @@
-"""All that one video knows. A new video is a new value; there is nothing to clear."""
+"""The state of one video between two frames. Each video gets its own `VideoState`, so nothing has to be reset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,32 +11,32 @@ from .drift import DriftWatch
 from .schedule import Clock
 
 Absences = Mapping[int, Sequence[tuple[int, int]]]
-"""Stretches of frames, by the indices of the first and the last, on which an object is not there, by its id."""
+"""By object id: (first, last) frame indices, both included, of the ranges in which the object is absent."""
 
 
 def absent_ids(absent: Absences, index: int) -> list[int]:
-    """The objects that are absent on a frame."""
-    return [one for one, stretches in absent.items() if any(first <= index <= last for first, last in stretches)]
+    """Return the ids of the objects that are absent on frame `index`."""
+    return [object_id for object_id, ranges in absent.items() if any(first <= index <= last for first, last in ranges)]
 
 
 @dataclass
 class VideoState:
-    """One video between two frames.
+    """State of one video between two frames.
 
     Attributes:
-        clock: Frames since the first mask, and when memory was last written.
-        object_ids: The value in the mask of the object in each slot.
-        memory: What is remembered; None until the first object is given.
-        objects: What the network carries for each object; None until then.
-        frame_size: (H, W) that every frame must have; None before the first.
-        ended: Whether the last frame was stepped.
-        frozen: Whether memory is only read.
-        recalled: A memory as it was exported, and sums of the object state below `objects.`, to be taken over with the
-            first frame, when sizes are known.
-        removed: Slots of objects removed before that, one after the other.
-        absent: Where objects are absent.
-        drift: What its objects have looked like so far.
-        key: Query keys (1, C_k, h, w) of the frame before; None until an object is given.
+        clock: Counters of the frames since the first mask.
+        object_ids: Object id (the value in masks) of each slot.
+        memory: Working and long-term memory; None until the first object is given.
+        objects: State that the network carries for each object; None until the first object is given.
+        frame_size: (H, W) that every frame must have; None before the first frame.
+        ended: Whether the last frame has been processed.
+        frozen: Whether memory is read-only.
+        recalled: Tensors of an exported memory, and under `objects.` the summed entries of the object state. They are
+            loaded on the first frame, when sizes are known.
+        removed: Slots of objects removed before `recalled` was loaded, in order of removal.
+        absent: Frames on which objects are absent.
+        drift: Drift detector with the history of the objects.
+        key: Query keys (1, C_k, h, w) of the previous frame; None until an object is given.
     """
 
     clock: Clock
@@ -53,7 +53,7 @@ class VideoState:
     key: Tensor | None = None
 
     def detach(self) -> None:
-        """Cut the autograd graph that memory and object state carry into the next frame."""
+        """Detach memory and object state from the autograd graph, so that it does not grow from frame to frame."""
         if self.memory is not None:
             self.memory.detach()
         if self.objects is not None:
