@@ -179,8 +179,30 @@ def test_videos_are_named_on_the_command_line(tree):
     done = run("predictions=run", "annotations=set", "videos=[cat,ape]", "output_dir=out", "workers=1", cwd=tree)
     assert done.returncode == 0, done.stderr
     assert json.loads((tree / "out/scores.json").read_text())["videos"].keys() == {"cat", "ape"}
-    done = run("predictions=run", "annotations=set", "videos=[dog]", "output_dir=out", "workers=1", cwd=tree)
-    assert (done.returncode, "there is no folder dog" in done.stderr) == (1, True)
+
+
+@pytest.mark.fault("names of videos that are not there", "refused with those that are, an earlier report stays")
+def test_names_of_videos_that_are_not_there_are_refused(tree):
+    assert in_process(tree)[0] == 0
+    before = (tree / "run/scores.json").read_bytes()
+    for videos in ("[dog]", "[ape,dog]"):
+        done = run("predictions=run", "annotations=set", f"videos={videos}", "workers=1", cwd=tree)
+        assert done.returncode == 2, done.stderr
+        assert "nor run/masks has a folder dog; there are ape, bee, cat" in done.stderr
+        assert (tree / "run/scores.json").read_bytes() == before
+        assert (tree / "run/worst/ape.png").exists()
+
+
+@pytest.mark.fault("no video can be scored", "exit code 1, an earlier report stays")
+def test_where_nothing_is_scored_an_earlier_report_stays(tree):
+    assert in_process(tree)[0] == 0
+    before = {path: path.read_bytes() for path in (tree / "run").rglob("*") if path.is_file()}
+    shutil.move(tree / "set/Annotations/480p/ape", tree / "other/ape")
+    code, shown, said = in_process(tree, annotations=str(tree / "other"), videos=["bee"])
+    assert (code, shown) == (1, "")
+    assert "not scored: bee: no annotations" in said
+    assert "nothing could be scored, so nothing was written" in said
+    assert {path: path.read_bytes() for path in (tree / "run").rglob("*") if path.is_file()} == before
 
 
 def test_worst_frames_are_shown_close_up(tree):

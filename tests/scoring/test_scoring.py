@@ -236,9 +236,12 @@ def test_one_video_can_be_given_by_its_own_folders(tmp_path):
 
 def test_videos_can_be_chosen(three):
     predictions, annotations, _ = three
+    save(annotations / "dog", clip(13)[1])
     scores = score_folders(predictions, annotations, videos=["cat", "ape", "dog"])
     assert [video.name for video in scores.videos] == ["cat", "ape"]
     assert scores.problems.keys() == {"dog"}
+    with pytest.raises(UsageError, match="has a folder eel; there are ape, bee, cat and 1 more"):
+        score_folders(predictions, annotations, videos=["cat", "eel"])
 
 
 def replace(path, mask):

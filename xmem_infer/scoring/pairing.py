@@ -50,7 +50,7 @@ def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | N
     predictions: folder of video folders, or what `eval.py` wrote (its `masks` is taken). annotations: the
     same, or a data set's root. Both may also hold the masks of one video directly. videos: the ones to
     score, in this order; None: all that are annotated or predicted. Raises UsageError where a folder is
-    missing or holds no masks; anything wrong with one video goes into `problems`.
+    missing or holds no masks, or a name is in neither; anything wrong with one video goes into `problems`.
     """
     annotations = annotations_folder(existing(annotations, "annotations"))
     if (annotations / "masks").is_dir() and not mask_names(annotations / "masks"):
@@ -72,6 +72,12 @@ def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | N
         raise UsageError(
             f"{one} holds the masks of one video, but {key} holds {counted(len(many), 'video folder')} "
             f"({name_some(sorted(many, key=natural_key))}): give {key}=<the folder of that video>"
+        )
+    there = sorted(annotated.keys() | predicted.keys(), key=natural_key)
+    if unknown := [name for name in videos or () if name not in there]:
+        raise UsageError(
+            f"videos: neither {annotations} nor {predictions} has a folder {name_some(unknown)}; there "
+            f"{'is' if len(there) == 1 else 'are'} {name_some(there)}"
         )
     extra = {name for name in predicted.keys() - annotated.keys() if mask_names(predicted[name])}
     for name in sorted(annotated.keys() | extra, key=natural_key) if videos is None else videos:

@@ -49,6 +49,8 @@ class ScoreConfig:
 def score(config: ScoreConfig) -> int:
     """Score, log the table and what went wrong, and write the report; returns 0, or 1 where videos were not scored.
 
+    Where none was scored nothing is written: an earlier report stays.
+
     Raises UsageError for a wrong request, EnvironmentFault where the output cannot be written.
     """
     predictions, annotations = _folder(config.predictions, "predictions"), _folder(config.annotations, "annotations")
@@ -57,6 +59,10 @@ def score(config: ScoreConfig) -> int:
     output_dir = _output_folder(config.output_dir, pairing)
     workers = config.workers or usable_cores()
     scores = score_pairing(pairing, config.rules, workers, progress=True, metrics=config.metrics)
+    if not scores.videos:
+        log_scores(scores, ())
+        log.info(f"nothing could be scored, so nothing was written to {output_dir}")
+        return 1
     remarks = write_report(scores, output_dir, images, config.worst_frames, workers)
     if scores.problems and config.videos is None:
         remarks.append("to score some videos only, name them: videos=[a,b], or videos=FILE with a name per line")
