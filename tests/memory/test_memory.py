@@ -247,7 +247,7 @@ def test_adding_that_fails_changes_nothing(kind, changes, monkeypatch):
 
     memory = kind(small(**changes), scene.features())
     twin = copy.deepcopy(memory)  # never sees a failure
-    monkeypatch.setattr(TokenStore, "keeping", failing(TokenStore.keeping))
+    monkeypatch.setattr(TokenStore, "prepare_compaction", failing(TokenStore.prepare_compaction))
     for module in (consolidation, published):
         monkeypatch.setattr(module, "potentiate", failing(module.potentiate))
     for frame in range(24):

@@ -1,1 +1,1 @@
-"""Memory: a store of fixed capacity, consolidation, and the manager that reads and writes both."""
+"""Working and long-term memory: the token store, consolidation, and the memories built on them."""

@@ -1,16 +1,15 @@
-"""From working to long-term memory (paper section 3.3): eviction, prototypes, potentiation."""
+"""Moving tokens from working to long-term memory (paper section 3.3): eviction, prototypes, potentiation."""
 
 from torch import Tensor
 
 from ..ops.affinity import full_precision, similarity
-from .store import Change, TokenStore
+from .store import Commit, TokenStore
 
 
 def survivors(store: TokenStore, limit: int) -> Tensor | None:
-    """Indices of the tokens of long-term memory that stay when it holds more than `limit`; None: all of them.
+    """Return the indices of the long-term tokens to keep so that at most `limit` remain; None to keep all.
 
-    They are strictly above the k-th smallest usage, k = size - limit; so ties go too, and k = 0 evicts
-    nothing.
+    Kept are the tokens strictly above the k-th smallest usage, k = size - limit: ties with it are evicted too.
     """
     region = store.long_term
     surplus = region.size - limit
@@ -21,7 +20,7 @@ def survivors(store: TokenStore, limit: int) -> Tensor | None:
 
 
 def most_used(store: TokenStore, count: int) -> Tensor:
-    """Indices of the `count` tokens of long-term memory of highest usage."""
+    """Return the indices of the `count` long-term tokens of highest usage, ascending."""
     return _long_term_usage(store).topk(min(count, store.long_term.size)).indices.sort().values
 
 
@@ -31,10 +30,16 @@ def _long_term_usage(store: TokenStore) -> Tensor:
 
 
 def prototypes(store: TokenStore, candidates: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` candidates of highest usage: (P,) indices into `candidates` (rows of the store).
+    """Choose the `count` candidates of highest usage as prototypes.
 
-    With them their potentiation scores, the similarity (P, candidates) with the candidates' shrinkage and the
-    prototypes' selection, and their pooled shrinkage (P,).
+    Args:
+        store: The store that holds the candidates.
+        candidates: Rows of the store, (n,).
+        count: P, at most.
+
+    Returns:
+        Indices of the prototypes in `candidates` (P,); their similarity to all candidates (P, n), with the candidates'
+        shrinkage and the prototypes' selection; and their pooled shrinkage (P,).
     """
     usage = store.use[candidates] / store.life[candidates]
     chosen = usage.topk(min(count, candidates.numel())).indices
@@ -44,7 +49,7 @@ def prototypes(store: TokenStore, candidates: Tensor, count: int) -> tuple[Tenso
 
 
 def potentiate(scores: Tensor, value: Tensor) -> Tensor:
-    """Softmax over all candidates (no top-k), then their pooled values.
+    """Pool values by the softmax of the scores over all candidates (no top-k).
 
     scores (P, n), value (..., n, C) -> (..., P, C).
     """
@@ -52,17 +57,18 @@ def potentiate(scores: Tensor, value: Tensor) -> Tensor:
         return scores.softmax(1) @ value.to(scores.dtype)
 
 
-def consolidation(
-    store: TokenStore, candidates: Tensor, num_prototypes: int, stay: Tensor | None, working: Tensor
-) -> Change:
-    """Appends prototypes of `candidates` (working rows) to long-term memory, each with its own values.
+def prepare_consolidation(
+    store: TokenStore, candidates: Tensor, num_prototypes: int, long_term: Tensor | None, working: Tensor
+) -> Commit:
+    """Prepare to replace `candidates` (rows of working memory) by their prototypes in long-term memory.
 
-    A late bucket pools over the candidates it covers, and has values only for prototypes it covers. `stay` (None: all)
-    and `working` are indices of the tokens that stay in long-term and in working memory.
+    Each prototype keeps its own values: a bucket of late objects pools over the candidates that it covers, and gets
+    values only for prototypes that it covers. `long_term` (None: all) and `working` are the indices of the tokens that
+    stay in each region.
     """
     chosen, scores, shrinkage = prototypes(store, candidates, num_prototypes)
     key = store.key[candidates[chosen]]
-    first = store.long_term.start + (store.long_term.size if stay is None else stay.numel())
+    first = store.long_term.start + (store.long_term.size if long_term is None else long_term.numel())
     pooled = []
     for bucket in store.buckets:
         covered = bucket.covers[candidates]
@@ -75,20 +81,23 @@ def consolidation(
         for bucket, rows, value in pooled:
             store.write(bucket, rows, value)
 
-    return exchange(store, key, shrinkage, stay, working, write_values)
+    return prepare_exchange(store, key, shrinkage, long_term, working, write_values)
 
 
-def exchange(
-    store: TokenStore, key: Tensor, shrinkage: Tensor, stay: Tensor | None, working: Tensor, write_values: Change
-) -> Change:
-    """Lets tokens leave both regions, appends prototypes (P, C_k) to long-term memory, and then writes values."""
-    changes = [] if stay is None else [store.keeping(store.long_term, stay)]
-    changes.append(store.keeping(store.working, working))
+def prepare_exchange(
+    store: TokenStore, key: Tensor, shrinkage: Tensor, long_term: Tensor | None, working: Tensor, write_values: Commit
+) -> Commit:
+    """Prepare to compact both regions, append prototypes (P, C_k) to long-term memory and write their values.
 
-    def change() -> None:
-        for leave in changes:
-            leave()
+    `long_term` (None: all) and `working` are the indices of the tokens that stay in each region.
+    """
+    compactions = [] if long_term is None else [store.prepare_compaction(store.long_term, long_term)]
+    compactions.append(store.prepare_compaction(store.working, working))
+
+    def commit() -> None:
+        for compact in compactions:
+            compact()
         store.append(store.long_term, key, shrinkage)
         write_values()
 
-    return change
+    return commit

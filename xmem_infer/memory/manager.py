@@ -1,4 +1,4 @@
-"""Working and long-term memory of one video: add a memory frame, read for a query frame."""
+"""XMem's memory of one video: add memory frames, read for query frames, consolidate when working memory is full."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -11,31 +11,31 @@ from ..errors import UsageError
 from ..model.family import Features
 from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
 from ..ops.best_tokens import scan, worth_scanning
-from .consolidation import consolidation, survivors
+from .consolidation import prepare_consolidation, survivors
 from .protocol import MEMORIES
-from .published import consolidation_as_published
-from .store import Change, TokenStore
+from .published import prepare_published_consolidation
+from .store import Commit, TokenStore
 
-# Similarities held at once (32 MB in float32). A block of more than 32 MiB is asked from the system anew for every
-# product (glibc), which takes longer than the product; smaller ones share less work between queries.
+# Similarities computed at once (32 MB in float32). glibc requests each block of more than 32 MiB anew from the system,
+# which takes longer than the product itself; smaller blocks share less work between queries.
 MAX_SCORES = 8_000_000
 
 
 class Kept(Enum):
-    """How long a working frame stays."""
+    """How long a frame stays in working memory."""
 
     until_consolidated = "until consolidated"
-    late_birth = "late birth"  # the only mask a user gave of an object; for good, but only so many of them
-    permanent = "permanent"  # the first frame, and those asked for
+    late_birth = "late birth"  # on which an object was given after the first frame; never leaves, see _limit_births
+    permanent = "permanent"  # the first frame, and frames added with permanent=True
 
 
 @MEMORIES.register("xmem")
 class XMemMemory:
-    """The paper's memory (sections 3.2 and 3.3): working tokens, and prototypes of those that left.
+    """The paper's memory (sections 3.2 and 3.3): working tokens, and prototypes of the tokens consolidated so far.
 
-    Keys are kept in the features' device and dtype, values in the dtype they come in. With long-term memory both
-    stores have a capacity, to which every permanent frame beside the first adds h*w tokens. Without it, working
-    memory grows with the video, as published.
+    Keys are stored on the device and in the dtype of the features, values in their own dtype. With long-term memory
+    both regions have a fixed capacity, which grows by h*w tokens for each permanent frame after the first. Without it,
+    working memory grows with the video, as published.
     """
 
     def __init__(self, config: MemoryConfig, features: Features):
@@ -44,7 +44,7 @@ class XMemMemory:
         long_term = config.max_long_term_tokens if config.long_term else 0
         working = config.max_working_frames * self.frame_tokens
         self.store = TokenStore(long_term, working, features.key)
-        self._kept: list[Kept] = []  # of each working frame
+        self._kept: list[Kept] = []  # for each frame in working memory
 
     @property
     def working_tokens(self) -> int:
@@ -63,49 +63,49 @@ class XMemMemory:
         return sum(bucket.objects for bucket in self.store.buckets)
 
     def read(self, query: Features) -> list[Tensor]:
-        """Readouts for a frame by bucket; counts how much each token was used."""
+        """Return the readout (1, objects, C_v, h, w) of each bucket, and count how much each token was used."""
         store, rows = self.store, self.store.filled
         query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
-        # Buckets that cover every token share one affinity; the others choose among their own tokens.
+        # Buckets that cover all tokens share one affinity (None); each of the others chooses among its own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
-        among = [None, *(column for column in columns if column.numel() < rows.numel())]
+        choices = [None, *(column for column in columns if column.numel() < rows.numel())]
         keys, top_k = store.packed_keys(), self.config.top_k
         count = query_key.shape[0] * rows.numel()
         compiled = worth_scanning(query_key.device, query_key.dtype, count)
-        found = scan(keys, query_key, selection, top_k, among) if compiled else None
-        if found is None:
+        affinities = scan(keys, query_key, selection, top_k, choices) if compiled else None
+        if affinities is None:
             chunk = max(1, MAX_SCORES // padded_count(rows.numel()))
-            parts: list[list[Affinity]] = [[] for _ in among]
+            chunks: list[list[Affinity]] = [[] for _ in choices]
             for start in range(0, query_key.shape[0], chunk):
                 part = slice(start, start + chunk)
                 scores = keys.similarity(query_key[part], selection[part])
-                for affinities, column in zip(parts, among, strict=True):
+                for of_choice, column in zip(chunks, choices, strict=True):
                     if column is None:
-                        affinities.append(top_k_affinity(scores, top_k))
+                        of_choice.append(top_k_affinity(scores, top_k))
                     else:
                         affinity = top_k_affinity(scores.index_select(1, column), top_k)
-                        affinities.append(Affinity(column[affinity.token], affinity.weight))
-                del scores  # the next ones take its place: fresh memory costs as much as the product
-            found = [Affinity(*map(torch.cat, zip(*affinities, strict=True))) for affinities in parts]
-        all_tokens, own = found[0], iter(found[1:])
+                        of_choice.append(Affinity(column[affinity.token], affinity.weight))
+                del scores  # its block is reused for the next chunk: new memory costs as much time as the product
+            affinities = [Affinity(*map(torch.cat, zip(*of_choice, strict=True))) for of_choice in chunks]
+        all_tokens, own = affinities[0], iter(affinities[1:])
         size = query.key.shape[-2:]
         readouts = []
         for bucket, column in zip(store.buckets, columns, strict=True):
             affinity = next(own) if column.numel() < rows.numel() else all_tokens
             read = readout(bucket.value, Affinity(rows[affinity.token], affinity.weight))
             readouts.append(read.transpose(1, 2).unflatten(2, size)[None])
-        store.count_use(rows, token_usage(all_tokens, rows.numel()))  # last: a reading that fails counts nothing
+        store.count_use(rows, token_usage(all_tokens, rows.numel()))  # last, so that a failed read counts nothing
         return readouts
 
     def undo_read(self) -> None:
-        """Forget that the last `read` happened."""
+        """Undo the usage counts of the last `read`."""
         self.store.undo_use()
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
-        """Remember a frame: value (1, O, C_v, h, w) in slot order; objects beyond the known ones are new.
+        """Add a memory frame; see `Memory.add`.
 
         Raises:
-            UsageError: `permanent` with `memory.late_objects=published`, whose pairing knows no such frames.
+            UsageError: `permanent` with `memory.late_objects=published`, which cannot pair values with such frames.
         """
         store, config = self.store, self.config
         published = config.late_objects is LateObjects.published
@@ -118,7 +118,8 @@ class XMemMemory:
             kept = Kept.late_birth
         region = store.working
         if region.size + self.frame_tokens > region.capacity:
-            # One frame for a kept frame more; without long-term memory the length is unknown: double.
+            # With long-term memory the region is full only because one more frame never leaves: add room for one.
+            # Without it the final size is unknown: double the capacity.
             store.grow_working(region.capacity + (self.frame_tokens if config.long_term else region.capacity))
         key, shrinkage, selection = (x[0].flatten(1).T for x in (frame.key, frame.shrinkage, frame.selection))
         values = value[0].flatten(2).transpose(1, 2)
@@ -130,18 +131,20 @@ class XMemMemory:
             for bucket, part in zip(store.buckets, values.split([b.objects for b in store.buckets]), strict=True):
                 store.write(bucket, rows, part)
             self._kept = [*before, kept]
-            self._release_oldest_birth()
-            # The published count is of the first frame and those that can leave: others must not starve the rest.
-            leaving = self._kept.count(Kept.until_consolidated) + 1
-            change = self._consolidation() if config.long_term and leaving >= config.max_working_frames else None
+            self._limit_births()
+            # max_working_frames counts the first frame and the frames that can leave, as published: other permanent
+            # frames must not take the place of those.
+            counted = self._kept.count(Kept.until_consolidated) + 1
+            full = config.long_term and counted >= config.max_working_frames
+            commit = self._prepare_consolidation() if full else None
         except BaseException:
             region.size, store.buckets, self._kept = size, buckets, before
             raise
-        if change:
-            change()
+        if commit:
+            commit()
 
     def remove(self, slot: int) -> None:
-        """Forget the object in this slot; later slots move up."""
+        """Remove the object in this slot; later objects move up by one slot."""
         for bucket in self.store.buckets:
             if slot < bucket.objects:
                 self.store.remove_object(bucket, slot)
@@ -159,26 +162,26 @@ class XMemMemory:
         self._kept = [list(Kept)[number] for number in tensors["kept"].tolist()]
 
     def detach(self) -> None:
-        """Cut the autograd graph that stored values carry from frame to frame."""
+        """See `Memory.detach`."""
         self.store.detach()
 
-    def _release_oldest_birth(self) -> None:
-        """Keep at most max_working_frames late births: the oldest one beyond that becomes an ordinary frame."""
+    def _limit_births(self) -> None:
+        """Protect only the newest max_working_frames late births: older ones become ordinary frames."""
         births = [index for index, kept in enumerate(self._kept) if kept is Kept.late_birth]
         for index in births[: -self.config.max_working_frames]:
             self._kept[index] = Kept.until_consolidated
 
-    def _consolidation(self) -> Change:
+    def _prepare_consolidation(self) -> Commit:
         config, store = self.config, self.store
-        recent = len(self._kept) - (config.min_working_frames - 1)
+        recent = len(self._kept) - (config.min_working_frames - 1)  # index of the first frame too recent to leave
         leaves = [index < recent and kept is Kept.until_consolidated for index, kept in enumerate(self._kept)]
         leaving = torch.tensor(leaves, device=store.key.device).repeat_interleave(self.frame_tokens)
         candidates = leaving.nonzero().flatten() + store.working.start
-        stay = survivors(store, config.max_long_term_tokens - config.num_prototypes)
-        tokens = candidates, config.num_prototypes, stay, (~leaving).nonzero().flatten()
+        long_term = survivors(store, config.max_long_term_tokens - config.num_prototypes)
+        tokens = candidates, config.num_prototypes, long_term, (~leaving).nonzero().flatten()
         if config.late_objects is LateObjects.published:
-            change = consolidation_as_published(store, *tokens, self.frame_tokens, config.min_working_frames)
+            commit = prepare_published_consolidation(store, *tokens, self.frame_tokens, config.min_working_frames)
         else:
-            change = consolidation(store, *tokens)
+            commit = prepare_consolidation(store, *tokens)
         self._kept = [kept for kept, left in zip(self._kept, leaves, strict=True) if not left]
-        return change
+        return commit

@@ -1,4 +1,4 @@
-"""Cutie's memory: objects first remembered on one frame form a bucket, with keys, usage and limits of its own."""
+"""Cutie's memory: each bucket (the objects first added on the same frame) has its own keys, usage and limits."""
 
 from collections.abc import Mapping
 
@@ -10,24 +10,25 @@ from ..errors import UsageError
 from ..model.family import Features
 from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
 from ..ops.best_tokens import scan, worth_scanning
-from .consolidation import consolidation, most_used
+from .consolidation import most_used, prepare_consolidation
 from .manager import MAX_SCORES
 from .protocol import MEMORIES
-from .store import Change, TokenStore
+from .store import Commit, TokenStore
 
 
 @MEMORIES.register("per_bucket")
 class PerBucketMemory:
-    """A `BucketMemory` for each bucket. No value of a late object can meet another's key.
+    """A separate `BucketMemory` for each bucket, so that values of late objects are always paired with their own keys.
 
-    Without long-term memory it keeps the newest frames only, so it never grows with the video.
+    Without long-term memory each bucket keeps its permanent frames and the newest others, so it does not grow with
+    the video.
     """
 
     def __init__(self, config: MemoryConfig, features: Features):
-        """Empty; features: of the first frame, for their sizes.
+        """Create an empty memory for frames of the size of `features`.
 
         Raises:
-            UsageError: Settings that this memory cannot follow.
+            UsageError: Settings that this kind of memory does not support.
         """
         if config.late_objects is LateObjects.published:
             raise UsageError(
@@ -57,16 +58,16 @@ class PerBucketMemory:
         return sum(bucket.store.long_term.size for bucket in self.buckets)
 
     def read(self, query: Features) -> list[Tensor]:
-        """Readouts for a frame: (1, objects, C_v, h, w) of each bucket, in slot order."""
+        """Return the readout (1, objects, C_v, h, w) of each bucket, and count how much each token was used."""
         query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
         size = query.key.shape[-2:]
-        found = [bucket.read(query_key, selection, self.config.top_k) for bucket in self.buckets]
-        for bucket, (_, rows, usage) in zip(self.buckets, found, strict=True):
-            bucket.store.count_use(rows, usage)  # after all: a reading that fails counts nothing
-        return [read.transpose(1, 2).unflatten(2, size)[None] for read, _, _ in found]
+        reads = [bucket.read(query_key, selection, self.config.top_k) for bucket in self.buckets]
+        for bucket, (_, rows, usage) in zip(self.buckets, reads, strict=True):
+            bucket.store.count_use(rows, usage)  # after all buckets were read, so that a failed read counts nothing
+        return [read.transpose(1, 2).unflatten(2, size)[None] for read, _, _ in reads]
 
     def undo_read(self) -> None:
-        """Forget that the last `read` happened."""
+        """Undo the usage counts of the last `read`."""
         for bucket in self.buckets:
             bucket.store.undo_use()
 
@@ -81,17 +82,17 @@ class PerBucketMemory:
             parts = values.split([bucket.objects for bucket in self.buckets])
             for bucket, part in zip(self.buckets, parts, strict=True):
                 bucket.append(key, shrinkage, selection, part, permanent)
-            changes = [bucket.make_room(self.config) for bucket in self.buckets]
+            commits = [bucket.prepare_eviction(self.config) for bucket in self.buckets]
         except BaseException:
             self.buckets = [bucket for bucket, _, _ in before]
             for bucket, size, frames in before:
                 bucket.store.working.size, bucket.permanent = size, frames
             raise
-        for change in changes:
-            change()
+        for commit in commits:
+            commit()
 
     def remove(self, slot: int) -> None:
-        """Forget the object in this slot; later slots move up, and a bucket without objects goes."""
+        """Remove the object in this slot, and its bucket if that is empty; later objects move up by one slot."""
         for bucket in self.buckets:
             if slot < bucket.objects:
                 bucket.store.remove_object(bucket.store.buckets[0], slot)
@@ -101,11 +102,11 @@ class PerBucketMemory:
 
     def exported(self) -> dict[str, Tensor]:
         """See `Memory.exported`."""
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for number, bucket in enumerate(self.buckets):
             own = {**bucket.store.exported(), "permanent": torch.tensor(bucket.permanent)}
-            found |= {f"{number}.{name}": x for name, x in own.items()}
-        return found
+            tensors |= {f"{number}.{name}": x for name, x in own.items()}
+        return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """See `Memory.restore`."""
@@ -119,7 +120,7 @@ class PerBucketMemory:
             self.buckets.append(bucket)
 
     def detach(self) -> None:
-        """Cut the autograd graph that stored numbers carry from frame to frame."""
+        """See `Memory.detach`."""
         for bucket in self.buckets:
             bucket.store.detach()
 
@@ -128,51 +129,51 @@ class BucketMemory:
     """Working and long-term memory of one bucket."""
 
     def __init__(self, config: MemoryConfig, key: Tensor, objects: int, values: Tensor):
-        """Empty, in the sizes of `key` (1, C_k, h, w) and `values` (O, h * w, C_v)."""
+        """Create an empty memory with the sizes and dtypes of `key` (1, C_k, h, w) and `values` (O, h * w, C_v)."""
         self.frame_tokens = values.shape[1]
-        # A frame is added before an old one leaves.
+        # One more than fifo_frames, because a new frame is added before the oldest one leaves.
         frames = config.max_working_frames if config.long_term else config.fifo_frames + 1
         self.store = TokenStore(
             config.max_long_term_tokens if config.long_term else 0, frames * self.frame_tokens, like=key
         )
         self.store.add_bucket(objects, values.shape[2], values.dtype)
-        self.permanent: list[bool] = []  # of each working frame
+        self.permanent: list[bool] = []  # for each frame in working memory
 
     @property
     def objects(self) -> int:
         return sum(bucket.objects for bucket in self.store.buckets)
 
     def read(self, query_key: Tensor, selection: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Readout (O, Q, C_v) of queries (Q, C_k), the rows read (n,) and how much each was used (n,)."""
+        """Read for queries (Q, C_k); return the readout (O, Q, C_v), the rows read (n,) and their usage (n,)."""
         store, rows = self.store, self.store.filled
         keys = store.packed_keys()
         count = query_key.shape[0] * rows.numel()
         compiled = worth_scanning(query_key.device, query_key.dtype, count)
-        found = scan(keys, query_key, selection, top_k, [None]) if compiled else None
-        if found is None:
+        affinities = scan(keys, query_key, selection, top_k, [None]) if compiled else None
+        if affinities is None:
             chunk = max(1, MAX_SCORES // padded_count(rows.numel()))
             parts = [
                 top_k_affinity(keys.similarity(*part), top_k)
                 for part in zip(query_key.split(chunk), selection.split(chunk), strict=True)
             ]
-            found = [Affinity(*map(torch.cat, zip(*parts, strict=True)))]
-        affinity = found[0]
+            affinities = [Affinity(*map(torch.cat, zip(*parts, strict=True)))]
+        affinity = affinities[0]
         read = readout(store.buckets[0].value, Affinity(rows[affinity.token], affinity.weight))
         return read, rows, token_usage(affinity, rows.numel())
 
     def append(self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool) -> None:
-        """Remember a frame's tokens: key and selection (h * w, C_k), shrinkage (h * w, 1), values (O, h * w, C_v)."""
+        """Add a frame's tokens: key and selection (h * w, C_k), shrinkage (h * w, 1), values (O, h * w, C_v)."""
         store = self.store
-        if store.working.size + self.frame_tokens > store.working.capacity:  # one more frame is permanent
+        if store.working.size + self.frame_tokens > store.working.capacity:  # because of an additional permanent frame
             store.grow_working(store.working.capacity + self.frame_tokens)
         rows = store.append(store.working, key, shrinkage[:, 0], selection)
         store.write(store.buckets[0], rows, values)
         self.permanent = [*self.permanent, permanent or not self.permanent]
 
-    def make_room(self, config: MemoryConfig) -> Change:
-        """Lets old frames leave, where there are too many."""
+    def prepare_eviction(self, config: MemoryConfig) -> Commit:
+        """Prepare to consolidate (with long-term memory) or drop the oldest frames if there are too many."""
         store = self.store
-        temporary = [frame for frame, stays in enumerate(self.permanent) if not stays]
+        temporary = [frame for frame, permanent in enumerate(self.permanent) if not permanent]
         most = config.max_working_frames - 2 if config.long_term else config.fifo_frames - 1
         if len(temporary) <= most:
             return lambda: None
@@ -182,13 +183,13 @@ class BucketMemory:
         self.permanent = [self.permanent[frame] for frame in kept]
         working = self._tokens_of(kept)
         if not config.long_term:
-            return store.keeping(store.working, working)
+            return store.prepare_compaction(store.working, working)
         limit = config.max_long_term_tokens - config.num_prototypes
-        stay = most_used(store, limit - config.buffer_tokens) if store.long_term.size >= limit else None
+        long_term = most_used(store, limit - config.buffer_tokens) if store.long_term.size >= limit else None
         candidates = self._tokens_of(leaving) + store.working.start
-        return consolidation(store, candidates, config.num_prototypes, stay, working)
+        return prepare_consolidation(store, candidates, config.num_prototypes, long_term, working)
 
     def _tokens_of(self, frames: list[int]) -> Tensor:
-        """Indices within working memory of some frames' tokens, ascending."""
+        """Return the indices of the frames' tokens within working memory, ascending."""
         starts = torch.tensor(frames, device=self.store.key.device) * self.frame_tokens
         return (starts[:, None] + torch.arange(self.frame_tokens, device=starts.device)).flatten()

@@ -1,4 +1,4 @@
-"""What the engine asks of a memory, and how memories are found."""
+"""The interface between the engine and a memory, and the registry of memories."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
@@ -11,56 +11,59 @@ from ..registry import Registry
 
 
 class Memory(Protocol):
-    """What is remembered of one video's objects, in slot order, besides the state that the network carries."""
+    """Keys and values of one video's memory frames. Objects are in slot order.
+
+    The state that the network carries from frame to frame for each object is not part of it.
+    """
 
     @property
     def objects(self) -> int:
-        """Objects it has values of."""
+        """Number of objects with values in memory."""
 
     @property
     def working_tokens(self) -> int:
-        """Tokens in working memory, permanent ones included."""
+        """Number of tokens in working memory, permanent ones included."""
 
     @property
     def long_term_tokens(self) -> int:
-        """Tokens in long-term memory."""
+        """Number of tokens in long-term memory."""
 
     def read(self, query: Features) -> list[Tensor]:
-        """Readouts for a frame: (1, objects, C_v, h, w) of each bucket, in slot order."""
+        """Return the readouts for a query frame: (1, objects, C_v, h, w) for each bucket, in slot order."""
 
     def undo_read(self) -> None:
-        """Forget that the last `read` happened: its frame failed."""
+        """Undo the effects of the last `read`, because its frame failed."""
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
-        """Remember a frame; where that fails, also in a consolidation, the memory is as it was.
+        """Add a memory frame, consolidating if necessary; if any of this fails, the memory is unchanged.
 
         Args:
-            frame: Its keys.
+            frame: Features of the frame, which hold its keys.
             value: (1, O, C_v, h, w) in slot order; objects beyond the known ones are new.
-            permanent: Whether it is never evicted nor consolidated.
+            permanent: Whether the frame is never evicted or consolidated.
         """
 
     def remove(self, slot: int) -> None:
-        """Forget the object in this slot; later slots move up."""
+        """Remove the object in this slot; later objects move up by one slot."""
 
     def detach(self) -> None:
-        """Cut the autograd graph that stored numbers carry from frame to frame."""
+        """Detach stored tensors from the autograd graph, so that it does not grow from frame to frame."""
 
 
 @runtime_checkable
 class StorableMemory(Memory, Protocol):
-    """A memory that can be kept in a file."""
+    """A memory that can be saved to a file and loaded again."""
 
     def exported(self) -> dict[str, Tensor]:
-        """All that it remembers, by name, to be stored."""
+        """Return the whole content as tensors by name."""
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Remember what another memory `exported`; this one must be empty and of the same frame size.
+        """Load what another memory `exported`; this memory must be empty and for the same frame size.
 
         Raises:
-            UsageError: It has no room for that.
+            UsageError: The tensors do not fit into the capacity of this memory.
         """
 
 
 MEMORIES: Registry[Callable[[MemoryConfig, Features], Memory]] = Registry("memory", "memory.kind")
-"""Makers of empty memories; the features are those of the video's first remembered frame."""
+"""Constructors of empty memories, called with the features of the video's first memory frame."""

@@ -1,7 +1,7 @@
-"""Token storage: two regions of one set of buffers, allocated once.
+"""Token storage: one set of preallocated buffers, split into a long-term and a working region.
 
-A row is a token. Long-term memory fills the rows from 0, working memory those from its own start; what lies
-between is unused. A value stands in the row of its own key, so late objects cannot meet another's key.
+Each row is a token. Long-term memory is filled from row 0, working memory from its own first row; the rows between them
+are unused. A value is stored in the row of its key, so values of late objects are always paired with their own keys.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from ..ops.affinity import PackedKeys, full_precision, memory_columns
 
 @dataclass
 class Region:
-    """A run of rows: [start, start + size) are filled, up to start + capacity may be."""
+    """A range of rows: [start, start + size) are filled, out of [start, start + capacity)."""
 
     start: int
     capacity: int
@@ -30,7 +30,10 @@ class Region:
 
 @dataclass
 class Bucket:
-    """Objects born on one frame: value (O, rows, C_v); covers (rows,) bool marks tokens they have a value for."""
+    """Objects first added on the same frame.
+
+    value: (O, rows, C_v). covers: (rows,) bool, the tokens for which the bucket has values.
+    """
 
     value: Tensor
     covers: Tensor
@@ -40,21 +43,22 @@ class Bucket:
         return self.value.shape[0]
 
 
-Change = Callable[[], None]
-"""What was worked out and waits to be written, in place: where the working out fails, nothing has changed."""
+Commit = Callable[[], None]
+"""Writes results that were computed beforehand, so that a failure while computing them changes nothing."""
 
 PER_TOKEN = ("key", "selection", "shrinkage", "use", "life")
 
 
 class TokenStore:
-    """Keys with their statistics, and the values of each bucket, over a long-term and a working region.
+    """Keys, usage counters, and the values of each bucket, in a long-term and a working region.
 
-    Per row: key (C_k), shrinkage, selection (C_k, working memory only), use, life, all in `like`'s dtype; values
-    in their own. What reading multiplies queries with (`memory_columns`) is kept apart, without the unused rows.
+    Per row: key (C_k), shrinkage, selection (C_k, working memory only), use and life, all in the dtype of the keys;
+    values have their own dtype. The matrix that queries are multiplied with (`memory_columns`) is cached separately,
+    without the unused rows.
     """
 
     def __init__(self, long_term: int, working: int, like: Tensor):
-        """Capacities in tokens; like: a tensor (..., C_k, h, w) of keys."""
+        """Allocate regions of these capacities in tokens; like: keys (..., C_k, h, w), for size, dtype and device."""
         key_dim = like.shape[-3]
         self.long_term = Region(0, long_term)
         self.working = Region(long_term, working)
@@ -65,20 +69,20 @@ class TokenStore:
         self.use = like.new_zeros(rows)
         self.life = like.new_zeros(rows)
         self.buckets: list[Bucket] = []
-        # Subtracted from keys and queries: distances stay, and products of smaller numbers cancel with smaller errors.
+        # Subtracted from keys and queries: this leaves distances unchanged and reduces cancellation errors.
         self._centre = like.new_zeros(key_dim)
-        self._packed = like.new_zeros(rows, 2 * key_dim + 1)  # all of it is multiplied
+        self._packed = like.new_zeros(rows, 2 * key_dim + 1)  # zeros, because padding rows are multiplied too
         self._before_reading = self.use, self.life
-        self._packed_valid = False  # whether the first rows of _packed are the tokens of `filled`
+        self._packed_valid = False  # whether the first rows of _packed hold the tokens of `filled`
 
     @property
     def filled(self) -> Tensor:
-        """Rows in use, long-term memory first: (tokens,) int64."""
+        """The filled rows, long-term memory first: (tokens,) int64."""
         regions = (self.long_term, self.working)
         return torch.cat([torch.arange(r.start, r.stop, device=self.key.device) for r in regions])
 
     def packed_keys(self) -> PackedKeys:
-        """For one reading: the tokens in use, in the order of `filled`."""
+        """Return the keys of the filled rows for one read, in the order of `filled`."""
         tokens = self.long_term.size + self.working.size
         if not self._packed_valid:
             rows = self.filled
@@ -90,26 +94,33 @@ class TokenStore:
         return PackedKeys(self._packed, self._centre, tokens)
 
     def count_use(self, rows: Tensor, usage: Tensor) -> None:
-        """Count a reading of these rows by its usage (n,)."""
+        """Add the usage (n,) of one read to the counters of these rows."""
         self._before_reading = self.use.clone(), self.life.clone()
         self.use[rows] += usage
         self.life[rows] += 1
 
     def undo_use(self) -> None:
-        """Take the last reading out of the statistics; rows must be as they were then."""
+        """Restore the counters from before the last read; tokens must not have moved since."""
         for now, before in zip((self.use, self.life), self._before_reading, strict=True):
             now[: before.numel()] = before
 
     def add_bucket(self, objects: int, value_dim: int, dtype: torch.dtype) -> None:
-        """Room for the values of `objects` more objects, covering no token yet."""
+        """Allocate the values of `objects` more objects; the new bucket covers no token yet."""
         rows = self.key.shape[0]
         value = self.key.new_empty(objects, rows, value_dim, dtype=dtype)
         self.buckets.append(Bucket(value, torch.zeros(rows, dtype=torch.bool, device=self.key.device)))
 
     def append(self, region: Region, key: Tensor, shrinkage: Tensor, selection: Tensor | None = None) -> slice:
-        """Add tokens to a region: key (n, C_k), shrinkage (n,), selection (n, C_k). Returns their rows.
+        """Append tokens to a region and return their rows; no bucket covers them yet, and their counters are reset.
 
-        No bucket covers them yet; statistics start anew. A region that is full is a fault of the caller.
+        Args:
+            region: The working or the long-term region.
+            key: (n, C_k).
+            shrinkage: (n,).
+            selection: (n, C_k); None for long-term memory.
+
+        Raises:
+            IndexError: The region is full; the caller must make room first.
         """
         rows = slice(region.stop, region.stop + key.shape[0])
         if region.size + key.shape[0] > region.capacity:
@@ -129,18 +140,18 @@ class TokenStore:
         return rows
 
     def write(self, bucket: Bucket, rows: slice | Tensor, value: Tensor) -> None:
-        """Set a bucket's values (O, n, C_v) for rows that hold tokens."""
+        """Write a bucket's values (O, n, C_v) into filled rows."""
         bucket.value[:, rows] = value.to(bucket.value.dtype)
         bucket.covers[rows] = True
 
-    def keeping(self, region: Region, kept: Tensor) -> Change:
-        """Reduces a region to the tokens `kept` (indices within it, ascending), moved to its front."""
+    def prepare_compaction(self, region: Region, kept: Tensor) -> Commit:
+        """Prepare to move the tokens `kept` (indices within the region, ascending) to its front and drop the others."""
         source = kept + region.start
         target = slice(region.start, region.start + kept.numel())
         per_token = [(getattr(self, name), getattr(self, name)[source]) for name in PER_TOKEN]
         per_bucket = [(bucket, bucket.value[:, source], bucket.covers[source]) for bucket in self.buckets]
 
-        def change() -> None:
+        def commit() -> None:
             self._packed_valid = False
             for x, moved in per_token:
                 x[target] = moved
@@ -148,12 +159,12 @@ class TokenStore:
                 bucket.value[:, target], bucket.covers[target] = value, covers
             region.size = kept.numel()
 
-        return change
+        return commit
 
     def grow_working(self, capacity: int) -> None:
-        """Move to larger buffers, so that working memory holds `capacity` tokens."""
+        """Reallocate the buffers, so that working memory has room for `capacity` tokens."""
         extra = capacity - self.working.capacity
-        # All of it first: where there is no room, nothing has changed.
+        # Allocate everything first, so that running out of memory changes nothing.
         longer = {name: _longer(getattr(self, name), extra, dim=0) for name in (*PER_TOKEN, "_packed")}
         values = [(_longer(b.value, extra, dim=1), _longer(b.covers, extra, dim=0)) for b in self.buckets]
         vars(self).update(longer)
@@ -162,26 +173,30 @@ class TokenStore:
         self.working.capacity = capacity
 
     def remove_object(self, bucket: Bucket, row: int) -> None:
-        """Forget one object's values; a bucket without objects goes."""
+        """Remove one object's values, and the bucket if it was its last object."""
         if bucket.objects == 1:
             self.buckets = [other for other in self.buckets if other is not bucket]
         else:
             bucket.value = torch.cat([bucket.value[:row], bucket.value[row + 1 :]])
 
     def exported(self) -> dict[str, Tensor]:
-        """Copies of all that is filled, by name."""
+        """Return copies of all filled rows, by name."""
         rows = self.filled
-        found = {name: getattr(self, name)[rows].clone() for name in PER_TOKEN}
-        found["selection"][: self.long_term.size] = 0  # long-term tokens have none
-        found["sizes"] = torch.tensor([self.long_term.size, self.working.size])
+        tensors = {name: getattr(self, name)[rows].clone() for name in PER_TOKEN}
+        tensors["selection"][: self.long_term.size] = 0  # never written for long-term tokens
+        tensors["sizes"] = torch.tensor([self.long_term.size, self.working.size])
         for number, bucket in enumerate(self.buckets):
             covers = bucket.covers[rows]
-            found[f"value{number}"] = bucket.value[:, rows].masked_fill(~covers[:, None], 0)
-            found[f"covers{number}"] = covers
-        return found
+            tensors[f"value{number}"] = bucket.value[:, rows].masked_fill(~covers[:, None], 0)
+            tensors[f"covers{number}"] = covers
+        return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Fill an empty store with what another one `exported`. Raises UsageError where there is no room."""
+        """Fill an empty store with the tensors that another store `exported`.
+
+        Raises:
+            UsageError: There are more long-term tokens than this store has room for.
+        """
         long_term, working = tensors["sizes"].tolist()
         if long_term > self.long_term.capacity:
             raise UsageError(
@@ -202,10 +217,10 @@ class TokenStore:
         self._packed_valid = False
 
     def detach(self) -> None:
-        """Cut the autograd graph behind every stored number.
+        """Detach all stored tensors from the autograd graph, in place.
 
-        In place: a value is written into the very tensor that the frame has read before, so the graph and
-        the tensor hold each other, and a detached copy would leave that ring in memory for ever.
+        Values are written into the same tensor that the frame has read, so the graph and the tensor refer to each
+        other: with a detached copy, that reference cycle would never be freed.
         """
         for name in PER_TOKEN:
             getattr(self, name).detach_()
