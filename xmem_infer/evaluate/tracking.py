@@ -14,7 +14,7 @@ from ..io.frames import frame_name
 from ..predictor import Segmenter
 from ..propagation.memory_files import load_memory, save_memory
 from ..propagation.propagate import propagate, remember
-from ..propagation.waiting_results import WaitingResults
+from ..propagation.result_buffer import ResultBuffer
 from ..results import FrameResult
 from ..types import LabelMask
 
@@ -66,19 +66,19 @@ def tracked(segmenter: Segmenter, video: VideoInput, direction: Direction) -> Ge
     start = min(references) if direction is Direction.forward else 0
     stop = max(references) + 1 if direction is Direction.backward else count
     computed = propagate(segmenter, video.frames, references, direction=direction, absent=absent)
-    with closing(WaitingResults()) as waiting:
+    with closing(ResultBuffer()) as buffer:
         for index in range(count):
             if not start <= index < stop:
                 yield _without_objects(video, index)
                 continue
-            while index not in waiting:
+            while index not in buffer:
                 result = next(computed)
                 if result.frame.index == index:
                     yield result
                     break
-                waiting.put(result)
+                buffer.put(result)
             else:
-                yield replace(waiting.take(index), frame=video.frames[index])
+                yield replace(buffer.take(index), frame=video.frames[index])
 
 
 def _without_objects(video: VideoInput, index: int) -> FrameResult:

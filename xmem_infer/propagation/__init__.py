@@ -1,1 +1,1 @@
-"""Passes over a video from reference frames, in any direction, and memories in files."""
+"""Tracking from reference frames in either or both directions, and memory files."""

@@ -1,4 +1,4 @@
-"""Reference frames as a network has encoded them: each once, for any number of passes over their video."""
+"""Encoded reference frames: each is run through the network once and reused by all passes over its video."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +16,11 @@ from ..predictor import Segmenter
 from ..results import FrameResult, Pass
 from ..types import Frame, LabelMask
 
-NOTHING = np.empty(0, np.uint8)
+NO_PIXELS = np.empty(0, np.uint8)
 
 
-class Stretch:
-    """Frames of a video in any order, as a source of its own."""
+class FrameSubset:
+    """Frames of a video selected by index, in any order, as a frame source."""
 
     def __init__(self, frames: IndexedFrames, indices: Sequence[int]):
         self.name, self.size, self.fps, self.warnings = frames.name, frames.size, frames.fps, frames.warnings
@@ -33,8 +33,8 @@ class Stretch:
         return (self._frames[index] for index in self._indices)
 
 
-class _Twice(Stretch):
-    """One frame, given twice: nothing is remembered of the last one."""
+class _RepeatedFrame(FrameSubset):
+    """A source that yields one frame twice, because the last frame of a video is not added to memory."""
 
     def __iter__(self) -> Iterator[Frame]:
         return iter([self._frames[self._indices[0]]] * 2)
@@ -42,7 +42,7 @@ class _Twice(Stretch):
 
 @dataclass(frozen=True)
 class FrameKeys:
-    """What memories read of a frame's features."""
+    """The part of a frame's features that memories store."""
 
     key: Tensor
     shrinkage: Tensor
@@ -50,10 +50,10 @@ class FrameKeys:
 
 
 class FrameMemory:
-    """A memory of one frame that is never read: other memories are filled from it.
+    """A write-only memory of a single frame, from which other memories are filled.
 
     Attributes:
-        frame: Its keys.
+        frame: The frame's keys.
         value: (1, O, C_v, h, w) in slot order.
     """
 
@@ -68,29 +68,29 @@ class FrameMemory:
         raise NotImplementedError
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
-        """See `Memory.add`."""
+        """Store the frame; see `Memory.add`."""
         self.frame, self.value = FrameKeys(frame.key, frame.shrinkage, frame.selection), value
 
     def remove(self, slot: int) -> None:
         raise NotImplementedError
 
     def detach(self) -> None:
-        """See `Memory.detach`."""
-        frame = getattr(self, "frame", None)  # none without objects, or where the frame failed
+        """Cut the autograd graph; see `Memory.detach`."""
+        frame = getattr(self, "frame", None)  # unset if there are no objects or the frame failed
         if frame is not None:
             keys = FrameKeys(frame.key.detach(), frame.shrinkage.detach(), frame.selection.detach())
             self.add(keys, self.value.detach())
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A reference as the first frame of a video.
+class EncodedReference:
+    """A reference frame, encoded as the first frame of a video.
 
     Attributes:
-        mask_hash: Of the mask that it was encoded with.
-        state: After it.
-        memory: That state's.
-        result: Its result, without the pictures.
+        mask_hash: Hash of the mask that it was encoded with.
+        state: The video's state after the frame.
+        memory: The memory of that state.
+        result: The frame's result, without image and mask.
     """
 
     mask_hash: bytes
@@ -99,33 +99,41 @@ class Encoded:
     result: FrameResult
 
     def slots(self, object_ids: Sequence[int]) -> list[int]:
-        """The slots of these objects here."""
-        return [self.state.object_ids.index(one) for one in object_ids]
+        """Return the slots of these objects in `state`."""
+        return [self.state.object_ids.index(object_id) for object_id in object_ids]
 
 
 class EncodedReferences:
-    """The references of one video that one segmenter has encoded, kept from call to call of `propagate`.
+    """A cache of encoded references for one video and one segmenter, to be reused between calls of `propagate`.
 
-    A reference whose mask or absences are others than before is encoded again.
+    An entry is encoded again if the reference's mask or the objects absent on its frame have changed.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, frozenset[int]], Encoded] = {}
+        self._cache: dict[tuple[int, frozenset[int]], EncodedReference] = {}
 
-    def forget_others(self, references: Mapping[int, LabelMask]) -> None:
-        """Keep what is of these frames."""
-        self._known = {key: one for key, one in self._known.items() if key[0] in references}
+    def retain(self, references: Mapping[int, LabelMask]) -> None:
+        """Drop the entries of all other frames."""
+        self._cache = {key: entry for key, entry in self._cache.items() if key[0] in references}
 
     def get(
         self, segmenter: Segmenter, frames: IndexedFrames, index: int, mask: LabelMask, object_ids: frozenset[int]
-    ) -> Encoded:
-        """A reference, with the objects of which its mask speaks; others that it shows are ignored."""
+    ) -> EncodedReference:
+        """Return the encoded reference of a frame, restricted to `object_ids`; other objects in the mask are ignored.
+
+        Args:
+            segmenter: The network.
+            frames: The video.
+            index: Index of the frame.
+            mask: The reference mask.
+            object_ids: The objects that the reference annotates; those not in the mask are absent.
+        """
         mask = replace(mask, ids=mask.ids * np.isin(mask.ids, list(object_ids)))
         mask_hash = hashlib.blake2b(mask.ids.tobytes(), digest_size=16).digest()
-        found = self._known.get((index, object_ids))
-        if found is None or found.mask_hash != mask_hash:
-            found = self._known[index, object_ids] = _encode(segmenter, frames, index, mask, object_ids, mask_hash)
-        return found
+        entry = self._cache.get((index, object_ids))
+        if entry is None or entry.mask_hash != mask_hash:
+            entry = self._cache[index, object_ids] = _encode(segmenter, frames, index, mask, object_ids, mask_hash)
+        return entry
 
 
 def _encode(
@@ -135,41 +143,41 @@ def _encode(
     mask: LabelMask,
     object_ids: frozenset[int],
     mask_hash: bytes,
-) -> Encoded:
+) -> EncodedReference:
     state, memory, name = segmenter.start(), FrameMemory(), frame_name(frames, index)
     state.memory = memory
-    state.absent = {one: [(index, index)] for one in object_ids.difference(mask.object_ids())}
-    source = _Twice(frames, [index])
+    state.absent = {object_id: [(index, index)] for object_id in object_ids.difference(mask.object_ids())}
+    source = _RepeatedFrame(frames, [index])
     passes = [Pass(source, {name: mask}, segmenter.data.size)]
     with closing(segmenter.segment_passes(source, passes[0].masks, passes, frozenset([name]), [state])) as results:
         result = next(results)
     if segmenter.runtime.grad_mode.records:
         state.detach()
-    nothing = replace(result.frame, image=NOTHING)
-    return Encoded(mask_hash, state, memory, replace(result, frame=nothing, mask=NOTHING))
+    frame = replace(result.frame, image=NO_PIXELS)
+    return EncodedReference(mask_hash, state, memory, replace(result, frame=frame, mask=NO_PIXELS))
 
 
-def remembering(segmenter: Segmenter, references: Sequence[Encoded]) -> VideoState:
-    """The state of a video before its first frame, that remembers references for good."""
+def initial_state(segmenter: Segmenter, references: Sequence[EncodedReference]) -> VideoState:
+    """Return the state of a video before its first frame, with these references in permanent memory."""
     engine = segmenter.engine
     state = engine.start()
-    for one in references:
-        with segmenter.running(one.result.frame.name):
+    for reference in references:
+        with segmenter.running(reference.result.frame.name):
             known = len(state.object_ids)
-            state.object_ids += [other for other in one.state.object_ids if other not in state.object_ids]
-            slots = one.slots(state.object_ids)
-            state.memory = state.memory or engine.new_memory(engine.config, one.memory.frame)
-            state.memory.add(one.memory.frame, one.memory.value[:, slots], permanent=True)
-            objects = {name: x[:, slots] for name, x in (one.state.objects or {}).items()}
+            state.object_ids += [other for other in reference.state.object_ids if other not in state.object_ids]
+            slots = reference.slots(state.object_ids)
+            state.memory = state.memory or engine.new_memory(engine.config, reference.memory.frame)
+            state.memory.add(reference.memory.frame, reference.memory.value[:, slots], permanent=True)
+            objects = {name: x[:, slots] for name, x in (reference.state.objects or {}).items()}
             for name in engine.conventions.summed:
                 if state.objects is not None:
                     objects[name][:, :known] += state.objects[name]
-        state.objects, state.frame_size = objects, one.state.frame_size
+        state.objects, state.frame_size = objects, reference.state.frame_size
     return state
 
 
-def state_after(segmenter: Segmenter, remembered: VideoState, reference: Encoded) -> VideoState:
-    """The state of a video after a reference, its first frame, with what another state remembers; a copy."""
+def state_after(segmenter: Segmenter, remembered: VideoState, reference: EncodedReference) -> VideoState:
+    """Return the state of a video after a reference as its first frame, with the memory of `remembered`; a copy."""
     engine = segmenter.engine
     with segmenter.running(reference.result.frame.name):
         state = engine.restart(remembered)
@@ -181,11 +189,11 @@ def state_after(segmenter: Segmenter, remembered: VideoState, reference: Encoded
     return state
 
 
-def result_of(reference: Encoded, object_ids: Sequence[int], frame: Frame, mask: LabelMask) -> FrameResult:
-    """The result of a reference, its objects in the order of `object_ids`."""
-    found, slots = reference.result, reference.slots(object_ids)
-    prob = found.working_prob[[0, *(slot + 1 for slot in slots)]]
-    confidence = {one: found.confidence[one] for one in object_ids}
+def result_of(reference: EncodedReference, object_ids: Sequence[int], frame: Frame, mask: LabelMask) -> FrameResult:
+    """Return the result of a reference for this frame and mask, its objects in the order of `object_ids`."""
+    result, slots = reference.result, reference.slots(object_ids)
+    prob = result.working_prob[[0, *(slot + 1 for slot in slots)]]
+    confidence = {object_id: result.confidence[object_id] for object_id in object_ids}
     return replace(
-        found, frame=frame, mask=mask.ids, object_ids=tuple(object_ids), confidence=confidence, working_prob=prob
+        result, frame=frame, mask=mask.ids, object_ids=tuple(object_ids), confidence=confidence, working_prob=prob
     )

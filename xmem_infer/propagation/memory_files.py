@@ -1,4 +1,4 @@
-"""What a video has taught, in a file: the same objects can be tracked in another video without a mask."""
+"""Memory files: what the network memorised of one video's objects, to track them in another video without a mask."""
 
 import json
 from pathlib import Path
@@ -16,16 +16,16 @@ from ..predictor import Segmenter
 
 
 def save_memory(path: str | Path, segmenter: Segmenter, state: VideoState) -> None:
-    """Write what a video's state remembers to a safetensors file, whole or not at all.
+    """Write the memory of a video to a safetensors file, atomically.
 
     Args:
-        path: The file; one that is there is replaced.
-        segmenter: Whose network the state is of.
-        state: After any frame with objects.
+        path: The file; an existing one is replaced.
+        segmenter: The segmenter that produced `state`.
+        state: The video's state after any frame in which an object was known.
 
     Raises:
-        UsageError: Nothing is remembered yet.
-        EnvironmentFault: The disk refuses.
+        UsageError: The memory is empty.
+        EnvironmentFault: The file cannot be written.
     """
     if state.frame_size is None:
         raise UsageError("there is no memory to save: no frame has been seen yet")
@@ -36,16 +36,16 @@ def save_memory(path: str | Path, segmenter: Segmenter, state: VideoState) -> No
 
 
 def load_memory(path: str | Path, segmenter: Segmenter, size: tuple[int, int], frozen: bool = False) -> VideoState:
-    """The state of a video before its first frame, in which the objects of a file are known.
+    """Return the state of a video before its first frame, with the objects of a memory file already known.
 
     Args:
-        path: A file of `save_memory`.
-        segmenter: With the network that the memory was made with.
+        path: A file written by `save_memory`.
+        segmenter: A segmenter with the same network, memory kind and precision as the one that wrote the file.
         size: (H, W) of the video's frames.
-        frozen: Whether nothing is added to the memory.
+        frozen: Whether the memory is only read, so that no frame is added to it.
 
     Raises:
-        UsageError: The file is none of those, or was made with another network, precision or working size.
+        UsageError: The file is not a memory file, or was written with another network, precision or working size.
     """
     described = read_description(path)
     found = {name: described[name] for name in ("kind", "precision", "weights")}
@@ -68,6 +68,6 @@ def load_memory(path: str | Path, segmenter: Segmenter, size: tuple[int, int], f
 
 
 def _network_of(segmenter: Segmenter) -> dict[str, str]:
-    """What a memory fits only: the kind of memory, the precision of its numbers, the weights' hash ("": not known)."""
+    """Return what a memory file must match: memory kind, precision, sha256 of the weights ("" if unknown)."""
     made = segmenter.prepared
     return {"kind": segmenter.engine.config.kind, "precision": made.precision.name, "weights": segmenter.weights_sha256}

@@ -1,8 +1,8 @@
-"""From reference frames through a video: forwards, backwards or both ways, over any range of its frames.
+"""Tracking through a video from reference frames: forwards, backwards or in both directions, over any range of frames.
 
-A pass goes from reference to reference. It begins anew at each one that speaks for every object known by then, with a
-memory of all such references, those to come included, and of nothing else: what lies between two references depends on
-the references alone, and can be tracked again while the rest stays.
+A pass restarts at each reference that annotates every object known at that point of the pass. The memory then holds
+exactly these references, those later in the pass included. So the masks between two references depend on the references
+alone, and that part of the video can be tracked again without touching the rest.
 """
 
 from collections import deque
@@ -22,8 +22,8 @@ from ..io.masks import check_mask
 from ..predictor import Segmenter
 from ..results import FrameResult, Pass, Prediction
 from ..types import LabelMask
-from .encoded_references import Encoded, EncodedReferences, Stretch, remembering, result_of, state_after
-from .waiting_results import WaitingResults
+from .encoded_references import EncodedReference, EncodedReferences, FrameSubset, initial_state, result_of, state_after
+from .result_buffer import ResultBuffer
 
 
 def propagate(
@@ -40,58 +40,62 @@ def propagate(
 ) -> Generator[FrameResult, None, None]:
     """Track the objects of reference frames through a range of a video.
 
-    A reference speaks for the objects that it shows and for those that are `absent` on its frame; others are predicted
-    there. References that speak for every object known by then, in the order of the pass, are in memory from the start.
+    A reference annotates the objects that it shows and those that are `absent` on its frame; the other objects are
+    predicted there. References that annotate every object known at that point of a pass are in memory from its start.
 
     Args:
         segmenter: The network.
         frames: The video.
-        references: Masks by frame index, of the frames' size.
-        direction: `forward`: each frame from the references at or before it; `backward`: from those at or after it;
-            `both`: where an object has references on both sides, the mean of the two passes, each weighted by how near
+        references: Masks of the frames' size, by frame index.
+        direction: `forward`: segment each frame from the references at or before it; `backward`: from those at or after
+            it; `both`: for an object with references on both sides, average the two passes, weighting each by how near
             its reference is.
-        first: Index of the first frame wanted.
-        last: Index of the last one; None: the video's.
-        absent: Stretches of frames, by first and last index, on which an object is not there, by its id.
-        provisional: Whether, with `both`, results of the backward pass are given too, before those that replace them.
-        encoded: What earlier calls with the same segmenter and video have encoded; references that are new or others
-            now are added. The results are the same.
+        first: Index of the first frame to return.
+        last: Index of the last frame to return; None: the last frame of the video.
+        absent: Ranges of frames (first index, last index, both included) in which an object is absent, by object id.
+        provisional: Whether, with `both`, the results of the backward pass are returned too, ahead of the final
+            results of the same frames.
+        encoded: A cache of encoded references to share between calls with the same segmenter and video; new and
+            changed references are added to it. It does not affect the results.
 
     Returns:
-        Results of the frames that can be reached from a reference, in the order in which they are computed. To close it
-        stops the work after the frame in progress.
+        The results of the frames that a reference reaches, in the order in which they are computed. Closing the
+        generator stops the work after the current frame.
 
     Raises:
-        UsageError: At the call: references outside the video, of another size, or with an object that is absent there;
-            a range outside the video or that no reference reaches.
+        UsageError: At the call: a reference outside the video, of another size, or showing an object that is absent on
+            its frame; a range outside the video, or one that no reference reaches.
         VideoError: While iterating, a frame that cannot be read or segmented.
     """
-    way = choice(Direction, direction, "direction")
+    chosen = choice(Direction, direction, "direction")
     end = len(frames) - 1 if last is None else last
-    plan = Propagation(segmenter, frames, references, absent or {}, encoded)
-    plan.check_range(way, first, end)
-    if way is Direction.both:
-        return plan.both(first, end, provisional)
-    return plan.one_way(1, first, end) if way is Direction.forward else plan.one_way(-1, end, first)
+    propagation = Propagation(segmenter, frames, references, absent or {}, encoded)
+    propagation.check_range(chosen, first, end)
+    if chosen is Direction.both:
+        return propagation.both(first, end, provisional)
+    if chosen is Direction.forward:
+        return propagation.one_direction(1, first, end)
+    return propagation.one_direction(-1, end, first)
 
 
 def remember(
     segmenter: Segmenter, frames: IndexedFrames, references: Mapping[int, LabelMask], absent: Absences | None = None
 ) -> VideoState:
-    """The state of a video that remembers references and nothing else, to be saved with `save_memory`.
+    """Return the state of a video whose memory holds the references only, to be saved with `save_memory`.
 
-    On references behind the last one that speaks for every object known by then, the other objects are predicted.
+    On references after the last one that annotates every object known at that point, the other objects are predicted.
     For the arguments see `propagate`.
 
     Raises:
         UsageError: See `propagate`.
     """
-    plan = Propagation(segmenter, frames, references, absent or {})
-    last = plan.starts(1)[-1]
-    state = plan.remembering(plan.spoken[last], 1)
-    if later := [index for index in plan.spoken if index > last]:
-        state = state_after(segmenter, state, plan.encoded(last, plan.spoken[last]))
-        deque(plan.results_behind(state, [*later, later[-1]]), maxlen=0)  # a video's last frame is not remembered
+    propagation = Propagation(segmenter, frames, references, absent or {})
+    last = propagation.restarts(1)[-1]
+    state = propagation.initial_state(propagation.annotated[last], 1)
+    if later := [index for index in propagation.annotated if index > last]:
+        state = state_after(segmenter, state, propagation.encoded(last, propagation.annotated[last]))
+        # The last reference is repeated because the last frame of a video is not memorised.
+        deque(propagation.results_after(state, [*later, later[-1]]), maxlen=0)
     return state
 
 
@@ -102,20 +106,20 @@ def encode_ahead(
     absent: Absences,
     encoded: EncodedReferences,
 ) -> Iterator[int]:
-    """Encode references ahead of a call of `propagate`, one at each step; gives their indices.
+    """Encode references in advance of a call of `propagate`, one per iteration, and yield their indices.
 
     Raises:
         UsageError: See `propagate`.
     """
-    plan = Propagation(segmenter, frames, references, absent, encoded)
-    for index, object_ids in plan.spoken.items():
+    propagation = Propagation(segmenter, frames, references, absent, encoded)
+    for index, object_ids in propagation.annotated.items():
         if object_ids:
-            plan.encoded(index, object_ids)
+            propagation.encoded(index, object_ids)
             yield index
 
 
 class Propagation:
-    """References of a video, and the passes that start from them. `step` is 1 forwards, -1 backwards."""
+    """The references of one video and the passes that start from them. `step` is 1 (forwards) or -1 (backwards)."""
 
     def __init__(
         self,
@@ -127,105 +131,110 @@ class Propagation:
     ):
         self.segmenter, self.frames, self.references, self.absent = segmenter, frames, references, absent
         self._encoded = encoded or EncodedReferences()
-        self._encoded.forget_others(references)
+        self._encoded.retain(references)
         if not references:
             raise UsageError("there is no reference: give at least one mask of a frame")
-        self.spoken: dict[int, frozenset[int]] = {}  # ids that each reference speaks for, ascending by index
+        self.annotated: dict[int, frozenset[int]] = {}  # ids that each reference annotates, ascending by index
         for index in sorted(references):
             self._check_reference(index, references[index])
-            self.spoken[index] = frozenset([*references[index].object_ids(), *absent_ids(self.absent, index)])
-        self.object_ids = frozenset[int]().union(*self.spoken.values())
+            self.annotated[index] = frozenset([*references[index].object_ids(), *absent_ids(self.absent, index)])
+        self.object_ids = frozenset[int]().union(*self.annotated.values())
         if not self.object_ids:
             raise UsageError("all references are empty: there is no object to follow")
 
-    def check_range(self, way: Direction, first: int, last: int) -> None:
-        """Raise UsageError for a range that is not in the video, or that no reference reaches."""
+    def check_range(self, direction: Direction, first: int, last: int) -> None:
+        """Raise UsageError if a range is outside the video or no reference reaches it."""
         if not 0 <= first <= last < len(self.frames):
             raise UsageError(
                 f"frames {first} to {last} are no range of {self.frames.name}, whose frames are 0 to "
                 f"{len(self.frames) - 1}"
             )
-        if way is Direction.forward and last < min(self.references):
+        if direction is Direction.forward and last < min(self.references):
             raise UsageError(f"no reference at or before frame {last} to track forwards from: use direction=backward")
-        if way is Direction.backward and first > max(self.references):
+        if direction is Direction.backward and first > max(self.references):
             raise UsageError(f"no reference at or after frame {first} to track backwards from: use direction=forward")
 
-    def one_way(self, step: int, near: int, far: int) -> Generator[FrameResult, None, None]:
-        """Results of frames `near` to `far`, both included, in the order of the pass.
+    def one_direction(self, step: int, near: int, far: int) -> Generator[FrameResult, None, None]:
+        """Yield the results of frames `near` to `far`, both included, in the order of the pass.
 
-        Where no pass begins at `near`, the frames before it are gone through from the reference that one begins at.
+        If the pass does not restart at `near`, the frames since the last restart are segmented too, but not yielded.
         """
-        starts = self.starts(step)
-        begun: dict[frozenset[int], VideoState] = {}
-        for start, following in zip(starts, [*starts[1:], far + step], strict=True):
-            stop = step * min(step * far, step * (following - step))  # the last frame before the next one begins
+        restarts = self.restarts(step)
+        initial_states: dict[frozenset[int], VideoState] = {}
+        for start, following in zip(restarts, [*restarts[1:], far + step], strict=True):
+            stop = step * min(step * far, step * (following - step))  # the last frame before the next restart
             if step * stop < step * near or step * stop < step * start:
                 continue
-            known = self.spoken[start]
-            if known not in begun:
-                begun[known] = self.remembering(known, step)
+            known = self.annotated[start]
+            if known not in initial_states:
+                initial_states[known] = self.initial_state(known, step)
             reference = self.encoded(start, known)
             if step * start >= step * near:
-                mask, ids = self.references[start], begun[known].object_ids
+                mask, ids = self.references[start], initial_states[known].object_ids
                 yield self._checked(result_of(reference, ids, self.frames[start], mask))
-            state = state_after(self.segmenter, begun[known], reference)
-            for result in self.results_behind(state, range(start + step, stop + step, step)):
+            state = state_after(self.segmenter, initial_states[known], reference)
+            for result in self.results_after(state, range(start + step, stop + step, step)):
                 if step * result.frame.index >= step * near:
                     yield result
 
     def both(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
-        """Results of a range: before the first reference backwards, after the last forwards, in between mixed."""
+        """Yield the results of a range: backwards before all references, forwards after them, blended between them."""
         begin, end = min(self.references), max(self.references)
         if first < begin:
-            yield from self.one_way(-1, min(last, begin - 1), first)
-        cuts = sorted({begin, end, *set(self.starts(1)).intersection(self.starts(-1))})
+            yield from self.one_direction(-1, min(last, begin - 1), first)
+        cuts = sorted({begin, end, *set(self.restarts(1)).intersection(self.restarts(-1))})
         for left, right in [*pairwise(cuts), (end, end)]:
             near, far = max(first, left), min(last, right if left == right else right - 1)
             if near <= far:
-                yield from self._mixed(near, far, provisional)
+                yield from self._blended(near, far, provisional)
         if last > end:
-            yield from self.one_way(1, max(first, end + 1), last)
+            yield from self.one_direction(1, max(first, end + 1), last)
 
-    def _mixed(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
-        """Results between two references; those of the backward pass wait for the forward one."""
+    def _blended(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
+        """Yield the blended results of frames between references; the backward pass runs first and is buffered."""
         weights = {index: self._weights(index) for index in range(first, last + 1)}
-        mixed = [index for index, weight in weights.items() if any(weight.values())]
-        with closing(WaitingResults()) as waiting:
-            if mixed:
-                for result in self.one_way(-1, mixed[-1], mixed[0]):
-                    waiting.put(result)
+        two_sided = [index for index, weight in weights.items() if any(weight.values())]
+        with closing(ResultBuffer()) as buffer:
+            if two_sided:
+                for result in self.one_direction(-1, two_sided[-1], two_sided[0]):
+                    buffer.put(result)
                     if provisional:
                         yield result
-            for result in self.one_way(1, first, last):
+            for result in self.one_direction(1, first, last):
                 index = result.frame.index
-                yield self._mix(result, waiting.take(index), weights[index]) if index in waiting else result
+                yield self._blend(result, buffer.take(index), weights[index]) if index in buffer else result
 
-    def _mix(self, forward: FrameResult, backward: FrameResult, weights: Mapping[int, float]) -> FrameResult:
-        """The result of a frame from those of two passes, by the weight of the backward one for each object."""
+    def _blend(self, forward: FrameResult, backward: FrameResult, weights: Mapping[int, float]) -> FrameResult:
+        """Combine a frame's results from both passes; `weights` are those of the backward pass, by object id."""
         object_ids = tuple(dict.fromkeys([*forward.object_ids, *backward.object_ids]))
         prob = forward.working_prob
         planes = prob.new_zeros(len(object_ids), *prob.shape[-2:])
         for plane, object_id in zip(planes, object_ids, strict=True):
             weight = weights[object_id]
-            for way, share in ((forward, 1 - weight), (backward, weight)):
-                if object_id in way.object_ids:
-                    plane += way.working_prob[1 + way.object_ids.index(object_id)].to(prob) * share
+            for result, share in ((forward, 1 - weight), (backward, weight)):
+                if object_id in result.object_ids:
+                    plane += result.working_prob[1 + result.object_ids.index(object_id)].to(prob) * share
         mixed = torch.cat([(1 - planes.sum(0, keepdim=True)).clamp(min=0), planes])
         prediction = Prediction(mixed / mixed.sum(0), False, object_ids, False, forward.stage_ms)
         result = self.segmenter.result(forward.frame, [prediction])
         confidence = {}
-        for object_id, found in result.confidence.items():
+        for object_id, seen in result.confidence.items():
             nearer = backward if weights[object_id] > 0.5 else forward
-            known = nearer.confidence.get(object_id, found)
-            confidence[object_id] = replace(found, key_distance=known.key_distance, drift=known.drift)
+            tracked = nearer.confidence.get(object_id, seen)
+            confidence[object_id] = replace(seen, key_distance=tracked.key_distance, drift=tracked.drift)
         return replace(result, confidence=confidence)
 
     def _weights(self, index: int) -> dict[int, float]:
-        """Of the backward pass on a frame, by object: how near its reference before is, beside the one after."""
+        """Return the weights of the backward pass on a frame, by object id.
+
+        The weight grows linearly from 0 at the object's previous reference to 1 at its next one. It is 1 if there is no
+        previous reference, and 0 if there is no next one.
+        """
         weights = {}
         for object_id in self.object_ids:
-            before = max((one for one, ids in self.spoken.items() if object_id in ids and one <= index), default=None)
-            after = min((one for one, ids in self.spoken.items() if object_id in ids and one >= index), default=None)
+            references = [reference for reference, ids in self.annotated.items() if object_id in ids]
+            before = max((reference for reference in references if reference <= index), default=None)
+            after = min((reference for reference in references if reference >= index), default=None)
             if before is None or after is None:
                 weights[object_id] = float(before is None)
             else:
@@ -244,38 +253,38 @@ class Propagation:
                 "end the absence before that frame"
             )
 
-    def starts(self, step: int) -> list[int]:
-        """The references that speak for every object known by then, in the order of the pass."""
+    def restarts(self, step: int) -> list[int]:
+        """Return the references that annotate every object known at that point of the pass, in pass order."""
         known: frozenset[int] = frozenset()
-        starts = []
-        for index in list(self.spoken)[::step]:
-            if self.spoken[index] >= known:
-                starts.append(index)
-            known |= self.spoken[index]
-        return starts
+        restarts = []
+        for index in list(self.annotated)[::step]:
+            if self.annotated[index] >= known:
+                restarts.append(index)
+            known |= self.annotated[index]
+        return restarts
 
-    def encoded(self, index: int, known: frozenset[int]) -> Encoded:
-        """A reference, of the objects `known` that it speaks for."""
-        object_ids = self.spoken[index] & known
+    def encoded(self, index: int, known: frozenset[int]) -> EncodedReference:
+        """Encode a reference, restricted to those of the objects `known` that it annotates."""
+        object_ids = self.annotated[index] & known
         return self._encoded.get(self.segmenter, self.frames, index, self.references[index], object_ids)
 
-    def remembering(self, known: frozenset[int], step: int) -> VideoState:
-        """A state that remembers those references at which a pass begins, of the objects `known`, in its order."""
-        starts = [index for index in self.starts(step) if self.spoken[index] & known]
-        return remembering(self.segmenter, [self.encoded(index, known) for index in starts])
+    def initial_state(self, known: frozenset[int], step: int) -> VideoState:
+        """Return a state with the references at which the pass restarts in memory, restricted to objects `known`."""
+        restarts = [index for index in self.restarts(step) if self.annotated[index] & known]
+        return initial_state(self.segmenter, [self.encoded(index, known) for index in restarts])
 
-    def results_behind(self, state: VideoState, indices: Sequence[int]) -> Iterator[FrameResult]:
-        """Results of frames that follow a reference at which a pass begins; `state` is that after it, changed."""
+    def results_after(self, state: VideoState, indices: Sequence[int]) -> Iterator[FrameResult]:
+        """Yield the results of frames that follow a restart; `state`, the state after that restart, is modified."""
         state.absent = self.absent
-        source = Stretch(self.frames, indices)
+        source = FrameSubset(self.frames, indices)
         masks = {frame_name(self.frames, index): mask for index, mask in self.references.items() if index in indices}
         passes = [Pass(source, masks, self.segmenter.data.size)]
         with closing(self.segmenter.segment_passes(source, masks, passes, frozenset(masks), [state])) as results:
             yield from map(self._checked, results)
 
     def _checked(self, result: FrameResult) -> FrameResult:
-        """The result, without signs of drift of objects that are absent."""
-        check()  # whether to stop: results may be kept for long before the next one is given
+        """Remove signs of drift of objects that are absent, and stop here if a signal was received."""
+        check()  # a consumer may buffer many results before it checks for signals itself
         confidence = dict(result.confidence)
         for object_id in confidence.keys() & absent_ids(self.absent, result.frame.index):
             confidence[object_id] = replace(confidence[object_id], drift=())
