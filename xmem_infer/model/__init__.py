@@ -1,1 +1,1 @@
-"""The network, written once: it knows nothing of files, devices, grad modes or compilers."""
+"""The networks in plain PyTorch; files, devices, gradient modes and compilers are handled in other packages."""

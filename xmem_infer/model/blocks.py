@@ -1,4 +1,4 @@
-"""The pieces that encoders and decoder are made of."""
+"""Building blocks of the encoders and the decoder."""
 
 from typing import Any
 
@@ -10,7 +10,10 @@ from .sizes import TrunkSizes
 
 
 class JointConv2d(nn.Conv2d):
-    """A convolution over image features, the same for all objects, followed by the features of each object."""
+    """A convolution over the concatenation of image features, shared by all objects, and the features of each object.
+
+    A backend can replace it by one that convolves the shared channels only once, see `share_image_features`.
+    """
 
     def __init__(self, shared: int, own: int, out_channels: int, kernel_size: int, **options: Any):
         super().__init__(shared + own, out_channels, kernel_size, **options)
@@ -18,7 +21,7 @@ class JointConv2d(nn.Conv2d):
 
     def forward(self, shared: Tensor, own: Tensor) -> Tensor:  # type: ignore[override]  # its input has two parts
         """shared (B, C, H, W), own (B * O, C', H, W) -> (B * O, out_channels, ...)."""
-        return super().forward(joined(shared, own))
+        return super().forward(concatenate(shared, own))
 
 
 def _conv(shared: int, own: int, out_channels: int, kernel_size: int, **options: Any) -> nn.Conv2d:
@@ -28,7 +31,10 @@ def _conv(shared: int, own: int, out_channels: int, kernel_size: int, **options:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a skip (ResNet, arXiv 1512.03385, figure 5 left); names as in torchvision's files."""
+    """Two 3x3 convolutions with a skip connection (ResNet, arXiv 1512.03385, figure 5 left).
+
+    Parameters are named as in torchvision's checkpoints.
+    """
 
     expansion = 1
 
@@ -48,7 +54,10 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride) and 1x1 convolutions and a skip (figure 5 right); names as in torchvision's files."""
+    """1x1, 3x3 (with the stride) and 1x1 convolutions with a skip connection (ResNet, figure 5 right).
+
+    Parameters are named as in torchvision's checkpoints.
+    """
 
     expansion = 4
 
@@ -72,7 +81,7 @@ class Bottleneck(nn.Module):
 
 
 class Trunk(nn.Module):
-    """ResNet stem and stages 1-3; `own_channels` more inputs that each object has."""
+    """ResNet stem and stages 1-3; the input may have `own_channels` additional channels for each object."""
 
     def __init__(self, sizes: TrunkSizes, in_channels: int, own_channels: int = 0):
         super().__init__()
@@ -86,8 +95,8 @@ class Trunk(nn.Module):
         self.layer1, self.layer2, self.layer3 = stages
 
     def forward(self, *image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, in_channels, H, W), and (B * O, own_channels, H, W) if any -> features at strides 4, 8, 16."""
-        # The maximum and relu commute: pooling first leaves a quarter of the numbers to rectify.
+        """(B, in_channels, H, W) [and (B * O, own_channels, H, W)] -> features at strides 4, 8, 16."""
+        # Max pooling and ReLU commute: after pooling, ReLU has only a quarter of the elements to process.
         x = F.relu(F.max_pool2d(self.bn1(self.conv1(*image)), 3, stride=2, padding=1))
         x4 = self.layer1(x)
         x8 = self.layer2(x4)
@@ -105,10 +114,10 @@ def _stage(bottleneck: bool, channels: int, planes: int, blocks: int, stride: in
 
 
 class ResBlock(nn.Module):
-    """Pre-activation residual block without batch norm; the skip sees the input before the relu."""
+    """Pre-activation residual block without batch norm; the skip connection takes the input before the ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, skip_kernel: int = 3, own_channels: int = 0):
-        """own_channels: of each object, beside `in_channels` that all objects share."""
+        """own_channels: input channels of each object, besides `in_channels` that all objects share."""
         super().__init__()
         self.conv1 = _conv(in_channels, own_channels, out_channels, 3, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
@@ -118,11 +127,11 @@ class ResBlock(nn.Module):
 
     def forward(self, *x: Tensor) -> Tensor:
         out = self.conv2(F.relu(self.conv1(*map(F.relu, x))))
-        return out + (joined(*x) if self.downsample is None else self.downsample(*x))
+        return out + (concatenate(*x) if self.downsample is None else self.downsample(*x))
 
 
 class ChannelGate(nn.Module):
-    """CBAM's channel attention: average and maximum pooled, one shared MLP."""
+    """CBAM's channel attention: global average and max pooling, each through one shared MLP."""
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
@@ -138,7 +147,7 @@ class ChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """CBAM's spatial attention over [maximum, mean] of the channels."""
+    """CBAM's spatial attention, computed from the channels' [maximum, mean] in this order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +159,7 @@ class SpatialGate(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Image features, shared by all objects, with features of each object: residual block, CBAM, residual block."""
+    """Fuse image features, shared by all objects, with features of each object: residual block, CBAM, another block."""
 
     def __init__(self, shared: int, own: int, out_channels: int, skip_kernel: int = 3):
         super().__init__()
@@ -166,25 +175,25 @@ class FeatureFusion(nn.Module):
 
 
 class RecurrentCell(nn.Module):
-    """The GRU-like cell of sensory memory (paper section 3.4); a gate of each kind from one convolution."""
+    """The GRU-like cell of sensory memory (paper section 3.4); one convolution computes all three gates."""
 
     def __init__(self, in_channels: int, hidden_dim: int):
         super().__init__()
         self.transform = nn.Conv2d(in_channels + hidden_dim, 3 * hidden_dim, 3, padding=1)
 
     def forward(self, g: Tensor, sensory: Tensor) -> Tensor:
-        """g (B * O, C, h, w), sensory (B * O, C_h, h, w) -> the new sensory state, in sensory's dtype."""
+        """g (B * O, C, h, w), sensory (B * O, C_h, h, w) -> new sensory state, in the dtype of `sensory`."""
         gates = self.transform(torch.cat([g.to(sensory.dtype), sensory], 1)).to(sensory.dtype)
         forget, update, new = gates.chunk(3, 1)
         update = update.sigmoid()
         return forget.sigmoid() * sensory * (1 - update) + update * new.tanh()
 
 
-def joined(shared: Tensor, own: Tensor | None = None) -> Tensor:
-    """Shared channels (B, C, ...) repeated for each object, then its own (B * O, C', ...): (B * O, C + C', ...)."""
+def concatenate(shared: Tensor, own: Tensor | None = None) -> Tensor:
+    """Append each object's channels (B * O, C', ...) to the shared ones (B, C, ...): (B * O, C + C', ...)."""
     return shared if own is None else torch.cat([per_object(shared, own.shape[0] // shared.shape[0]), own], 1)
 
 
 def per_object(shared: Tensor, objects: int) -> Tensor:
-    """Repeat (B, ...) for each object: (B * O, ...)."""
+    """Repeat (B, ...) for each object -> (B * O, ...)."""
     return shared.unsqueeze(1).expand(-1, objects, *shared.shape[1:]).flatten(0, 1)

@@ -1,7 +1,7 @@
-"""What the engine asks of a network, whichever family it is of, and how families are found.
+"""The interface between the engine and a network of any family, and the registry of families.
 
-The engine does not look into features and object state: a family decides what it takes from a picture, what it
-carries from frame to frame for each object, and what it stores of a memory frame.
+Features and object state are opaque to the engine: a family decides what it computes from an image, what it carries
+from frame to frame for each object, and what it stores of a memory frame.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 from ..registry import Registry
 
 ObjectState = dict[str, Tensor]
-"""What is carried for each object, by name: tensors (1, O, ...) that are zero for a new object."""
+"""State carried from frame to frame for each object, by name: tensors (1, O, ...), zero for a new object."""
 
 
 @dataclass(frozen=True)
 class Conventions:
-    """What a network was trained with and leaves to the engine. The defaults are XMem's.
+    """Choices that a network was trained with and that the engine has to follow. The defaults are XMem's.
 
     Attributes:
-        memory: Its memory by name, for memory.kind=auto.
-        padding: Normalised colour of the pixels added at the sides.
-        antialias: How pictures are made smaller where data.antialias=null.
-        enlarge: Whether pictures below data.size are made larger.
-        mask_resize: Mode of torch's interpolate for masks.
-        staggered_updates: The object state is updated on memory.stagger_updates of memory_every frames, memory frames
-            among them; otherwise on those that are no memory frames.
-        summed: Names of the object state's entries that are sums over memory frames. Who begins a video anew with its
-            memory keeps them; the others begin at zero.
+        memory: Name of the memory to use if memory.kind=auto.
+        padding: Colour of padding pixels, after normalisation.
+        antialias: Whether to antialias when downsampling images, if data.antialias=null.
+        enlarge: Whether to upsample images whose short side is below data.size.
+        mask_resize: Mode of torch's `interpolate` for masks.
+        staggered_updates: Whether the decoder updates the object state on memory.stagger_updates out of memory_every
+            frames, which may include memory frames; otherwise it does so on all frames that are not memory frames.
+        summed: Names of entries of the object state that are sums over memory frames. They are kept when a video is
+            restarted with its memory; the other entries are reset to zero.
     """
 
     memory: str = "xmem"
@@ -42,7 +42,7 @@ class Conventions:
 
 
 class Features(Protocol):
-    """What a picture gives: these three are read by the memory, anything else is the family's own."""
+    """Features of an image. The memory reads these three; a family may add others for its own use."""
 
     @property
     def key(self) -> Tensor:
@@ -58,59 +58,62 @@ class Features(Protocol):
 
 
 class Network(Protocol):
-    """The verbs of a network that is ready to run. Inputs are float32 whatever the precision."""
+    """A network that is ready to run. Inputs are float32 whatever precision it computes in."""
 
     @property
     def conventions(self) -> Conventions:
-        """What it leaves to the engine."""
+        """Choices that the engine has to follow."""
 
     def encode_image(self, image: Tensor) -> Any:
-        """Features of a picture (1, 3, H, W), normalised, sides divisible by 16."""
+        """Return the features of a normalised image (1, 3, H, W) with sides divisible by 16."""
 
     def empty_state(self, features: Any) -> ObjectState:
-        """The state of no objects: tensors (1, 0, ...) in the shapes that one object of this video needs."""
+        """Return the state of zero objects: tensors (1, 0, ...) whose other sizes fit this video."""
 
     def encode_memory(
         self, image: Tensor, features: Any, state: ObjectState, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, ObjectState]:
-        """What to remember of a frame: value (1, O, C_v, h, w), and the state after it.
+        """Encode a memory frame; return its value (1, O, C_v, h, w) and the updated state.
 
-        masks (1, O, H, W) are probabilities in [0, 1] without background.
+        masks: (1, O, H, W) probabilities in [0, 1] without background.
         """
 
     def segment(
         self, features: Any, readouts: list[Tensor], state: ObjectState, update_state: bool
     ) -> tuple[ObjectState, Tensor, Tensor]:
-        """Decode a frame: the state, log-odds and probabilities (1, O + 1, H, W), background first.
+        """Decode a frame; return the state, log-odds and probabilities (1, O + 1, H, W), background first.
 
-        readouts: what was read from memory, (1, objects, C_v, h, w) for each bucket, in slot order.
+        readouts: Memory readouts (1, objects, C_v, h, w) of each bucket, in slot order.
         """
 
 
 class PreparableNetwork(Protocol):
-    """What backends rework: a module that names the parts which need care."""
+    """A module that backends can prepare: it names the parts that need special treatment."""
 
     def float32_parts(self) -> list[nn.Module]:
-        """Parts that stay in float32 where weights are held in half precision."""
+        """Return the modules that stay in float32 when weights are cast to half precision."""
 
     def cast_points(self) -> list[nn.Module]:
-        """Parts whose inputs are cast to the precision of their weights."""
+        """Return the modules whose inputs are cast to the precision of their weights."""
 
     def process_in_chunks(self, count: int) -> None:
-        """See at most `count` objects at once from now on, where that does not change the result."""
+        """Process at most `count` objects at once from now on, wherever that does not change the result."""
 
 
 class Family(Protocol):
-    """One kind of network: how its checkpoints are told, read and built."""
+    """A network family: recognises its checkpoints, converts them, and builds the network."""
 
     def recognises(self, names: Collection[str]) -> bool:
-        """Whether a checkpoint with entries of these names is one of this family."""
+        """Return whether a checkpoint with these entry names belongs to this family."""
 
     def own_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The checkpoint's entries under the names and in the shapes of `build`."""
+        """Convert a checkpoint to the names and shapes that the network of `build` expects."""
 
     def build(self, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-        """An empty network (on the current device) for entries of these shapes; the published sizes in doubt."""
+        """Build an uninitialised network (on the current device) for entries of these shapes.
+
+        Sizes that the shapes do not determine are the published ones.
+        """
 
 
 FAMILIES: Registry[Family] = Registry("network family", "network")

@@ -1,8 +1,8 @@
-"""An image trunk of inverted residuals: EfficientNet-Lite's stem and first five stages (MobileNetV2, arXiv 1801.04381).
+"""An image trunk of inverted residuals (MobileNetV2, arXiv 1801.04381): EfficientNet-Lite's stem and first five stages.
 
-EfficientNet (arXiv 1905.11946) without squeeze-excitation and with ReLU6, its batch norms folded into the convolutions
-before them. Windows are centred (torch's padding on both sides, TensorFlow's is one-sided at strides of 2): away from
-the picture's edges the published features, of a picture moved by 15 px.
+This is EfficientNet (arXiv 1905.11946) without squeeze-excitation and with ReLU6; batch norms are folded into the
+preceding convolutions. Padding is symmetric as usual in torch, whereas TensorFlow pads one side only at stride 2: away
+from the borders, the features equal the published ones of an image shifted by 15 px.
 """
 
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from .sizes import MobileBlock, MobileTrunkSizes
 
 
 class InvertedResidual(nn.Module):
-    """1x1 convolution to more channels, depthwise convolution, 1x1 convolution to fewer; a skip where shapes agree."""
+    """Expanding 1x1, depthwise and projecting 1x1 convolutions; a skip connection if input and output shapes agree."""
 
     def __init__(self, in_channels: int, sizes: MobileBlock, stride: int):
         super().__init__()
@@ -30,7 +30,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileStem(nn.Module):
-    """A convolution to half the resolution, then a depthwise and a 1x1 convolution."""
+    """A convolution with stride 2, then a depthwise and a 1x1 convolution."""
 
     def __init__(self, in_channels: int, hidden: int, out_channels: int):
         super().__init__()
@@ -45,7 +45,7 @@ class MobileStem(nn.Module):
 
 
 class MobileTrunk(nn.Module):
-    """Stem, three layers of inverted residuals, and of each layer a 1x1 convolution to what the network reads."""
+    """Stem, three layers of inverted residuals, and a 1x1 convolution from each layer to the channels of its output."""
 
     def __init__(self, sizes: MobileTrunkSizes, in_channels: int):
         super().__init__()
@@ -63,12 +63,12 @@ class MobileTrunk(nn.Module):
         self.read4, self.read8, self.read16 = reads
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, in_channels, H, W) -> features at strides 4, 8, 16, not negative."""
+        """(B, in_channels, H, W) -> non-negative features at strides 4, 8, 16."""
         x4, x8, x16 = self.features(image)
         return F.relu(self.read4(x4)), F.relu(self.read8(x8)), F.relu(self.read16(x16))
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the layers give, before the 1x1 convolutions: the published network's features."""
+        """Return the outputs of the layers before the 1x1 convolutions, which are the published network's features."""
         x4 = self.layer1(self.stem(image))
         x8 = self.layer2(x4)
         return x4, x8, self.layer3(x8)

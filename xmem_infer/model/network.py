@@ -1,6 +1,7 @@
 """XMem (ECCV 2022, arXiv 2207.07115): key encoder, value encoder, decoder.
 
-B videos of equal size, O objects each. Sensory memory is a tensor given in and handed back.
+Shapes: B videos of equal size, O objects each. Sensory memory is passed in and returned as a tensor; the modules
+themselves keep no state.
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ SENSORY = "sensory"
 
 
 class KeyFeatures(NamedTuple):
-    """What the key encoder gives for one image (1, C, ...): memory keys and image features by stride."""
+    """Output of the key encoder for one image: key, shrinkage, selection, and image features by stride, (1, C, ...)."""
 
     key: Tensor  # (1, C_k, h, w)
     shrinkage: Tensor  # (1, 1, h, w), >= 1
@@ -36,7 +37,7 @@ class KeyEncoder(nn.Module):
     def __init__(self, sizes: NetworkSizes):
         super().__init__()
         kind = MobileTrunk if isinstance(sizes.key_trunk, MobileTrunkSizes) else Trunk
-        self.trunk = kind(sizes.key_trunk, in_channels=3)  # type: ignore[arg-type]  # each kind with its sizes
+        self.trunk = kind(sizes.key_trunk, in_channels=3)  # type: ignore[arg-type]  # `kind` matches the type of its sizes
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.trunk(image)
@@ -52,13 +53,14 @@ class KeyProjection(nn.Module):
         self.selection = nn.Conv2d(channels, key_dim, 3, padding=1)
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Results are float32 at least: they are compared by squared distances."""
-        key, shrinkage, selection = (wide(conv(f16)) for conv in (self.key, self.shrinkage, self.selection))
+        """Return at least float32, because keys are compared by squared distances."""
+        convs = (self.key, self.shrinkage, self.selection)
+        key, shrinkage, selection = (at_least_float32(conv(f16)) for conv in convs)
         return key, shrinkage.square() + 1, selection.sigmoid()
 
 
 class ValueEncoder(nn.Module):
-    """Image and masks -> the value of each object, and its deeply updated sensory state."""
+    """Image and masks -> value of each object, and its sensory state after the deep update."""
 
     def __init__(self, sizes: NetworkSizes):
         super().__init__()
@@ -70,7 +72,7 @@ class ValueEncoder(nn.Module):
     def forward(
         self, image: Tensor, f16: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, Tensor]:
-        """masks (B, O, 2, H, W): of each object, its own and the sum of the others'."""
+        """masks: (B, O, 2, H, W), for each object its own mask and the sum of the other objects' masks."""
         objects = masks.shape[1]
         _, _, g16 = self.trunk(image, masks.flatten(0, 1))
         value = self.fusion(f16, g16.unflatten(0, (-1, objects)))
@@ -80,7 +82,7 @@ class ValueEncoder(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Twice the resolution: upsampled object features plus the image's features at the finer stride."""
+    """Upsample object features by 2, add the image features of the finer stride, and apply a residual block."""
 
     def __init__(self, skip: int, in_channels: int, out_channels: int, skip_kernel: int):
         super().__init__()
@@ -92,7 +94,7 @@ class UpBlock(nn.Module):
 
 
 class SensoryUpdate(nn.Module):
-    """The decoder's features at three strides -> a new sensory state (paper section 3.4)."""
+    """Decoder features at three strides -> new sensory state (paper section 3.4)."""
 
     def __init__(self, decoder: tuple[int, int, int], sensory_dim: int, hidden_dim: int):
         super().__init__()
@@ -102,14 +104,14 @@ class SensoryUpdate(nn.Module):
         self.cell = RecurrentCell(sensory_dim, hidden_dim)
 
     def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, logits: Tensor, sensory: Tensor) -> Tensor:
-        # Pooled before they are joined: the same numbers, a sixteenth of them to copy.
+        # Pooling before concatenation gives the same result and copies a sixteenth of the elements.
         g4 = torch.cat([F.avg_pool2d(g4, 4), F.avg_pool2d(logits.to(g4.dtype), 4)], 1)
         g = self.g16(g16) + self.g8(F.avg_pool2d(g8, 2)) + self.g4(g4)
         return self.cell(g, sensory)
 
 
 class Decoder(nn.Module):
-    """Memory readout, sensory state and image features -> the logits of each object at stride 4."""
+    """Memory readout, sensory state and image features -> logits of each object at stride 4."""
 
     def __init__(self, sizes: NetworkSizes):
         super().__init__()
@@ -138,7 +140,7 @@ class Decoder(nn.Module):
 
 
 class XMem(nn.Module):
-    """The whole network; its verbs are those of `family.Network`. The object state is `sensory` (B, O, C_h, h, w)."""
+    """The whole network, an implementation of `family.Network`. Its object state is `sensory` (B, O, C_h, h, w)."""
 
     conventions = Conventions()
 
@@ -152,28 +154,28 @@ class XMem(nn.Module):
         self.objects_at_once: int | None = None
 
     def encode_image(self, image: Tensor) -> KeyFeatures:
-        """image (B, 3, H, W) normalised, sides divisible by 16 -> KeyFeatures."""
+        """Encode a normalised image (B, 3, H, W) with sides divisible by 16."""
         f4, f8, f16 = self.key_encoder(image)
         key, shrinkage, selection = self.key_projection(f16)
         return KeyFeatures(key, shrinkage, selection, f16, f8, f4)
 
     def empty_state(self, features: KeyFeatures) -> ObjectState:
-        """The state of no objects: sensory (B, 0, C_h, h, w)."""
+        """Return the state of zero objects: sensory (B, 0, C_h, h, w)."""
         batch, _, height, width = features.key.shape
         return {SENSORY: features.key.new_zeros(batch, 0, self.sizes.hidden_dim, height, width)}
 
     def encode_memory(
         self, image: Tensor, features: KeyFeatures, state: ObjectState, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, ObjectState]:
-        """What to remember of a frame: value (B, O, C_v, h, w) and the state, changed where `deep_update`.
+        """Encode a memory frame; return its value (B, O, C_v, h, w) and the state, updated if `deep_update`.
 
-        masks (B, O, H, W) are probabilities in [0, 1] without background.
+        masks: (B, O, H, W) probabilities in [0, 1] without background.
         """
         others = masks.sum(1, keepdim=True) - masks
         both = torch.stack([masks, others], 2)
         chunk = self.objects_at_once or masks.shape[1]
-        # What an object sees of the others is in its masks.
-        value, sensory = _concatenated(
+        # Chunks do not change the result: an object depends on the others only through their masks.
+        value, sensory = _concatenate(
             self.value_encoder(image, features.f16, *part, deep_update)
             for part in zip(state[SENSORY].split(chunk, 1), both.split(chunk, 1), strict=True)
         )
@@ -182,49 +184,54 @@ class XMem(nn.Module):
     def segment(
         self, features: KeyFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
     ) -> tuple[ObjectState, Tensor, Tensor]:
-        """Decode one frame: the state, log-odds and probabilities (B, O + 1, H, W).
+        """Decode a frame; return the state, log-odds and probabilities (B, O + 1, H, W), background first.
 
-        readouts (B, objects, C_v, h, w) of each bucket; background is channel 0; probabilities are float32 at least
-        and sum to 1.
+        readouts: (B, objects, C_v, h, w) of each bucket. Probabilities are at least float32 and sum to 1.
         """
         readout = readouts[0] if len(readouts) == 1 else torch.cat(readouts, 1)
         chunk = self.objects_at_once or readout.shape[1]
-        # Objects meet only afterwards, in soft aggregation.
-        sensory, logits = _concatenated(
+        # Chunks do not change the result: objects interact only afterwards, in soft aggregation.
+        sensory, logits = _concatenate(
             self.decoder(features, *part, update_state)
             for part in zip(readout.split(chunk, 1), state[SENSORY].split(chunk, 1), strict=True)
         )
-        logits = wide(logits)
-        # An overflow must not pass for certainty: saturation would turn infinity into a sound probability.
+        logits = at_least_float32(logits)
+        # Soft aggregation would turn an overflow to infinity into a valid-looking probability, so mark it as NaN.
         logits = logits.masked_fill(logits.isinf(), torch.nan)
         odds, prob = aggregate_logits(upsample(logits, 4))
         return {SENSORY: sensory}, odds, prob
 
     def float32_parts(self) -> list[nn.Module]:
-        """Keys, which are compared by squared distances, and logits, whose digits near zero decide a pixel."""
+        """Return the projection of keys, which are compared by squared distances, and of logits.
+
+        The sign of logits near zero decides a pixel.
+        """
         return [self.key_projection, self.decoder.prediction]
 
     def cast_points(self) -> list[nn.Module]:
-        """Where inputs of another precision come in; the cells' sum of gates is computed in the state's float32."""
+        """Return the modules that receive inputs of another precision.
+
+        These include the recurrent cells' convolutions; the cells combine their gates in the state's float32.
+        """
         cells = (self.value_encoder.deep_update, getattr(self.decoder.sensory_update, "cell", None))
         gates = [cell.transform for cell in cells if cell is not None]
         return [self.key_encoder, self.value_encoder.trunk, self.decoder.fusion, *self.float32_parts(), *gates]
 
     def process_in_chunks(self, count: int) -> None:
-        """Value encoder and decoder see at most `count` objects at once: fewer activations, the same result."""
+        """Pass at most `count` objects at once through value encoder and decoder: less memory, the same result."""
         self.objects_at_once = count
 
 
-def _concatenated(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def _concatenate(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     first, second = zip(*chunks, strict=True)
     return (first[0], second[0]) if len(first) == 1 else (torch.cat(first, 1), torch.cat(second, 1))
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:
-    """Bilinear, align_corners=False."""
+    """Upsample bilinearly by an integer factor, with align_corners=False."""
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def wide(x: Tensor) -> Tensor:
-    """Half precision to float32; others as they are."""
+def at_least_float32(x: Tensor) -> Tensor:
+    """Cast half precision to float32; return other dtypes unchanged."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

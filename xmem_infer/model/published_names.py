@@ -1,4 +1,4 @@
-"""XMem's checkpoints: this package's names of the published entries, and how the family is told and built."""
+"""XMem's checkpoints: mapping of published entry names to this package's names, and the `xmem` family."""
 
 from collections.abc import Collection, Mapping
 
@@ -11,7 +11,7 @@ from .sizes import NetworkSizes, Shape, sizes_of
 
 _STEM = "value_encoder.trunk.conv1.weight"
 
-# Longest first within a branch; the first prefix (ending at a dot) that fits is replaced, once.
+# (published prefix, own prefix). Only the first matching prefix is replaced, so longer prefixes come first.
 _TABLE = (
     ("key_encoder.res2.", "key_encoder.trunk.layer1."),
     ("key_encoder.", "key_encoder.trunk."),
@@ -44,7 +44,7 @@ _TABLE = (
 
 
 def from_published(name: str) -> str:
-    """This package's name of a published entry; a name outside the table comes back unchanged."""
+    """Return this package's name of a published entry; names that match no prefix are returned unchanged."""
     for published, ours in _TABLE:
         if name.startswith(published):
             return ours + name.removeprefix(published)
@@ -55,12 +55,15 @@ class XMemFamily:
     """See `family.Family`."""
 
     def recognises(self, names: Collection[str]) -> bool:
-        """Whether there is a key encoder and a value encoder, in published or own names."""
+        """Return whether there is a key encoder and a value encoder; published and own names agree in these."""
         return all(any(name.startswith(part) for name in names) for part in ("key_encoder.", "value_encoder."))
 
     def own_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Own names, float32; a single-object checkpoint gets a channel of zeros for the other objects' masks."""
-        if any(name.startswith("key_proj.") for name in tensors):  # which is called so in published checkpoints alone
+        """Convert to own names and float32.
+
+        Single-object checkpoints lack the input channel for the other objects' masks: it is added as zeros.
+        """
+        if any(name.startswith("key_proj.") for name in tensors):  # only published checkpoints have this name
             tensors = {from_published(name): value for name, value in tensors.items()}
         tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
         stem = tensors.get(_STEM)
@@ -69,7 +72,7 @@ class XMemFamily:
         return tensors
 
     def build(self, shapes: Mapping[str, Shape]) -> XMem:
-        """The network in the sizes of these shapes; the published sizes where too much is missing to tell."""
+        """Build the network with the sizes read from the shapes, or the published sizes if entries are missing."""
         try:
             return XMem(sizes_of(shapes))
         except (KeyError, IndexError):

@@ -1,4 +1,4 @@
-"""The network's sizes as data: the published network is the default, a smaller one is other numbers."""
+"""Sizes of the XMem network. The defaults are those of the published network; smaller networks use other values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class TrunkSizes:
 
 @dataclass(frozen=True)
 class MobileBlock:
-    """An inverted residual: side and channels of its depthwise convolution, output channels."""
+    """Sizes of an inverted residual: kernel size and channels of its depthwise convolution, and output channels."""
 
     kernel_size: int
     hidden: int
@@ -32,7 +32,10 @@ class MobileBlock:
 
 
 def efficientnet_lite(*counts: int) -> tuple[tuple[MobileBlock, ...], ...]:
-    """Layers of an EfficientNet-Lite up to stride 16. counts: blocks of its stages 2 to 5, (2, 2, 3, 3) for Lite0."""
+    """Return the layers of an EfficientNet-Lite up to stride 16.
+
+    counts: Number of blocks in its stages 2 to 5, (2, 2, 3, 3) for Lite0.
+    """
     stages, before = [], 16
     for count, side, channels in zip(counts, (3, 5, 3, 5), (24, 40, 80, 112), strict=True):
         rest = (MobileBlock(side, 6 * channels, channels),) * (count - 1)
@@ -43,10 +46,10 @@ def efficientnet_lite(*counts: int) -> tuple[tuple[MobileBlock, ...], ...]:
 
 @dataclass(frozen=True)
 class MobileTrunkSizes:
-    """A trunk of inverted residuals up to stride 16. The defaults are EfficientNet-Lite0's.
+    """Sizes of a trunk of inverted residuals up to stride 16. The defaults are EfficientNet-Lite0's.
 
-    stem: channels of its first convolution, and of its output; layers: blocks of each stride, the first one has the
-    stride; channels: what the network reads at strides 4, 8, 16.
+    stem: channels of its first convolution and of its output. layers: blocks for strides 4, 8 and 16; the first block
+    of each layer has a stride of 2. channels: output channels at strides 4, 8, 16.
     """
 
     stem: tuple[int, int] = (32, 16)
@@ -56,11 +59,11 @@ class MobileTrunkSizes:
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """Everything that decides the shapes of the parameters.
+    """All sizes that determine the shapes of the parameters.
 
-    key_dim C_k, value_dim C_v, hidden_dim C_h (0: no sensory memory); decoder: channels of g16, g8, g4;
-    sensory_dim: channels in which the decoder's features are summed before the recurrent cell;
-    skip_kernel: side of the convolutions on skip connections (3 in the published network).
+    key_dim: C_k. value_dim: C_v. hidden_dim: C_h, 0 without sensory memory. decoder: channels of g16, g8, g4.
+    sensory_dim: channels of the decoder features that are summed as input of the recurrent cell. skip_kernel: kernel
+    size of the convolutions on skip connections (3 in the published network).
     """
 
     key_trunk: TrunkSizes | MobileTrunkSizes = field(
@@ -76,7 +79,7 @@ class NetworkSizes:
 
 
 def sizes_of(shapes: Mapping[str, Shape]) -> NetworkSizes:
-    """Read the sizes off a checkpoint's shapes (in this package's names); KeyError names what is missing."""
+    """Infer the sizes from the shapes of a checkpoint in this package's names. Raises KeyError for a missing entry."""
     cell = shapes.get("decoder.sensory_update.cell.transform.weight")
     return NetworkSizes(
         key_trunk=_key_trunk_sizes(shapes, "key_encoder.trunk."),
@@ -117,7 +120,7 @@ def _block_count(shapes: Mapping[str, Shape], layer: str) -> int:
 
 
 def trunk_sizes(shapes: Mapping[str, Shape], prefix: str) -> TrunkSizes:
-    """Sizes of the trunk whose entries begin with `prefix`."""
+    """Infer the sizes of the ResNet trunk whose entry names start with `prefix`."""
     blocks, widths = [], []
     for layer in ("layer1", "layer2", "layer3"):
         blocks.append(_block_count(shapes, f"{prefix}{layer}."))

@@ -1,4 +1,4 @@
-"""The pieces that only Cutie is made of."""
+"""Building blocks of Cutie that XMem does not have."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from ..blocks import per_object
 
 
 class ChannelAttentionBlock(nn.Module):
-    """Residual block whose output is weighted by channel; weights come from neighbouring channels' means (ECA)."""
+    """Residual block with efficient channel attention (ECA): gates from a 1-d convolution over the channel means."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -15,14 +15,14 @@ class ChannelAttentionBlock(nn.Module):
         self.gate = nn.Conv1d(1, 1, 5, padding=2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> the same shape."""
+        """(B, C, h, w) -> (B, C, h, w)."""
         y = self.conv2(self.conv1(x.relu()).relu())
         gate = self.gate(y.mean((2, 3))[:, None])[:, 0].sigmoid()
         return y * gate[:, :, None, None] + x
 
 
 class PixelFusion(nn.Module):
-    """Pixel features, shared by all objects, with features of each object: projected, summed, two blocks."""
+    """Fuse pixel features, shared by all objects, with features of each object: projections, sum, two blocks."""
 
     def __init__(self, channels: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Cutie's checkpoints: the published names -> this package's, and how the family is told and built."""
+"""Cutie's checkpoints: mapping of published entry names to this package's names, and the `cutie` family."""
 
 from collections.abc import Collection, Mapping
 
@@ -10,7 +10,7 @@ from ..sizes import Shape
 from .network import Cutie
 from .sizes import CutieSizes, sizes_of
 
-# Published, ours: each is replaced wherever it stands, one after the other.
+# (published part, own part). All are replaced, in this order, wherever they occur in a name.
 _TABLE = (
     ("pix_feat_proj.", "pixel_projection."),
     ("key_proj.pixel_projection.", "key_projection.reduce."),
@@ -55,7 +55,7 @@ _TABLE = (
 
 
 def from_published(name: str) -> str:
-    """This package's name of a published entry; own names come back unchanged."""
+    """Return this package's name of a published entry; own names are returned unchanged."""
     for published, ours in _TABLE:
         name = name.replace(published, ours)
     return name
@@ -65,23 +65,26 @@ class CutieFamily:
     """See `family.Family`."""
 
     def recognises(self, names: Collection[str]) -> bool:
-        """Whether there is a pixel encoder and a mask encoder, in published or own names."""
+        """Return whether there is a pixel encoder and a mask encoder; published and own names agree in these."""
         return all(any(name.startswith(part) for name in names) for part in ("pixel_encoder.", "mask_encoder."))
 
     def own_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Own names, float32, without what only training uses; single-object files get a channel of zeros."""
+        """Convert to own names and float32, and drop entries that only training uses.
+
+        Single-object checkpoints lack the input channels for the other objects' masks: they are added as zeros.
+        """
         own = {
             from_published(name): value.float() if value.is_floating_point() else value
             for name, value in tensors.items()
             if not name.startswith("aux_computer.")
         }
         blocks = {name.split(".")[2] for name in own if name.startswith("object_transformer.blocks.")}
-        for part in ("weight", "bias"):  # of the prediction after the last block, which nothing reads
+        for part in ("weight", "bias"):  # the mask prediction after the last block is not used at inference
             own.pop(f"object_transformer.mask_prediction.{len(blocks)}.{part}", None)
         return _with_others_channel(own)
 
     def build(self, shapes: Mapping[str, Shape]) -> Cutie:
-        """The network in the sizes of these shapes; the published base where too much is missing to tell."""
+        """Build the network with the sizes read from the shapes, or the published base sizes if entries are missing."""
         try:
             return Cutie(sizes_of(shapes))
         except (KeyError, IndexError):
@@ -89,12 +92,12 @@ class CutieFamily:
 
 
 def _with_others_channel(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A network trained on single objects lacks the last input channel, the other objects' masks, in two places."""
+    """Add the last input channel (the other objects' masks) where a network trained on single objects lacks it."""
     channels = tensors["pixel_projection.weight"].shape[0] if "pixel_projection.weight" in tensors else 0
-    lacking = {"mask_encoder.trunk.conv1.weight": 4, "pixel_fuser.compress.weight": channels + 1}
-    for name, found in lacking.items():
+    single_object_channels = {"mask_encoder.trunk.conv1.weight": 4, "pixel_fuser.compress.weight": channels + 1}
+    for name, count in single_object_channels.items():
         weight = tensors.get(name)
-        if weight is not None and weight.ndim == 4 and weight.shape[1] == found:
+        if weight is not None and weight.ndim == 4 and weight.shape[1] == count:
             tensors[name] = torch.cat([weight, torch.zeros_like(weight[:, :1])], 1)
     return tensors
 

@@ -1,7 +1,7 @@
 """Cutie: pixel encoder, mask encoder, pixel fuser, object transformer, mask decoder.
 
-B videos of equal size, O objects each. What is carried for each object is given in and handed back: its sensory state,
-the sums that its queries start from, and its mask on the last frame, at stride 16.
+Shapes: B videos of equal size, O objects each. The state of each object is passed in and returned: its sensory state,
+its summaries (the sums from which its queries are initialised), and its mask on the last frame at stride 16.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ LAST_MASK = "last_mask"
 
 
 class CutieFeatures(NamedTuple):
-    """What a picture gives (B, C, ...): memory keys, pixel features at stride 16, the trunk's at strides 8 and 4."""
+    """Features of an image: key, shrinkage, selection, pixel features (stride 16), trunk features (strides 8 and 4)."""
 
     key: Tensor  # (B, C_k, h, w)
     shrinkage: Tensor  # (B, 1, h, w), >= 1
@@ -36,7 +36,7 @@ class CutieFeatures(NamedTuple):
 
 
 class ReducedKeyProjection(nn.Module):
-    """Stride-16 features -> key, shrinkage, selection, by way of fewer channels of their own."""
+    """Stride-16 features -> key, shrinkage, selection, after a 1x1 convolution that reduces the channels."""
 
     def __init__(self, in_channels: int, channels: int, key_dim: int):
         super().__init__()
@@ -44,12 +44,12 @@ class ReducedKeyProjection(nn.Module):
         self.project = KeyProjection(channels, key_dim)
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `KeyProjection.forward`."""
+        """See `KeyProjection.forward`."""
         return self.project(self.reduce(f16))
 
 
 class MaskEncoder(nn.Module):
-    """Picture and masks -> the value of each object, and its deeply updated sensory state."""
+    """Image and masks -> value of each object, and its sensory state after the deep update."""
 
     def __init__(self, sizes: CutieSizes):
         super().__init__()
@@ -60,7 +60,10 @@ class MaskEncoder(nn.Module):
     def forward(
         self, image: Tensor, pixels: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, Tensor]:
-        """masks (B, O, 2, H, W): of each object, its own and the others'. Returns (B, O, C, h, w) twice."""
+        """Return value and sensory state, (B, O, C, h, w) each.
+
+        masks: (B, O, 2, H, W), for each object its own mask and the sum of the other objects' masks.
+        """
         objects = masks.shape[1]
         _, _, g16 = self.trunk(image, masks.flatten(0, 1))
         value = self.fusion(pixels, g16)
@@ -70,7 +73,7 @@ class MaskEncoder(nn.Module):
 
 
 class PixelFuser(nn.Module):
-    """Visual readout with pixel features, sensory state and the last frame's masks, of the objects read together."""
+    """Fuse the readout of the objects of one bucket with pixel features, their sensory state and their last masks."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -85,7 +88,7 @@ class PixelFuser(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """Object readout and image features -> the logits of each object at stride 4."""
+    """Object readout and image features -> logits of each object at stride 4."""
 
     def __init__(self, sizes: CutieSizes):
         super().__init__()
@@ -99,7 +102,7 @@ class MaskDecoder(nn.Module):
     def forward(
         self, features: CutieFeatures, readout: Tensor, sensory: Tensor, update_sensory: bool
     ) -> tuple[Tensor, Tensor]:
-        """readout and sensory (B, O, C, h, w) -> the sensory state, and logits (B, O, H / 4, W / 4)."""
+        """readout and sensory (B, O, C, h, w) -> sensory state, and logits (B, O, H / 4, W / 4)."""
         objects = readout.shape[1]
         g16 = readout.flatten(0, 1)
         g8 = self.up8(features.f8, g16, objects)
@@ -112,14 +115,16 @@ class MaskDecoder(nn.Module):
 
 
 class Cutie(nn.Module):
-    """The whole network; its verbs are those of `family.Network`.
+    """The whole network, an implementation of `family.Network`.
 
-    The object state is `sensory` (B, O, C, h, w), `summaries` (B, O, queries, C + 1) and `last_mask` (B, O, h, w).
+    Its object state is `sensory` (B, O, C, h, w), `summaries` (B, O, queries, C + 1) and `last_mask` (B, O, h, w).
     """
 
     conventions = Conventions(
         memory="per_bucket",
-        padding=tuple(-mean / std for mean, std in zip(MEAN, STD, strict=True)),  # black: padded before normalised
+        padding=tuple(
+            -mean / std for mean, std in zip(MEAN, STD, strict=True)
+        ),  # black: Cutie pads before it normalises
         antialias=True,
         enlarge=False,
         mask_resize="nearest-exact",
@@ -142,13 +147,13 @@ class Cutie(nn.Module):
         self.objects_at_once: int | None = None
 
     def encode_image(self, image: Tensor) -> CutieFeatures:
-        """image (B, 3, H, W) normalised, sides divisible by 16 -> CutieFeatures."""
+        """Encode a normalised image (B, 3, H, W) with sides divisible by 16."""
         f4, f8, f16 = self.pixel_encoder(image)
         key, shrinkage, selection = self.key_projection(f16)
         return CutieFeatures(key, shrinkage, selection, self.pixel_projection(f16), f8, f4)
 
     def empty_state(self, features: CutieFeatures) -> ObjectState:
-        """The state of no objects."""
+        """Return the state of zero objects."""
         batch, _, height, width = features.key.shape
         new, channels = features.key.new_zeros, self.sizes.channels
         return {
@@ -160,12 +165,12 @@ class Cutie(nn.Module):
     def encode_memory(
         self, image: Tensor, features: CutieFeatures, state: ObjectState, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, ObjectState]:
-        """What to remember of a frame: value (B, O, C, h, w), and the state with its summaries added.
+        """Encode a memory frame; return its value (B, O, C, h, w) and the state with the frame's summaries added.
 
-        masks (B, O, H, W) are probabilities in [0, 1] without background.
+        masks: (B, O, H, W) probabilities in [0, 1] without background.
         """
         chunk = self.objects_at_once or masks.shape[1]
-        # What an object sees of the others is in its masks.
+        # Chunks do not change the result: an object depends on the others only through their masks.
         parts = [
             self.mask_encoder(image, features.pixels, *part, deep_update)
             for part in zip(state[SENSORY].split(chunk, 1), _with_others(masks).split(chunk, 1), strict=True)
@@ -178,10 +183,9 @@ class Cutie(nn.Module):
     def segment(
         self, features: CutieFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
     ) -> tuple[ObjectState, Tensor, Tensor]:
-        """Decode one frame: the state, log-odds and probabilities (B, O + 1, H, W).
+        """Decode a frame; return the state, log-odds and probabilities (B, O + 1, H, W), background first.
 
-        readouts (B, objects, C, h, w) of each bucket; background is channel 0; probabilities are float32 at least and
-        sum to 1.
+        readouts: (B, objects, C, h, w) of each bucket. Probabilities are at least float32 and sum to 1.
         """
         readout = self._object_readout(features, readouts, state)
         chunk = self.objects_at_once or readout.shape[1]
@@ -191,25 +195,28 @@ class Cutie(nn.Module):
         ]
         sensory, logits = (torch.cat(x, 1) for x in zip(*parts, strict=True))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        # An overflow must not pass for certainty: saturation would turn infinity into a sound probability.
+        # Soft aggregation would turn an overflow to infinity into a valid-looking probability, so mark it as NaN.
         logits = logits.masked_fill(logits.isinf(), torch.nan)
         odds = F.interpolate(aggregate_logits(logits)[0], scale_factor=4, mode="bilinear")
         prob = odds.softmax(1)
         return {**state, SENSORY: sensory, LAST_MASK: F.avg_pool2d(prob[:, 1:], STRIDE)}, odds, prob
 
     def _object_readout(self, features: CutieFeatures, readouts: list[Tensor], state: ObjectState) -> Tensor:
-        """What decoder reads: (B, O, C, h, w). Objects of a bucket see each other here, so none is split."""
-        found, start = [], 0
+        """Compute the object readout (B, O, C, h, w) bucket by bucket.
+
+        Objects of a bucket interact here, so processing a bucket in chunks would change the result.
+        """
+        object_readouts, start = [], 0
         for readout in readouts:
             slots = slice(start, start + readout.shape[1])
             sensory, summaries, last_mask = (state[name][:, slots] for name in (SENSORY, SUMMARIES, LAST_MASK))
             fused = self.pixel_fuser(features.pixels, readout, sensory, last_mask)
-            found.append(self.object_transformer(fused, summaries))
+            object_readouts.append(self.object_transformer(fused, summaries))
             start = slots.stop
-        return torch.cat(found, 1)
+        return torch.cat(object_readouts, 1)
 
     def float32_parts(self) -> list[nn.Module]:
-        """Keys, logits of masks, and the sums over whole pictures and videos."""
+        """Return the modules that compute keys, logits of masks, and sums over whole images and videos."""
         return [
             self.key_projection.project,
             self.mask_decoder.prediction,
@@ -219,7 +226,10 @@ class Cutie(nn.Module):
         ]
 
     def cast_points(self) -> list[nn.Module]:
-        """Where inputs of another precision come in; the cells' sum of gates is computed in the state's float32."""
+        """Return the modules that receive inputs of another precision.
+
+        These include the recurrent cells' convolutions; the cells combine their gates in the state's float32.
+        """
         cells = self.mask_encoder.deep_update, self.mask_decoder.sensory_update.cell
         return [
             self.pixel_encoder,
@@ -231,11 +241,11 @@ class Cutie(nn.Module):
         ]
 
     def process_in_chunks(self, count: int) -> None:
-        """Mask encoder and decoder see at most `count` objects at once: fewer activations, the same result."""
+        """Pass at most `count` objects at once through mask encoder and decoder: less memory, the same result."""
         self.objects_at_once = count
 
 
 def _with_others(masks: Tensor) -> Tensor:
-    """Of each object its own mask and the others' sum: (B, O, H, W) -> (B, O, 2, H, W)."""
+    """Stack each object's mask with the sum of the others', clamped to [0, 1]: (B, O, H, W) -> (B, O, 2, H, W)."""
     others = (masks.sum(1, keepdim=True) - masks).clamp(0, 1)
     return torch.stack([masks, others], 2)

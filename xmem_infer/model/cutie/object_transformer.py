@@ -1,4 +1,4 @@
-"""Queries of each object: what they sum up of remembered frames, and how they talk to the pixels of a new one."""
+"""Object queries: summaries of memory frames, and the transformer in which queries and pixels of a frame interact."""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ POSITION_SCALE = 32.0
 
 
 class PositionEncoding(nn.Module):
-    """Sines and cosines of column and row, each coordinate scaled to [0, 32] whatever the size of the grid."""
+    """Sinusoidal encoding of column and row, each coordinate scaled to [0, 32] for every grid size."""
 
     inv_freq: Tensor
 
@@ -23,7 +23,7 @@ class PositionEncoding(nn.Module):
         self.register_buffer("inv_freq", 128.0 ** (-torch.arange(count) / count))
 
     def forward(self, height: int, width: int) -> Tensor:
-        """(height, width, C): sine and cosine interleaved, those of the column first."""
+        """Return the encoding (height, width, C): sine and cosine interleaved, column channels before row channels."""
         columns, rows = self._along(width), self._along(height)
         grid = columns.expand(height, -1, -1), rows[:, None].expand(-1, width, -1)
         return torch.cat(grid, 2)
@@ -35,9 +35,9 @@ class PositionEncoding(nn.Module):
 
 
 class ObjectSummarizer(nn.Module):
-    """An object's value and mask on a memory frame -> a sum of features for each query, and the sum of its weights.
+    """An object's value and mask on a memory frame -> for each query, weighted sum of features and sum of weights.
 
-    Never divided: sums of several frames are added before `ObjectTransformer` takes their mean.
+    The sums are not normalised here: they are accumulated over memory frames before `ObjectTransformer` divides them.
     """
 
     def __init__(self, sizes: CutieSizes):
@@ -49,7 +49,10 @@ class ObjectSummarizer(nn.Module):
         self.weights = _perceptron(channels, self.queries)
 
     def forward(self, value: Tensor, mask: Tensor) -> Tensor:
-        """value (n, C, h, w), mask (n, h, w) in [0, 1] -> (n, queries, C + 1), float32 at least."""
+        """value (n, C, h, w), mask (n, h, w) in [0, 1] -> (n, queries, C + 1), at least float32.
+
+        The first half of the queries sums over the foreground, the second half over the background.
+        """
         x = self.input_proj(_rows(value))
         x = x + self.positions(*mask.shape[1:]).flatten(0, 1).to(x.dtype)
         inside = mask.flatten(1)[:, :, None]
@@ -62,7 +65,7 @@ class ObjectSummarizer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention; the three input projections in one weight, as in torch's own."""
+    """Multi-head attention, with all three input projections in one weight as in `torch.nn.MultiheadAttention`."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -72,7 +75,7 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """query (n, q, C), key and value (n, k, C), allowed (n, q, k) bool or None: all -> (n, q, C)."""
+        """query (n, q, C), key and value (n, k, C), allowed (n, q, k) bool (None: all True) -> (n, q, C)."""
         projections = zip(self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
         q, k, v = (
             F.linear(x, weight, bias).unflatten(2, (HEADS, -1)).transpose(1, 2)
@@ -84,7 +87,7 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Queries read pixels, talk among themselves, and pixels read the queries."""
+    """Cross-attention from queries to pixels, self-attention, feed-forward, cross-attention from pixels to queries."""
 
     def __init__(self, sizes: CutieSizes):
         super().__init__()
@@ -102,9 +105,13 @@ class TransformerBlock(nn.Module):
     def forward(
         self, queries: Tensor, query_position: Tensor, pixels: Tensor, pixel_position: Tensor, allowed: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """queries (n, q, C), pixels (n, C, h, w), positions as both in rows, allowed (n, q, h * w) bool."""
+        """Return updated queries and pixels.
+
+        queries and query_position (n, q, C), pixels (n, C, h, w), pixel_position (n, h * w, C), allowed (n, q, h * w)
+        bool.
+        """
         rows = _rows(pixels)
-        # The residual of both attentions is the normalised input: not the usual pre-norm.
+        # Unlike in the usual pre-norm block, the residual of both attentions is the normalised input.
         x = self.read_pixels_norm(queries)
         x = x + self.read_pixels(x + query_position, rows + pixel_position, rows, allowed)
         x = self.self_norm(x)
@@ -115,7 +122,7 @@ class TransformerBlock(nn.Module):
 
 
 class ObjectTransformer(nn.Module):
-    """Pixel readout and summaries of the objects read together -> their readout (paper section 3.2)."""
+    """Fused pixel readout and summaries of the objects of one bucket -> their object readout (paper section 3.2)."""
 
     def __init__(self, sizes: CutieSizes):
         super().__init__()
@@ -131,7 +138,7 @@ class ObjectTransformer(nn.Module):
         self.mask_prediction = nn.ModuleList(nn.Conv2d(channels, 1, 1) for _ in range(sizes.blocks))
 
     def forward(self, fused: Tensor, summaries: Tensor) -> Tensor:
-        """fused (B, O, C, h, w), summaries (B, O, queries, C + 1) -> (B, O, C, h, w). O: objects of one bucket."""
+        """fused (B, O, C, h, w), summaries (B, O, queries, C + 1) -> (B, O, C, h, w), O being the bucket's objects."""
         objects = fused.shape[1]
         fused = fused.flatten(0, 1)
         mean = summaries[..., :-1] / (summaries[..., -1:] + 1e-4)
@@ -147,11 +154,12 @@ class ObjectTransformer(nn.Module):
         return pixels.unflatten(0, (-1, objects))
 
     def _allowed(self, prediction: nn.Module, pixels: Tensor, objects: int) -> Tensor:
-        """Which pixels a query may look at: (B * O, queries, h * w) bool.
+        """Return which pixels each query may attend to: (B * O, queries, h * w) bool.
 
-        The first half of the queries see where their object wins, the others the rest; who would see nothing, sees all.
+        The first half of the queries attend to the pixels where their object is the most probable, the other half to
+        the remaining pixels. A query that could attend to no pixel attends to all.
         """
-        # A hard decision: in half precision it would fall the other way here and there.
+        # Computed in float32, because rounding to half precision would flip this hard decision on some pixels.
         with torch.autocast(pixels.device.type, enabled=False):
             logits = (
                 prediction(pixels.to(torch.promote_types(pixels.dtype, torch.float32)).relu())
@@ -159,10 +167,10 @@ class ObjectTransformer(nn.Module):
                 .squeeze(2)
             )
         odds, _ = aggregate_logits(logits)
-        wins = (odds[:, 1:] >= odds.amax(1, keepdim=True)).flatten(3).flatten(0, 1)
-        seen = torch.stack([wins.flatten(1), ~wins.flatten(1)], 1)
-        seen = seen | ~seen.any(2, keepdim=True)
-        return seen.repeat_interleave(self.queries // 2, 1)
+        foreground = (odds[:, 1:] >= odds.amax(1, keepdim=True)).flatten(0, 1).flatten(1)
+        allowed = torch.stack([foreground, ~foreground], 1)
+        allowed = allowed | ~allowed.any(2, keepdim=True)
+        return allowed.repeat_interleave(self.queries // 2, 1)
 
 
 def _perceptron(channels: int, out: int) -> nn.Sequential:

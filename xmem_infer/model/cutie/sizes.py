@@ -1,4 +1,4 @@
-"""Cutie's sizes as data: the published base network is the default, the small one and others are other numbers."""
+"""Sizes of the Cutie network. The defaults are those of the published base network; others use other values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +8,11 @@ from ..sizes import Shape, TrunkSizes, trunk_sizes
 
 @dataclass(frozen=True)
 class CutieSizes:
-    """Everything that decides the shapes of the parameters.
+    """All sizes that determine the shapes of the parameters.
 
-    channels C: of pixel features, values, sensory state and queries alike; key_dim C_k; decoder: channels of p8, p4;
-    queries per object, the first half of them for its foreground; feed_forward: width inside the transformer's blocks.
+    channels: C, of pixel features, values, sensory state and queries. key_dim: C_k. decoder: channels of p8, p4.
+    queries: per object, the first half for its foreground. blocks: transformer blocks. feed_forward: width of their
+    feed-forward layers.
     """
 
     pixel_trunk: TrunkSizes = field(default_factory=lambda: TrunkSizes(True, (3, 4, 6), (64, 128, 256)))
@@ -25,12 +26,12 @@ class CutieSizes:
 
     @property
     def value_dim(self) -> int:
-        """C_v, as `NetworkSizes` calls it."""
+        """C_v, under the name that `NetworkSizes` uses."""
         return self.channels
 
 
 def sizes_of(shapes: Mapping[str, Shape]) -> CutieSizes:
-    """Read the sizes off a checkpoint's shapes (in this package's names); KeyError names what is missing."""
+    """Infer the sizes from the shapes of a checkpoint in this package's names. Raises KeyError for a missing entry."""
     blocks = {name.split(".")[2] for name in shapes if name.startswith("object_transformer.blocks.")}
     return CutieSizes(
         pixel_trunk=trunk_sizes(shapes, "pixel_encoder."),

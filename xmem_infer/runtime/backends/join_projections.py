@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ...model.network import KeyProjection, wide
+from ...model.network import KeyProjection, at_least_float32
 
 
 class JoinedProjection(nn.Module):
@@ -21,7 +21,7 @@ class JoinedProjection(nn.Module):
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `KeyProjection.forward`."""
-        key, shrinkage, selection = wide(self.conv(f16)).split(self.channels, 1)
+        key, shrinkage, selection = at_least_float32(self.conv(f16)).split(self.channels, 1)
         return key, shrinkage.square() + 1, selection.sigmoid()
 
 
