@@ -18,9 +18,9 @@ from xmem_infer.lab.training.batches import Batch, make_batch
 from xmem_infer.lab.training.checkpoint import export_weights, latest_checkpoint, load_checkpoint, save_checkpoint
 from xmem_infer.lab.training.config import KeyTrunk, LossConfig, OptimConfig, Stage, TrainConfig, WidthConfig
 from xmem_infer.lab.training.loop import train
-from xmem_infer.lab.training.pack import Pack, decoded_pack
+from xmem_infer.lab.training.pack import Pack, decode_pack
 from xmem_infer.lab.training.records import Records, read_rows
-from xmem_infer.lab.training.starting_point import begin
+from xmem_infer.lab.training.starting_point import initialise
 from xmem_infer.lab.training.step import (
     bootstrapped_cross_entropy,
     first_read_loss,
@@ -57,7 +57,7 @@ def tar(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pack(tar):
-    return Pack(decoded_pack(tar, tar.parent))
+    return Pack(decode_pack(tar, tar.parent))
 
 
 def state_dicts_equal(a, b):
@@ -230,10 +230,10 @@ def test_exported_weights_load_and_say_where_they_come_from(pack, tmp_path):
 def test_records_drop_what_a_resumed_run_will_do_again(tmp_path):
     records = Records(tmp_path, 0)
     for seen in (2, 4):
-        records.step(seen, {"loss": 1.0})
+        records.add_step(seen, {"loss": 1.0})
         records.flush()
-    assert records.validation(2, {"a": 0.25, "b": 0.75})
-    assert not records.validation(4, {"a": 0.5, "b": 0.25})
+    assert records.add_validation(2, {"a": 0.25, "b": 0.75})
+    assert not records.add_validation(4, {"a": 0.5, "b": 0.25})
     again = Records(tmp_path, 3)
     assert [row["samples"] for row in read_rows(tmp_path, "loss")] == [2]
     assert again.best == 0.5
@@ -256,7 +256,7 @@ def test_a_lite_network_begins_with_what_fits_of_an_earlier_one(pack, tmp_path):
         return [(ours - theirs).square().mean() for ours, theirs in pairs]
 
     before = apart()
-    begin(state.network, KeyTrunk.lite0, tmp_path / "old.safetensors", pack)
+    initialise(state.network, KeyTrunk.lite0, tmp_path / "old.safetensors", pack)
     assert all(fitted < drawn for fitted, drawn in zip(apart(), before, strict=True))
     for name, value in earlier.decoder.state_dict().items():
         assert torch.equal(state.network.decoder.state_dict()[name], value)

@@ -11,7 +11,7 @@ from xmem_infer.lab.training.batches import batches, make_batch, stage_at
 from xmem_infer.lab.training.config import Stage
 from xmem_infer.lab.training.layers import Layer, occluder, pick_frames
 from xmem_infer.lab.training.motion import Track, bounce, make_track, source_map, warp
-from xmem_infer.lab.training.pack import Pack, decoded_pack, find_regions
+from xmem_infer.lab.training.pack import Pack, decode_pack, find_regions
 from xmem_infer.lab.training.scenes import make_sample
 
 STAGES = [Stage(8, 64, 3, 4, 0.5), Stage(100, 80, 4, 2, 0.5)]
@@ -20,7 +20,7 @@ STAGES = [Stage(8, 64, 3, 4, 0.5), Stage(100, 80, 4, 2, 0.5)]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("pack")
-    return decoded_pack(write_pack(root / "train.tar"), root / "cache")
+    return decode_pack(write_pack(root / "train.tar"), root / "cache")
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,13 @@ def test_clothes_become_one_person(pack):
 def test_pack_is_decoded_once(folder, tmp_path):
     before = (folder / "pixels.npy").stat().st_mtime_ns
     tar = write_pack(tmp_path / "train.tar")
-    assert decoded_pack(tar, folder.parent) == folder
+    assert decode_pack(tar, folder.parent) == folder
     assert (folder / "pixels.npy").stat().st_mtime_ns == before
 
 
 def test_what_is_no_pack_is_refused(tmp_path):
     with pytest.raises(UsageError, match="is no file"):
-        decoded_pack(tmp_path / "missing.tar", tmp_path)
+        decode_pack(tmp_path / "missing.tar", tmp_path)
 
 
 def test_regions_of_a_label_image():

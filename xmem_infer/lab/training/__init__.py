@@ -1,1 +1,1 @@
-"""Training of the embedded model: pseudo-videos and clips, loss, loop. Never imported by inference."""
+"""Training of the embedded model: synthetic and real clips, loss, training loop. Inference never imports it."""

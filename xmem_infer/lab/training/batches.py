@@ -1,4 +1,4 @@
-"""The stream of batches: a function of seed and sample index alone, so that a resumed run goes on with it."""
+"""The stream of training batches. Each depends only on seed and sample index, so a resumed run sees the same ones."""
 
 import signal
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,7 +18,10 @@ from .scenes import make_sample
 
 
 class Batch(NamedTuple):
-    """start: index of its first sample; images (B, T, S, S, 3) uint8; labels (B, T, S, S) uint8, 0..objects."""
+    """A batch of clips with one number of objects.
+
+    start: index of its first sample; images (B, T, S, S, 3) uint8; labels (B, T, S, S) uint8, 0..objects.
+    """
 
     start: int
     images: Tensor
@@ -26,12 +30,12 @@ class Batch(NamedTuple):
 
 
 def stage_at(stages: list[Stage], seen: int) -> Stage:
-    """The stage a run is in after `seen` samples; the last one has no end."""
+    """Return the stage of a run after `seen` samples; the last stage has no end."""
     return next((stage for stage in stages if seen < stage.until), stages[-1])
 
 
 def make_batch(pack: Pack, stages: list[Stage], seed: int, start: int) -> Batch:
-    """The batch of samples start, start + 1, ..."""
+    """Generate the batch of the samples start, start + 1, ..."""
     stage = stage_at(stages, start)
     objects = 2 if np.random.default_rng((seed, start, 1)).random() < stage.two_objects else 1
     samples = [
@@ -43,33 +47,31 @@ def make_batch(pack: Pack, stages: list[Stage], seed: int, start: int) -> Batch:
 
 
 class _BatchStream(IterableDataset):
-    """Batches from sample `start` on, made in the worker process that iterates."""
+    """Batches from sample `start` on, generated in the worker process that iterates over them."""
 
     def __init__(self, folders: list[Path], stages: list[Stage], seed: int, start: int):
         self.folders, self.stages, self.seed, self.start = folders, stages, seed, start
 
     def __iter__(self) -> Iterator[Batch]:
-        import cv2
-
         cv2.setNumThreads(1)
         pack = Pack(*self.folders)
         worker = torch.utils.data.get_worker_info()
-        turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
+        rank, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
-            # Ctrl-C goes to every process of a terminal: the one that trains still wants its batch, then ends this one.
-            for asked in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(asked, signal.SIG_IGN)
+            # A terminal's Ctrl-C reaches all processes. The training process still needs this one until it has stopped.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
         start = self.start
-        for number in count():
-            # The loader asks its workers in turn: each makes every n-th batch, and the order is kept.
-            if number % turns == turn:
+        for index in count():
+            # The loader takes batches from its workers in turn, so each generates every n-th one.
+            if index % workers == rank:
                 yield make_batch(pack, self.stages, self.seed, start)
             start += stage_at(self.stages, start).batch
 
 
 def batches(folders: list[Path], stages: list[Stage], seed: int, start: int, workers: int) -> Iterator[Batch]:
-    """The stream read ahead by `workers` processes (0: made on demand in this one)."""
-    # spawn: a forked worker can wait for ever on the threads OpenCV had in the process it was forked from.
-    ahead: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "spawn"} if workers else {}
+    """Return an iterator over batches that `workers` processes generate in advance (0: this process, on demand)."""
+    # spawn, because a forked worker can deadlock on the threads that OpenCV had in the parent process.
+    options: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "spawn"} if workers else {}
     stream = _BatchStream(folders, stages, seed, start)
-    return iter(DataLoader(stream, batch_size=None, num_workers=workers, **ahead))
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, **options))

@@ -1,4 +1,4 @@
-"""What a run leaves to go on from, and the weights it exports."""
+"""Checkpoints to resume a run from, and export of the trained weights."""
 
 import json
 from dataclasses import asdict
@@ -14,23 +14,23 @@ from ...io.atomic import Staged, remove, write_whole
 from .config import TrainConfig, learning_settings
 from .step import TrainState
 
-MOMENTS = {"first": "exp_avg", "second": "exp_avg_sq", "step": "step"}  # by file, AdamW's name
+MOMENTS = {"first": "exp_avg", "second": "exp_avg_sq", "step": "step"}  # state of AdamW, by the name of its file
 PARTS = ("network", "average", *MOMENTS)
 LICENCE = "trained on non-commercial research data"
 
 
 def save_checkpoint(state: TrainState, folder: Path) -> None:
-    """Write folder/samples-<n>/, whole or not at all: a file per part and the counters. Older ones are dropped."""
+    """Write folder/samples-<n>/ atomically, with a file per part and the counters; delete older checkpoints."""
     staged = Staged(folder / f"samples-{state.seen:08d}")
     if staged.final.is_dir():
         return
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
     parts["network"], parts["average"] = state.network.state_dict(), state.average.state_dict()
     for name, parameter in state.network.named_parameters():
-        # Each has steps of its own: what a batch does not need (the decoder's sensory update) gets no gradient in it.
-        if held := state.optimizer.state.get(parameter):
+        # `step` is saved per parameter, because one that a batch does not use gets no gradient and no step from it.
+        if moments := state.optimizer.state.get(parameter):
             for part, key in MOMENTS.items():
-                parts[part][name] = held[key]
+                parts[part][name] = moments[key]
     try:
         staged.prepare()
         staged.partial.mkdir(parents=True)
@@ -44,17 +44,17 @@ def save_checkpoint(state: TrainState, folder: Path) -> None:
     for old in folder.glob("samples-*"):
         if old != staged.final:
             Staged(old).withdraw()
-    for left in folder.glob(".samples-*"):  # by a killed run
-        remove(left)
+    for partial in folder.glob(".samples-*"):  # left by a killed run
+        remove(partial)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint below a folder."""
+    """Return the newest complete checkpoint in a folder, or None."""
     return max(folder.glob("samples-*"), default=None)
 
 
 def load_checkpoint(state: TrainState, path: Path) -> None:
-    """Put a saved run into `state`, in place. EnvironmentFault where it is damaged or of another network."""
+    """Load a checkpoint into `state`, in place. Raises EnvironmentFault if it is damaged or of another network."""
     try:
         parts = {part: load_file(path / f"{part}.safetensors") for part in PARTS}
         counters = json.loads((path / "counters.json").read_text())
@@ -68,12 +68,12 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
     state.seen, state.steps = counters["seen"], counters["steps"]
     for name, parameter in state.network.named_parameters():
         if name in parts["step"]:
-            held = {key: parts[part][name].to(parameter) for part, key in MOMENTS.items() if part != "step"}
-            state.optimizer.state[parameter] = {"step": parts["step"][name], **held}
+            moments = {key: parts[part][name].to(parameter) for part, key in MOMENTS.items() if part != "step"}
+            state.optimizer.state[parameter] = {"step": parts["step"][name], **moments}
 
 
 def export_weights(state: TrainState, config: TrainConfig, scores: dict[str, float], path: Path) -> None:
-    """Write the moving average in half precision, atomically; batch norm's statistics stay float32.
+    """Write the averaged weights in half precision, atomically; statistics of batch norm stay float32.
 
     Metadata: network widths, seed, settings, samples seen, scores, licence.
     """

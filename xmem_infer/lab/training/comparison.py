@@ -1,4 +1,4 @@
-"""The embedded model beside two baselines that need no network: same clips, same scorer, one table."""
+"""Compare the embedded model with two baselines that need no network: same clips, same scorer, one table."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from ...config import MemoryConfig, Precision, RuntimeConfig
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
-    """One method on one set of clips."""
+    """Scores of one method on one set of clips."""
 
     method: str
     videos: list[VideoScore]
@@ -35,22 +36,20 @@ class Row(NamedTuple):
 
 
 def copy_first(clip: Clip) -> list[np.ndarray]:
-    """The first mask for every frame."""
+    """Return the first mask for every frame."""
     return [clip.labels()[0]] * len(clip.masks)
 
 
 def carry_by_flow(images: Sequence[np.ndarray], first: np.ndarray) -> list[np.ndarray]:
-    """The first mask moved from frame to frame by OpenCV's DIS flow (medium preset), nearest label."""
-    import cv2
-
+    """Warp the first mask from frame to frame by OpenCV's DIS optical flow (medium preset), with nearest sampling."""
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
     columns, rows = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in greys[0].shape[::-1]))
     carried = [first]
     for before, grey in pairwise(greys):
-        # From the new frame back to the old one: where each new pixel takes its label from.
-        back = flow.calc(grey, before, np.zeros((*grey.shape, 2), np.float32))
-        source = columns + back[..., 0], rows + back[..., 1]
+        # Backward flow: for each pixel of the new frame, the pixel of the old one that its label is taken from.
+        backward = flow.calc(grey, before, np.zeros((*grey.shape, 2), np.float32))
+        source = columns + backward[..., 0], rows + backward[..., 1]
         carried.append(cv2.remap(carried[-1], *source, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT))
     return carried
 
@@ -61,19 +60,19 @@ BASELINES: dict[str, Track] = {
 
 
 def methods(weights: Path | None, sizes: Iterable[int], precisions: Iterable[Precision]) -> dict[str, Track]:
-    """Both baselines, and the network of `weights` at each short side (px) and precision."""
-    found = dict(BASELINES)
+    """Return both baselines, and the network of `weights` at each short side (px) and precision."""
+    tracks = dict(BASELINES)
     if weights is not None:
         network = load_network(weights).network
         for size in sizes:
             for precision in precisions:
                 track = tracker(network, size, RuntimeConfig(precision=precision), MemoryConfig())
-                found[f"{weights.stem} {size}p {precision.value}"] = track
-    return found
+                tracks[f"{weights.stem} {size}p {precision.value}"] = track
+    return tracks
 
 
 def compare(clips: list[Clip], tracks: dict[str, Track]) -> list[Row]:
-    """Score every method on every clip; a line is logged after each method."""
+    """Score every method on every clip; log a line after each method."""
     rows = []
     for name, track in tracks.items():
         row = Row(name, [])
@@ -86,7 +85,10 @@ def compare(clips: list[Clip], tracks: dict[str, Track]) -> list[Row]:
 
 
 def markdown(title: str, rows: list[Row]) -> str:
-    """J&F, J and F of the set, then J&F of each clip, in per cent; and where a method is below both baselines."""
+    """Return the scores as Markdown: J&F, J and F of the set, J&F of each clip, in percent.
+
+    Below the table, name the clips on which a method is worse than both baselines.
+    """
     clips = [video.name for video in rows[0].videos]
     objects = sum(len(video.objects) for video in rows[0].videos)
     cells = []
@@ -106,7 +108,7 @@ def markdown(title: str, rows: list[Row]) -> str:
 
 
 def split_card(card: Path) -> tuple[str, str]:
-    """What stands before and after the scores in a model card. UsageError where it has no place for them."""
+    """Split a model card into the text before and after its scores. Raises UsageError if it has no place for them."""
     if not card.is_file():
         raise UsageError(f"there is no model card {card}")
     before, start, rest = card.read_text(encoding="utf-8").partition(START)
@@ -117,6 +119,6 @@ def split_card(card: Path) -> tuple[str, str]:
 
 
 def fill_card(card: Path, text: str) -> None:
-    """Put the tables between the two marks of the model card, atomically. Raises as `split_card`."""
+    """Replace the scores between the two marks of the model card, atomically. Raises like `split_card`."""
     before, after = split_card(card)
     write_whole(card, lambda to: to.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8"))

@@ -1,7 +1,8 @@
-"""Layers of a pseudo-video: cut-outs of photos and clips, and made-up occluders, as RGBA sources with a track."""
+"""Moving layers of synthetic clips: objects cut out of photos and clips, and synthetic occluders, as RGBA images."""
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from .motion import Rng, Track, bounce, make_track, source_map, warp
@@ -10,8 +11,11 @@ from .pack import PERSON_SETS, Pack, Region
 
 @dataclass
 class Layer:
-    """Something that moves over the background. sources: T or 1 pictures (H, W, 4) uint8, alpha last;
-    label: its value in the masks, 0 for what is not to be followed; shown (T,) bool."""
+    """Something that moves over the background.
+
+    sources: T images or 1 image (H, W, 4) uint8, RGBA; label: its value in the masks, 0 if it is not an object to
+    track; shown: (T,) bool, the frames in which it is drawn.
+    """
 
     sources: list[np.ndarray]
     track: Track
@@ -19,14 +23,14 @@ class Layer:
     shown: np.ndarray
 
     def draw(self, canvas: np.ndarray, labels: np.ndarray, frame: int) -> None:
-        """Composite onto canvas (S, S, 3) and labels (S, S), uint8, in place."""
+        """Composite the layer onto canvas (S, S, 3) and labels (S, S), both uint8, in place."""
         if not self.shown[frame]:
             return
         source = self.sources[frame if len(self.sources) > 1 else 0]
         height, width = source.shape[:2]
         unit = np.sqrt(height * width) / 2
-        where = source_map(self.track, frame, canvas.shape[0], ((width - 1) / 2, (height - 1) / 2), unit)
-        layer = warp(source, where, outside_zero=True)
+        coordinates = source_map(self.track, frame, canvas.shape[0], ((width - 1) / 2, (height - 1) / 2), unit)
+        layer = warp(source, coordinates, outside_zero=True)
         alpha = layer[..., 3]
         rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
         if rows.size == 0:
@@ -38,18 +42,18 @@ class Layer:
 
 
 def cutout(pack: Pack, rng: Rng) -> np.ndarray:
-    """A random object or image region of a photo as (H, W, 4) uint8, cut at its box."""
+    """Return a random object or region of a photo, cropped to its box, as (H, W, 4) uint8 RGBA."""
     while True:
         index = pack.photos[rng.integers(len(pack.photos))]
         picture = pack.pictures[index]
-        # Regions cut off by the picture's edge have straight sides; people are mostly whole.
+        # Regions cut off by the edges of the picture have straight sides; people are rarely cut off.
         regions = [r for r in picture.regions if r.borders <= 1 or picture.source in PERSON_SETS]
         if regions:
             return _cut(pack, index, regions[rng.integers(len(regions))])
 
 
 def clip_cutouts(pack: Pack, rng: Rng, frames: int) -> list[np.ndarray]:
-    """The object of a clip in T frames, each (H, W, 4) of one size, centred on the object."""
+    """Return the object of a random clip in T frames, each (H, W, 4) of the same size, centred on the object."""
     names = list(pack.clips)
     clip = pack.clips[names[rng.integers(len(names))]]
     chosen = [i for i in pick_frames(rng, clip, frames) if pack.pictures[i].regions]
@@ -68,17 +72,16 @@ def clip_cutouts(pack: Pack, rng: Rng, frames: int) -> list[np.ndarray]:
 
 
 def pick_frames(rng: Rng, clip: list[int], frames: int) -> list[int]:
-    """T pictures of a clip in time order or reversed, 1 to 8 apart (as far as its length allows)."""
-    most = max(1, min(8, (len(clip) - 1) // (frames - 1)))
-    gaps = rng.integers(1, rng.integers(1, most + 1) + 1, frames - 1)
+    """Return T pictures of a clip, in time order or reversed, 1 to 8 apart (less if the clip is short)."""
+    max_gap = max(1, min(8, (len(clip) - 1) // (frames - 1)))
+    gaps = rng.integers(1, rng.integers(1, max_gap + 1) + 1, frames - 1)
     start = rng.integers(0, max(1, len(clip) - gaps.sum()))
-    places = np.minimum(start + np.concatenate([[0], gaps.cumsum()]), len(clip) - 1)
-    chosen = [clip[p] for p in places]
+    chosen = [clip[i] for i in np.minimum(start + np.concatenate([[0], gaps.cumsum()]), len(clip) - 1)]
     return chosen[::-1] if rng.random() < 0.5 else chosen
 
 
 def object_layer(rng: Rng, sources: list[np.ndarray], frames: int, label: int, pace: float) -> Layer:
-    """Give a cut-out a size, a place and a motion."""
+    """Give a cut-out a random size, position and motion."""
     centre = rng.uniform(-0.6, 0.6, 2)
     scale = np.exp(rng.uniform(np.log(0.16), np.log(0.85)))
     track = make_track(rng, frames, centre, scale, pace, float(rng.uniform(0, 1.6)))
@@ -94,16 +97,14 @@ def object_layer(rng: Rng, sources: list[np.ndarray], frames: int, label: int, p
 
 
 def look_alike(rng: Rng, layer: Layer, frames: int, label: int, pace: float) -> Layer:
-    """A second copy of a layer's picture that goes its own way."""
+    """Return a layer with the image of another one and a motion of its own, as a distractor."""
     copy = object_layer(rng, layer.sources, frames, label, pace)
     copy.track.scale = layer.track.scale * np.exp(rng.normal(0, 0.15))
     return copy
 
 
 def occluder(pack: Pack, rng: Rng, frames: int, pace: float) -> Layer:
-    """A bar, block, blob or foliage with hard edges and the texture of a photo or one colour, passing by."""
-    import cv2
-
+    """Return a bar, block, blob or foliage that passes by, with hard edges and one colour or the texture of a photo."""
     kind = rng.integers(5)
     size = 96 if kind < 3 else 192
     alpha = np.zeros((size, size), np.uint8)
@@ -115,7 +116,7 @@ def occluder(pack: Pack, rng: Rng, frames: int, pace: float) -> Layer:
     else:
         corners = (rng.uniform(0.1, 0.9, (int(rng.integers(3, 8)), 2)) * size).astype(np.int32)
         cv2.fillPoly(alpha, [cv2.convexHull(corners)], 255)
-        if kind > 2:  # what is behind shows through the gaps
+        if kind > 2:  # foliage
             alpha[_gaps(rng, size)] = 0
     texture = np.empty((size, size, 3), np.uint8)
     if rng.random() < 0.3:
@@ -135,9 +136,7 @@ def occluder(pack: Pack, rng: Rng, frames: int, pace: float) -> Layer:
 
 
 def _gaps(rng: Rng, size: int) -> np.ndarray:
-    """(size, size) bool, True for the gaps of foliage: a third to two thirds of the square, a few pixels wide."""
-    import cv2
-
+    """Return the gaps of foliage as (size, size) bool: a third to two thirds of the square, a few pixels wide."""
     noise = rng.standard_normal((size, size)).astype(np.float32)
     grain = float(rng.uniform(0.8, 4.0))
     smooth = cv2.GaussianBlur(noise, (0, 0), grain, sigmaY=grain * float(np.exp(rng.normal(0, 0.4))))
@@ -145,9 +144,7 @@ def _gaps(rng: Rng, size: int) -> np.ndarray:
 
 
 def add_sticks(rng: Rng, source: np.ndarray) -> np.ndarray:
-    """Thin limbs on a cut-out: lines in one of its own colours or another, part of the object."""
-    import cv2
-
+    """Add thin limbs to a cut-out as part of the object: lines in one of its own colours or a random one."""
     reach = int(0.3 * max(source.shape[:2]))
     out = cv2.copyMakeBorder(source, reach, reach, reach, reach, cv2.BORDER_CONSTANT)
     rows, columns = np.nonzero(out[..., 3] > 127)

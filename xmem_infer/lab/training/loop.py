@@ -1,4 +1,4 @@
-"""A slice of a run: resume, train, save, validate, export; stops at any moment."""
+"""A training session: resume, train, save, validate, export. It can be stopped at any time."""
 
 import logging
 import signal
@@ -19,9 +19,9 @@ from ...runtime.limits import check_threads, thread_count
 from .batches import batches
 from .checkpoint import export_weights, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import TrainConfig, learning_settings
-from .pack import Pack, decoded_pack
+from .pack import Pack, decode_pack
 from .records import Records, plot_curves
-from .starting_point import begin
+from .starting_point import initialise
 from .step import TrainState, new_state, train_step
 from .validation import Clip, find_clips, score, tracker
 
@@ -29,14 +29,14 @@ NEEDED = (
     "{} not set: training needs data_packs=[<tar>, ...], the pictures to learn from, and run_dir=<folder>, where the "
     "run is kept. For example: python scripts/train.py data_packs=[train_240p.tar] run_dir=output/training"
 )
-tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
+tables = logging.getLogger("xmem_infer.tables")  # goes to standard output
 
 
 def train(config: TrainConfig) -> TrainState:
-    """Train until optim.total_samples, max_steps of this slice or a signal; the run goes on where it was saved.
+    """Train until optim.total_samples, max_steps of this session, or a signal. A saved run is resumed.
 
-    Where it resumes and every validation is logged. SIGINT and SIGTERM: the step is finished, everything saved,
-    and Interrupted raised. UsageError for a path that is not set, missing, or holds no data.
+    Resuming and every validation are logged. On SIGINT and SIGTERM the current step is finished, everything is saved,
+    and Interrupted is raised. Raises UsageError for a path that is not set, missing, or contains no data.
     """
     if not config.run_dir or not config.data_packs:
         lacking = [key for key in ("data_packs", "run_dir") if not getattr(config, key)]
@@ -46,18 +46,18 @@ def train(config: TrainConfig) -> TrainState:
         clips = find_clips(Path(config.validation), config.validation_clips, config.validation_frames)
     check_threads(config.threads)
     try:
-        # A second process would delete this one's checkpoints.
+        # Locked, because a second process would delete this one's checkpoints.
         with held(run, f"another process trains in {run}", "run_dir"), thread_count(config.threads):
-            plot_curves(run)  # what is missing for it is said now, not after an hour
+            plot_curves(run)  # fails without matplotlib: better now than after an hour
             cache = Path(config.cache_dir) if config.cache_dir else run / "pack"
-            packs = [decoded_pack(Path(tar), cache) for tar in config.data_packs]
-            return _Slice(config, run, packs, clips, device).train()
+            packs = [decode_pack(Path(tar), cache) for tar in config.data_packs]
+            return _Session(config, run, packs, clips, device).train()
     except OSError as error:
         raise disk_fault(error, run) from error
 
 
-class _Slice:
-    """A run from where it was saved on. What it does by the clock changes files only, never what is learnt."""
+class _Session:
+    """Trains a run from its last checkpoint on. Only when it saves and validates depends on the clock."""
 
     def __init__(self, config: TrainConfig, run: Path, packs: list[Path], clips: list[Clip], device: torch.device):
         self.config, self.run, self.clips = config, run, clips
@@ -67,26 +67,26 @@ class _Slice:
             tables.info(f"resumed at {self.state.seen} samples")
         else:
             start = Path(config.start) if config.start else None
-            begin(self.state.network, config.network.key_trunk, start, Pack(*packs))
+            initialise(self.state.network, config.network.key_trunk, start, Pack(*packs))
             self.state.average.load_state_dict(self.state.network.state_dict())
         self.records = Records(run, self.state.seen)
-        if changed := self.records.settings(self.state.seen, learning_settings(config)):
+        if changed := self.records.add_settings(self.state.seen, learning_settings(config)):
             tables.info(f"settings that changed since the run began: {', '.join(changed)}")
         self.stream = batches(packs, config.stages, config.seed, self.state.seen, config.workers)
         self.saved = self.validated = time.monotonic()
 
     def train(self) -> TrainState:
-        """Step after step to the end of this slice; Interrupted, with all saved, after a signal."""
+        """Train step by step until the session ends. After a signal, save everything and raise Interrupted."""
         config, state, total = self.config, self.state, self.config.optim.total_samples
         last = None if config.max_steps is None else state.steps + config.max_steps
         bar = tqdm(total=total, initial=state.seen, desc="training", unit="sample", disable=None)
-        with _until_signal() as self.asked, bar:
+        with _collected_signals() as self.signals, bar:
             try:
-                while state.seen < total and state.steps != last and not self.asked:
+                while state.seen < total and state.steps != last and not self.signals:
                     parts = train_step(state, next(self.stream), config)
                     bar.set_postfix(loss=f"{parts['loss']:.3f}", refresh=False)
                     bar.update(state.seen - bar.n)
-                    self.records.step(state.seen, parts)
+                    self.records.add_step(state.seen, parts)
                     if time.monotonic() - self.saved > 60 * config.checkpoint_minutes:
                         self.save()
                     if time.monotonic() - self.validated > 60 * config.validate_minutes:
@@ -94,8 +94,8 @@ class _Slice:
                 self.validate()
             finally:
                 self.save()
-        if self.asked:
-            raise Interrupted(self.asked[0])
+        if self.signals:
+            raise Interrupted(self.signals[0])
         tables.info(f"{state.seen} samples seen, saved below {self.run}")
         return state
 
@@ -105,11 +105,11 @@ class _Slice:
         self.saved = time.monotonic()
 
     def validate(self) -> None:
-        """Score, and export what is best; not where somebody waits for us to stop."""
+        """Score, and export the weights if they are the best. Skipped after a signal, so that the run ends quickly."""
         if scores := self._scores():
             each = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
             tables.info(f"{self.state.seen} samples: J&F {sum(scores.values()) / len(scores):.3f} ({each})")
-            best = self.records.validation(self.state.seen, scores)
+            best = self.records.add_validation(self.state.seen, scores)
             export = Path(self.config.export) if self.config.export else None
             if export and (best or not export.exists()):
                 export_weights(self.state, self.config, scores, export)
@@ -118,7 +118,7 @@ class _Slice:
         self.validated = time.monotonic()
 
     def _scores(self) -> dict[str, float]:
-        """By clip; none without clips, or where a signal came before the last one."""
+        """Return J&F by clip; empty if there are no clips or a signal has arrived."""
         if not self.clips:
             return {}
         config, scores = self.config, {}
@@ -126,21 +126,21 @@ class _Slice:
         runtime = RuntimeConfig(device=config.device, precision=precision, threads=config.threads)
         track = tracker(self.state.average, config.validation_size, runtime, MemoryConfig(top_k=config.top_k))
         for clip in self.clips:
-            if self.asked:
+            if self.signals:
                 return {}
             scores[clip.name] = score(clip, track).measures.overall
         return scores
 
 
 @contextmanager
-def _until_signal() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM ask the loop to stop after its step, as numbers in the list; handlers are put back."""
-    asked: list[int] = []
+def _collected_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in the yielded list instead of handling them; restore the handlers at the end."""
+    signals: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, lambda number, _: asked.append(number))
+        signal.signal(number, lambda number, _: signals.append(number))
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,8 +1,9 @@
-"""Smooth random motion, and warping by it. Coordinates: output pixels stand at u, v in [-1, 1]."""
+"""Smooth random motion, and warping by it. Output coordinates: u, v in [-1, 1] span the output image."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 
 Rng = np.random.Generator
@@ -10,8 +11,11 @@ Rng = np.random.Generator
 
 @dataclass
 class Track:
-    """A layer's placement in T frames. centre (T, 2) in output units, scale (T,), angle (T,) rad, aspect (T,)
-    as the logarithm of width over height, bend (T, 2, 5, 5): displacement on a grid, in output units."""
+    """Placement of a layer in T frames.
+
+    centre (T, 2) in output units, scale (T,), angle (T,) in rad, aspect (T,) as the logarithm of width over height,
+    bend (T, 2, 5, 5): displacements on a grid, in output units.
+    """
 
     centre: np.ndarray
     scale: np.ndarray
@@ -21,7 +25,10 @@ class Track:
 
 
 def walk(rng: Rng, frames: int, shape: tuple[int, ...], drift: float, jitter: float) -> np.ndarray:
-    """(T, *shape): starts at zero, a constant random velocity plus a random walk (standard deviations a frame)."""
+    """Return a random walk with drift (T, *shape) that starts at zero. drift, jitter: standard deviations per frame.
+
+    drift is that of the constant velocity, jitter that of each step.
+    """
     velocity = rng.normal(0, drift, shape)
     steps = rng.normal(0, jitter, (frames, *shape)) + velocity
     steps[0] = 0
@@ -29,7 +36,7 @@ def walk(rng: Rng, frames: int, shape: tuple[int, ...], drift: float, jitter: fl
 
 
 def make_track(rng: Rng, frames: int, centre: np.ndarray, scale: float, pace: float, bend: float) -> Track:
-    """A track from a first placement; pace 1 is brisk motion, bend the size of elastic deformation."""
+    """Return a random track from an initial placement. pace: 1 is brisk motion; bend: size of elastic deformation."""
     path = centre + walk(rng, frames, (2,), 0.12 * pace, 0.06 * pace)
     grid = walk(rng, frames, (2, 5, 5), 0.012 * bend, 0.02 * bend) + rng.normal(0, 0.015 * bend, (1, 2, 5, 5))
     return Track(
@@ -47,9 +54,9 @@ def bounce(path: np.ndarray, limit: float) -> np.ndarray:
 
 
 def source_map(track: Track, frame: int, size: int, centre: tuple[float, float], unit: float) -> np.ndarray:
-    """Where each output pixel of a frame lies in a source picture: (size, size, 2) float32, x then y, in pixels.
+    """Return the source coordinates of each output pixel of a frame: (size, size, 2) float32, x then y, in pixels.
 
-    centre: the source point (x, y) that stands at track.centre; unit: source pixels per output unit at scale 1.
+    centre: the source point (x, y) that is placed at track.centre; unit: source pixels per output unit at scale 1.
     """
     cos, sin = np.cos(track.angle[frame]), np.sin(track.angle[frame])
     stretch = np.exp(track.aspect[frame] / 2)
@@ -62,14 +69,12 @@ def source_map(track: Track, frame: int, size: int, centre: tuple[float, float],
     return flat.reshape(size, size, 2)
 
 
-def warp(source: np.ndarray, where: np.ndarray, nearest: bool = False, outside_zero: bool = False) -> np.ndarray:
-    """Sample a uint8 picture at `where`; beyond its edge it is mirrored, or zero."""
-    import cv2
-
-    how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+def warp(source: np.ndarray, coordinates: np.ndarray, nearest: bool = False, outside_zero: bool = False) -> np.ndarray:
+    """Sample a uint8 image at the given coordinates; beyond its edge it is mirrored, or zero."""
+    interpolation = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     border = cv2.BORDER_CONSTANT if outside_zero else cv2.BORDER_REFLECT_101
-    # x and y stand in one map; OpenCV's type stubs do not know that the second one may be None.
-    return cv2.remap(source, where, None, how, borderMode=border)  # type: ignore[call-overload]
+    # Both coordinates are in one map; OpenCV's type stubs do not know that the second map may be None.
+    return cv2.remap(source, coordinates, None, interpolation, borderMode=border)  # type: ignore[call-overload]
 
 
 @lru_cache(maxsize=8)
@@ -79,7 +84,5 @@ def _grid(size: int) -> np.ndarray:
 
 
 def _upsample(bend: np.ndarray, size: int) -> np.ndarray:
-    import cv2
-
     coarse = np.ascontiguousarray(bend.transpose(1, 2, 0), dtype=np.float32)
     return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)

@@ -1,4 +1,4 @@
-"""The training pack: read once from its tar file into a memory-mapped cache of decoded pixels."""
+"""The training pack, decoded once from its tar file into memory-mapped arrays of pixels."""
 
 import io
 import json
@@ -15,13 +15,13 @@ from PIL import Image, UnidentifiedImageError
 from ...errors import UsageError
 from ...io.atomic import Staged
 
-PERSON_SETS = ("ccp", "ccp_rest")  # clothing labels: anything above 0 is the person
+PERSON_SETS = ("ccp", "ccp_rest")  # labelled with clothing; any label above 0 is the person
 CLIPS = ("davis/", "clips/")
 
 
 @dataclass(frozen=True)
 class Region:
-    """A labelled region of a picture: box is (top, left, bottom, right), borders how many picture edges it touches."""
+    """A labelled region of a picture. box: (top, left, bottom, right); borders: number of picture edges it touches."""
 
     label: int
     area: int
@@ -31,42 +31,42 @@ class Region:
 
 @dataclass(frozen=True)
 class Picture:
-    """Where a picture lies in the cache, and its usable regions."""
+    """Position of a picture in the cache, and its usable regions."""
 
     source: str  # bsds500, ccp, ccp_rest, coco128seg, davis/<clip> or clips/<clip>
     name: str
     height: int
     width: int
-    start: int  # first pixel in the flat cache
+    start: int  # index of its first pixel in the flat cache
     regions: tuple[Region, ...]
 
 
 class Pack:
-    """Decoded pictures. image(i) (H, W, 3) uint8 RGB and labels(i) (H, W) uint8 are views of mapped files.
+    """Decoded pictures: image(i) (H, W, 3) uint8 RGB and labels(i) (H, W) uint8 are views of memory-mapped files.
 
-    A clip that several folders hold, at other sizes, is a clip in each.
+    A clip that exists in several folders, at different sizes, counts as a separate clip in each.
     """
 
     def __init__(self, *folders: Path):
         self.pictures: list[Picture] = []
         self.photos: list[int] = []
-        self.clips: dict[tuple[int, str], list[int]] = {}  # by number of the folder, and source
+        self.clips: dict[tuple[int, str], list[int]] = {}  # by index of the folder and source
         self._files: list[tuple[np.ndarray, np.ndarray]] = []
-        self._places: list[int] = []  # of each picture, the number of its folder
+        self._folders: list[int] = []  # index of the folder, for each picture
         for number, folder in enumerate(folders):
             self._files.append((np.load(folder / "pixels.npy", "r"), np.load(folder / "labels.npy", "r")))
             for picture in map(_picture, json.loads((folder / "index.json").read_text())):
                 is_clip = picture.source.startswith(CLIPS)
-                place = self.clips.setdefault((number, picture.source), []) if is_clip else self.photos
-                place.append(len(self.pictures))
+                group = self.clips.setdefault((number, picture.source), []) if is_clip else self.photos
+                group.append(len(self.pictures))
                 self.pictures.append(picture)
-                self._places.append(number)
+                self._folders.append(number)
 
     def image(self, index: int) -> np.ndarray:
-        return self._view(self._files[self._places[index]][0], index)
+        return self._view(self._files[self._folders[index]][0], index)
 
     def labels(self, index: int) -> np.ndarray:
-        return self._view(self._files[self._places[index]][1], index)
+        return self._view(self._files[self._folders[index]][1], index)
 
     def _view(self, flat: np.ndarray, index: int) -> np.ndarray:
         p = self.pictures[index]
@@ -74,8 +74,8 @@ class Pack:
         return np.asarray(part).reshape(p.height, p.width, *flat.shape[1:])
 
 
-def decoded_pack(tar: Path, cache: Path) -> Path:
-    """The folder of the pack decoded from `tar`, made in `cache` unless it is there. UsageError: not a pack."""
+def decode_pack(tar: Path, cache: Path) -> Path:
+    """Decode `tar` into a folder in `cache` unless it exists; return the folder. Raises UsageError for other files."""
     if not tar.is_file():
         raise UsageError(f"data_packs: {tar} is no file: give the path of train_240p.tar")
     size = tar.stat().st_size
@@ -126,9 +126,9 @@ def _decode(tar: Path, folder: Path) -> None:
 
 
 def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
-    """Regions of a label image that can serve as an object: 0.5% to 60% of the picture."""
+    """Return the regions of a label image that can serve as objects: those that cover 0.5% to 60% of the picture."""
     height, width = labels.shape
-    found = []
+    regions = []
     for label in np.unique(labels):
         inside = labels == label
         area = int(inside.sum())
@@ -137,8 +137,8 @@ def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
         rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
         box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
         borders = (box[0] == 0) + (box[1] == 0) + (box[2] == height) + (box[3] == width)
-        found.append(Region(int(label), area, box, borders))
-    return tuple(found)
+        regions.append(Region(int(label), area, box, borders))
+    return tuple(regions)
 
 
 def _read(file: IO[bytes] | None, mode: str | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: loss and validation by samples, as JSON lines and as pictures."""
+"""Records of a run: loss and validation by samples, as JSON lines and as a picture."""
 
 import json
 from functools import partial
@@ -10,13 +10,13 @@ import numpy as np
 from ...io.atomic import write_whole
 from ..charts import new_figure, save
 
-MEAN_OF = 20  # steps that make a line of loss.jsonl
+MEAN_OF = 20  # steps that are averaged for a line of loss.jsonl
 
 
 class Records:
     """loss.jsonl (means of up to 20 steps), validation.jsonl and settings.jsonl in the run's folder.
 
-    Resuming drops what lies ahead.
+    When a run is resumed, records from after its checkpoint are dropped.
     """
 
     def __init__(self, run: Path, seen: int):
@@ -28,21 +28,21 @@ class Records:
             write_whole(_file(run, name), partial(Path.write_text, data=kept))
         self.best = max((row["mean"] for row in read_rows(run, "validation")), default=-1.0)
 
-    def settings(self, seen: int, settings: dict[str, Any]) -> list[str]:
-        """Note the settings from this sample on; the names of those that are not as the run began."""
+    def add_settings(self, seen: int, settings: dict[str, Any]) -> list[str]:
+        """Record the settings from this sample on. Return the names of those that differ from the start of the run."""
         rows = read_rows(self.run, "settings")
         if not rows or rows[-1]["settings"] != settings:
             _append(self.run, "settings", {"samples": seen, "settings": settings})
-        began = rows[0]["settings"] if rows else settings
-        return [name for name in settings if settings[name] != began.get(name)]
+        initial = rows[0]["settings"] if rows else settings
+        return [name for name in settings if settings[name] != initial.get(name)]
 
-    def step(self, seen: int, parts: dict[str, float]) -> None:
+    def add_step(self, seen: int, parts: dict[str, float]) -> None:
         self._steps.append({"samples": seen, **parts})
         if len(self._steps) >= MEAN_OF:
             self.flush()
 
-    def validation(self, seen: int, scores: dict[str, float]) -> bool:
-        """Note scores by clip; whether their mean is the best so far."""
+    def add_validation(self, seen: int, scores: dict[str, float]) -> bool:
+        """Record scores by clip. Return whether their mean is the best so far."""
         mean = float(np.mean(list(scores.values())))
         _append(self.run, "validation", {"samples": seen, "mean": mean, "clips": scores})
         before, self.best = self.best, max(self.best, mean)
@@ -56,14 +56,14 @@ class Records:
 
 
 def read_rows(run: Path, name: str) -> list[dict]:
-    """Rows of <run>/<name>.jsonl; none where it does not exist. A last line cut short by a kill is left out."""
+    """Read the rows of <run>/<name>.jsonl, if it exists. A last line cut short by a kill is skipped."""
     path = _file(run, name)
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
 
 
 def plot_curves(run: Path) -> None:
-    """Draw training.png: loss and its parts, J&F by clip. EnvironmentFault without matplotlib."""
+    """Draw training.png: loss and its parts, J&F by clip. Raises EnvironmentFault without matplotlib."""
     loss, validation = read_rows(run, "loss"), read_rows(run, "validation")
     figure = new_figure(11, 4)
     left, right = figure.subplots(1, 2)

@@ -1,18 +1,19 @@
-"""Training samples: whole-photo motion, cut-outs on photos, clip objects on photos, real clips."""
+"""Training samples: photos in motion, cut-outs over photos, objects of clips over photos, real clips."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from .layers import Layer, add_sticks, clip_cutouts, cutout, look_alike, object_layer, occluder, pick_frames
 from .motion import Rng, Track, make_track, source_map, walk, warp
 from .pack import Pack, Picture, Region
 
-# Of the pseudo-videos: whole-photo motion, cut-out on photo, clip object on photo.
+# Synthetic clips: a photo in motion, a cut-out over a photo, the object of a clip over a photo.
 KINDS, SHARES = ("photo", "cutout", "clip_object"), (0.35, 0.45, 0.20)
-SMALLEST = 0.004  # share of the first frame that an object must cover
-ATTEMPTS = 4  # samples that are drawn until one is like that
+SMALLEST = 0.004  # share of the first frame that each object should cover
+ATTEMPTS = 4  # how often a sample is drawn again until its objects are large enough
 
 
 class Sample(NamedTuple):
@@ -24,7 +25,7 @@ class Sample(NamedTuple):
 
 @dataclass
 class _Background:
-    """The lowest layer: T or 1 pictures with labels, seen through a moving window."""
+    """The lowest layer: T images or 1 image with labels, seen through a moving window."""
 
     pictures: list[tuple[np.ndarray, np.ndarray]]
     track: Track
@@ -33,13 +34,13 @@ class _Background:
 
     def draw(self, frame: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         image, labels = self.pictures[frame if len(self.pictures) > 1 else 0]
-        where = source_map(self.track, frame, size, self.centre, self.unit)
+        coordinates = source_map(self.track, frame, size, self.centre, self.unit)
         empty = np.zeros((size, size), np.uint8)
-        return warp(image, where), warp(labels, where, nearest=True) if labels.any() else empty
+        return warp(image, coordinates), warp(labels, coordinates, nearest=True) if labels.any() else empty
 
 
 def make_sample(pack: Pack, rng: Rng, size: int, frames: int, real: float, objects: int) -> Sample:
-    """Draw one sample with labels 1..objects. An object without a place in the first frame is rare but possible."""
+    """Generate one sample with labels 1..objects. In rare cases an object is not visible in the first frame."""
     for _ in range(ATTEMPTS):
         kind = "clip" if rng.random() < real else KINDS[rng.choice(len(KINDS), p=SHARES)]
         sample = _compose(pack, rng, kind, size, frames, objects)
@@ -70,7 +71,7 @@ def _compose(pack: Pack, rng: Rng, kind: str, size: int, frames: int, objects: i
             if rng.random() < 0.12:
                 sources = [add_sticks(rng, sources[0])]
         layers.append(object_layer(rng, sources, frames, label, pace))
-    _add_others(layers, pack, rng, frames, pace, kind)
+    _add_distractors(layers, pack, rng, frames, pace, kind)
     images = np.empty((frames, size, size, 3), np.uint8)
     labels = np.empty((frames, size, size), np.uint8)
     for t in range(frames):
@@ -79,37 +80,37 @@ def _compose(pack: Pack, rng: Rng, kind: str, size: int, frames: int, objects: i
             layer.draw(images[t], labels[t], t)
     if rng.random() < 0.5:
         images, labels = images[:, :, ::-1], labels[:, :, ::-1]
-    return Sample(_change_look(rng, images), np.ascontiguousarray(labels))
+    return Sample(_augment(rng, images), np.ascontiguousarray(labels))
 
 
-def _add_others(layers: list[Layer], pack: Pack, rng: Rng, frames: int, pace: float, kind: str) -> None:
-    """Add 0-2 distractors (below or between the objects) and occluders (above)."""
+def _add_distractors(layers: list[Layer], pack: Pack, rng: Rng, frames: int, pace: float, kind: str) -> None:
+    """Insert 0 to 2 distractors (below or between the objects) and occluders (above them)."""
     count = int(rng.choice(3, p=(0.65, 0.25, 0.10) if kind == "clip" else (0.35, 0.40, 0.25)))
-    followed = [layer for layer in layers if layer.label]
+    objects = [layer for layer in layers if layer.label]
     for _ in range(count):
-        what = rng.random()
-        if what < 0.45:
+        kind_drawn = rng.random()
+        if kind_drawn < 0.45:
             layers.append(occluder(pack, rng, frames, pace * 1.5))
             continue
-        place = int(rng.integers(len(layers) + 1))
-        if what < 0.70 and followed:
-            layers.insert(place, look_alike(rng, followed[rng.integers(len(followed))], frames, 0, pace))
+        position = int(rng.integers(len(layers) + 1))
+        if kind_drawn < 0.70 and objects:
+            layers.insert(position, look_alike(rng, objects[rng.integers(len(objects))], frames, 0, pace))
         else:
-            layers.insert(place, object_layer(rng, [cutout(pack, rng)], frames, 0, pace))
+            layers.insert(position, object_layer(rng, [cutout(pack, rng)], frames, 0, pace))
 
 
 def _photo_background(pack: Pack, rng: Rng, frames: int, pace: float, objects: int) -> _Background:
-    """A photo under a moving window; with `objects` > 0, up to that many of its regions are labelled."""
+    """Return a photo seen through a moving window; up to `objects` of its regions are labelled."""
     while True:
         index = pack.photos[rng.integers(len(pack.photos))]
         picture = pack.pictures[index]
         if objects == 0 or picture.regions:
             break
-    found = pack.labels(index)
-    labels = np.zeros_like(found)
-    chosen = [picture.regions[place] for place in rng.permutation(len(picture.regions))[:objects]] if objects else []
+    original = pack.labels(index)
+    labels = np.zeros_like(original)
+    chosen = [picture.regions[i] for i in rng.permutation(len(picture.regions))[:objects]] if objects else []
     for label, region in enumerate(chosen, 1):
-        labels[found == region.label] = label
+        labels[original == region.label] = label
     centre, unit = _window(rng, picture, chosen)
     bend = float(rng.uniform(0, 2.0 if objects else 0.5))
     track = make_track(rng, frames, np.zeros(2), 1.0, pace * 0.7, bend)
@@ -117,7 +118,7 @@ def _photo_background(pack: Pack, rng: Rng, frames: int, pace: float, objects: i
 
 
 def _clip_background(pack: Pack, rng: Rng, frames: int) -> _Background:
-    """Frames of a clip through a window that shakes a little."""
+    """Return frames of a clip seen through a window that shakes a little."""
     names = list(pack.clips)
     chosen = pick_frames(rng, pack.clips[names[rng.integers(len(names))]], frames)
     first = pack.pictures[chosen[0]]
@@ -127,12 +128,12 @@ def _clip_background(pack: Pack, rng: Rng, frames: int) -> _Background:
 
 
 def _window(rng: Rng, picture: Picture, focus: list[Region]) -> tuple[tuple[float, float], float]:
-    """Centre (x, y) and half side in pixels of a crop, around the first region of `focus` if there is one."""
+    """Return centre (x, y) and half side in pixels of a crop, around the first region of `focus` if there is one."""
     short = min(picture.height, picture.width)
     half = 0.5 * short * float(rng.uniform(0.45, 1.0))
     if focus:
         top, left, bottom, right = focus[0].box
-        # Boxes larger than the window are common; much smaller ones are seen in context.
+        # The window's side is at least 0.6 of the box's: large boxes may exceed it, small ones keep their surroundings.
         half = min(max(half, 0.3 * (bottom - top), 0.3 * (right - left)), 0.5 * short)
         y = rng.uniform(top, bottom) * 0.5 + (top + bottom) / 4 + rng.normal(0, 0.25) * half
         x = rng.uniform(left, right) * 0.5 + (left + right) / 4 + rng.normal(0, 0.25) * half
@@ -142,10 +143,8 @@ def _window(rng: Rng, picture: Picture, focus: list[Region]) -> tuple[tuple[floa
     return (float(x), float(y)), half
 
 
-def _change_look(rng: Rng, images: np.ndarray) -> np.ndarray:
-    """(T, S, S, 3) uint8 -> the same, contiguous, with colours, sharpness and noise changed."""
-    import cv2
-
+def _augment(rng: Rng, images: np.ndarray) -> np.ndarray:
+    """Change colours, sharpness and noise of images (T, S, S, 3) uint8. Returns a contiguous copy."""
     frames = len(images)
     gain = np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.05, 3) + walk(rng, frames, (3,), 0.02, 0.03))
     shift = rng.normal(0, 10) + walk(rng, frames, (1,), 3, 4)
@@ -172,8 +171,6 @@ def _change_look(rng: Rng, images: np.ndarray) -> np.ndarray:
 
 
 def _blur(rng: Rng, frame: np.ndarray) -> np.ndarray:
-    import cv2
-
     reach = max(3, frame.shape[0] // 32) | 1
     if rng.random() < 0.5:
         return cv2.GaussianBlur(frame, (0, 0), float(rng.uniform(0.4, 0.25 * reach)))

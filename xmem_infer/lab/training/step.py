@@ -1,4 +1,4 @@
-"""One training step: inputs, unrolling, loss, gradient, and the state that changes."""
+"""One training step: inputs, forward pass over all frames, loss, gradient, update."""
 
 import copy
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ from .batches import Batch, stage_at
 from .config import LossConfig, OptimConfig, TrainConfig
 from .unroll import Unrolled, unroll
 
-LAYERS = tuple(f"key_encoder.trunk.{part}" for part in ("stem", "layer", "conv1"))  # without what reads them
+# The layers of either trunk, without a mobile trunk's last 1x1 convolutions, which are trained at the full rate.
+TRUNK_LAYERS = tuple(f"key_encoder.trunk.{part}" for part in ("stem", "layer", "conv1"))
 
 
 @dataclass
 class TrainState:
-    """All that a run is: network, its moving average, optimizer, samples and steps so far."""
+    """The complete state of a run: network, its moving average, optimiser, numbers of samples and steps so far."""
 
     network: XMem
     average: XMem
@@ -33,7 +34,7 @@ class TrainState:
 
 
 def new_state(config: TrainConfig, device: torch.device) -> TrainState:
-    """A fresh run: weights drawn from the seed; residual branches start as zero."""
+    """Return the state of a new run: random weights from the seed; residual branches are zero-initialised."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = XMem(config.network.sizes())
@@ -48,21 +49,24 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
 
 
 def _optimizer(network: XMem, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over what is not frozen: biases and norms' scales are not decayed, the key trunk has a rate of its own."""
+    """Return AdamW over all parameters that are not frozen.
+
+    Biases and scales of norms have no weight decay, and the key encoder's trunk has its own learning rate.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if name.startswith(tuple(config.frozen)):
             parameter.requires_grad_(False)
             continue
-        share = config.optim.trunk_lr if name.startswith(LAYERS) else 1.0
+        share = config.optim.trunk_lr if name.startswith(TRUNK_LAYERS) else 1.0
         decay = config.optim.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((share, decay), []).append(parameter)
-    rows = [{"params": held, "weight_decay": decay, "share": share} for (share, decay), held in groups.items()]
-    return torch.optim.AdamW(rows, lr=config.optim.lr)
+    options = [{"params": group, "weight_decay": decay, "share": share} for (share, decay), group in groups.items()]
+    return torch.optim.AdamW(options, lr=config.optim.lr)
 
 
 def learning_rate(config: OptimConfig, seen: int) -> float:
-    """Warm-up, constant, linear cool-down: the end can be moved while the constant part lasts."""
+    """Return the learning rate: warm-up, constant, linear cooldown. The end can be moved during the constant part."""
     if seen < config.warmup:
         return config.lr * (seen + 1) / config.warmup
     left = config.total_samples - seen
@@ -71,7 +75,7 @@ def learning_rate(config: OptimConfig, seen: int) -> float:
 
 
 def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str, float]:
-    """Learn from a batch; what it cost. EnvironmentFault, and nothing learnt, if that or the gradient is not finite."""
+    """Train on one batch; return the losses. Raises EnvironmentFault, before any update, if they are not finite."""
     rate = learning_rate(config.optim, state.seen)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
@@ -83,22 +87,22 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
                 module.eval()
     parts = _add_gradient(state.network, batch, config, state.seen)
     loss, norm = parts["loss"], float(nn.utils.clip_grad_norm_(state.network.parameters(), config.optim.clip))
-    if not (isfinite(loss) and isfinite(norm)):  # a loss that is not finite can have a gradient that is
+    if not (isfinite(loss) and isfinite(norm)):  # the gradient can be finite although the loss is not
         raise EnvironmentFault(f"loss {loss}, gradient norm {norm} at sample {state.seen}: go on with a lower optim.lr")
     state.optimizer.step()
     state.seen += batch.images.shape[0]
     state.steps += 1
-    _follow(state.average, state.network, min(config.optim.ema, (1 + state.steps) / (10 + state.steps)))
+    _update_average(state.average, state.network, min(config.optim.ema, (1 + state.steps) / (10 + state.steps)))
     return {**parts, "lr": rate, "gradient": norm}
 
 
 def _add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int) -> dict[str, float]:
-    """Add the gradient of a batch to the parameters'; the parts of what it cost."""
+    """Add the gradient of a batch to that of the parameters; return the losses."""
     device = next(network.parameters()).device
     images, labels = _images(batch.images.to(device)), batch.labels.to(device)
     masks = torch.stack([(labels == value).float() for value in range(1, batch.objects + 1)], 2)
     coarse = F.avg_pool2d(masks.flatten(0, 1), 16).unflatten(0, masks.shape[:2])
-    # Which frames are remembered is drawn per batch, for all its samples.
+    # The memory frames are drawn per batch, and are the same for all its samples.
     rng = np.random.default_rng((config.seed, batch.start, 2))
     chance = rng.uniform(0.3, 0.9)
     memory_at = [True, *(bool(x < chance) for x in rng.random(images.shape[1] - 1))]
@@ -112,44 +116,47 @@ def _add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int) -
 def _images(pixels: Tensor) -> Tensor:
     """(B, T, S, S, 3) uint8 -> (B, T, 3, S, S) normalised as at inference."""
     count, frames, size = pixels.shape[:3]
-    rows = normalise(pixels.view(-1, size, 3))  # pictures under one another: (3, B*T*S, S)
+    rows = normalise(pixels.view(-1, size, 3))  # all images stacked vertically: (3, B*T*S, S)
     pictures = rows.view(3, count * frames, size, size).transpose(0, 1)
     return pictures.contiguous(memory_format=torch.channels_last).unflatten(0, (count, frames))
 
 
 @torch.no_grad()
-def _follow(average: XMem, network: XMem, keep: float) -> None:
-    """Move the average a step towards the network, statistics of batch norm included; counters are copied."""
-    ours, theirs = average.state_dict(), network.state_dict()
-    floats = [name for name, value in ours.items() if value.is_floating_point()]
-    torch._foreach_lerp_([ours[n] for n in floats], [theirs[n] for n in floats], 1 - keep)
-    for name in ours.keys() - set(floats):
-        ours[name].copy_(theirs[name])
+def _update_average(average: XMem, network: XMem, decay: float) -> None:
+    """Move the average one step towards the network, including statistics of batch norm; copy counters."""
+    averages, values = average.state_dict(), network.state_dict()
+    floats = [name for name, value in averages.items() if value.is_floating_point()]
+    torch._foreach_lerp_([averages[n] for n in floats], [values[n] for n in floats], 1 - decay)
+    for name in averages.keys() - set(floats):
+        averages[name].copy_(values[name])
 
 
 def hard_share(config: LossConfig, seen: int) -> float:
-    """Share of pixels, the worst ones, that cross entropy averages over: from all to `config.hard_share`."""
+    """Return the share of pixels, the worst ones, that cross entropy averages over: from 1 to `config.hard_share`."""
     return 1.0 + (config.hard_share - 1.0) * min(1.0, seen / max(1, config.hard_after))
 
 
-def bootstrapped_cross_entropy(odds: Tensor, labels: Tensor, share: float) -> Tensor:
-    """Mean over samples of the mean over each one's worst pixels. odds (B, O + 1, H, W), labels (B, H, W) int64."""
-    loss = F.cross_entropy(odds, labels, reduction="none").flatten(1)
+def bootstrapped_cross_entropy(log_odds: Tensor, labels: Tensor, share: float) -> Tensor:
+    """Mean over samples of the mean over each sample's worst pixels.
+
+    log_odds (B, O + 1, H, W), labels (B, H, W) int64.
+    """
+    loss = F.cross_entropy(log_odds, labels, reduction="none").flatten(1)
     if share < 1.0:
         loss = loss.topk(max(1, int(share * loss.shape[1])), dim=1, sorted=False).values
     return loss.mean()
 
 
 def soft_dice(prob: Tensor, masks: Tensor) -> Tensor:
-    """1 - dice, mean over samples and objects; prob and masks (B, O, H, W) in [0, 1]."""
+    """Return 1 - dice, mean over samples and objects; prob and masks (B, O, H, W) in [0, 1]."""
     prob, masks = prob.flatten(2), masks.flatten(2)
-    both = (prob * masks).sum(2)
-    return (1 - (2 * both + 1) / (prob.sum(2) + masks.sum(2) + 1)).mean()
+    intersection = (prob * masks).sum(2)
+    return (1 - (2 * intersection + 1) / (prob.sum(2) + masks.sum(2) + 1)).mean()
 
 
 def first_read_loss(carried: Tensor, coarse: Tensor) -> Tensor:
-    """Cross entropy of the first masks carried over by the keys, against the frame's own; both (B, O, h, w)."""
-    # In half precision the clamp would end at 1, where there is no gradient; on CUDA autocast refuses the loss itself.
+    """Return the cross entropy of the first masks carried over by the keys against the true ones; both (B, O, h, w)."""
+    # In half precision the limit 1 - 1e-4 rounds to 1, where there is no gradient; CUDA's autocast refuses this loss.
     with full_precision(carried):
         return F.binary_cross_entropy(carried.float().clamp(1e-4, 1 - 1e-4), coarse)
 
@@ -157,17 +164,17 @@ def first_read_loss(carried: Tensor, coarse: Tensor) -> Tensor:
 def total_loss(
     result: Unrolled, labels: Tensor, masks: Tensor, coarse: Tensor, config: LossConfig, seen: int
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss and its parts. labels (B, T, H, W), masks (B, T, O, H, W), coarse (B, T, O, h, w)."""
+    """Return the loss and its parts. labels (B, T, H, W), masks (B, T, O, H, W), coarse (B, T, O, h, w)."""
     share = hard_share(config, seen)
     frames = [
         torch.stack(
             [
-                bootstrapped_cross_entropy(odds, labels[:, t].long(), share),
+                bootstrapped_cross_entropy(log_odds, labels[:, t].long(), share),
                 soft_dice(prob[:, 1:], masks[:, t]),
                 first_read_loss(carried, coarse[:, t]),
             ]
         )
-        for t, (odds, prob, carried) in enumerate(zip(*result, strict=True), start=1)
+        for t, (log_odds, prob, carried) in enumerate(zip(*result, strict=True), start=1)
     ]
     cross_entropy, dice, key = torch.stack(frames).mean(0)
     loss = cross_entropy + config.dice * dice + config.key * key

@@ -1,4 +1,4 @@
-"""A sample through the network, frame after frame, with the verbs and memory reading of inference."""
+"""Run a training sample through the network, frame by frame, with the functions and the memory read of inference."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,13 @@ from ...ops.affinity import full_precision, readout, similarity, top_k_affinity
 
 
 class Unrolled(NamedTuple):
-    """Predictions of frames 1..T-1. odds, prob: (B, O + 1, H, W) each; first_read: the first frame's masks
-    as the keys alone carry them over, (B, O, h, w) each."""
+    """Predictions for the frames 1..T-1, one entry per frame.
 
-    odds: list[Tensor]
+    log_odds, prob: (B, O + 1, H, W); first_read: the first frame's masks read through the affinity of the keys alone,
+    (B, O, h, w).
+    """
+
+    log_odds: list[Tensor]
     prob: list[Tensor]
     first_read: list[Tensor]
 
@@ -27,14 +30,14 @@ class _Memory(NamedTuple):
 
 
 def unroll(network: XMem, images: Tensor, masks: Tensor, coarse: Tensor, memory_at: list[bool], top_k: int) -> Unrolled:
-    """Segment frames 1..T-1 from the first frame's masks.
+    """Segment the frames 1..T-1 from the masks of the first frame.
 
-    images (B, T, 3, H, W) normalised; masks (B, O, H, W) in {0, 1} and coarse (B, O, h, w), the same averaged
-    over strides; memory_at: for each frame, whether it is remembered (the first one always is).
+    images (B, T, 3, H, W) normalised; masks (B, O, H, W) in {0, 1}; coarse (B, O, h, w): the masks averaged over
+    16 x 16 px; memory_at: for each frame, whether it is added to memory (the first one always is).
     """
     frames = images.shape[1]
     features = network.encode_image(images.flatten(0, 1))
-    # unbind, not indexing: the gradient of each index would be a zero tensor of full size.
+    # unbind, because the backward pass of indexing would allocate a zero tensor of full size for each frame.
     per_frame = [KeyFeatures(*x) for x in zip(*(f.unflatten(0, (-1, frames)).unbind(1) for f in features), strict=True)]
     first = per_frame[0]
     state = {SENSORY: first.key.new_zeros(*masks.shape[:2], network.sizes.hidden_dim, *first.key.shape[-2:])}
@@ -46,8 +49,8 @@ def unroll(network: XMem, images: Tensor, masks: Tensor, coarse: Tensor, memory_
         last = t == frames - 1
         remember = memory_at[t] and not last
         read, carried = _read(memory, per_frame[t], given, top_k)
-        state, odds, prob = network.segment(per_frame[t], [read], state, not remember and not last)
-        result.odds.append(odds)
+        state, log_odds, prob = network.segment(per_frame[t], [read], state, not remember and not last)
+        result.log_odds.append(log_odds)
         result.prob.append(prob)
         result.first_read.append(carried)
         if remember:
@@ -62,7 +65,7 @@ def _remember(frame: KeyFeatures, value: Tensor) -> _Memory:
 
 
 def _read(memory: _Memory, query: KeyFeatures, given: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """Readout (B, O, C_v, h, w), and the given masks read by all tokens of the first frame (B, O, h, w)."""
+    """Return the readout (B, O, C_v, h, w), and the given masks read from the first frame's tokens (B, O, h, w)."""
     tokens = given.shape[1]
     videos = (memory.key, memory.shrinkage, memory.value, _rows(query.key), _rows(query.selection), given)
     reads, carried = [], []

@@ -1,4 +1,4 @@
-"""Scores of a network on clips with masks, through the front door of inference."""
+"""Score a network on clips with masks, through the public interface of inference."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -21,42 +21,51 @@ Track = Callable[["Clip"], Sequence[np.ndarray]]
 
 @dataclass(frozen=True)
 class Clip:
-    """Pictures and masks of a clip, one for one, in order."""
+    """Pictures and masks of a clip, one of each per frame, in order."""
 
     name: str
     pictures: tuple[Path, ...]
     masks: tuple[Path, ...]
 
     def images(self) -> list[np.ndarray]:
-        """(H, W, 3) uint8 RGB each."""
+        """Load the pictures: (H, W, 3) uint8 RGB each."""
         return [np.array(Image.open(path).convert("RGB")) for path in self.pictures]
 
     def labels(self) -> list[np.ndarray]:
-        """(H, W) uint8 each, 0 = background."""
+        """Load the masks: (H, W) uint8 each, 0 = background."""
         return [np.array(Image.open(path)) for path in self.masks]
 
 
 def find_clips(root: Path, names: list[str] | None = None, frames: int | None = None) -> list[Clip]:
-    """Clips of a folder in a DAVIS layout, at most `frames` frames of each. UsageError where there are none."""
+    """Find clips in a folder in DAVIS layout.
+
+    Args:
+        root: The folder, with JPEGImages/ and Annotations/.
+        names: Names of the clips; None: all.
+        frames: At most this many frames of each clip; None: all.
+
+    Raises:
+        UsageError: There are none.
+    """
     masks = annotations_folder(root)
     pictures = Path(*("JPEGImages" if part == "Annotations" else part for part in masks.parts))
     clips = []
     for folder in sorted(path for path in masks.glob("*/") if names is None or path.name in names):
         by_stem = {path.stem: path for path in (pictures / folder.name).glob("*.*")}
-        found = [path for path in sorted(folder.glob("*.png")) if path.stem in by_stem][:frames]
-        if len(found) >= 3:
-            clips.append(Clip(folder.name, tuple(by_stem[path.stem] for path in found), tuple(found)))
+        paths = [path for path in sorted(folder.glob("*.png")) if path.stem in by_stem][:frames]
+        if len(paths) >= 3:
+            clips.append(Clip(folder.name, tuple(by_stem[path.stem] for path in paths), tuple(paths)))
     if not clips:
         raise UsageError(f"{root}: no clips {names or 'at all'} with pictures in JPEGImages/ and masks in Annotations/")
     return clips
 
 
 def tracker(network: nn.Module, size: int, runtime: RuntimeConfig, memory: MemoryConfig) -> Track:
-    """Masks of every frame of a clip from its first one, by a copy of the network at `size` px of the short side."""
+    """Return a function that segments a clip from its first mask with a copy of the network; size: short side in px."""
     segmenter = Segmenter(copy.deepcopy(network), memory, runtime, DataConfig(size=size))
     return lambda clip: [result.mask for result in segmenter.segment(clip.images(), clip.labels()[0])]
 
 
 def score(clip: Clip, track: Track) -> VideoScore:
-    """The project's own scorer on a clip."""
+    """Score a method on a clip with the project's own scorer."""
     return score_video(track(clip), clip.labels(), name=clip.name)
