@@ -1,4 +1,4 @@
-"""Gradient modes and precisions measured on a clip, or the documents' claims checked. See configs/ablate.yaml."""
+"""Measure gradient modes and precisions on a clip, or check the documents' claims. See configs/ablate.yaml."""
 
 from xmem_infer.cli.commands import exit_with, run
 from xmem_infer.lab.ablation.config import AblateConfig

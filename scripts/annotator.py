@@ -1,7 +1,7 @@
-"""What corrections are worth, with simulated people: `python scripts/annotator.py FOLDER [FOLDER ...]`.
+"""Measure the effect of corrections with a simulated annotator: `python scripts/annotator.py FOLDER [FOLDER ...]`.
 
-Each folder holds clips with masks on every frame in a DAVIS layout. Two tables: J&F after the first mask and after
-corrected frames, chosen in three ways; clicks to a good first mask, by each way to propose one.
+Each folder holds clips in DAVIS layout with masks on every frame. Prints two tables: J&F after the first mask and after
+corrected frames, chosen by three strategies; number of clicks to a good first mask, by method.
 """
 
 import argparse

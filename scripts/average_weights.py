@@ -1,8 +1,8 @@
-"""The mean of two files of weights of one network: python scripts/average_weights.py FIRST SECOND SHARE OUT.
+"""Average two weight files of one network: python scripts/average_weights.py FIRST SECOND SHARE OUT.
 
-A network that was trained further from FIRST to SECOND keeps in the mean (Wortsman et al., CVPR 2022, "Robust
-fine-tuning of zero-shot models") much of what either does better. SHARE is SECOND's, OUT a .safetensors file with
-SECOND's metadata and, in `mean_with`, the hash of FIRST and its share.
+If FIRST was fine-tuned into SECOND, their mean keeps much of what either does better (Wortsman et al., CVPR 2022,
+"Robust fine-tuning of zero-shot models"). SHARE is the weight of SECOND. OUT is a .safetensors file with the metadata
+of SECOND and, in `mean_with`, the hash of FIRST and its weight.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def write_mean(first: CheckpointFile, second: CheckpointFile, share: float, out: Path) -> None:
-    """Write the mean in the dtypes of `second`. Raises UsageError for a share or files that do not go together."""
+    """Write the mean in the dtypes of `second`. Raises UsageError for a wrong share or files of different networks."""
     if not 0 <= share <= 1:
         raise UsageError(f"SHARE={share} must be from 0 to 1")
     shapes = [{name: tuple(value.shape) for name, value in file.tensors.items()} for file in (first, second)]

@@ -1,6 +1,6 @@
-"""The embedded model beside two baselines: `python scripts/baselines.py FOLDER [FOLDER ...] [--weights FILE]`.
+"""Compare the embedded model with two baselines: `python scripts/baselines.py FOLDER [FOLDER ...] [--weights FILE]`.
 
-Each folder holds clips with masks on every frame in a DAVIS layout. Prints one table for each.
+Each folder holds clips in DAVIS layout with masks on every frame. Prints a table for each folder.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--card", type=Path, help="model card whose table of scores is replaced")
     args = parser.parse_args()
     if args.card:
-        split_card(args.card)  # whether the scores have a place there is known before the work
+        split_card(args.card)  # fails early if the card has no place for the scores
     tracks = methods(args.weights, args.sizes, [Precision(name) for name in args.precisions])
     sets = [(folder.name, find_clips(folder, frames=args.frames)) for folder in args.folders]
     parts = []

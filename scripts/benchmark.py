@@ -1,4 +1,4 @@
-"""Variants of this project against the published formulation, interleaved in one run. Settings: --help."""
+"""Benchmark this project's variants against the published formulation, interleaved in one run. Settings: --help."""
 
 from xmem_infer.cli.commands import exit_with, run
 from xmem_infer.lab.benchmark.config import BenchmarkConfig

@@ -1,9 +1,10 @@
-"""Throughput of several workers against one process that uses all cores. Settings: --help.
+"""Compare the throughput of several workers with that of one process that uses all cores. Settings: --help.
 
     python scripts/benchmark_workers.py [video_dir=FOLDER] [weights=auto] [workers=2] [rounds=3] [size=240]
 
-video_dir: what eval.py takes, with several videos; without it copies of examples/clip. Prints two ratios: of the whole
-command (with imports and loading), and of the work alone, from the first video's begin to the last one's end.
+video_dir: several videos, in any form that eval.py accepts; by default copies of examples/clip. Prints two ratios: of
+the whole command (with imports and loading), and of the work alone, from the start of the first video to the end of
+the last.
 """
 
 from xmem_infer.cli.commands import exit_with, run

@@ -1,7 +1,7 @@
-"""What one true mask later in a video does to the rest: `python scripts/corrections.py FOLDER [--at FRAME]`.
+"""Measure the effect of one true mask later in a video: `python scripts/corrections.py FOLDER [--at FRAME]`.
 
-The folder holds clips with masks on every frame in a DAVIS layout. Prints a table of J&F by object, over the scored
-frames before and after the correction: without it, with it, and with it kept in memory for the whole video.
+The folder holds clips in DAVIS layout with masks on every frame. Prints a table of J&F by object over the scored frames
+before and after the correction: without it, with it, and with it permanently in memory.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def _rows(segmenter: Segmenter, clip: Clip, at: int) -> list[tuple[str, ...]]:
         curves.append({scored.object_id: scored for scored in score_video(masks, labels, name=clip.name).objects})
     rows = []
     for object_id, scored in curves[0].items():
-        after = at - scored.start  # the first frame does not count: index i is frame i + 1
+        after = at - scored.start  # index of frame `at` in the scores, which start at frame `start`
         before = scored.overall[: max(after - 1, 0)]
         figures = [before, *(curve[object_id].overall[max(after, 0) :] for curve in curves)]
         if all(len(values) for values in figures):

@@ -1,4 +1,4 @@
-"""`xmem-infer download` from a checkout: python scripts/download_weights.py [NAME ...] [--all] [--list]."""
+"""Run `xmem-infer download` from a checkout: python scripts/download_weights.py [NAME ...] [--all] [--list]."""
 
 import sys
 

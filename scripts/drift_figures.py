@@ -1,8 +1,8 @@
-"""How many bad and good frames the signs of drift tell.
+"""Count how many bad and good frames the signs of drift detect.
 
     python scripts/drift_figures.py RUN ANNOTATIONS [RUN ANNOTATIONS ...]
 
-RUN: an output folder of eval.py; ANNOTATIONS: the true masks of every frame, as score.py takes them.
+RUN: an output folder of eval.py; ANNOTATIONS: the true masks of every frame, in the form that score.py accepts.
 """
 
 import argparse

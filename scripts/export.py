@@ -1,4 +1,4 @@
-"""Masks in the format of another program: python scripts/export.py MASKS FORMAT [frames=VIDEO] [key=value ...]."""
+"""Export masks to another program's format: python scripts/export.py MASKS FORMAT [frames=VIDEO] [key=value ...]."""
 
 from xmem_infer.cli.commands import exit_with, run
 from xmem_infer.export.command import ExportConfig

@@ -1,6 +1,6 @@
 """J&F against milliseconds per frame: `python scripts/trade_off.py FOLDER --networks NAME=FILE ... [--clips FOLDER]`.
 
-Each call adds to FOLDER/trade_off.csv what it was asked for, and writes the page and the picture anew.
+Each call adds its results to FOLDER/trade_off.csv and writes the page and the picture again.
 """
 
 import argparse

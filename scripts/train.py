@@ -1,4 +1,4 @@
-"""Train the embedded model, or go on with a run: `train.py data_packs=[PATH,...] run_dir=PATH [key=value ...]`.
+"""Train the embedded model, or resume a run: `train.py data_packs=[PATH,...] run_dir=PATH [key=value ...]`.
 
 The same command again resumes. Ctrl-C saves and stops. Curves: <run_dir>/training.png.
 """
@@ -12,7 +12,7 @@ def main() -> None:
 
 
 def _train(config: TrainConfig) -> int:
-    from xmem_infer.lab.training.loop import train  # torch takes seconds; a typo should not wait for it
+    from xmem_infer.lab.training.loop import train  # imports torch, which takes seconds: after the settings are checked
 
     train(config)
     return 0
