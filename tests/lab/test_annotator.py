@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xmem_infer.lab.first_mask import clicks_needed, next_click, objects_of
+from xmem_infer.lab.first_mask import clicks_needed, next_click, object_masks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +27,7 @@ def test_clicks_that_do_not_suffice_count_as_the_most():
 def test_specks_are_not_marked():
     labels = np.zeros((40, 40), np.uint8)
     labels[:20, :20], labels[30, 30] = 3, 4
-    assert [mask.sum() for mask in objects_of(labels)] == [400]
+    assert [mask.sum() for mask in object_masks(labels)] == [400]
 
 
 @pytest.mark.slow

@@ -39,10 +39,10 @@ class Request:
     inner: Inner
 
 
-def work(request: Request, tell: child.Tell) -> None:
+def work(request: Request, send: child.Send) -> None:
     print("what libraries print")
     threads = torch.get_num_threads()
-    tell("seen", path=str(request.path), kind=type(request).__name__, numbers=request.inner.numbers, threads=threads)
+    send("seen", path=str(request.path), kind=type(request).__name__, numbers=request.inner.numbers, threads=threads)
     match request.ending.name:
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,1 +1,1 @@
-"""What measures or makes the product: ablation, benchmark, training. The product imports nothing of it."""
+"""Tools to measure or build the product: ablation, benchmark, training. Nothing outside this package imports it."""

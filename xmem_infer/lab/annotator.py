@@ -1,4 +1,4 @@
-"""A simulated annotator: true masks on a few frames, chosen in several ways, and what they do to the rest."""
+"""A simulated annotator: corrects a few frames, chosen by different strategies, and measures the other frames."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ from ..predictor import Segmenter
 from ..propagation.propagate import propagate
 from ..scoring.score_video import score_video
 from ..types import LabelMask, ObjectConfidence
-from .charts import legend, new_figure, plain, save
-from .first_mask import GOOD_IOU, MOST_CLICKS, WAYS, clicks_needed, iou_by_clicks, objects_of
+from .charts import legend, new_figure, save, style_axes
+from .first_mask import GOOD_IOU, METHODS, MOST_CLICKS, clicks_needed, iou_by_clicks, object_masks
 from .report import number, output_folder, setting, setting_table, table, write_page
 from .training.validation import Clip
 
@@ -31,13 +31,13 @@ HOW = (
     "most is wrong. In examples/annotator the rule of the suggestion and the walker's constants were chosen on these "
     "very clips: on others expect less."
 )
-CORRECTIONS = (0, 1, 2, 3, 5)  # after which the masks are scored
+CORRECTIONS = (0, 1, 2, 3, 5)  # numbers of corrected frames after which the masks are scored
 SUGGESTED, RANDOM, WORST = "suggested", "at random", "truly worst"
 
 
 @dataclass
 class Sample:
-    """A clip as it is measured: (H, W, 3) uint8 pictures and (H, W) uint8 true masks."""
+    """A subsampled and resized clip: (H, W, 3) uint8 images and (H, W) uint8 true masks."""
 
     name: str
     images: list[np.ndarray]
@@ -46,44 +46,44 @@ class Sample:
 
 @dataclass
 class Tracked:
-    """Masks and confidences of every frame, and the mean J&F of the objects on frames 1 to the last but one."""
+    """Masks and confidences of all frames, and the mean J&F of the objects on all but the first and last frame."""
 
     masks: dict[int, np.ndarray]
     confidence: dict[int, Mapping[int, ObjectConfidence]]
     scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-Choose = Callable[[Tracked, Sequence[int]], int]
+Choose = Callable[[Tracked, Sequence[int]], int]  # returns one of the given frame indices, the next to correct
 
 
 def sample(clip: Clip, size: int, frames: int) -> Sample:
-    """At most `frames` frames of a clip, evenly spread, made smaller to `size` px of the short side."""
+    """Load at most `frames` evenly spread frames of a clip, reduced to `size` px on the short side."""
     step = max(1, len(clip.pictures) // frames)
     images, labels = [], []
     for picture, mask in list(zip(clip.pictures, clip.masks, strict=True))[::step][:frames]:
         image, label = Image.open(picture).convert("RGB"), Image.open(mask)
         scale = min(1.0, size / min(image.size))
-        wanted = (round(image.width * scale), round(image.height * scale))
-        images.append(np.array(image.resize(wanted, Image.Resampling.BOX)))
-        labels.append(np.array(label.resize(wanted, Image.Resampling.NEAREST)))
+        target = (round(image.width * scale), round(image.height * scale))
+        images.append(np.array(image.resize(target, Image.Resampling.BOX)))
+        labels.append(np.array(label.resize(target, Image.Resampling.NEAREST)))
     return Sample(clip.name, images, labels)
 
 
 class Annotator:
-    """Corrects one clip. What a set of references leads to is computed once."""
+    """Corrects one clip. The result for each sequence of references is computed once and cached."""
 
     def __init__(self, segmenter: Segmenter, clip: Sample, seeds: int) -> None:
         self.segmenter, self.clip, self.seeds = segmenter, clip, seeds
         self.frames = ArrayFrames(clip.images, clip.name)
         self.object_ids = sorted(set(np.unique(np.stack(clip.labels)).tolist()) - {0})
-        self.known: dict[tuple[int, ...], Tracked] = {}
+        self.cache: dict[tuple[int, ...], Tracked] = {}
 
     def curves(self) -> dict[str, list[float]]:
-        """Mean J&F in percent after each of CORRECTIONS, by the way in which frames are chosen."""
-        chance = [self._curve(self._random(seed)) for seed in range(self.seeds)]
+        """Return the mean J&F in percent after each of CORRECTIONS, by the strategy that chooses the frames."""
+        by_seed = [self._curve(self._random(seed)) for seed in range(self.seeds)]
         return {
             SUGGESTED: self._curve(_suggested),
-            RANDOM: [fmean(values) for values in zip(*chance, strict=True)],
+            RANDOM: [fmean(values) for values in zip(*by_seed, strict=True)],
             WORST: self._curve(lambda tracked, free: min(free, key=lambda index: tracked.scores[index - 1])),
         }
 
@@ -94,29 +94,29 @@ class Annotator:
     def _curve(self, choose: Choose) -> list[float]:
         references: tuple[int, ...] = (0,)
         tracked = self._track(references, None)
-        reached = {0: tracked}
+        after = {0: tracked}
         for done in range(1, max(CORRECTIONS) + 1):
             free = [index for index in range(1, len(self.clip.images) - 1) if index not in references]
             if free:
                 references = (*references, choose(tracked, free))
                 tracked = self._track(references, tracked)
-            reached[done] = tracked
-        return [100 * float(np.nanmean(reached[done].scores)) for done in CORRECTIONS]
+            after[done] = tracked
+        return [100 * float(np.nanmean(after[done].scores)) for done in CORRECTIONS]
 
     def _track(self, references: tuple[int, ...], before: Tracked | None) -> Tracked:
-        """All frames from the first reference, or those between the newest one's neighbours again, the rest as before.
+        """Track all frames from the first reference; for a further one, only those between its neighbouring references.
 
-        Which frames are tracked again depends on the order of the references.
+        The result depends on the order of the references, because that decides which frames are tracked again.
         """
-        if references in self.known:
-            return self.known[references]
+        if references in self.cache:
+            return self.cache[references]
         tracked = Tracked({}, {}) if before is None else Tracked(dict(before.masks), dict(before.confidence))
         newest, last = references[-1], len(self.clip.images) - 1
         first = max((index for index in references if index < newest), default=0)
         last = min((index for index in references if index > newest), default=last)
         given = {index: LabelMask(self.clip.labels[index]) for index in references}
-        shown = {one: [i for i, mask in given.items() if one in mask.object_ids()] for one in self.object_ids}
-        absent = {one: [(i, i) for i in given if i not in seen] for one, seen in shown.items() if seen}
+        shown = {id: [i for i, mask in given.items() if id in mask.object_ids()] for id in self.object_ids}
+        absent = {id: [(i, i) for i in given if i not in seen] for id, seen in shown.items() if seen}
         results = propagate(
             self.segmenter, self.frames, given, direction=Direction.both, first=first, last=last, absent=absent
         )
@@ -126,87 +126,87 @@ class Annotator:
             tracked.confidence[result.frame.index] = result.confidence
         masks = [tracked.masks[index] for index in range(len(self.clip.images))]
         tracked.scores = score_video(masks, self.clip.labels, name=self.clip.name).frame_overall()
-        self.known[references] = tracked
+        self.cache[references] = tracked
         return tracked
 
 
 def _suggested(tracked: Tracked, free: Sequence[int]) -> int:
-    """The first or last frame is not scored, so that to correct it is not of use here."""
+    """Choose the frame that the page would suggest. The last frame is excluded because it is not scored."""
     last = max(tracked.confidence)
     candidates = {index: seen for index, seen in tracked.confidence.items() if index < last}
-    found = next_to_fix(candidates, [index for index in candidates if index not in free])
-    assert found is not None, "there are free frames"
-    return found.index
+    suggestion = next_to_fix(candidates, [index for index in candidates if index not in free])
+    assert suggestion is not None, "there are free frames"
+    return suggestion.index
 
 
-Gained = Mapping[str, Mapping[str, Sequence[float]]]  # J&F after CORRECTIONS, by clip and way to choose
-Marked = Mapping[tuple[str, bool], Sequence[Sequence[float]]]  # IoU by clicks of each object, by way and whether boxed
+Curves = Mapping[str, Mapping[str, Sequence[float]]]  # J&F after CORRECTIONS, by clip and strategy
+Clicks = Mapping[tuple[str, bool], Sequence[Sequence[float]]]  # IoU by clicks per object, by method and box or not
 
 
 def measure(segmenter: Segmenter, clips: Sequence[Clip], size: int, frames: int, seeds: int, folder: Path) -> str:
-    """Both tables as Markdown, also written to report.md, with a picture. Raises EnvironmentFault."""
+    """Measure both tables. Return them as Markdown, and write report.md and a picture. Raises EnvironmentFault."""
     output_folder(folder)
-    gained, marked = {}, {(way, box): list[list[float]]() for way in WAYS for box in (True, False)}
+    corrections, clicks = {}, {(method, box): list[list[float]]() for method in METHODS for box in (True, False)}
     for clip in clips:
-        gained[clip.name] = Annotator(segmenter, sample(clip, size, frames), seeds).curves()
+        corrections[clip.name] = Annotator(segmenter, sample(clip, size, frames), seeds).curves()
         for key, curves in mark(clip).items():
-            marked[key] += curves
+            clicks[key] += curves
         log.info(f"{clip.name}: done")
-    asked = f"at {size} px of the short side, at most {frames} frames of each clip; at random: mean of {seeds}"
-    return report(segmenter, gained, marked, asked, folder)
+    how = f"at {size} px of the short side, at most {frames} frames of each clip; at random: mean of {seeds}"
+    return report(segmenter, corrections, clicks, how, folder)
 
 
 def mark(clip: Clip) -> dict[tuple[str, bool], list[list[float]]]:
-    """The first mask of each object by box and clicks: IoU by clicks, by way and whether it begins with a box."""
+    """Mark the first mask of each object. Return IoU by clicks, by method and whether marking starts with a box."""
     image, labels = np.array(Image.open(clip.pictures[0]).convert("RGB")), np.array(Image.open(clip.masks[0]))
-    objects = objects_of(labels)
+    objects = object_masks(labels)
     return {
-        (name, box): [iou_by_clicks(way, image, true, box=box) for true in objects]
-        for name, way in WAYS.items()
+        (name, box): [iou_by_clicks(method, image, truth, box=box) for truth in objects]
+        for name, method in METHODS.items()
         for box in (True, False)
     }
 
 
-def report(segmenter: Segmenter, gained: Gained, marked: Marked, asked: str, folder: Path) -> str:
-    """Write report.md and its picture; returns the tables. asked: how the corrections were measured, in words."""
-    subject = {"clips": ", ".join(gained), "corrections": asked, "first masks": "pictures at their own size"}
-    where = setting(segmenter.prepared.device, subject)
-    text = "\n\n".join((_corrections_table(gained), _clicks_table(marked)))
-    write_page(folder / "report.md", ("# A simulated annotator", HOW, text, setting_table(where)))
-    _draw(gained, folder)
+def report(segmenter: Segmenter, corrections: Curves, clicks: Clicks, how: str, folder: Path) -> str:
+    """Write report.md and its picture; return the tables. how: how the corrections were measured, in words."""
+    subject = {"clips": ", ".join(corrections), "corrections": how, "first masks": "pictures at their own size"}
+    conditions = setting(segmenter.prepared.device, subject)
+    text = "\n\n".join((_corrections_table(corrections), _clicks_table(clicks)))
+    write_page(folder / "report.md", ("# A simulated annotator", HOW, text, setting_table(conditions)))
+    _draw(corrections, folder)
     return text
 
 
-def _corrections_table(gained: Gained) -> str:
+def _corrections_table(corrections: Curves) -> str:
     head = ("clip", "frame chosen", *(f"{done} corrected" for done in CORRECTIONS))
-    rows = [(name, way, *map(number, curve)) for name, curves in gained.items() for way, curve in curves.items()]
-    rows += [("**mean**", way, *map(number, _mean(gained, way))) for way in (SUGGESTED, RANDOM, WORST)]
+    rows = [(clip, name, *map(number, curve)) for clip, curves in corrections.items() for name, curve in curves.items()]
+    rows += [("**mean**", name, *map(number, _mean(corrections, name))) for name in (SUGGESTED, RANDOM, WORST)]
     return table(head, rows)
 
 
-def _mean(gained: Gained, way: str) -> list[float]:
-    return [fmean(values) for values in zip(*(curves[way] for curves in gained.values()), strict=True)]
+def _mean(corrections: Curves, strategy: str) -> list[float]:
+    return [fmean(values) for values in zip(*(curves[strategy] for curves in corrections.values()), strict=True)]
 
 
-def _clicks_table(marked: Marked) -> str:
+def _clicks_table(clicks: Clicks) -> str:
     after = (0, 1, 2, 3, 5)
     good = f"clicks to {GOOD_IOU:.0%} IoU"
     head = ("way", "begun with", good, f"not in {MOST_CLICKS}", *(f"IoU after {n}" for n in after))
     rows = []
-    for (way, box), curves in marked.items():
+    for (method, box), curves in clicks.items():
         needed, missed = clicks_needed(curves)
-        reached = [f"{100 * fmean(curve[min(n, len(curve) - 1)] for curve in curves):.1f}" for n in after]
-        rows.append((way, "a box" if box else "a click", f"{needed:.1f}", f"{missed} of {len(curves)}", *reached))
+        ious = [f"{100 * fmean(curve[min(n, len(curve) - 1)] for curve in curves):.1f}" for n in after]
+        rows.append((method, "a box" if box else "a click", f"{needed:.1f}", f"{missed} of {len(curves)}", *ious))
     return table(head, rows)
 
 
-def _draw(gained: Gained, folder: Path) -> None:
+def _draw(corrections: Curves, folder: Path) -> None:
     figure = new_figure(4.6, 3.2)
     axes = figure.subplots()
-    for way, colour in ((WORST, "#888888"), (SUGGESTED, "#d62728"), (RANDOM, "#1f77b4")):
-        axes.plot(CORRECTIONS, _mean(gained, way), "o-", label=way, color=colour)
+    for strategy, colour in ((WORST, "#888888"), (SUGGESTED, "#d62728"), (RANDOM, "#1f77b4")):
+        axes.plot(CORRECTIONS, _mean(corrections, strategy), "o-", label=strategy, color=colour)
     axes.set_xlabel("corrected frames", fontsize=8)
     axes.set_xticks(CORRECTIONS)
-    plain(axes)
+    style_axes(axes)
     legend(figure, axes, "Mean J&F by corrected frames")
     save(figure, folder, "corrections")

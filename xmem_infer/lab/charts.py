@@ -1,4 +1,4 @@
-"""How the reports' pictures look: sizes, frames, legends, bars side by side, PNG files that repeat to the byte."""
+"""Shared look of the reports' pictures: figure size, axes, legend, grouped bars, reproducible PNG files."""
 
 import io
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ from ..io.atomic import write_whole
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A figure in inches. Raises EnvironmentFault without matplotlib."""
+    """Create a figure; width and height in inches. Raises EnvironmentFault without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -20,8 +20,8 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def plain(axes: Any) -> None:
-    """Light horizontal lines, no box."""
+def style_axes(axes: Any) -> None:
+    """Style axes: light horizontal grid lines, no box."""
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -29,7 +29,7 @@ def plain(axes: Any) -> None:
 
 
 def legend(figure: Any, axes: Any, title: str) -> None:
-    """One legend for all panels, entries once, below; the title above."""
+    """Add the title above and one legend for all panels below, each entry once."""
     handles, labels = axes.get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
@@ -48,42 +48,42 @@ def grouped_bars(
     *, form: str = ",.0f", size: float = 6.5, rotation: int = 90,
     whiskers: Mapping[str, Sequence[float | None]] | None = None, stopped: Collection[tuple[str, int]] = (),
 ) -> None:  # fmt: skip
-    """Bars side by side, each with its figure on top.
+    """Draw bars side by side, each with its value on top.
 
     Args:
-        axes: Where to draw.
-        groups: A label under each group.
+        axes: matplotlib axes to draw on.
+        groups: A label for each group.
         heights: By series, a height per group; None: no bar.
         colours: By series.
-        form: How a figure is written.
-        size: Of the figures' letters, in points.
-        rotation: Of the figures, in degrees.
-        whiskers: By series, to where a line goes up from the bar.
-        stopped: (series, index of the group) of bars hatched and marked `oom`: runs that ended early.
+        form: Format of the values.
+        size: Font size of the values, in points.
+        rotation: Rotation of the values, in degrees.
+        whiskers: By series, where the line that starts at the top of the bar ends.
+        stopped: (series, index of the group) of runs that ended early: their bars are hatched and marked `oom`.
     """
     tops = [value for series in (heights, whiskers or {}) for values in series.values() for value in values if value]
     top = max(tops, default=1.0)
     for offset, (name, values) in enumerate(heights.items()):
-        for x, height in enumerate(values):
+        for group, height in enumerate(values):
             if height is None:
                 continue
-            at = x + (offset - (len(heights) - 1) / 2) * 0.84 / len(heights)
-            oom = (name, x) in stopped
+            x = group + (offset - (len(heights) - 1) / 2) * 0.84 / len(heights)
+            oom = (name, group) in stopped
             axes.bar(
-                at, height, 0.8 / len(heights), color=colours[name], label=name, hatch="//" if oom else None,
+                x, height, 0.8 / len(heights), color=colours[name], label=name, hatch="//" if oom else None,
                 edgecolor="white", linewidth=0.5,
             )  # fmt: skip
-            upper = max(height, (whiskers[name][x] if whiskers else None) or 0.0)
-            axes.plot([at, at], [height, upper], color="#555555", linewidth=1)
+            upper = max(height, (whiskers[name][group] if whiskers else None) or 0.0)
+            axes.plot([x, x], [height, upper], color="#555555", linewidth=1)
             text = f"{'oom ' if oom else ''}{height:{form}}"
-            axes.text(at, upper + 0.015 * top, text, ha="center", va="bottom", fontsize=size, rotation=rotation)
+            axes.text(x, upper + 0.015 * top, text, ha="center", va="bottom", fontsize=size, rotation=rotation)
     axes.set_xticks(range(len(groups)), groups, fontsize=8)
     axes.set_ylim(0, 1.15 * top)
 
 
 def save(figure: Any, folder: Path, stem: str) -> None:
-    """Write `stem`.png of 256 colours; the same figures give the same bytes. Raises EnvironmentFault."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
-    small = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)  # a third of the bytes
+    """Write `stem`.png with 256 colours; equal figures give equal bytes. Raises EnvironmentFault."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    small = Image.open(png).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)  # a third of the bytes
     write_whole(folder / f"{stem}.png", lambda to: small.save(to, format="PNG", optimize=True))

@@ -1,4 +1,4 @@
-"""How well the signs of drift tell bad masks: flagged frames among those whose scores are low, and high."""
+"""How well the signs of drift detect bad masks: how many frames with low and with high scores are flagged."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ GROUPS = (f"J&F under {BAD}", "between", f"J&F of {GOOD} or more")
 
 
 def drift_figures(runs: Sequence[Path], annotations: Sequence[Path]) -> str:
-    """A table: of the scored frames of each object, by their J&F, how many have which signs.
+    """Count the signs of drift by the J&F of the scored frames of each object. Return a Markdown table.
 
     Args:
         runs: Output folders of `eval.py`, with masks and confidence.
-        annotations: For each, the true masks of every frame.
+        annotations: For each run, the folder of true masks of every frame.
 
     Raises:
         UsageError: There is nothing to compare.
@@ -31,21 +31,21 @@ def drift_figures(runs: Sequence[Path], annotations: Sequence[Path]) -> str:
             counts[group].update(("frames", *signs, *(["any sign"] if signs else [])))
     columns = ("any sign", LOST, JUMPED, AREA, APPEARANCE, UNSURE)
 
-    def share(found: Counter[str], sign: str) -> str:
-        return f"{found[sign]} ({found[sign] / found['frames']:.1%})" if found[sign] else "0"
+    def share(count: Counter[str], sign: str) -> str:
+        return f"{count[sign]} ({count[sign] / count['frames']:.1%})" if count[sign] else "0"
 
-    rows = [(group, found["frames"], *(share(found, sign) for sign in columns)) for group, found in counts.items()]
+    rows = [(group, count["frames"], *(share(count, sign) for sign in columns)) for group, count in counts.items()]
     return table(("frames of an object", "number", *columns), rows)
 
 
 def _scored_frames(run: Path, truth: Path) -> Iterator[tuple[float, tuple[str, ...]]]:
-    """J&F in percent and signs of every frame of every object that is scored."""
+    """Yield J&F in percent and the signs of drift of every scored frame of every object."""
     scores = score_folders(run, truth)
     for video in scores.videos:
         confidence = read_confidence(run / "confidence" / f"{video.name}.csv")
         for scored in video.objects:
             for frame, overall in zip(video.frames[scored.start :], scored.overall, strict=True):
-                seen = confidence[frame]
-                if scores.rules is not Rules.davis16:  # there whatever is not 0 is the one object
-                    seen = {scored.object_id: seen[scored.object_id]} if scored.object_id in seen else {}
-                yield 100 * overall, tuple(dict.fromkeys(sign for one in seen.values() for sign in one.drift))
+                objects = confidence[frame]
+                if scores.rules is not Rules.davis16:  # which scores all nonzero labels as one object
+                    objects = {id: objects[id] for id in (scored.object_id,) if id in objects}
+                yield 100 * overall, tuple(dict.fromkeys(sign for seen in objects.values() for sign in seen.drift))

@@ -1,4 +1,4 @@
-"""A simulated person who marks an object by a box and clicks, until the mask is good enough."""
+"""A simulated user who marks an object by a box and clicks until the mask is good enough."""
 
 from collections.abc import Sequence
 
@@ -8,38 +8,41 @@ from ..interactive.box_and_clicks import Click, Way, grabcut, propose, walker
 from ..interrupts import check
 from ..io.opencv import opencv
 
-WAYS: dict[str, Way] = {"grabcut": grabcut, "walker": walker}  # to propose a mask
+METHODS: dict[str, Way] = {"grabcut": grabcut, "walker": walker}  # which propose a mask
 GOOD_IOU = 0.85
 MOST_CLICKS = 10
-LEAST_PX = 100  # objects with fewer pixels are not marked
+LEAST_PX = 100  # objects with fewer pixels are skipped
 
 
-def objects_of(labels: np.ndarray) -> list[np.ndarray]:
-    """The mask (H, W) bool of each object of a label image that is large enough."""
+def object_masks(labels: np.ndarray) -> list[np.ndarray]:
+    """Return the mask (H, W) bool of each object of a label image that has at least LEAST_PX pixels."""
     ids, areas = np.unique(labels, return_counts=True)
-    return [labels == one for one, area in zip(ids.tolist(), areas.tolist(), strict=True) if one and area >= LEAST_PX]
+    return [labels == id for id, area in zip(ids.tolist(), areas.tolist(), strict=True) if id and area >= LEAST_PX]
 
 
-def iou_by_clicks(way: Way, image: np.ndarray, true: np.ndarray, *, box: bool) -> list[float]:
-    """IoU after the box alone (0 without one), and after each click, up to GOOD_IOU or MOST_CLICKS."""
-    rows, columns = np.flatnonzero(true.any(1)), np.flatnonzero(true.any(0))
-    around = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if box else None
+def iou_by_clicks(method: Way, image: np.ndarray, truth: np.ndarray, *, box: bool) -> list[float]:
+    """Return the IoU after the box alone (0 without a box) and after each click, up to GOOD_IOU or MOST_CLICKS."""
+    rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
+    bounding_box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if box else None
     clicks: list[Click] = []
-    found = propose(way, image, None, around, clicks) if box else np.zeros_like(true)
-    reached = [iou(found, true)]
+    predicted = propose(method, image, None, bounding_box, clicks) if box else np.zeros_like(truth)
+    reached = [iou(predicted, truth)]
     while reached[-1] < GOOD_IOU and len(clicks) < MOST_CLICKS:
         check()
-        clicks.append(next_click(found, true))
-        found = propose(way, image, None, around, clicks)
-        reached.append(iou(found, true))
+        clicks.append(next_click(predicted, truth))
+        predicted = propose(method, image, None, bounding_box, clicks)
+        reached.append(iou(predicted, truth))
     return reached
 
 
-def next_click(found: np.ndarray, true: np.ndarray) -> Click:
-    """In the largest connected piece that is wrong, where its edge is farthest: 1 where it is missing, -1 otherwise."""
+def next_click(predicted: np.ndarray, truth: np.ndarray) -> Click:
+    """Place a click in the largest connected wrong region, at the pixel farthest from its edge.
+
+    The sign is 1 if the object is missing there, -1 if the prediction should not be there.
+    """
     cv2 = opencv("scores need")
     best: tuple[int, Click] = (0, (0.0, 0.0, 0))
-    for sign, wrong in ((1, true & ~found), (-1, found & ~true)):
+    for sign, wrong in ((1, truth & ~predicted), (-1, predicted & ~truth)):
         _, parts = cv2.connectedComponents(wrong.view(np.uint8))
         areas = np.bincount(parts.ravel())
         areas[0] = 0
@@ -51,12 +54,15 @@ def next_click(found: np.ndarray, true: np.ndarray) -> Click:
     return best[1]
 
 
-def iou(found: np.ndarray, true: np.ndarray) -> float:
-    """Intersection over union of two masks, 1 where both are empty."""
-    return float((found & true).sum() / max(1, (found | true).sum()))
+def iou(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Return the intersection over union of two masks, or 0 if both are empty."""
+    return float((predicted & truth).sum() / max(1, (predicted | truth).sum()))
 
 
 def clicks_needed(curves: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """Mean number of clicks to GOOD_IOU, counted as MOST_CLICKS where it is not reached, and how often it is not."""
+    """Return the mean number of clicks to reach GOOD_IOU, and how many curves do not reach it.
+
+    A curve that does not reach GOOD_IOU counts as MOST_CLICKS.
+    """
     needed = [next((n for n, value in enumerate(curve) if value >= GOOD_IOU), MOST_CLICKS) for curve in curves]
     return float(np.mean(needed)), sum(max(curve) < GOOD_IOU for curve in curves)

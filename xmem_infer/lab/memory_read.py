@@ -1,6 +1,6 @@
-"""Times finding the best tokens of a full memory at 480p, by torch and by the compiled search, in turns.
+"""Time the top-k search of a full memory at 480p, by torch and by the compiled search, in alternating rounds.
 
-`python -m xmem_infer.lab.memory_read [THREADS]`; keys are a random walk over the picture and noisy copies of it.
+Run `python -m xmem_infer.lab.memory_read [THREADS]`. The keys are a random walk over the picture and noisy copies.
 """
 
 import argparse
@@ -18,7 +18,7 @@ QUERIES, FRAMES, ROUNDS, TOP_K = 1620, 9, 9, 30
 
 
 def measure(channels: int) -> tuple[float, float]:
-    """Median milliseconds of torch and of the compiled search, with keys of so many channels."""
+    """Return the median milliseconds of torch and of the compiled search, for keys with this number of channels."""
     torch.manual_seed(0)
     tokens = QUERIES * FRAMES
     query = torch.randn(QUERIES, channels).cumsum(0) / 20
@@ -34,12 +34,12 @@ def measure(channels: int) -> tuple[float, float]:
         for part in zip(query.split(chunk), selection.split(chunk), strict=True):
             top_k_affinity(packed.similarity(*part), TOP_K)
 
-    ways = by_torch, lambda: scan(keys, query, selection, TOP_K, [None])
+    searches = by_torch, lambda: scan(keys, query, selection, TOP_K, [None])
     times: tuple[list[float], list[float]] = [], []
     for _ in range(ROUNDS):
-        for way, spent in zip(ways, times, strict=True):
+        for search, spent in zip(searches, times, strict=True):
             started = perf_counter()
-            way()
+            search()
             spent.append(1000 * (perf_counter() - started))
     return median(times[0]), median(times[1])
 

@@ -1,4 +1,4 @@
-"""What the lab's reports share: a folder, a Markdown page with tables, a CSV. Pictures: charts.py."""
+"""Shared parts of the lab's reports: folder, Markdown page with tables, CSV. For pictures see charts.py."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ from ..io.versions import versions
 
 
 def output_folder(path: str | Path) -> Path:
-    """The folder of a report, made before any work to learn early that it cannot be.
+    """Create the folder of a report and return it. Called before any work, so that a failure is found early.
 
     Raises:
-        EnvironmentFault: It cannot be made or written to.
+        EnvironmentFault: The folder cannot be created or written to.
     """
     folder = Path(path).expanduser()
     try:
@@ -31,13 +31,13 @@ def output_folder(path: str | Path) -> Path:
 
 
 def write_page(path: Path, parts: Iterable[str]) -> None:
-    """A Markdown page of paragraphs, tables and headings; empty parts are left out. Raises EnvironmentFault."""
+    """Write a Markdown page of paragraphs, tables and headings; empty parts are skipped. Raises EnvironmentFault."""
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_whole(path, lambda to: to.write_text(text, encoding="utf-8"))
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A CSV with the keys of the first row as its head; None is an empty cell. Raises EnvironmentFault."""
+    """Write a CSV whose columns are the keys of the first row; None becomes an empty cell. Raises EnvironmentFault."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -46,36 +46,35 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def setting(device: torch.device, subject: Mapping[str, Any]) -> dict[str, Any]:
-    """What was measured where, by name: this machine with the device that computes, the subject, versions."""
-    found = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return {"cpu": cpu_model(), **machine(device), **subject, "versions": found}
+    """Return the conditions of a measurement by name: machine, device, `subject`, and versions."""
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return {"cpu": cpu_model(), **machine(device), **subject, "versions": packages}
 
 
-def setting_table(found: Mapping[str, Any]) -> str:
-    """What `setting` tells, as a table."""
-    return table(("setting", ""), [(name.replace("_", " "), value) for name, value in found.items()])
+def setting_table(conditions: Mapping[str, Any]) -> str:
+    """Return the result of `setting` as a Markdown table."""
+    return table(("setting", ""), [(name.replace("_", " "), value) for name, value in conditions.items()])
 
 
 def cpu_model() -> str:
-    """The processor's name, as far as the system tells."""
+    """Return the name of the processor, as far as the system reports it."""
     with suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        if found:
-            return found[1]
+        if match := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return match[1]
     return platform.processor() or platform.machine()
 
 
 def number(value: float | None, form: str = ",.1f") -> str:
-    """As `form` says; "-" for None."""
+    """Format a number; "-" for None."""
     return "-" if value is None else f"{value:{form}}"
 
 
 def megabytes(value: float | None) -> str:
-    """Bytes as MB (1e6 bytes) with one digit after the point; "-" for None."""
+    """Format bytes as MB (1e6 bytes) with one decimal; "-" for None."""
     return number(None if value is None else value / 1e6)

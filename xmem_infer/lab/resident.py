@@ -5,7 +5,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -18,37 +18,33 @@ _POLL_SECONDS = 0.02
 
 
 class CeilingReached(BaseException):
-    """Raised in the main thread when resident memory passes the ceiling; not an error of the work itself."""
+    """Raised in the main thread when resident memory exceeds the ceiling. Not an Exception: the work did not fail."""
 
 
 def resident_bytes() -> int:
-    """Resident size now; where the system only tells the largest so far (macOS), that; 0 where it tells nothing."""
-    found = _status("VmRSS")
-    return _peak_since_start() if found is None else found
+    """Return the current resident size, the peak if the system reports only that (macOS), or 0 if neither."""
+    return _status("VmRSS")
 
 
 def peak_resident_bytes() -> int:
-    """Largest resident size since the start of this process or `restart_peak`; 0 where the system does not tell.
+    """Return the peak resident size since process start or `restart_peak`, or 0 if the system does not report it.
 
-    Not from getrusage where that can be avoided: its figure is inherited from the parent process on Linux.
+    getrusage is only the fallback, because on Linux its value is inherited from the parent process.
     """
-    found = _status("VmHWM")
-    return _peak_since_start() if found is None else found
+    return _status("VmHWM")
 
 
 def restart_peak() -> None:
-    """Forget the peak so far, where the system can (Linux); elsewhere it goes on counting from the start."""
-    try:
+    """Reset the peak resident size if the system can (Linux). Otherwise do nothing."""
+    with suppress(OSError):
         (_PROC / "clear_refs").write_text("5")
-    except OSError:
-        return
 
 
 @contextmanager
 def ceiling(limit_bytes: int) -> Iterator[None]:
-    """Raise CeilingReached in the main thread, which runs this block, once resident memory passes the limit.
+    """Raise CeilingReached in the main thread, which must run this block, once resident memory exceeds the limit.
 
-    A thread looks every 20 ms; the exception comes at the end of the operation then running.
+    A thread checks every 20 ms. The exception is raised when the operation that is running then has finished.
     """
     done = threading.Event()
 
@@ -72,14 +68,9 @@ def ceiling(limit_bytes: int) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _status(name: str) -> int | None:
-    """A field of /proc/self/status in bytes; None where there is none."""
-    try:
-        found = re.search(rf"^{name}:\s+(\d+) kB", (_PROC / "status").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
-
-
-def _peak_since_start() -> int:
+def _status(name: str) -> int:
+    """Return a field of /proc/self/status in bytes, or the peak since process start if there is no such field."""
+    with suppress(OSError):
+        if match := re.search(rf"^{name}:\s+(\d+) kB", (_PROC / "status").read_text(), re.MULTILINE):
+            return int(match[1]) * 1024
     return peak_memory(torch.device("cpu")).get("resident_bytes", 0)

@@ -1,6 +1,6 @@
 """J&F against milliseconds per frame: networks in fp32 and int8, both baselines, the published network's time.
 
-Rows are kept in trade_off.csv: clips can be scored in one call and times be measured in another, on a quiet machine.
+Results are saved in trade_off.csv, so that one call can score clips and another measure times on an idle machine.
 """
 
 import csv
@@ -23,7 +23,7 @@ from .benchmark.plots import PALETTE
 from .benchmark.scene import block_mask, drifting_frames
 from .benchmark.variants import make_variant
 from .benchmark.workloads import Workload
-from .charts import legend, new_figure, plain, save
+from .charts import legend, new_figure, save, style_axes
 from .report import cpu_model, number, table, write_csv, write_page
 from .training.comparison import BASELINES, CARRIED, COPIED, carry_by_flow, compare
 from .training.validation import find_clips, tracker
@@ -32,7 +32,7 @@ SIZE = 480  # px of the short side
 ONE, TWO = TIMES = "ms, 1 object", "ms, 2 objects"
 TIMED_ON = "timed on"
 PUBLISHED = "XMem in published sizes fp32"
-TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of the picture, ms
+TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of the time axis, ms
 VARIANTS = {"fp32": "fast", "int8": "openvino"}
 REMARKS = (
     "An average frame at 854x480 with full memory, median of rounds that took all networks in turns; masks copied cost "
@@ -43,13 +43,13 @@ REMARKS = (
 CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
 Rows = dict[str, dict[str, str]]
-"""Cells by method, then by column. A colon in a column's name: J&F of one clip, left out of the page."""
+"""Cells by method, then by column. A column with a colon is the J&F of one clip, which the page does not show."""
 Subjects = Mapping[str, tuple[Path, str]]
 """Weights and precision by method."""
 
 
 def read_rows(folder: Path) -> Rows:
-    """What earlier calls found; nothing where there is no file."""
+    """Read the results of earlier calls; empty if there is no file."""
     path = folder / "trade_off.csv"
     if not path.is_file():
         return {}
@@ -58,14 +58,17 @@ def read_rows(folder: Path) -> Rows:
 
 
 def score_clips(rows: Rows, root: Path, frames: int | None, subjects: Subjects) -> str:
-    """J&F in per cent on clips of a folder in a DAVIS layout, at most `frames` frames of each; the column's name."""
+    """Score methods on the clips of a folder in DAVIS layout.
+
+    J&F in percent is added to `rows`. frames: at most this many of each clip. Returns the name of the new column.
+    """
     column = root.name + (f", {frames} frames" if frames else "")
-    # The baselines depend on the clips alone.
-    tracks = {name: one for name, one in BASELINES.items() if not rows.get(name, {}).get(column)}
+    # The baselines depend on the clips alone, so they are scored only once.
+    tracks = {name: track for name, track in BASELINES.items() if not rows.get(name, {}).get(column)}
     for name, (path, precision) in subjects.items():
         runtime = RuntimeConfig(precision=Precision(precision), variant=VARIANTS[precision])
         tracks[name] = tracker(load_network(path).network, SIZE, runtime, MemoryConfig())
-        if precision == "int8":  # models are made of the first frames that it sees: so that all scored frames are int8
+        if precision == "int8":  # built from the first frames segmented: now, so that all scored frames are int8
             tracks[name](find_clips(root)[0])
     for row in compare(find_clips(root, frames=frames), tracks):
         scores = {video.name: video.measures.overall for video in row.videos}
@@ -74,19 +77,19 @@ def score_clips(rows: Rows, root: Path, frames: int | None, subjects: Subjects) 
 
 
 def trained_scores(rows: Rows, column: str, subjects: Subjects) -> None:
-    """Fill `column` with the scores that training wrote into the files, of clips with one object each."""
+    """Fill `column` with the scores that training stored in the files, of clips with one object each."""
     for name, (path, _) in subjects.items():
         if scores := json.loads(load_network(path).metadata["scores"]):
             _fill(rows, name, column, sum(scores.values()) / len(scores), scores)
 
 
 def _fill(rows: Rows, method: str, column: str, overall: float, clips: Mapping[str, float]) -> None:
-    found = {column: overall, **{f"{column}: {clip}": score for clip, score in clips.items()}}
-    rows.setdefault(method, {}).update({key: f"{100 * score:.2f}" for key, score in found.items()})
+    scores = {column: overall, **{f"{column}: {clip}": score for clip, score in clips.items()}}
+    rows.setdefault(method, {}).update({key: f"{100 * score:.2f}" for key, score in scores.items()})
 
 
 def time_frames(rows: Rows, subjects: Subjects, rounds: int) -> None:
-    """Fill the columns of milliseconds and of the machine: all networks in turns on the same frames."""
+    """Measure milliseconds per frame of all networks in interleaved rounds on the same frames, and note the machine."""
     networks = {name: (load_network(path).network, precision) for name, (path, precision) in subjects.items()}
     networks[PUBLISHED] = load_benchmark_network(XMEM, None), "fp32"
     variants = [
@@ -95,18 +98,18 @@ def time_frames(rows: Rows, subjects: Subjects, rounds: int) -> None:
     ]
     for objects, column in enumerate(TIMES, 1):
         workload = Workload(SIZE, objects)
-        found = {row["variant"]: row["p50_ms"] for row in measure(workload, variants, rounds, _step)}
-        for method, spent in {**found, CARRIED: _flow_ms(workload), COPIED: 0.0}.items():
+        p50_ms = {row["variant"]: row["p50_ms"] for row in measure(workload, variants, rounds, _log_progress)}
+        for method, spent in {**p50_ms, CARRIED: _flow_ms(workload), COPIED: 0.0}.items():
             rows.setdefault(method, {}).update({column: f"{spent:.2f}", TIMED_ON: _machine()})
 
 
-def _step(line: str) -> None:
+def _log_progress(line: str) -> None:
     check()
     log.info(line)
 
 
 def _machine() -> str:
-    """What times depend on."""
+    """Describe what times depend on: CPU, its instruction sets, threads, version of torch."""
     flags = ", ".join(
         name for name, has in sorted(cpu_capabilities().items()) if has is True and name.startswith(("avx", "amx"))
     )
@@ -121,7 +124,7 @@ def _flow_ms(workload: Workload) -> float:
 
 
 def write_trade_off(folder: Path, rows: Rows) -> None:
-    """trade_off.csv, .md and, where rows have both a score and times, .png. Raises EnvironmentFault."""
+    """Write trade_off.csv, .md and, if some rows have both a score and times, .png. Raises EnvironmentFault."""
     keys = {key for cells in rows.values() for key in cells} - {"method"}
     columns = sorted(keys, key=lambda key: (":" in key, key == TIMED_ON, key in TIMES, key))
     write_csv(folder / "trade_off.csv", [{"method": name, **{c: rows[name].get(c) for c in columns}} for name in rows])
@@ -144,15 +147,15 @@ def _draw(folder: Path, timed: Rows, scores: list[str]) -> None:
     figure = new_figure(1.0 + 3.6 * len(scores), 4.6)
     panels = figure.subplots(1, len(scores), squeeze=False, sharex=True)[0]
     for panel, column in zip(panels, scores, strict=True):
-        for place, (name, row) in enumerate(timed.items()):
-            times, score = [float(row[at]) for at in TIMES], _value(row, column)
+        for index, (name, row) in enumerate(timed.items()):
+            times, score = [float(row[objects]) for objects in TIMES], _value(row, column)
             if name == PUBLISHED:
                 panel.axvspan(*times, color="#dddddd", label=f"{name} (time alone)")
                 continue
-            style = {"color": PALETTE[place % len(PALETTE)], "marker": "s" if name.endswith("int8") else "o"}
+            style = {"color": PALETTE[index % len(PALETTE)], "marker": "s" if name.endswith("int8") else "o"}
             if name == CARRIED:
                 style = {"color": "black", "marker": "^"}
-            # What was not scored here has its place in the legend.
+            # A method without a score in this column draws nothing but still appears in the legend.
             panel.plot(times[:1], [score], linestyle="", label=name, **style)
             panel.plot(times, [score, score], linewidth=1, markerfacecolor="none", **style)
         panel.set_xscale("log")
@@ -161,7 +164,7 @@ def _draw(folder: Path, timed: Rows, scores: list[str]) -> None:
         panel.margins(y=0.15)
         panel.set_xlabel("ms per frame", fontsize=9)
         panel.set_title(f"J&F, {column}", loc="left", fontsize=9)
-        plain(panel)
+        style_axes(panel)
     legend(figure, panels[0], "J&F and time per frame; one object: full mark, two objects: hollow mark")
     save(figure, folder, "trade_off")
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from xmem_infer.config import DataConfig
 from xmem_infer.errors import UsageError
-from xmem_infer.lab.ablation.clip import merged, open_clip, with_objects
+from xmem_infer.lab.ablation.clip import merge_parts, open_clip, with_objects
 
 
 def test_the_smallest_labels_stay():
@@ -21,7 +21,7 @@ def test_the_largest_is_cut_until_there_are_enough(make_clip, wanted):
     mask, owner = with_objects(labels, wanted)
     assert sorted(set(np.unique(mask)) - {0}) == sorted(owner)
     assert len(owner) == wanted
-    np.testing.assert_array_equal(merged(mask[None], owner)[0], labels)
+    np.testing.assert_array_equal(merge_parts(mask[None], owner)[0], labels)
     areas = [np.count_nonzero(mask == label) for label in owner]
     assert max(areas) <= 2 * min(areas) + wanted
 

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from xmem_infer.config import GradMode, Precision
-from xmem_infer.lab.ablation.checks_of_figures import LINEAR_MODES, Evidence, seconds_in_turns
+from xmem_infer.lab.ablation.checks_of_figures import LINEAR_MODES, Evidence, seconds_per_mode
 from xmem_infer.lab.ablation.config import DocumentsConfig
-from xmem_infer.lab.ablation.documents import hold_against, read_table
-from xmem_infer.lab.ablation.networks import LinearRequest, Subject, Way, disabled_init, linear_forward
-from xmem_infer.lab.ablation.observations import Verdict, refused, verdict
+from xmem_infer.lab.ablation.documents import decide, read_table
+from xmem_infer.lab.ablation.networks import Creation, LinearRequest, Subject, disabled_init, linear_forward
+from xmem_infer.lab.ablation.observations import Verdict, error_message, verdict
 from xmem_infer.lab.ablation.plan import Combination, Scene
 from xmem_infer.lab.ablation.runs import Run
 from xmem_infer.lab.child import Outcome
@@ -47,12 +47,12 @@ def run(mode, precision=Precision.fp32, peak=300 * MB, grows=0):
 def evidence():
     modes = [run(mode) for mode in GradMode if mode is not GradMode.enable_grad] + [run(GradMode.enable_grad, grows=9)]
     linear = {mode: Outcome("oom", reason="killed") for mode in LINEAR_MODES}
-    created = {(subject, way): Outcome("failed", reason="killed") for subject in Subject for way in Way}
+    created = {(subject, creation): Outcome("failed", reason="killed") for subject in Subject for creation in Creation}
     return Evidence(DocumentsConfig(50, 400, 10, forwards=20), modes, [], [], linear, created)
 
 
 def checked(evidence, *claims):
-    found = {case["claim"]: hold_against(case, evidence) for case in CASES if not claims or case["claim"] in claims}
+    found = {case["claim"]: decide(case, evidence) for case in CASES if not claims or case["claim"] in claims}
     return [found[claim] for claim in claims] if claims else found
 
 
@@ -93,13 +93,13 @@ def test_verdict_and_refused():
     assert [verdict(True, True), verdict(True, False), verdict(False)] == [
         Verdict.holds, Verdict.holds_in_part, Verdict.does_not_hold,
     ]  # fmt: skip
-    assert refused(lambda: torch.ones(2) @ torch.ones(3)) != ""
-    assert refused(lambda: None) == ""
+    assert error_message(lambda: torch.ones(2) @ torch.ones(3)) != ""
+    assert error_message(lambda: None) == ""
 
 
 def test_alternatives_take_turns_in_their_modes():
     seen = []
-    spent = seconds_in_turns((torch.enable_grad, torch.no_grad), lambda: seen.append(torch.is_grad_enabled()), 40)
+    spent = seconds_per_mode((torch.enable_grad, torch.no_grad), lambda: seen.append(torch.is_grad_enabled()), 40)
     assert len(spent) == 2
     assert seen[2:6] == [True, True, False, False]
     assert seen[6:10] == [False, False, True, True]
@@ -130,7 +130,5 @@ def test_the_linear_holds_its_output_alone_without_gradients(evidence):
     output, hidden = 10 * 50 * 4, 10 * 400 * 4
     assert held[GradMode.no_grad] == held[GradMode.inference_mode] == output
     assert held[GradMode.enable_grad] == output + hidden
-    alone, high = (
-        hold_against(case, evidence) for case in CASES if case.get("check") in ("output_alone", "high_and_low")
-    )
+    alone, high = (decide(case, evidence) for case in CASES if case.get("check") in ("output_alone", "high_and_low"))
     assert {alone.verdict, high.verdict} == {Verdict.holds, Verdict.holds_in_part}  # the peak lies within the forward

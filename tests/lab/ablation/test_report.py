@@ -14,7 +14,7 @@ from xmem_infer.lab.ablation.comparisons import agreements, savings
 from xmem_infer.lab.ablation.config import AblateConfig
 from xmem_infer.lab.ablation.plan import Combination, Scene
 from xmem_infer.lab.ablation.report import Findings, console_summary, write_report
-from xmem_infer.lab.ablation.runs import Run, joined, peak_spread
+from xmem_infer.lab.ablation.runs import Run, merge_repeats, peak_spread
 
 MB = 10**6
 SCENE = Scene(48, 2, 8)
@@ -40,7 +40,7 @@ def runs():
 
 
 def test_repeats_are_joined(runs):
-    found = joined(runs)
+    found = merge_repeats(runs)
     assert [one.combination for one in found] == [one.combination for one in runs[:4]]
     assert (found[0].p50_ms, len(found[0].times_ms)) == (6, 4)
     assert (found[3].status, found[3].frames_done) == ("oom", 3)
@@ -49,17 +49,17 @@ def test_repeats_are_joined(runs):
 
 
 def test_savings_by_hand(runs):
-    cut, on = savings(joined(runs))
+    cut, on = savings(merge_repeats(runs))
     assert (cut.baseline, cut.at_least) == (GradMode.enable_grad_detached, False)
-    assert cut.whole == pytest.approx(0.30)
-    assert cut.working == pytest.approx(1 - 50 / 80)
+    assert cut.with_network == pytest.approx(0.30)
+    assert cut.without_network == pytest.approx(1 - 50 / 80)
     assert (on.baseline, on.at_least) == (GradMode.enable_grad, True)
-    assert on.whole == pytest.approx(0.80)
+    assert on.with_network == pytest.approx(0.80)
 
 
 def test_a_baseline_stopped_too_early_says_nothing(runs):
     runs[3] = run(GradMode.enable_grad, [60], status="oom")
-    assert [saving.baseline for saving in savings(joined(runs))] == [GradMode.enable_grad_detached]
+    assert [saving.baseline for saving in savings(merge_repeats(runs))] == [GradMode.enable_grad_detached]
 
 
 def test_masks_are_compared_and_scored(tmp_path, make_clip):
@@ -95,7 +95,7 @@ def test_cut_objects_are_scored_as_the_ones_they_were_cut_from(tmp_path, make_cl
 @pytest.fixture
 def findings(runs):
     where = {"device": "cpu", "clip": "c", "weights": "w", "versions": "torch 2"}
-    return Findings(AblateConfig(), where, runs, savings(joined(runs)), [])
+    return Findings(AblateConfig(), where, runs, savings(merge_repeats(runs)), [])
 
 
 def test_the_report_says_what_was_measured(findings, tmp_path):

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from xmem_infer.config import MemoryConfig, Precision
-from xmem_infer.lab.benchmark.end_to_end import PIPELINE_STAGES, WAYS, measure_end_to_end
+from xmem_infer.lab.benchmark.end_to_end import PIPELINE_STAGES, PIPELINES, measure_end_to_end
 from xmem_infer.lab.benchmark.interleaved import best_rate, measure
 from xmem_infer.lab.benchmark.peak_memory import PeakRequest, measure_peak
 from xmem_infer.lab.benchmark.stages import (
@@ -113,7 +113,7 @@ def test_operations_of_a_fused_convolution():
 def test_rounds_are_interleaved_every_other_one_backwards(tiny_network):
     variants = [make_variant(name, tiny_network, CPU) for name in ("published_fp32", "eager_fp32", "fast_bf16")]
     steps = []
-    rows = measure(SMALL, variants, rounds=2, step=steps.append)
+    rows = measure(SMALL, variants, rounds=2, progress=steps.append)
     assert [(row["variant"], row["rounds"]) for row in rows] == [(variant.name, 2) for variant in variants]
     assert steps[-6:-3] == steps[-3:][::-1]
     fast = rows[-1]
@@ -132,9 +132,9 @@ def test_the_yardstick_is_a_rate():
 
 def test_a_clip_is_timed_from_file_to_masks(tiny_network):
     steps = []
-    whole = measure_end_to_end(tiny_network, SMALL, "fast_fp32", frames=6, rounds=2, step=steps.append)
-    assert {way: len(times) for way, times in whole.ms_per_frame.items()} == dict.fromkeys(WAYS, 2)
-    assert len(steps) == 3 * len(WAYS)
+    whole = measure_end_to_end(tiny_network, SMALL, "fast_fp32", frames=6, rounds=2, progress=steps.append)
+    assert {way: len(times) for way, times in whole.ms_per_frame.items()} == dict.fromkeys(PIPELINES, 2)
+    assert len(steps) == 3 * len(PIPELINES)
     stages = {stage: len(times) for stage, times in whole.stage_ms.items()}
     assert stages == {**dict.fromkeys(PIPELINE_STAGES, 12), "finish": 2}
 

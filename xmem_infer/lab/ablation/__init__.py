@@ -1,1 +1,1 @@
-"""Measured runs over gradient modes and precisions, and the documents' claims held against them."""
+"""Measurements over gradient modes and precisions, and checks of the documents' claims against them."""

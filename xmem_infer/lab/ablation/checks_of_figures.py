@@ -1,4 +1,4 @@
-"""Claims about memory and time, decided by runs in child processes and by clocks."""
+"""Checks of claims about memory and time, decided by runs in child processes and by timing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,14 +14,14 @@ from ..child import Event, Outcome
 from ..report import megabytes
 from .comparisons import DOCUMENTED_SAVING, Saving
 from .config import DocumentsConfig
-from .networks import Subject, Way
-from .observations import Finding, Verdict, refused, verdict
+from .networks import Creation, Subject
+from .observations import Finding, Verdict, error_message, verdict
 from .plan import Scene
 from .runs import GRADIENTS_OFF, Run
 
-NEAR = 0.05  # a saving of 25% to 35% counts as the documented 30%
-CLEARLY = 1.05  # a smaller ratio of times is not told from the noise of a shared machine
-ROUNDS = 20  # in which the alternatives of a timing take turns
+SAVING_TOLERANCE = 0.05  # a saving of 25% to 35% counts as the documented 30%
+MIN_TIME_RATIO = 1.05  # on a shared machine a smaller ratio cannot be distinguished from noise
+ROUNDS = 20  # interleaved rounds of a timing
 LINEAR_MODES = (GradMode.enable_grad, GradMode.no_grad, GradMode.inference_mode)
 
 
@@ -31,10 +31,11 @@ class NotMeasured(Exception):
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that was measured in child processes.
+    """All measurements from child processes.
 
-    modes: one timed run per grad mode and precision on one scene; runs, savings: of all scenes, gradients off and
-    cut after each frame; linear: a forward of the third document's network; created: ways to make a network.
+    modes: one timed run per grad mode and precision on one scene; runs, savings: of all scenes, with gradients off and
+    with the graph cut after each frame; linear: a forward pass of the third document's network; created: creations of
+    networks.
     """
 
     sizes: DocumentsConfig
@@ -42,18 +43,18 @@ class Evidence:
     runs: Sequence[Run]
     savings: Sequence[Saving]
     linear: Mapping[GradMode, Outcome]
-    created: Mapping[tuple[Subject, Way], Outcome]
+    created: Mapping[tuple[Subject, Creation], Outcome]
 
-    def run(self, mode: GradMode, precision: Precision, whole: bool = True) -> Run:
-        """The run of a mode; whole: one that finished. Raises NotMeasured."""
-        found = next((run for run in self.modes if run.mode is mode and run.precision is precision), None)
-        if found is None or not found.held_bytes or (whole and found.status != "ok"):
-            raise NotMeasured(f"{mode.name}: {found.reason if found and found.reason else 'no figures'}")
-        return found
+    def run(self, mode: GradMode, precision: Precision, complete: bool = True) -> Run:
+        """Return the run of a mode. complete: the run must have finished. Raises NotMeasured."""
+        run = next((run for run in self.modes if run.mode is mode and run.precision is precision), None)
+        if run is None or not run.held_bytes or (complete and run.status != "ok"):
+            raise NotMeasured(f"{mode.name}: {run.reason if run and run.reason else 'no figures'}")
+        return run
 
 
 def event_of(outcome: Outcome, kind: str) -> Event:
-    """The event with a child's figures. Raises NotMeasured with the reason why there is none."""
+    """Return the event with a child's measurements. Raises NotMeasured with the reason if there is none."""
     event = outcome.last(kind)
     if event is None:
         raise NotMeasured(outcome.reason or "no answer")
@@ -62,11 +63,11 @@ def event_of(outcome: Outcome, kind: str) -> Event:
 
 def waste(evidence: Evidence) -> Finding:
     modes = GradMode.set_grad_enabled, GradMode.enable_grad_detached, GradMode.enable_grad
-    off, cut, on = (evidence.run(mode, evidence.modes[0].precision, whole=False) for mode in modes)
+    off, cut, on = (evidence.run(mode, evidence.modes[0].precision, complete=False) for mode in modes)
     growth = (on.held_bytes[-1] - on.held_bytes[0]) / max(1, len(on.held_bytes) - 1)
     flat = off.held_bytes[-1] <= 1.001 * off.held_bytes[min(1, len(off.held_bytes) - 1)]
     slower = cut.p50_ms / off.p50_ms if cut.p50_ms and off.p50_ms else None
-    return verdict(growth > 0 and flat, slower is not None and slower > CLEARLY), (
+    return verdict(growth > 0 and flat, slower is not None and slower > MIN_TIME_RATIO), (
         f"{off.scene}, {off.precision.name}: with gradients on memory grows by {growth / 1e6:.0f} MB a frame "
         f"({on.frames_done} frames done, {on.status}), with gradients off it is {'flat' if flat else 'not flat'} "
         f"({off.held_bytes[-1] / 1e6:.0f} MB); time per frame with the graph cut each frame: "
@@ -75,37 +76,37 @@ def waste(evidence: Evidence) -> Finding:
 
 
 def same_effect(evidence: Evidence) -> Finding:
-    peaks_equal, masks_equal, seen = _compared(evidence, GradMode.set_grad_enabled, GradMode.no_grad)[0]
-    return verdict(peaks_equal, masks_equal), f"peak in tensors {seen.partition(': ')[2]}"
+    peaks_equal, masks_equal, text = _compare(evidence, GradMode.set_grad_enabled, GradMode.no_grad)[0]
+    return verdict(peaks_equal, masks_equal), f"peak in tensors {text.partition(': ')[2]}"
 
 
 def same_peak(evidence: Evidence) -> Finding:
-    found = _compared(evidence, GradMode.no_grad, GradMode.inference_mode)
-    seen = "; ".join(words for _, _, words in found)
-    return verdict(*(equal for equal, _, _ in found)), f"segmenting {evidence.modes[0].scene}, {seen}"
+    results = _compare(evidence, GradMode.no_grad, GradMode.inference_mode)
+    text = "; ".join(text for _, _, text in results)
+    return verdict(*(peaks_equal for peaks_equal, _, _ in results)), f"segmenting {evidence.modes[0].scene}, {text}"
 
 
-def _compared(evidence: Evidence, first: GradMode, second: GradMode) -> list[tuple[bool, bool, str]]:
-    """By precision: whether peaks and masks of two modes are equal, and both in words."""
-    found = []
+def _compare(evidence: Evidence, first: GradMode, second: GradMode) -> list[tuple[bool, bool, str]]:
+    """For each precision, return whether peaks and masks of two modes are equal, and both as text."""
+    results = []
     for precision in dict.fromkeys(run.precision for run in evidence.modes):
         a, b = evidence.run(first, precision), evidence.run(second, precision)
         same = a.masks_sha256 == b.masks_sha256
         peaks = f"{megabytes(a.peak_tensor_bytes)} and {megabytes(b.peak_tensor_bytes)} MB"
-        words = f"{precision.name}: {peaks}, masks {'equal to the bit' if same else 'unlike'}"
-        found.append((a.peak_tensor_bytes == b.peak_tensor_bytes, same, words))
-    return found
+        text = f"{precision.name}: {peaks}, masks {'equal to the bit' if same else 'unlike'}"
+        results.append((a.peak_tensor_bytes == b.peak_tensor_bytes, same, text))
+    return results
 
 
 def thirty_percent(evidence: Evidence) -> Finding:
     savings = [saving for saving in evidence.savings if saving.baseline is GradMode.enable_grad_detached]
     if not savings:
         raise NotMeasured("no pair of runs finished")
-    whole, bare = sorted(s.whole for s in savings), sorted(s.working for s in savings)
-    found = verdict(*(abs(share - DOCUMENTED_SAVING) <= NEAR for share in whole))
-    if found is Verdict.does_not_hold and whole[0] < DOCUMENTED_SAVING < whole[-1]:
-        found = Verdict.holds_in_part
-    return found, (
+    whole, bare = sorted(s.with_network for s in savings), sorted(s.without_network for s in savings)
+    result = verdict(*(abs(share - DOCUMENTED_SAVING) <= SAVING_TOLERANCE for share in whole))
+    if result is Verdict.does_not_hold and whole[0] < DOCUMENTED_SAVING < whole[-1]:
+        result = Verdict.holds_in_part
+    return result, (
         f"within a frame {whole[0]:.0%} to {whole[-1]:.0%} of the tensors' peak, network included "
         f"({bare[0]:.0%} to {bare[-1]:.0%} without it), at {len(savings)} combinations of size, "
         "objects and precision; over a clip more with every frame"
@@ -113,7 +114,7 @@ def thirty_percent(evidence: Evidence) -> Finding:
 
 
 def room_for_more(evidence: Evidence) -> Finding:
-    known = [(one, one.peak_tensor_bytes) for one in evidence.runs if one.peak_tensor_bytes]
+    known = [(run, run.peak_tensor_bytes) for run in evidence.runs if run.peak_tensor_bytes]
     pairs = [
         (larger, smaller)
         for larger in known
@@ -136,7 +137,7 @@ def _smaller(scene: Scene, than: Scene) -> bool:
     if scene.frames != than.frames or scene == than:
         return False
     if scene.size != than.size and -1 in (scene.size, than.size):
-        return False  # -1 is the clip's own size, whatever that is
+        return False  # -1 is the clip's own size, which cannot be compared with a number of px
     return scene.size <= than.size and scene.objects <= than.objects
 
 
@@ -167,11 +168,11 @@ def _mib(event: Event, name: str = "held_bytes") -> str:
 
 def faster_creation(evidence: Evidence) -> Finding:
     linear, xmem = (
-        [_made(evidence, subject, way) for way in (Way.default, Way.disable_torch_init)]
+        [_created(evidence, subject, creation) for creation in (Creation.default, Creation.disable_torch_init)]
         for subject in (Subject.linear, Subject.xmem)
     )
     gains = [default["seconds"] / disabled["seconds"] for default, disabled in (linear, xmem)]
-    # For XMem told by what it touches: a single creation of a few milliseconds is noise.
+    # XMem is judged by the share of parameters concerned: a single creation takes milliseconds, too few to compare.
     return verdict(gains[0] > 1.2, xmem[0]["skipped_share"] > 0.5), (
         f"made and filled: 12 x Linear(2048, 2048) {_ms(linear[0])} ms, with disable_torch_init {_ms(linear[1])} ms "
         f"({gains[0]:.1f}x); XMem {_ms(xmem[0])} and {_ms(xmem[1])} ms ({gains[1]:.1f}x). It concerns "
@@ -180,13 +181,13 @@ def faster_creation(evidence: Evidence) -> Finding:
 
 
 def creation_apart(evidence: Evidence) -> Finding:
-    kept = all(_made(evidence, subject, Way.disable_torch_init)["requires_grad"] for subject in Subject)
-    return verdict(kept), f"all parameters of models made with it require gradients: {kept}"
+    required = all(_created(evidence, subject, Creation.disable_torch_init)["requires_grad"] for subject in Subject)
+    return verdict(required), f"all parameters of models made with it require gradients: {required}"
 
 
 def meta_device(evidence: Evidence) -> Finding:
-    default, meta = (_made(evidence, Subject.xmem, way) for way in (Way.default, Way.meta))
-    linear = [_ms(_made(evidence, Subject.linear, way)) for way in (Way.default, Way.meta)]
+    default, meta = (_created(evidence, Subject.xmem, creation) for creation in (Creation.default, Creation.meta))
+    linear = [_ms(_created(evidence, Subject.linear, creation)) for creation in (Creation.default, Creation.meta)]
     return verdict(meta["seconds"] < default["seconds"], meta["peak_bytes"] < default["peak_bytes"]), (
         f"XMem with the tensors of a checkpoint at hand: {_ms(default)} ms and {megabytes(default['peak_bytes'])} MB "
         f"of new tensors by default, {_ms(meta)} ms and {megabytes(meta['peak_bytes'])} MB on the meta device; Linear "
@@ -194,8 +195,8 @@ def meta_device(evidence: Evidence) -> Finding:
     )
 
 
-def _made(evidence: Evidence, subject: Subject, way: Way) -> Event:
-    return event_of(evidence.created[subject, way], "created")
+def _created(evidence: Evidence, subject: Subject, creation: Creation) -> Event:
+    return event_of(evidence.created[subject, creation], "created")
 
 
 def _ms(event: Event) -> str:
@@ -204,10 +205,10 @@ def _ms(event: Event) -> str:
 
 def small_linear(evidence: Evidence) -> Finding:
     layer, x, forwards = nn.Linear(10, 5), torch.ones(1000, 10), evidence.sizes.forwards
-    as_written = refused(lambda: layer(torch.ones(1, 1000)))
-    on, off = seconds_in_turns((torch.enable_grad, torch.no_grad), lambda: layer(x), forwards)
+    as_written = error_message(lambda: layer(torch.ones(1, 1000)))
+    on, off = seconds_per_mode((torch.enable_grad, torch.no_grad), lambda: layer(x), forwards)
     ratio = on / off
-    return Verdict.holds if ratio >= 1.8 else verdict(ratio > CLEARLY, False), (
+    return Verdict.holds if ratio >= 1.8 else verdict(ratio > MIN_TIME_RATIO, False), (
         f"{forwards} forwards: {on * forwards:.4f} s with gradients, {off * forwards:.4f} s without: {ratio:.2f}x. "
         f"As written the example does not run ({as_written}); in_features=10 was used"
     )
@@ -225,18 +226,18 @@ def inference_mode_faster(evidence: Evidence) -> Finding:
 
     ratios = []
     for work in (lambda: large(rows), many_small):
-        no_grad, inference = seconds_in_turns((torch.no_grad, torch.inference_mode), work, 100)
+        no_grad, inference = seconds_per_mode((torch.no_grad, torch.inference_mode), work, 100)
         ratios.append(no_grad / inference)
-    return verdict(*(ratio > CLEARLY for ratio in ratios)), (
+    return verdict(*(ratio > MIN_TIME_RATIO for ratio in ratios)), (
         f"100 forwards each, no_grad over inference_mode: {ratios[0]:.2f}x for Linear(500, 5000)-ReLU-Linear(5000, "
         f"500), {ratios[1]:.2f}x for chains of 200 slices and additions of 10 numbers"
     )
 
 
-def seconds_in_turns(
+def seconds_per_mode(
     modes: Sequence[Callable[[], AbstractContextManager[object]]], work: Callable[[], object], times: int
 ) -> list[float]:
-    """Seconds per call in each mode: `times` calls spread over rounds in which the modes take turns; the median."""
+    """Return the median seconds per call in each mode, from `times` calls spread over interleaved rounds."""
     per_round = max(1, times // ROUNDS)
     spent: list[list[float]] = [[] for _ in modes]
     for mode in modes:

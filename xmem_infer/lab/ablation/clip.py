@@ -1,4 +1,4 @@
-"""The clip of an ablation: its first mask with any number of objects, its annotations."""
+"""The clip of an ablation: its frames, its first mask with any number of objects, its annotations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from ...io.frames import frame_name
 
 @dataclass(frozen=True)
 class Clip:
-    """A checked clip. first: (H, W) uint8 labels; annotations: by frame index, as far as they were found."""
+    """A checked clip. first: (H, W) uint8 labels of the first frame; annotations: by frame index, if there are any."""
 
     path: Path
     name: str
@@ -26,29 +26,29 @@ class Clip:
 
 
 def open_clip(video_dir: str | None, mask: str | None, data: DataConfig) -> Clip:
-    """Find and check the one video that is measured. Raises UsageError where there are several, or no object."""
-    found = find_videos(video_dir, mask, data)
-    if len(found) > 1:
+    """Find and check the video to measure. Raises UsageError if there are several, or if its mask has no object."""
+    videos = find_videos(video_dir, mask, data)
+    if len(videos) > 1:
         raise UsageError(
-            f"video_dir={video_dir} holds {len(found)} videos, an ablation measures one: "
-            f"give one of them, such as video_dir={found[0].path}"
+            f"video_dir={video_dir} holds {len(videos)} videos, an ablation measures one: "
+            f"give one of them, such as video_dir={videos[0].path}"
         )
-    video = replace(found[0], all_masks=False).open(data)
+    video = replace(videos[0], all_masks=False).open(data)
     frames, first = video.frames, next(iter(video.masks.values()))
     try:
-        files, _ = find_masks(replace(found[0], all_masks=True), frames)
+        files, _ = find_masks(replace(videos[0], all_masks=True), frames)
     except UsageError:
-        files = {}  # without usable masks of later frames there is no J&F, and no fault either
+        files = {}  # masks of later frames are optional: without usable ones there is no J&F
     names = {frame_name(frames, index): index for index in range(frames.count or 0)}
     annotations = {names[stem]: path for stem, path in files.items() if stem in names}
     return Clip(video.path, video.name, frames.size, frames.count, first.ids, annotations)
 
 
 def with_objects(labels: np.ndarray, wanted: int) -> tuple[np.ndarray, dict[int, int]]:
-    """A first mask (H, W) uint8 with `wanted` objects, and the label in `labels` that each belongs to.
+    """Return a first mask (H, W) uint8 with `wanted` objects, and by its labels the labels in `labels` they come from.
 
-    Too many: those with the smallest labels stay. Too few: the largest is cut in two across its longer side,
-    again and again. Raises UsageError where the objects are too small for that.
+    If there are too many objects, those with the smallest labels are kept. If there are too few, the largest object is
+    repeatedly cut in two across its longer side. Raises UsageError if the objects are too small for that.
     """
     kept = [int(label) for label in np.unique(labels) if label][:wanted]
     result = np.where(np.isin(labels, kept), labels, 0).astype(np.uint8)
@@ -67,8 +67,8 @@ def with_objects(labels: np.ndarray, wanted: int) -> tuple[np.ndarray, dict[int,
     return result, owner
 
 
-def merged(masks: np.ndarray, owner: Mapping[int, int]) -> np.ndarray:
-    """Masks (T, H, W) uint8 with the parts of each object under its own label again."""
+def merge_parts(masks: np.ndarray, owner: Mapping[int, int]) -> np.ndarray:
+    """Return masks (T, H, W) uint8 in which the parts of each object have its original label again."""
     table = np.zeros(256, np.uint8)
     table[list(owner)] = list(owner.values())
     return table[masks]

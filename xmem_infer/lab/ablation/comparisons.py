@@ -1,4 +1,4 @@
-"""From runs to findings: savings against both baselines, agreement of the masks."""
+"""Compare runs: memory savings against both baselines, agreement of the masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from ...errors import VideoError
 from ...scoring.pairing import read_ids
 from ...scoring.score_video import rules_for, score_video
 from ...scoring.scores import Rules
-from .clip import Clip, merged, with_objects
-from .plan import Place, Scene
+from .clip import Clip, merge_parts, with_objects
+from .plan import Condition, Scene
 from .runs import GRADIENTS_OFF, Run, grouped
 
 DOCUMENTED_SAVING = 0.30
@@ -19,9 +19,9 @@ DOCUMENTED_SAVING = 0.30
 
 @dataclass(frozen=True)
 class Saving:
-    """What switching gradients off saves of the peak in tensors, at one place, as shares of the baseline's.
+    """Peak tensor memory without gradients under one condition, compared with a baseline that records them.
 
-    at_least: the baseline was stopped at the memory ceiling, so that the saving is larger.
+    at_least: the baseline was stopped at the memory ceiling, so the actual saving is larger.
     """
 
     scene: Scene
@@ -33,32 +33,33 @@ class Saving:
     at_least: bool
 
     @property
-    def whole(self) -> float:
-        """With the network's own bytes on both sides: what a user sees."""
+    def with_network(self) -> float:
+        """Share of the baseline's peak that is saved, network included."""
         return 1 - self.off_bytes / self.baseline_bytes
 
     @property
-    def working(self) -> float:
-        """Without the network, which no gradient mode makes smaller."""
+    def without_network(self) -> float:
+        """Share that is saved without the network's own bytes, which no gradient mode reduces."""
         return 1 - (self.off_bytes - self.network_bytes) / (self.baseline_bytes - self.network_bytes)
 
 
 def savings(runs: Sequence[Run]) -> list[Saving]:
-    """Per scene and precision, the largest peak of the modes without gradients against each baseline measured."""
-    found = []
-    for place, here in grouped(runs, lambda run: run.place).items():
+    """Compare the largest peak of the modes without gradients with each baseline, per scene and precision."""
+    result = []
+    for condition, here in grouped(runs, lambda run: run.condition).items():
         off = [run.peak_tensor_bytes or 0 for run in here if run.mode in GRADIENTS_OFF and run.status == "ok"]
         for run in here:
             peak, known = run.peak_tensor_bytes, run.mode not in GRADIENTS_OFF and run.status != "failed"
-            # A run stopped early may have needed less so far than a whole one without gradients: that says nothing.
+            # A run that was stopped early with a peak below that of the runs without gradients proves nothing.
             if off and known and peak and (run.status == "ok" or peak > max(off)):
-                found.append(Saving(*place, run.mode, max(off), peak, run.network_bytes or 0, run.status == "oom"))
-    return found
+                at_least = run.status == "oom"
+                result.append(Saving(*condition, run.mode, max(off), peak, run.network_bytes or 0, at_least))
+    return result
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Masks of one precision on one scene. differing: share of pixels unlike fp32's; jf: J&F in [0, 1]."""
+    """Masks of one precision on one scene. differing: share of pixels that differ from fp32's; jf: J&F in [0, 1]."""
 
     scene: Scene
     precision: Precision
@@ -67,22 +68,22 @@ class Agreement:
 
 
 def agreements(runs: Sequence[Run], clip: Clip) -> list[Agreement]:
-    """Per scene and precision, from the first complete run (the modes agree to the bit)."""
-    masks: dict[Place, np.ndarray] = {}
+    """Compare the masks per scene and precision, taken from the first complete run (all modes give the same masks)."""
+    masks: dict[Condition, np.ndarray] = {}
     for run in runs:
         if run.status == "ok" and run.masks is not None:
-            masks.setdefault(run.place, run.masks)
-    found = []
-    for (scene, precision), mine in masks.items():
+            masks.setdefault(run.condition, run.masks)
+    result = []
+    for (scene, precision), predicted in masks.items():
         reference = masks.get((scene, Precision.fp32))
         # The first frame is given, not predicted.
-        differing = None if reference is None else float(np.mean(mine[1:] != reference[1:]))
-        found.append(Agreement(scene, precision, differing, _jf(mine, scene, clip)))
-    return found
+        differing = None if reference is None else float(np.mean(predicted[1:] != reference[1:]))
+        result.append(Agreement(scene, precision, differing, _jf(predicted, scene, clip)))
+    return result
 
 
 def _jf(masks: np.ndarray, scene: Scene, clip: Clip) -> float | None:
-    """J&F by the DAVIS rules; None where the scored frames are not annotated."""
+    """Return the J&F by the DAVIS rules, or None if not all frames are annotated."""
     if any(index not in clip.annotations for index in range(scene.frames)):
         return None
     _, owner = with_objects(clip.first, scene.objects)
@@ -90,8 +91,8 @@ def _jf(masks: np.ndarray, scene: Scene, clip: Clip) -> float | None:
         annotations = [read_ids(clip.annotations[index], clip.size) for index in range(scene.frames)]
         rules = rules_for(annotations[:1])
         if rules is not Rules.davis16:
-            # Objects left out, and those that come later, are not asked for.
+            # Objects that were left out or appear later are not scored.
             annotations = [np.where(np.isin(a, list(owner.values())), a, 0) for a in annotations]
-        return score_video(list(merged(masks, owner)), annotations, rules, clip.name).measures.overall
+        return score_video(list(merge_parts(masks, owner)), annotations, rules, clip.name).measures.overall
     except VideoError:
         return None

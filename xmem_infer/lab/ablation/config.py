@@ -1,4 +1,4 @@
-"""Settings of an ablation; `configs/ablate.yaml` is merged on these."""
+"""Settings of the ablation, merged with `configs/ablate.yaml`."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,16 +14,16 @@ class Suite(Enum):
 
 @dataclass
 class MatrixConfig:
-    """What is combined with what, and how often each combination is measured."""
+    """Which values are combined, and how often each combination is measured."""
 
-    grad_modes: list[GradMode] = field(default_factory=lambda: list(GradMode))  # those to compare
-    precisions: list[Precision] | None = None  # of fp32, tf32, fp16, bf16; null: all that the device computes in
+    grad_modes: list[GradMode] = field(default_factory=lambda: list(GradMode))  # modes to compare
+    precisions: list[Precision] | None = None  # of fp32, tf32, fp16, bf16; null: all that the device supports
     sizes: list[int] = field(default_factory=lambda: [240, 480])  # px of the short side; -1 = original
-    objects: list[int] = field(default_factory=lambda: [1, 3])  # more than the mask has: large ones are cut in two
+    objects: list[int] = field(default_factory=lambda: [1, 3])  # if the mask has fewer, large objects are cut in two
     frames: list[int] = field(default_factory=lambda: [8])  # from the clip's start
     repeats: int = 2  # fresh processes per combination
-    warmup_frames: int = 2  # at the start of each run, not counted in its times
-    max_memory_gb: float = 8.0  # 1e9 bytes; a run that needs more is stopped and reported as `oom`
+    warmup_frames: int = 2  # at the start of each run, excluded from its times
+    max_memory_gb: float = 8.0  # in 1e9 bytes; a run that exceeds it is stopped and reported as `oom`
 
     def __post_init__(self) -> None:
         for name in ("grad_modes", "precisions", "sizes", "objects", "frames"):
@@ -50,12 +50,12 @@ class MatrixConfig:
 
 @dataclass
 class DocumentsConfig:
-    """Sizes of the documents' own examples."""
+    """Sizes of the examples in the documents."""
 
     features: int = 5_000  # Linear(features, hidden) - ReLU - Linear(hidden, features): 2 GB of weights
-    hidden: int = 50_000  # width between the two layers
-    rows: int = 1_000  # that go through it
-    forwards: int = 1_000  # of the small Linear
+    hidden: int = 50_000  # features between the two layers
+    rows: int = 1_000  # of its input
+    forwards: int = 1_000  # number of forward passes of the small Linear
 
     def __post_init__(self) -> None:
         for name in ("features", "hidden", "rows", "forwards"):
@@ -64,17 +64,17 @@ class DocumentsConfig:
 
 @dataclass
 class AblationRuntime:
-    device: Device = Device.auto  # auto: CUDA, else the CPU; memory is measured on these two
+    device: Device = Device.auto  # auto: CUDA if there is one, else the CPU; memory can be measured on these two only
     threads: int | None = None  # CPU threads of torch in each run; null = torch's choice
 
 
 @dataclass
 class AblateConfig:
-    video_dir: str | None = None  # one video: folder of frames or file; null: examples/clip
-    mask: str | None = None  # image of the first frame, or folder of masks; null: looked for beside the video
+    video_dir: str | None = None  # one video, a file or a folder of frames; null: examples/clip
+    mask: str | None = None  # image for the first frame, or folder of masks; null: searched beside the video
     output_dir: str | None = None  # null: output/ablation, or output/ablation_documents
     weights: str = "auto"  # path, or the name of a published checkpoint
-    suite: Suite = Suite.modes  # documents: the claims of the five documents, with verdicts
+    suite: Suite = Suite.modes  # documents: check the claims of the five documents
     ablate: MatrixConfig = field(default_factory=MatrixConfig)
     documents: DocumentsConfig = field(default_factory=DocumentsConfig)
     data: DataConfig = field(default_factory=DataConfig, metadata={"unread": ("size", "masks")})  # see ablate.sizes

@@ -1,4 +1,4 @@
-"""suite=documents: measure, hold every case against the evidence, write the page."""
+"""suite=documents: measure, decide every claim, write the page."""
 
 import logging
 from collections import Counter
@@ -19,8 +19,8 @@ from ..report import setting_table, table, write_csv, write_page
 from . import checks_of_figures
 from .checks_of_figures import LINEAR_MODES, Evidence, NotMeasured
 from .comparisons import savings
-from .networks import CreateRequest, LinearRequest, Subject, Way, create, linear_forward
-from .observations import Verdict, as_expected
+from .networks import CreateRequest, Creation, LinearRequest, Subject, create, linear_forward
+from .observations import Verdict, check_expectations
 from .plan import Combination, Setup, combinations, interleaved
 from .plots import draw_by_frame, draw_memory, draw_savings
 from .report import savings_table
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of a document (1-5) held against the evidence: verdict, what was measured, and the reason."""
+    """A decided claim of a document (1-5): verdict, what was measured, and the reason for the verdict."""
 
     document: int
     claim: str
@@ -43,69 +43,69 @@ class Claim:
 
 
 def read_table() -> dict[str, Any]:
-    """`titles`: of the documents by number; `claims`: rows of the table."""
-    table_of_claims: Any = OmegaConf.to_container(OmegaConf.load(TABLE))
-    return table_of_claims
+    """Read the claims. `titles`: titles of the documents by number; `claims`: one dict per claim."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(TABLE))
+    return content
 
 
-def hold_against(row: Mapping[str, Any], evidence: Evidence) -> Claim:
-    """The verdict on a row of the table; `not measured` where a process that it needs did not finish."""
+def decide(row: Mapping[str, Any], evidence: Evidence) -> Claim:
+    """Decide a claim. The verdict is `not measured` if a process that it needs did not finish."""
     why = row["why"]
     try:
         check = getattr(checks_of_figures, row.get("check", ""), None)
-        found, measured = check(evidence) if check else as_expected(row["expect"])
+        verdict, measured = check(evidence) if check else check_expectations(row["expect"])
     except NotMeasured as reason:
-        found, measured, why = Verdict.not_measured, str(reason), ADVICE
-    return Claim(row["document"], row["claim"], found, measured, why)
+        verdict, measured, why = Verdict.not_measured, str(reason), ADVICE
+    return Claim(row["document"], row["claim"], verdict, measured, why)
 
 
-def check_documents(setup: Setup, precisions: Sequence[Precision], where: Mapping[str, Any], folder: Path) -> int:
-    """Check every claim and write results.csv, pictures and report.md; 0, or 1 where a run failed."""
+def check_documents(setup: Setup, precisions: Sequence[Precision], conditions: Mapping[str, Any], folder: Path) -> int:
+    """Check every claim; write results.csv, pictures and report.md. Return 0, or 1 if a run failed."""
     # Memory depends on the sizes of the network, not on its numbers: the published sizes need no download.
     with TemporaryDirectory(prefix="xmem_ablation_") as scratch:
         setup = replace(setup, weights=Path(scratch, "published_sizes.safetensors"))
         save_file(load_benchmark_network(XMEM, None).state_dict(), setup.weights)
         evidence = _measure(setup, precisions)
     content = read_table()
-    claims = [hold_against(row, evidence) for row in content["claims"]]
+    claims = [decide(row, evidence) for row in content["claims"]]
     write_csv(folder / "results.csv", [{**vars(claim), "verdict": claim.verdict.value} for claim in claims])
     draw_memory(evidence.runs, folder)
     draw_by_frame(evidence.modes, folder, setup.config.ablate.max_memory_gb)
     if evidence.savings:
         draw_savings(evidence.savings, folder)
-    write_page(folder / "report.md", _page(where, content["titles"], claims, evidence))
+    write_page(folder / "report.md", _page(conditions, content["titles"], claims, evidence))
     log.info("%d claims: %s; report in %s", len(claims), _tally(claims), folder / "report.md")
     return 1 if any(run.status == "failed" for run in (*evidence.modes, *evidence.runs)) else 0
 
 
 def _measure(setup: Setup, precisions: Sequence[Precision]) -> Evidence:
-    """Everything that takes child processes."""
+    """Run all measurements that take child processes."""
     config = setup.config
     within_a_frame = [GradMode.set_grad_enabled, GradMode.enable_grad_detached]
-    found = combinations(replace(config.ablate, grad_modes=within_a_frame), precisions)
-    every_mode = [Combination(found[0].scene, precision, mode) for precision in precisions for mode in GradMode]
-    log.info("%d runs at the network's published size, then the other claims", len(every_mode) + len(found))
+    every_scene = combinations(replace(config.ablate, grad_modes=within_a_frame), precisions)
+    every_mode = [Combination(every_scene[0].scene, precision, mode) for precision in precisions for mode in GradMode]
+    log.info("%d runs at the network's published size, then the other claims", len(every_mode) + len(every_scene))
     modes = sweep(setup, interleaved(every_mode, 1))
-    runs = sweep(replace(setup, timed=False), interleaved(found, 1))
+    runs = sweep(replace(setup, timed=False), interleaved(every_scene, 1))
     sizes, threads, limit = config.documents, config.runtime.threads, setup.ceiling_bytes
     linear, created = {}, {}
     for mode in LINEAR_MODES:
-        asked = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, limit)
-        linear[mode] = run_in_child(linear_forward, asked, threads)
-    for subject, way in product(Subject, Way):
-        created[subject, way] = run_in_child(create, CreateRequest(subject, way, limit), threads)
+        request = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, limit)
+        linear[mode] = run_in_child(linear_forward, request, threads)
+    for subject, creation in product(Subject, Creation):
+        created[subject, creation] = run_in_child(create, CreateRequest(subject, creation, limit), threads)
     return Evidence(sizes, modes, runs, savings(runs), linear, created)
 
 
 def _page(
-    where: Mapping[str, Any], titles: Mapping[int, str], claims: Sequence[Claim], evidence: Evidence
+    conditions: Mapping[str, Any], titles: Mapping[int, str], claims: Sequence[Claim], evidence: Evidence
 ) -> Iterator[str]:
     yield "# The documents' claims, measured"
     yield (
         f"{len(claims)} claims: {_tally(claims)}. Memory of the network is measured at the published sizes with random "
         "weights (memory depends on sizes alone); the setting below names the weights found, which are not used here."
     )
-    yield setting_table(where)
+    yield setting_table(conditions)
     for document, title in titles.items():
         here = [claim for claim in claims if claim.document == document]
         yield f"## {document}. {title}"

@@ -1,4 +1,4 @@
-"""What torch does in a mode: a table of modes and one of observations. claims.yaml says which are expected where."""
+"""Observations of torch's behaviour in its gradient modes, compared with the expectations in claims.yaml."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ class Verdict(Enum):
     not_measured = "not measured"
 
 
-Finding = tuple[Verdict, str]  # and what was measured, in words
+Finding = tuple[Verdict, str]  # the verdict and a text that says what was measured
 autocast = partial(torch.autocast, "cpu", dtype=torch.bfloat16)
 MODES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], ...]] = {
     "by default": (),
@@ -34,17 +34,17 @@ MODES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], ...]] = {
 
 
 def weight() -> Tensor:
-    """A parameter of three ones."""
+    """Return a parameter of three ones."""
     return torch.ones(3, requires_grad=True)
 
 
 def double(w: Tensor) -> Tensor:
-    """An operation that autograd records where it may."""
+    """Double a tensor, as an example of an operation that autograd may record."""
     return w * 2
 
 
-def seen_in_thread() -> bool:
-    """Whether gradients are on in a new thread."""
+def gradients_on_in_thread() -> bool:
+    """Return whether gradients are on in a new thread."""
     seen: list[bool] = []
     thread = threading.Thread(target=lambda: seen.append(torch.is_grad_enabled()))
     thread.start()
@@ -53,14 +53,14 @@ def seen_in_thread() -> bool:
 
 
 def version_advance() -> int:
-    """How far an in-place operation moves a tensor's version counter."""
+    """Return by how much an in-place operation advances a tensor's version counter."""
     y = double(torch.ones(3))
     before = y._version
     return y.add_(1)._version - before
 
 
 def gradient_after_block() -> list[float]:
-    """The gradient of `double`, after a block without gradients."""
+    """Return the gradient of `double`, computed after a block without gradients."""
     w = weight()
     with torch.no_grad():
         double(w)
@@ -70,7 +70,7 @@ def gradient_after_block() -> list[float]:
 
 
 def restored_after_error() -> bool:
-    """Whether an error that leaves a no_grad block restores the mode found."""
+    """Return whether the previous mode is restored when an error leaves a no_grad block."""
     before = torch.is_grad_enabled()
     try:
         with torch.no_grad():
@@ -80,7 +80,7 @@ def restored_after_error() -> bool:
 
 
 def order_of_autocast_matters() -> bool:
-    """Whether no_grad inside autocast gives other numbers than outside of it."""
+    """Return whether no_grad inside autocast gives other numbers than autocast inside no_grad."""
     layer, x = nn.Linear(64, 64), torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), autocast():
         outside = layer(x)
@@ -89,7 +89,7 @@ def order_of_autocast_matters() -> bool:
 
 
 def train_around_block() -> None:
-    """A step of training inside autocast, after a no_grad block there."""
+    """Run forward and backward passes inside autocast, after a no_grad block there."""
     layer, x = nn.Linear(8, 8), torch.ones(2, 8)
     with autocast():
         with torch.no_grad():
@@ -98,7 +98,7 @@ def train_around_block() -> None:
 
 
 def step_moves_weights() -> bool:
-    """Whether an optimiser's step alone, in the mode at hand, changes the weights."""
+    """Return whether an optimiser's step in the current mode changes the weights."""
     layer = nn.Linear(3, 1)
     with torch.enable_grad():
         layer(torch.ones(1, 3)).sum().backward()
@@ -108,22 +108,22 @@ def step_moves_weights() -> bool:
 
 
 def inference_tensor() -> Tensor:
-    """A tensor made in inference mode."""
+    """Return a tensor created in inference mode."""
     with torch.inference_mode():
         return torch.ones(3)
 
 
 def train_with_no_grad_tensor() -> None:
-    """A step of training that uses a result made under no_grad."""
+    """Run a backward pass through a result that was created under no_grad."""
     with torch.no_grad():
         made = double(weight())
     (weight() * made).sum().backward()
 
 
-# What raises nothing and returns nothing "works".
+# An observation that returns None without raising counts as "works".
 OBSERVATIONS: Mapping[str, Callable[[], Any]] = {
     "gradients are on": torch.is_grad_enabled,
-    "gradients are on in a thread started here": seen_in_thread,
+    "gradients are on in a thread started here": gradients_on_in_thread,
     "operations are recorded": lambda: double(weight()).requires_grad,
     "results have a grad_fn": lambda: double(weight()).grad_fn is not None,
     "a tensor created with requires_grad=True keeps it": lambda: weight().requires_grad,
@@ -143,14 +143,14 @@ OBSERVATIONS: Mapping[str, Callable[[], Any]] = {
 
 
 def verdict(*parts: bool) -> Verdict:
-    """All parts true: holds; some: in part; none: does not hold."""
+    """All parts true: holds; some: holds in part; none: does not hold."""
     if all(parts):
         return Verdict.holds
     return Verdict.holds_in_part if any(parts) else Verdict.does_not_hold
 
 
-def refused(action: Callable[[], object]) -> str:
-    """The first sentence of the error that calling `action` raises; empty where it raises none."""
+def error_message(action: Callable[[], object]) -> str:
+    """Call `action` and return the first sentence of the error that it raises, or an empty string."""
     try:
         action()
     except (RuntimeError, ValueError) as error:
@@ -158,15 +158,15 @@ def refused(action: Callable[[], object]) -> str:
     return ""
 
 
-def as_expected(expected: Mapping[str, Mapping[str, Any]]) -> Finding:
-    """Observe in each mode what is expected there, by name. `raises` expects an error, whatever it says."""
-    found, words = [], []
-    for mode, wanted in expected.items():
-        for name, value in wanted.items():
+def check_expectations(expected: Mapping[str, Mapping[str, Any]]) -> Finding:
+    """Observe everything that is expected, by mode and name. `raises` expects an error with any message."""
+    fulfilled, text = [], []
+    for mode, values in expected.items():
+        for name, value in values.items():
             seen = _observe(mode, name)
-            found.append(seen == value or (value == "raises" and str(seen).startswith("raises: ")))
-            words.append(f"{mode}, {name}: {seen}")
-    return verdict(*found), "; ".join(words)
+            fulfilled.append(seen == value or (value == "raises" and str(seen).startswith("raises: ")))
+            text.append(f"{mode}, {name}: {seen}")
+    return verdict(*fulfilled), "; ".join(text)
 
 
 def _observe(mode: str, name: str) -> Any:
@@ -174,7 +174,7 @@ def _observe(mode: str, name: str) -> Any:
     with ExitStack() as stack:
         for enter in MODES[mode]:
             stack.enter_context(enter())
-        message = refused(lambda: result.append(OBSERVATIONS[name]()))
+        message = error_message(lambda: result.append(OBSERVATIONS[name]()))
     if message:
         return f"raises: {message}"
     return "works" if result[0] is None else result[0]

@@ -1,4 +1,4 @@
-"""What an ablation combines with what, in which order, and what all its runs have in common."""
+"""Which combinations an ablation measures, in which order, and the setup that all its runs share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .config import AblateConfig, MatrixConfig
 
 @dataclass(frozen=True)
 class Scene:
-    """What is segmented: short side in px (-1 = original), number of objects, frames."""
+    """What is segmented: short side in px (-1 = original size), number of objects, number of frames."""
 
     size: int
     objects: int
@@ -23,7 +23,7 @@ class Scene:
         return f"{size}, {self.objects} object{'s' if self.objects > 1 else ''}, {self.frames} frames"
 
 
-Place = tuple[Scene, Precision]  # where grad modes are compared
+Condition = tuple[Scene, Precision]  # what stays the same while grad modes are compared
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,17 @@ class Combination:
 
 
 def combinations(matrix: MatrixConfig, precisions: Sequence[Precision]) -> list[Combination]:
-    """Every combination once, modes varying fastest, so that what is compared is measured close together."""
+    """Return every combination once. Modes vary fastest, so that runs to be compared are close together in time."""
     scenes = [Scene(*sizes) for sizes in product(matrix.sizes, matrix.objects, matrix.frames)]
     return list(dict.fromkeys(Combination(*parts) for parts in product(scenes, precisions, matrix.grad_modes)))
 
 
-def interleaved(found: Sequence[Combination], repeats: int) -> list[tuple[Combination, int]]:
-    """Each combination once per round, every other round backwards: a machine that slows down favours nobody."""
-    rounds = [found if repeat % 2 == 0 else found[::-1] for repeat in range(repeats)]
+def interleaved(order: Sequence[Combination], repeats: int) -> list[tuple[Combination, int]]:
+    """Repeat all combinations in rounds, every other round in reverse order, so that a machine that slows down is fair.
+
+    Returns pairs of a combination and the number of the round.
+    """
+    rounds = [order if repeat % 2 == 0 else order[::-1] for repeat in range(repeats)]
     return [(combination, repeat) for repeat, one_round in enumerate(rounds) for combination in one_round]
 
 
@@ -54,8 +57,8 @@ def interleaved(found: Sequence[Combination], repeats: int) -> list[tuple[Combin
 class Setup:
     """What all runs of a sweep have in common.
 
-    timed: take times and resident memory; on the CPU tensor memory is then counted in a second pass, so that counting
-    slows down no clock.
+    timed: whether to measure times and resident memory. On the CPU, tensor memory is then counted in a second pass, so
+    that counting does not slow down the timed one.
     """
 
     config: AblateConfig

@@ -1,11 +1,11 @@
-"""The pictures of an ablation: memory, savings, memory by frame, time, agreement."""
+"""The pictures of an ablation: peak memory, savings, memory by frame, time, agreement of masks."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 
 from ...config import Precision
-from ..charts import grouped_bars, legend, new_figure, plain, save
+from ..charts import grouped_bars, legend, new_figure, save, style_axes
 from .comparisons import DOCUMENTED_SAVING, Agreement, Saving
 from .plan import Scene
 from .runs import Run, grouped
@@ -17,7 +17,7 @@ COLOURS = {
     "enable_grad_detached": "#e8a33d",
     "enable_grad": "#b8433a",
 }
-# The modes without gradients lie on top of each other: the lower ones are drawn wider.
+# The curves of the modes without gradients coincide, so the lower ones are drawn wider to stay visible.
 WIDTHS = {"set_grad_enabled": 7.0, "no_grad": 4.0, "inference_mode": 1.6}
 PRECISION_COLOURS = {"fp32": "#3f72af", "tf32": "#6aa84f", "fp16": "#a64d79", "bf16": "#e8a33d"}
 MB = 1e6
@@ -25,13 +25,13 @@ Value = Callable[[Run], float | None]
 
 
 def draw_memory(runs: Sequence[Run], folder: Path) -> None:
-    """Peak in tensors by mode, a panel per precision."""
+    """Draw peak tensor memory by mode, a panel per precision."""
     title = "Peak memory in tensors, MB"
     _by_mode(runs, folder, "memory", title, lambda run: run.peak_tensor_bytes and run.peak_tensor_bytes / MB)
 
 
 def draw_time(runs: Sequence[Run], folder: Path) -> None:
-    """Median time per frame by mode, whiskers to the 95th percentile, a panel per precision."""
+    """Draw median time per frame by mode with whiskers to the 95th percentile, a panel per precision."""
     title = "Time per frame, ms (bar: p50, whisker: p95)"
     _by_mode(runs, folder, "time", title, lambda run: run.p50_ms, lambda run: run.p95_ms)
 
@@ -46,14 +46,15 @@ def _by_mode(
     panels = figure.subplots(1, len(by_precision), sharey=True, squeeze=False)[0]
     tops = []
     for axes, (precision, here) in zip(panels, by_precision.items(), strict=True):
-        bars, tips = _nothing(modes, len(scenes)), _nothing(modes, len(scenes))
+        bars, tips = _empty_series(modes, len(scenes)), _empty_series(modes, len(scenes))
         for run in here:
             bars[run.mode.name][scenes.index(run.scene)] = height(run)
             tips[run.mode.name][scenes.index(run.scene)] = whisker(run)
         stopped = {(run.mode.name, scenes.index(run.scene)) for run in here if run.status == "oom"}
-        grouped_bars(axes, [_short(scene, scenes) for scene in scenes], bars, COLOURS, whiskers=tips, stopped=stopped)
+        groups = [_scene_label(scene, scenes) for scene in scenes]
+        grouped_bars(axes, groups, bars, COLOURS, whiskers=tips, stopped=stopped)
         axes.set_title(precision.name, loc="left", fontsize=10)
-        plain(axes)
+        style_axes(axes)
         tops.append(axes.get_ylim()[1])
     panels[0].set_ylim(0, max(tops))
     legend(figure, panels[0], title)
@@ -61,35 +62,35 @@ def _by_mode(
 
 
 def draw_savings(savings: Sequence[Saving], folder: Path) -> None:
-    """Saving of gradients off against both baselines, with the documented 30% as a line."""
-    places = list(dict.fromkeys((saving.scene, saving.precision) for saving in savings))
-    scenes = list(dict.fromkeys(scene for scene, _ in places))
+    """Draw the memory saved by switching gradients off against both baselines, with a line at the documented 30%."""
+    conditions = list(dict.fromkeys((saving.scene, saving.precision) for saving in savings))
+    scenes = list(dict.fromkeys(scene for scene, _ in conditions))
     baselines = list(dict.fromkeys(saving.baseline.name for saving in savings))
-    bars, tips = _nothing(baselines, len(places)), _nothing(baselines, len(places))
+    bars, tips = _empty_series(baselines, len(conditions)), _empty_series(baselines, len(conditions))
     for saving in savings:
-        at = places.index((saving.scene, saving.precision))
-        bars[saving.baseline.name][at], tips[saving.baseline.name][at] = 100 * saving.whole, 100 * saving.working
-    stopped = {(s.baseline.name, places.index((s.scene, s.precision))) for s in savings if s.at_least}
-    figure = new_figure(max(7.5, 2.0 + 0.95 * len(places)), 4.4)
+        at, baseline = conditions.index((saving.scene, saving.precision)), saving.baseline.name
+        bars[baseline][at], tips[baseline][at] = 100 * saving.with_network, 100 * saving.without_network
+    stopped = {(s.baseline.name, conditions.index((s.scene, s.precision))) for s in savings if s.at_least}
+    figure = new_figure(max(7.5, 2.0 + 0.95 * len(conditions)), 4.4)
     axes = figure.add_subplot()
-    names = [f"{precision.name}\n{_short(scene, scenes)}" for scene, precision in places]
+    names = [f"{precision.name}\n{_scene_label(scene, scenes)}" for scene, precision in conditions]
     grouped_bars(axes, names, bars, COLOURS, form=".0f", size=8, rotation=0, whiskers=tips, stopped=stopped)
     axes.axhline(100 * DOCUMENTED_SAVING, color="#2e7d32", linestyle="--", linewidth=1.5, label="documented: 30%")
-    axes.set_ylim(min(0.0, *(100 * saving.whole for saving in savings)), 115)
-    plain(axes)
+    axes.set_ylim(min(0.0, *(100 * saving.with_network for saving in savings)), 115)
+    style_axes(axes)
     title = "Peak memory saved by switching gradients off, percent of each baseline's (line: without the network)"
     legend(figure, axes, title)
     save(figure, folder, "saving")
 
 
 def draw_by_frame(runs: Sequence[Run], folder: Path, ceiling_gb: float) -> None:
-    """Peak within each frame, against its number; a panel per scene and precision; a cross where a run was stopped."""
-    places = grouped(runs, lambda run: run.place)
-    scenes, precisions = dict.fromkeys(scene for scene, _ in places), dict.fromkeys(one for _, one in places)
+    """Draw the peak within each frame, a panel per scene and precision, with a cross where a run was stopped."""
+    conditions = grouped(runs, lambda run: run.condition)
+    scenes, precisions = dict.fromkeys(scene for scene, _ in conditions), dict.fromkeys(one for _, one in conditions)
     figure = new_figure(0.8 + 4.2 * len(precisions), 0.9 + 2.5 * len(scenes))
     grid = figure.subplots(len(scenes), len(precisions), squeeze=False)
     for axes, (scene, precision) in zip(grid.flat, product(scenes, precisions), strict=True):
-        here = {run.mode.name: run for run in places.get((scene, precision), [])}
+        here = {run.mode.name: run for run in conditions.get((scene, precision), [])}
         for mode in (mode for mode in COLOURS if mode in here):
             peaks = [peak / MB for peak in here[mode].frame_peak_bytes]
             marker = None if mode in WIDTHS else "."
@@ -102,33 +103,35 @@ def draw_by_frame(runs: Sequence[Run], folder: Path, ceiling_gb: float) -> None:
         axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("frame", fontsize=8)
-        plain(axes)
+        style_axes(axes)
     fullest = max(grid.flat, key=lambda axes: len(dict.fromkeys(axes.get_legend_handles_labels()[1])))
     legend(figure, fullest, "Peak memory in tensors within each frame, MB")
     save(figure, folder, "memory_by_frame")
 
 
-def draw_agreement(found: Sequence[Agreement], folder: Path) -> None:
-    """Share of pixels unlike fp32's, and J&F where the clip is annotated, by precision."""
-    scenes = list(dict.fromkeys(agreement.scene for agreement in found))
-    precisions = [p for p in Precision if any(agreement.precision is p for agreement in found)]
-    by_place = {(a.scene, a.precision): a for a in found}
+def draw_agreement(agreements: Sequence[Agreement], folder: Path) -> None:
+    """Draw the share of pixels that differ from fp32, and J&F if the clip is annotated, by precision."""
+    scenes = list(dict.fromkeys(agreement.scene for agreement in agreements))
+    precisions = [p for p in Precision if any(agreement.precision is p for agreement in agreements)]
+    by_condition = {(a.scene, a.precision): a for a in agreements}
     figure = new_figure(3.0 + 2.2 * len(scenes), 3.8)
     panels = figure.subplots(1, 2)
     for axes, figure_of, title in zip(panels, ("differing", "jf"), ("pixels unlike fp32's", "J&F"), strict=True):
-        heights = {p.name: _percent(getattr(by_place.get((s, p)), figure_of, None) for s in scenes) for p in precisions}
-        groups = [_short(scene, scenes) for scene in scenes]
+        heights = {
+            p.name: _percent(getattr(by_condition.get((s, p)), figure_of, None) for s in scenes) for p in precisions
+        }
+        groups = [_scene_label(scene, scenes) for scene in scenes]
         grouped_bars(axes, groups, heights, PRECISION_COLOURS, form=".3g", size=7, rotation=0)
         if not axes.patches:
             text = "not known: masks of all frames\nor fp32 are missing"
             axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
         axes.set_title(f"{title}, percent", loc="left", fontsize=10)
-        plain(axes)
+        style_axes(axes)
     legend(figure, max(panels, key=lambda axes: len(axes.patches)), "Masks by precision")
     save(figure, folder, "agreement")
 
 
-def _nothing(series: Iterable[str], count: int) -> dict[str, list[float | None]]:
+def _empty_series(series: Iterable[str], count: int) -> dict[str, list[float | None]]:
     return {name: [None] * count for name in series}
 
 
@@ -136,8 +139,8 @@ def _percent(shares: Iterable[float | None]) -> list[float | None]:
     return [None if share is None else 100 * share for share in shares]
 
 
-def _short(scene: Scene, scenes: Sequence[Scene]) -> str:
-    """The scene on two lines; the number of frames only where it differs."""
+def _scene_label(scene: Scene, scenes: Sequence[Scene]) -> str:
+    """Return the scene on two lines; the number of frames only if it differs between the scenes."""
     size = "original" if scene.size == -1 else f"{scene.size}p"
     frames = f"\n{scene.frames} fr." if len({other.frames for other in scenes}) > 1 else ""
     return f"{size}\n{scene.objects} obj.{frames}"

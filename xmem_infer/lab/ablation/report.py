@@ -1,4 +1,4 @@
-"""An ablation in files: results.csv (a row per run), report.md, pictures."""
+"""An ablation as files: results.csv (a row per run), report.md, pictures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from ..report import megabytes, number, setting_table, table, write_csv, write_p
 from .comparisons import Agreement, Saving
 from .config import AblateConfig
 from .plots import draw_agreement, draw_by_frame, draw_memory, draw_savings, draw_time
-from .runs import Run, grouped, joined, peak_spread
+from .runs import Run, grouped, merge_repeats, peak_spread
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything a report is made of. setting: see `report.setting`."""
+    """The content of a report. setting: see `report.setting`."""
 
     config: AblateConfig
     setting: Mapping[str, Any]
@@ -26,9 +26,9 @@ class Findings:
 
 
 def write_report(findings: Findings, folder: Path) -> None:
-    """The CSV, the pictures, and last the page that shows them. Raises EnvironmentFault."""
+    """Write the CSV, the pictures, and last the page that shows them. Raises EnvironmentFault."""
     write_csv(folder / "results.csv", [run.csv_row() for run in findings.runs])
-    runs = joined(findings.runs)
+    runs = merge_repeats(findings.runs)
     draw_memory(runs, folder)
     draw_by_frame(runs, folder, findings.config.ablate.max_memory_gb)
     draw_time(runs, folder)
@@ -40,7 +40,7 @@ def write_report(findings: Findings, folder: Path) -> None:
 
 
 def _page(findings: Findings) -> Iterator[str]:
-    runs, matrix = joined(findings.runs), findings.config.ablate
+    runs, matrix = merge_repeats(findings.runs), findings.config.ablate
     yield "# Gradient modes and precisions, measured"
     yield setting_table(findings.setting)
     yield (
@@ -79,7 +79,7 @@ def _page(findings: Findings) -> Iterator[str]:
 
 
 def _run_table(runs: Sequence[Run], columns: Mapping[str, Callable[[Run], object]]) -> str:
-    """A row per run: where it was measured, then `columns`."""
+    """Return a table with a row per run: its scene, precision and mode, then `columns`."""
     head = ("size, objects, frames", "precision", "grad mode", *columns)
     rows = [(run.scene, run.precision.name, run.mode.name, *(cell(run) for cell in columns.values())) for run in runs]
     return table(head, rows)
@@ -110,46 +110,48 @@ def _time_table(runs: Sequence[Run]) -> str:
 
 
 def _flatness(runs: Sequence[Run]) -> str:
-    """In words: what is held after frame 1 and after the last one reached, by mode, at the first place."""
-    said = []
+    """Describe how the bytes held grow between frame 1 and the last one, by mode, under the first condition."""
+    texts = []
     for run in runs:
-        if run.place == runs[0].place and len(run.held_bytes) > 2:
+        if run.condition == runs[0].condition and len(run.held_bytes) > 2:
             first, last = run.held_bytes[1], run.held_bytes[-1]
             growth = (last - first) / (len(run.held_bytes) - 2)
             change = "flat" if last <= first * 1.001 else f"grows by {megabytes(growth)} MB a frame"
-            said.append(f"`{run.mode.name}` {megabytes(first)} -> {megabytes(last)} ({change})")
+            texts.append(f"`{run.mode.name}` {megabytes(first)} -> {megabytes(last)} ({change})")
     where = f"{runs[0].scene}, {runs[0].precision.name}"
-    held = f"Held in tensors between frames, from frame 1 to the last one reached ({where}), MB: {'; '.join(said)}."
-    return held if said else ""
+    held = f"Held in tensors between frames, from frame 1 to the last one reached ({where}), MB: {'; '.join(texts)}."
+    return held if texts else ""
 
 
 def savings_table(savings: Sequence[Saving]) -> str:
-    """Savings against both baselines, in percent."""
+    """Return a table of the savings against both baselines, in percent."""
     head = ("size, objects, frames", "precision", "baseline", "baseline MB", "gradients off MB", "saved",
             "without the network")  # fmt: skip
     rows = []
     for s in savings:
-        shares = [f"{'more than ' if s.at_least else ''}{100 * share:.1f}%" for share in (s.whole, s.working)]
+        shares = [
+            f"{'more than ' if s.at_least else ''}{100 * share:.1f}%" for share in (s.with_network, s.without_network)
+        ]
         sizes = megabytes(s.baseline_bytes), megabytes(s.off_bytes)
         rows.append((s.scene, s.precision.name, s.baseline.name, *sizes, *shares))
     return table(head, rows)
 
 
-def _agreement_table(found: Sequence[Agreement]) -> str:
+def _agreement_table(agreements: Sequence[Agreement]) -> str:
     head = ("size, objects, frames", "precision", "pixels unlike fp32's", "J&F")
     rows = []
-    for a in found:
+    for a in agreements:
         jf = None if a.jf is None else 100 * a.jf
         rows.append((a.scene, a.precision.name, number(a.differing, ".3%"), number(jf, ".2f")))
     return table(head, rows)
 
 
 def _same_masks(runs: Sequence[Run]) -> str:
-    """Whether all modes gave the same masks to the bit, by place."""
-    places = grouped((run for run in runs if run.status == "ok" and run.masks_sha256), lambda run: run.place)
+    """Say whether all modes gave identical masks under each condition."""
+    conditions = grouped((run for run in runs if run.status == "ok" and run.masks_sha256), lambda run: run.condition)
     unlike = [
         f"{scene}, {precision.name}"
-        for (scene, precision), here in places.items()
+        for (scene, precision), here in conditions.items()
         if len({run.masks_sha256 for run in here}) > 1
     ]
     if unlike:
@@ -158,9 +160,11 @@ def _same_masks(runs: Sequence[Run]) -> str:
 
 
 def console_summary(findings: Findings) -> list[str]:
-    """The gist, for the terminal."""
-    stopped = [run for run in joined(findings.runs) if run.status == "oom"]
-    said = [f"{run.combination}: out of memory in frame {run.frames_done} ({run.reason})" for run in stopped]
+    """Return a summary for the terminal: runs out of memory, and savings within a frame."""
+    stopped = [run for run in merge_repeats(findings.runs) if run.status == "oom"]
+    lines = [f"{run.combination}: out of memory in frame {run.frames_done} ({run.reason})" for run in stopped]
     within = [s for s in findings.savings if s.baseline is GradMode.enable_grad_detached]
-    said += [f"{s.scene}, {s.precision.name}: gradients off save {100 * s.whole:.1f}% within a frame" for s in within]
-    return said
+    lines += [
+        f"{s.scene}, {s.precision.name}: gradients off save {100 * s.with_network:.1f}% within a frame" for s in within
+    ]
+    return lines

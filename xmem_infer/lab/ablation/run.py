@@ -1,4 +1,4 @@
-"""What `scripts/ablate.py` does: check, measure in child processes, report."""
+"""The command `scripts/ablate.py`: check the settings, measure in child processes, write the report."""
 
 import logging
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from .config import AblateConfig, MatrixConfig, Suite
 from .documents import check_documents
 from .plan import Setup, combinations, interleaved
 from .report import Findings, console_summary, write_report
-from .runs import joined, sweep
+from .runs import merge_repeats, sweep
 
 FOLDERS = {Suite.modes: "output/ablation", Suite.documents: "output/ablation_documents"}
 log = logging.getLogger(__name__)
@@ -34,14 +34,14 @@ def ablate(config: AblateConfig) -> int:
     """Measure what `config` asks for and write the report.
 
     Returns:
-        0, or 1 where runs failed (out of memory is no failure).
+        0, or 1 if runs failed (running out of memory is not a failure).
 
     Raises:
-        UsageError: Before any work: a precision or device that is not there, a clip that is too short.
-        WeightsError: Before any work: weights that cannot be used.
-        EnvironmentFault: No matplotlib, or a folder that cannot be written to.
+        UsageError: Before any measurement: a precision or device is not available, or the clip is too short.
+        WeightsError: Before any measurement: the weights cannot be used.
+        EnvironmentFault: matplotlib is missing, or the output folder cannot be written to.
     """
-    new_figure(1, 1)  # without matplotlib the report cannot be made: said now, not after the sweep
+    new_figure(1, 1)  # fails without matplotlib: better now than after the sweep
     device = choose_device(config.runtime.device)
     precisions = precisions_for(config.ablate.precisions, device)
     check_threads(config.runtime.threads)
@@ -50,15 +50,15 @@ def ablate(config: AblateConfig) -> int:
     weights = resolve_weights(config.weights)
     folder = output_folder(config.output_dir or FOLDERS[config.suite])
     setup = Setup(config, clip, weights, Device[device.type])
-    where = _setting(setup, device)
+    conditions = _setting(setup, device)
     if config.suite is Suite.documents:
-        return check_documents(setup, precisions, where, folder)
-    found = combinations(config.ablate, precisions)
-    log.info("%d combinations, %d runs each, on %s", len(found), config.ablate.repeats, where["device"])
+        return check_documents(setup, precisions, conditions, folder)
+    matrix = combinations(config.ablate, precisions)
+    log.info("%d combinations, %d runs each, on %s", len(matrix), config.ablate.repeats, conditions["device"])
     started = perf_counter()
-    runs = sweep(setup, interleaved(found, config.ablate.repeats))
-    where["sweep took"] = f"{perf_counter() - started:.0f} s"
-    findings = Findings(config, where, runs, savings(joined(runs)), agreements(runs, clip))
+    runs = sweep(setup, interleaved(matrix, config.ablate.repeats))
+    conditions["sweep took"] = f"{perf_counter() - started:.0f} s"
+    findings = Findings(config, conditions, runs, savings(merge_repeats(runs)), agreements(runs, clip))
     write_report(findings, folder)
     for line in console_summary(findings):
         log.info(line)
@@ -67,7 +67,7 @@ def ablate(config: AblateConfig) -> int:
 
 
 def precisions_for(wanted: Sequence[Precision] | None, device: torch.device) -> list[Precision]:
-    """The precisions to measure: those asked for, each refused where the device lacks it, else all it computes in."""
+    """Return the requested precisions, or all that the device supports. Raises UsageError for an unsupported one."""
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"runtime.device={device.type}: memory is measured on cpu and cuda only; choose one of them")
     if wanted is not None:
@@ -83,7 +83,7 @@ def precisions_for(wanted: Sequence[Precision] | None, device: torch.device) -> 
 
 
 def check_scenes(matrix: MatrixConfig, clip: Clip) -> None:
-    """Raise UsageError for more frames than the clip has, or more objects than its mask can be cut into."""
+    """Raise UsageError if the clip has too few frames, or if its mask cannot be cut into that many objects."""
     if clip.count is not None and max(matrix.frames) > clip.count:
         raise UsageError(f"ablate.frames={max(matrix.frames)}: {clip.name} has {clip.count} frames")
     for objects in matrix.objects:
@@ -91,7 +91,7 @@ def check_scenes(matrix: MatrixConfig, clip: Clip) -> None:
 
 
 def _setting(setup: Setup, device: torch.device) -> dict[str, Any]:
-    """Machine, clip, weights and versions. Raises WeightsError for weights that cannot be used."""
+    """Return machine, clip, weights and versions. Raises WeightsError if the weights cannot be used."""
     file = read_checkpoint(setup.weights)
     require_hash(file.path, file.sha256)
     clip = setup.clip
@@ -105,7 +105,7 @@ def _setting(setup: Setup, device: torch.device) -> dict[str, Any]:
 
 
 def _example_clip() -> Path:
-    """The clip of the repository. Raises UsageError where there is only the package."""
+    """Return the clip in the repository. Raises UsageError if only the package is installed."""
     path = configs_dir().parent / "examples" / "clip"
     if not path.is_dir():
         raise UsageError("video_dir is not given, and the example clip is not part of the package: give video_dir=PATH")

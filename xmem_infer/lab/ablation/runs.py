@@ -1,4 +1,4 @@
-"""Every run of an ablation in a fresh process, one after the other, and what came of it."""
+"""Run all combinations of an ablation, each in a fresh process, and collect the results."""
 
 import logging
 from collections import defaultdict
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ...config import GradMode, Precision
 from ..child import Event, Outcome, run_in_child
-from .plan import Combination, Place, Scene, Setup
+from .plan import Combination, Condition, Scene, Setup
 from .segmenting import SegmentRequest, segment
 
 GRADIENTS_OFF = tuple(mode for mode in GradMode if not mode.records)
@@ -27,11 +27,11 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass
 class Run:
-    """One run, or the repeats of one combination joined. Bytes and milliseconds; None: not measured, or not reached.
+    """Results of one run, or of all repeats of a combination. Bytes and milliseconds; None: not measured.
 
-    frames_done: complete frames, so that an `oom` run stopped in the frame of that index (from 0).
-    held_bytes, frame_peak_bytes: by frame, of the pass that counted tensors.
-    masks: (T, H, W) uint8; of the runs at one place `sweep` keeps those of the first that finished.
+    frames_done: number of complete frames; a run with status `oom` was stopped in the frame with that index.
+    held_bytes, frame_peak_bytes: by frame, from the pass that counted tensor memory.
+    masks: (T, H, W) uint8; `sweep` keeps only those of the first run that finished under each condition.
     """
 
     combination: Combination
@@ -65,7 +65,7 @@ class Run:
         return self.combination.precision
 
     @property
-    def place(self) -> Place:
+    def condition(self) -> Condition:
         return self.scene, self.precision
 
     @property
@@ -81,7 +81,7 @@ class Run:
         return 1000 * (self.read_seconds + self.build_seconds) if self.read_seconds and self.build_seconds else None
 
     def csv_row(self) -> dict[str, Any]:
-        """The run as a row; what was measured by frame as numbers with spaces between."""
+        """Return the run as a row of the CSV; values by frame are joined with spaces."""
         return {
             "grad_mode": self.mode.name,
             "precision": self.precision.name,
@@ -93,10 +93,10 @@ class Run:
 
 
 def sweep(setup: Setup, order: Sequence[tuple[Combination, int]]) -> list[Run]:
-    """Measure every run; a failing or dying one is a row like any other. A signal ends the sweep and its child."""
-    runs, threads, with_masks = [], setup.config.runtime.threads, set[Place]()
+    """Measure every run. A run that fails or is killed becomes a row too. A signal ends the sweep and its child."""
+    runs, threads, with_masks = [], setup.config.runtime.threads, set[Condition]()
     with tqdm(total=len(order), desc="ablation", unit="run", disable=None) as bar:
-        # One run for nothing: the next ones find libraries and weights in the disk cache.
+        # One run is not counted: it loads libraries and weights into the disk cache for the others.
         bar.set_postfix_str("warm-up")
         run_in_child(segment, SegmentRequest(setup, order[0][0]), threads)
         for combination, repeat in order:
@@ -105,46 +105,45 @@ def sweep(setup: Setup, order: Sequence[tuple[Combination, int]]) -> list[Run]:
             run = run_of(combination, repeat, outcome, setup.config.ablate.warmup_frames)
             if run.status == "failed":
                 log.warning("failed: %s: %s", combination, run.reason)
-            if run.status != "ok" or run.place in with_masks:
+            if run.status != "ok" or run.condition in with_masks:
                 run.masks = None
             else:
-                with_masks.add(run.place)
+                with_masks.add(run.condition)
             runs.append(run)
             bar.update()
     return runs
 
 
 def run_of(combination: Combination, repeat: int, outcome: Outcome, warmup_frames: int) -> Run:
-    """What a child told, as a row: the events' fields are those of `Run`."""
+    """Build a Run from the events of a child: the fields of the events have the names of the Run's."""
     frames: dict[str, list[Event]] = defaultdict(list)
     for event in outcome.all("frame"):
         frames[event["of"]].append(event)
     timed, counted = frames["timed"], frames["counted"]
     passes = {event["name"]: event for event in outcome.all("pass_done")}
-    told: dict[str, Any] = {"frames_done": len(timed or counted)}
-    # Of figures that both passes have, those of the timed one: counting takes resident memory of its own.
-    for one in (outcome.last("loaded"), passes.get("counted"), passes.get("timed")):
-        told |= {name: value for name, value in (one or {}).items() if name in CSV_FIGURES and value is not None}
+    fields: dict[str, Any] = {"frames_done": len(timed or counted)}
+    # The timed pass is last, so that its values are used: counting needs resident memory itself.
+    for source in (outcome.last("loaded"), passes.get("counted"), passes.get("timed")):
+        fields |= {name: value for name, value in (source or {}).items() if name in CSV_FIGURES and value is not None}
     by_frame: dict[str, Any] = {
         "times_ms": [event["ms"] for event in timed[warmup_frames:]],
-        # On CUDA the timed pass counts, too.
+        # On CUDA the timed pass counts tensor memory too.
         "held_bytes": [event["held_bytes"] for event in counted or timed if "held_bytes" in event],
         "frame_peak_bytes": [event["peak_bytes"] for event in counted or timed if "peak_bytes" in event],
     }
     masks = (outcome.last("masks") or {}).get("masks")
-    return Run(combination, repeat, outcome.status, outcome.reason, **told, **by_frame, masks=masks)
+    return Run(combination, repeat, outcome.status, outcome.reason, **fields, **by_frame, masks=masks)
 
 
-def joined(runs: Sequence[Run]) -> list[Run]:
-    """The repeats of each combination as one run, in the order in which combinations first come.
+def merge_repeats(runs: Sequence[Run]) -> list[Run]:
+    """Merge the repeats of each combination into one run, in the order of first appearance.
 
-    status: ok, or the worst; frames_done: of the run that got least far; the largest peak in tensors; all times;
-    medians of what else differs.
+    status: the worst; frames_done: the smallest; tensor peak: the largest; times: all; other figures: the median.
     """
-    return [_joined(group) for group in grouped(runs, lambda run: run.combination).values()]
+    return [_merge(group) for group in grouped(runs, lambda run: run.combination).values()]
 
 
-def _joined(runs: list[Run]) -> Run:
+def _merge(runs: list[Run]) -> Run:
     worst = min(runs, key=lambda run: ("failed", "oom", "ok").index(run.status))
     names = ("peak_resident_bytes", "cuda_reserved_bytes", "read_seconds", "build_seconds")
     medians: dict[str, Any] = {name: _median(getattr(run, name) for run in runs) for name in names}
@@ -165,15 +164,15 @@ def _median(values: Iterable[float | None]) -> float | None:
 
 
 def grouped(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
-    """Runs by what `key` gives, in order."""
-    groups: dict[Key, list[Run]] = defaultdict(list)
+    """Group runs by what `key` returns, in order of first appearance."""
+    groups = defaultdict[Key, list[Run]](list)
     for run in runs:
         groups[key(run)].append(run)
     return groups
 
 
 def peak_spread(runs: Sequence[Run]) -> float:
-    """How far the tensor peaks of one combination's repeats are apart at most: largest over smallest, less 1."""
+    """Return the largest relative difference between tensor peaks of one combination's repeats: max / min - 1."""
     known = grouped((run for run in runs if run.status == "ok"), lambda run: run.combination).values()
     peaks = [[run.peak_tensor_bytes for run in group if run.peak_tensor_bytes] for group in known]
     return max((max(group) / min(group) - 1 for group in peaks if group), default=0.0)

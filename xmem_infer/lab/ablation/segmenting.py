@@ -1,4 +1,4 @@
-"""In the child: segment a clip and report what every frame costs."""
+"""Work of a child process: segment a clip and report the cost of every frame."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from ...types import LabelMask
 from ...weights.build import build_network
 from ...weights.files import read_checkpoint
 from ...weights.hashes import require_hash
-from ..child import Tell
+from ..child import Send
 from ..resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .clip import with_objects
 from .plan import Combination, Setup
@@ -34,36 +34,39 @@ class SegmentRequest:
     combination: Combination
 
 
-def segment(request: SegmentRequest, tell: Tell) -> None:
-    """Load, segment in one or two passes, tell: loaded; of each pass frame (many) and pass_done; masks (T, H, W)."""
-    segmenter, network_bytes = _load(request, tell)
+def segment(request: SegmentRequest, send: Send) -> None:
+    """Load the network and segment in one or two passes.
+
+    Sends `loaded`; for each pass many `frame` and one `pass_done`; at the end `masks` (T, H, W).
+    """
+    segmenter, network_bytes = _load(request, send)
     device = segmenter.prepared.device
     masks: list[np.ndarray] = []
     if request.setup.timed:
-        # The allocator of CUDA counts by itself; on the CPU nothing may slow this pass down.
-        masks = _one_pass("timed", segmenter, request, TensorBytes(device) if device.type == "cuda" else None, tell)
+        # CUDA's allocator counts at no cost. On the CPU counting would slow this pass down, so it is done in a second.
+        masks = _one_pass("timed", segmenter, request, TensorBytes(device) if device.type == "cuda" else None, send)
     if device.type != "cuda" or not request.setup.timed:
         counter = TensorBytes(device, 0 if device.type == "cuda" else network_bytes)
-        counted = _one_pass("counted", segmenter, request, counter, tell)
+        counted = _one_pass("counted", segmenter, request, counter, send)
         masks = masks if request.setup.timed else counted
     if masks:
-        tell("masks", masks=np.stack(masks))
+        send("masks", masks=np.stack(masks))
 
 
-def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
-    """The segmenter and the bytes of its network."""
+def _load(request: SegmentRequest, send: Send) -> tuple[Segmenter, int]:
+    """Return the segmenter and the size of its network in bytes."""
     started = perf_counter()
     file = read_checkpoint(request.setup.weights)
     require_hash(file.path, file.sha256)
     read = perf_counter()
     network = build_network(file.tensors, file.path)
     built = perf_counter()
-    # The documents speak of the network as it is written, under autocast; modes that record have no other variant.
+    # The documents describe the network as written, under autocast; the modes that record support no other variant.
     setup, what = request.setup, request.combination
     runtime = RuntimeConfig(setup.device, what.grad_mode, what.precision, "eager", threads=setup.config.runtime.threads)
     data = replace(setup.config.data, size=what.scene.size)
     segmenter = Segmenter(network, setup.config.memory, runtime, data)
-    tell(
+    send(
         "loaded",
         read_seconds=read - started,
         build_seconds=built - read,
@@ -74,9 +77,9 @@ def _load(request: SegmentRequest, tell: Tell) -> tuple[Segmenter, int]:
 
 
 def _one_pass(
-    name: str, segmenter: Segmenter, request: SegmentRequest, counter: TensorBytes | None, tell: Tell
+    name: str, segmenter: Segmenter, request: SegmentRequest, counter: TensorBytes | None, send: Send
 ) -> list[np.ndarray]:
-    """Segment the clip once. Running out of memory ends the pass, not the process: partial figures count."""
+    """Segment the clip once. Running out of memory ends the pass, not the process, so that partial results count."""
     restart_peak()
     masks: list[np.ndarray] = []
     digest, reason = hashlib.sha256(), None
@@ -86,12 +89,12 @@ def _one_pass(
                 masks.append(mask)
                 digest.update(mask.tobytes())
                 sizes = {} if counter is None else {"held_bytes": counter.held, "peak_bytes": counter.last_peak}
-                tell("frame", of=name, index=len(masks) - 1, ms=spent, **sizes)
+                send("frame", of=name, index=len(masks) - 1, ms=spent, **sizes)
     except CeilingReached:
         reason = f"stopped at the ceiling of {request.setup.ceiling_bytes / 1e9:g} GB"
-    except EnvironmentFault as error:  # once the network is loaded, memory is all that can be missing
+    except EnvironmentFault as error:  # after the network is loaded, this can only mean that memory ran out
         reason = str(error)
-    tell(
+    send(
         "pass_done",
         name=name,
         oom=reason,
@@ -107,10 +110,10 @@ def _one_pass(
 def _frames(
     segmenter: Segmenter, request: SegmentRequest, counter: TensorBytes | None
 ) -> Iterator[tuple[np.ndarray, float]]:
-    """Mask and milliseconds of each frame, from upload to mask: the wait for the decoder is left out.
+    """Yield mask and milliseconds of each frame. The time is from upload to mask, without waiting for the decoder.
 
-    All that a frame releases must be released while it is counted, so nothing of a result is handed on but
-    a copy of its mask (the array itself lies in a tensor).
+    Everything that a frame allocates must be released while it is counted, so only a copy of the mask leaves this
+    function; the mask itself shares memory with a tensor.
     """
     clip, scene = request.setup.clip, request.combination.scene
     frames = [frame.image for frame in islice(open_frames(clip.path, request.setup.config.data), scene.frames)]
@@ -127,7 +130,7 @@ def _frames(
 
 
 def _limit(setup: Setup) -> AbstractContextManager[None]:
-    """The ceiling, on the memory that counts: resident size on the CPU, the device's own on CUDA."""
+    """Return the ceiling on the relevant memory: resident size on the CPU, the device's own memory on CUDA."""
     if setup.device is not Device.cuda:
         return ceiling(setup.ceiling_bytes)
     total = torch.cuda.get_device_properties(0).total_memory

@@ -1,4 +1,4 @@
-"""Exact bytes held in tensors: every allocation and release, summed. Repeats to the byte."""
+"""Exact number of bytes held in tensors, from all allocations and releases. Repeats give equal numbers."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,12 @@ from torch.autograd.profiler import profile
 
 
 class TensorBytes:
-    """Tensor memory over stretches of work: `with counter.counting(): ...`, then `held` and `peak`.
+    """Counts tensor memory in sections of a program: `with counter.counting(): ...`, then read `held` and `peak`.
 
-    held: bytes in tensors now; peak: the most since construction; last_peak: the most of the last stretch.
-    On the CPU the profiler's memory events are summed: what is allocated and released outside a stretch is
-    not seen, scratch space inside oneDNN neither. `base` is added for tensors made before (the network).
-    On CUDA the allocator's own figures are taken, `base` and everything else on the device included.
+    held: bytes in tensors now; peak: the most since construction; last_peak: the most in the last section.
+    On the CPU the profiler's memory events are summed. Allocations outside of the sections and scratch space inside
+    oneDNN are not seen; `base` is added for tensors created before (the network). On CUDA the numbers come from the
+    allocator and include everything on the device.
     """
 
     def __init__(self, device: torch.device, base: int = 0):
@@ -26,7 +26,7 @@ class TensorBytes:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count what the block allocates and releases; what it did before an error counts too."""
+        """Count what the block allocates and releases, also if it ends with an error."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
             try:
@@ -37,7 +37,7 @@ class TensorBytes:
                 self.last_peak = torch.cuda.max_memory_allocated(self._device)
                 self.peak = max(self.peak, self.last_peak)
             return
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes two lines for every stretch
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler prints two lines for every section
         session = profile(profile_memory=True)
         try:
             with session:
@@ -54,16 +54,19 @@ class TensorBytes:
 
 
 def _memory_events(session: profile) -> list[int]:
-    """Signed sizes in order of time. The raw list: turning every operation into Python objects takes seconds."""
+    """Return signed sizes in order of time.
+
+    They are read from the raw list, because the profiler takes seconds to convert all operations to Python objects.
+    """
     results = session.kineto_results
     events = results.events() if results is not None else []
     memory = [event for event in events if event.name() == "[memory]"]
-    # The stubs lag behind: the event's `nbytes` is public in the bindings.
+    # `nbytes` is public in the bindings but still missing in torch's type stubs.
     return [event.nbytes() for event in sorted(memory, key=lambda event: event.start_ns())]  # type: ignore[attr-defined]
 
 
 def bytes_of(network: nn.Module) -> int:
-    """Bytes of parameters and buffers, shared storage counted once."""
+    """Return the bytes of parameters and buffers, counting shared storage once."""
     storages = {}
     for tensor in (*network.parameters(), *network.buffers()):
         storages[tensor.untyped_storage().data_ptr()] = tensor.numel() * tensor.element_size()

@@ -1,8 +1,8 @@
-"""The memory of the published formulation, which the benchmark's baselines read from.
+"""The memory of the published formulation, which the benchmark's baselines use.
 
-Tokens stand in columns; every memory frame is concatenated to what there is; every reading concatenates long-term
-and working memory, scores all tokens for all queries, softmaxes the best into a dense affinity that is zero
-elsewhere, and multiplies it with every value (paper eq. 1-3).
+Tokens are stored in columns. Each memory frame is concatenated to the stored tokens. Each read concatenates long-term
+and working memory, scores all tokens against all queries, writes the softmax of the top k into a dense affinity matrix
+that is zero elsewhere, and multiplies that matrix with all values (paper eq. 1-3).
 """
 
 import math
@@ -21,7 +21,7 @@ Tokens = dict[str, Tensor]  # key (C_k, N), shrinkage (N,), selection (C_k, N), 
 
 @MEMORIES.register(CONCATENATED)
 class ConcatenatedMemory:
-    """The numbers of `XMemMemory`, for objects that are all there on the first frame. Values stay in their dtype."""
+    """Computes what `XMemMemory` computes, for objects that all appear on the first frame. Values keep their dtype."""
 
     def __init__(self, config: MemoryConfig, features: Features):
         self.config = config
@@ -42,7 +42,7 @@ class ConcatenatedMemory:
         return _count(self.long_term)
 
     def read(self, query: Features) -> list[Tensor]:
-        """Readout (1, O, C_v, h, w) for a frame, of all objects; counts how much each token was used."""
+        """Return the readout (1, O, C_v, h, w) of all objects for a frame, and count how much each token was used."""
         stores = [tokens for tokens in (self.long_term, self.working) if tokens]
         key, shrinkage, value = (
             stores[0][name] if len(stores) == 1 else torch.cat([tokens[name] for tokens in stores], -1)
@@ -58,10 +58,10 @@ class ConcatenatedMemory:
         return [read.unflatten(2, query.key.shape[-2:])[None]]
 
     def undo_read(self) -> None:
-        """Nothing is taken back: a benchmark ends at its first failure."""
+        """Do nothing: a benchmark ends at its first failure, so no read is ever undone."""
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
-        """Remember a frame: value (1, O, C_v, h, w); no frame but the first is permanent."""
+        """Store a frame with its value (1, O, C_v, h, w). The first frame is permanent, no other frame can be."""
         if permanent:
             raise UsageError("the baseline's memory knows no permanent frames")
         if self.working and value.shape[1] != self.objects:
@@ -73,17 +73,17 @@ class ConcatenatedMemory:
             self._consolidate()
 
     def remove(self, slot: int) -> None:
-        """Forget the object in this slot; later slots move up."""
+        """Remove the object in this slot; later slots move up."""
         for tokens in filter(None, (self.long_term, self.working)):
             tokens["value"] = torch.cat([tokens["value"][:slot], tokens["value"][slot + 1 :]])
 
     def detach(self) -> None:
-        """Cut the autograd graph that stored numbers carry from frame to frame."""
+        """Detach all stored tensors from the autograd graph, which would otherwise grow from frame to frame."""
         for tokens in (self.long_term, self.working):
             tokens.update({name: x.detach() for name, x in tokens.items()})
 
     def _consolidate(self) -> None:
-        """All but the first and the latest frames leave; their prototypes stay (paper section 3.3)."""
+        """Replace all working frames but the first and the most recent ones by their prototypes (paper section 3.3)."""
         recent = self.working_tokens - (self.config.min_working_frames - 1) * self.frame_tokens
         index = torch.arange(self.working_tokens, device=self.working["key"].device)
         leaves = (index >= self.frame_tokens) & (index < recent)
@@ -101,7 +101,7 @@ class ConcatenatedMemory:
         self.working = _at(self.working, index[~leaves])
 
     def _evict(self) -> None:
-        """Make room for prototypes: tokens strictly above the k-th smallest usage stay, k being what is too much."""
+        """Make room for new prototypes: keep the tokens whose usage is above the k-th smallest, k being the surplus."""
         surplus = self.long_term_tokens - (self.config.max_long_term_tokens - self.config.num_prototypes)
         if self.long_term and surplus > 0:
             usage = self.long_term["use"] / self.long_term["life"]
@@ -109,10 +109,10 @@ class ConcatenatedMemory:
 
 
 def similarity_in_columns(key: Tensor, shrinkage: Tensor, query_key: Tensor, selection: Tensor) -> Tensor:
-    """Anisotropic L2 similarity (N, Q) in the keys' dtype: the square multiplied out (paper eq. 2).
+    """Return the anisotropic L2 similarity (N, Q) in the dtype of the keys, with the square expanded (paper eq. 2).
 
-    key (C_k, N), shrinkage (N,), query_key and selection (C_k, Q). The published code leaves these products to
-    autocast where it is on; so does this.
+    key (C_k, N), shrinkage (N,), query_key and selection (C_k, Q). Like the published code, this does not exempt the
+    products from autocast.
     """
     squares = key.square().T @ selection
     products = key.T @ (query_key * selection)

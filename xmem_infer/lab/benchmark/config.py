@@ -1,4 +1,4 @@
-"""Settings of the benchmark; `configs/benchmark.yaml` is merged on these. Variants are checked in variants.py."""
+"""Settings of the benchmark, merged with `configs/benchmark.yaml`. Variant names are checked in variants.py."""
 
 from dataclasses import dataclass, field, replace
 
@@ -8,13 +8,13 @@ from .workloads import Workload, parse_workload
 
 @dataclass
 class CurvesConfig:
-    """What varies around `base` in the curves, one thing at a time."""
+    """The curves: what varies around the workload `base`, one parameter at a time."""
 
-    variants: list[str] = field(default_factory=lambda: ["published_fp32", "fast_bf16"])  # those drawn
-    base: str = "480p_2"  # the workload around which one thing at a time varies
+    variants: list[str] = field(default_factory=lambda: ["published_fp32", "fast_bf16"])  # variants to draw
+    base: str = "480p_2"  # workload around which one parameter at a time varies
     objects: list[int] = field(default_factory=lambda: [1, 2, 5, 10])  # numbers of objects
     heights: list[int] = field(default_factory=lambda: [240, 360, 480, 720])  # px of the short side
-    memory_frames: list[int] = field(default_factory=lambda: [1, 3, 6, 9])  # working memory; and full long-term memory
+    memory_frames: list[int] = field(default_factory=lambda: [1, 3, 6, 9])  # in working memory; also: long-term full
 
     def __post_init__(self) -> None:
         for name in ("variants", "objects", "heights", "memory_frames"):
@@ -26,7 +26,7 @@ class CurvesConfig:
         require(plain, "curve.base", self.base, "a workload with full memory, without long-term memory")
 
     def axes(self) -> dict[str, dict[Workload, float]]:
-        """Titles of the x axes; of each its workloads in order and where they stand on it."""
+        """Return, by axis title, the workloads of the axis in order with their x coordinates."""
         base = parse_workload(self.base)
         objects = [replace(base, objects=count) for count in sorted(set(self.objects))]
         heights = [replace(base, height=height) for height in sorted(set(self.heights))]
@@ -38,17 +38,17 @@ class CurvesConfig:
         }
 
     def workloads(self) -> list[Workload]:
-        """Every workload on a curve, once. Raises UsageError for one that is not possible."""
-        found = dict.fromkeys(workload for axis in self.axes().values() for workload in axis)
-        return [parse_workload(workload.name) for workload in found]
+        """Return all workloads of all curves without duplicates. Raises UsageError for an impossible one."""
+        unique = dict.fromkeys(workload for axis in self.axes().values() for workload in axis)
+        return [parse_workload(workload.name) for workload in unique]
 
 
 @dataclass
 class EndToEndConfig:
-    """From a video file to masks on disk, against the engine alone."""
+    """The comparison of the whole pipeline, from a video file to masks on disk, with the engine alone."""
 
-    workloads: list[str] = field(default_factory=lambda: ["480p_2", "tiny_480p_1"])  # video to masks; []: not measured
-    variant: str = "fast_bf16"  # a backend and a precision
+    workloads: list[str] = field(default_factory=lambda: ["480p_2", "tiny_480p_1"])  # workloads; []: not measured
+    variant: str = "fast_bf16"  # <backend>_<precision>
     frames: int = 25  # of the video file
 
     def __post_init__(self) -> None:
@@ -67,17 +67,17 @@ class BenchmarkRuntime:
 @dataclass
 class BenchmarkConfig:
     output_dir: str | None = None  # null: output/benchmark
-    redraw: str | None = None  # folder of an earlier report, whose pictures are drawn anew from its results.csv
-    weights: str | None = None  # of the workloads that name no network; null: published sizes, random numbers by seed
-    workloads: list[str] = field(  # height, objects, what memory holds
+    redraw: str | None = None  # folder of an earlier report: only redraw its pictures from its results.csv
+    weights: str | None = None  # for workloads that name no network; null: published sizes with seeded random weights
+    workloads: list[str] = field(  # [<network>_]<height>p_<objects>[_long_term|_<1-9>frames]
         default_factory=lambda: [
             "480p_1", "480p_2", "480p_5", "480p_10", "480p_2_long_term", "720p_2",
             "tiny_480p_1", "tiny_480p_2", "tiny_480p_5",
         ]
     )  # fmt: skip
     variants: list[str] | None = None  # null: baselines and all backends but `compiled`
-    rounds: int = 3  # each runs every variant once, every other one backwards
-    peak_memory: list[str] = field(default_factory=lambda: ["480p_2", "480p_2_long_term"])  # of these; []: not measured
+    rounds: int = 3  # each runs every variant once, every other round in reverse order
+    peak_memory: list[str] = field(default_factory=lambda: ["480p_2", "480p_2_long_term"])  # workloads; []: none
     curves: bool = True  # time against objects, height and memory
     curve: CurvesConfig = field(default_factory=CurvesConfig)
     end_to_end: EndToEndConfig = field(default_factory=EndToEndConfig)
@@ -86,7 +86,7 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         require(self.variants != [], "variants", [], "null or a list with at least one entry")
         require(len(self.workloads) > 0, "workloads", [], "a list with at least one entry")
-        # One name for one workload: 480p_2_9frames is 480p_2.
+        # Several names can mean one workload: 480p_2_9frames is 480p_2.
         self.workloads, self.peak_memory = unique_names(self.workloads), unique_names(self.peak_memory)
         require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
 
@@ -95,11 +95,11 @@ class BenchmarkConfig:
 class WorkersConfig:
     """Settings of `scripts/benchmark_workers.py`."""
 
-    video_dir: str | None = None  # several videos, as eval.py takes them; null: copies of examples/clip
-    clips: int = 4  # copies of the example clip
+    video_dir: str | None = None  # several videos, in any form that eval.py accepts; null: copies of examples/clip
+    clips: int = 4  # number of copies of examples/clip
     weights: str = "auto"  # path, or the name of a published checkpoint
-    workers: int = 2  # processes against one
-    rounds: int = 3  # medians are taken over them
+    workers: int = 2  # number of worker processes compared with one
+    rounds: int = 3  # of both runs; their medians are compared
     size: int = 240  # px of the short side
 
     def __post_init__(self) -> None:
@@ -109,5 +109,5 @@ class WorkersConfig:
 
 
 def unique_names(workloads: list[str]) -> list[str]:
-    """Each workload once, by the one name it has. Raises UsageError for one that is not possible."""
+    """Return the canonical name of each workload, without duplicates. Raises UsageError for an impossible workload."""
     return list(dict.fromkeys(parse_workload(name).name for name in workloads))

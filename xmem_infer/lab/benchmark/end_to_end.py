@@ -1,4 +1,4 @@
-"""From a video file to masks on disk, as `scripts/eval.py` does it, against the engine alone on the same frames."""
+"""Compare the whole pipeline, from a video file to masks on disk, with the engine alone on the same frames."""
 
 import tempfile
 from collections import defaultdict
@@ -17,28 +17,28 @@ from ...outputs.writer import VideoWriter
 from ...predictor import Segmenter
 from ...runtime.grad_mode import grad_mode
 from ...types import LabelMask
-from .interleaved import Step
+from .interleaved import Progress
 from .scene import block_mask, drifting_frames, write_clip
 from .variants import split_name
 from .workloads import Workload
 
 ENGINE, MASKS, REVIEW = "engine alone", "file to masks", "file to masks, overlay and preview"
-WAYS = (ENGINE, MASKS, REVIEW)
+PIPELINES = (ENGINE, MASKS, REVIEW)
 PIPELINE_STAGES = ("read", "upload", "segment", "post", "write")
 
 
 @dataclass
 class EndToEnd:
-    """One clip each way.
+    """Times of one clip in each pipeline.
 
     Attributes:
         workload: Size and objects of the clip.
-        variant: What segmented it, by name.
-        frames: In the clip.
-        ms_per_frame: By way (WAYS), a figure per round.
-        stage_ms: Of `MASKS`, by stage, a figure per frame of all rounds: `read` is the wait for the decoder, which
-            works ahead, `write` the wait for the writer. `finish`, a figure per round, is what is left to write and
-            to publish after the last frame.
+        variant: Name of the variant that segmented it.
+        frames: Number of frames in the clip.
+        ms_per_frame: By pipeline (PIPELINES), one value per round.
+        stage_ms: Of the pipeline `MASKS`, by stage, one value per frame of all rounds. `read` is the time spent waiting
+            for the decoder, which reads ahead; `write` the time spent waiting for the writer. `finish`, one value per
+            round, is the time after the last frame to write and publish the remaining output.
     """
 
     workload: Workload
@@ -49,31 +49,31 @@ class EndToEnd:
 
 
 def measure_end_to_end(
-    network: nn.Module, workload: Workload, variant: str, frames: int, rounds: int, step: Step
+    network: nn.Module, workload: Workload, variant: str, frames: int, rounds: int, progress: Progress
 ) -> EndToEnd:
-    """Time the whole of a clip each way, interleaved; one round more, for warming up, is not counted."""
+    """Time each pipeline on the whole clip in interleaved rounds, after one warm-up round that is not counted."""
     backend, precision = split_name(variant)
     runtime = RuntimeConfig(Device.cpu, precision=precision, variant=backend)
     segmenter = Segmenter(network, None, runtime, DataConfig(size=workload.height))
-    found, mask = EndToEnd(workload, variant, frames), LabelMask(block_mask(workload))
+    times, mask = EndToEnd(workload, variant, frames), LabelMask(block_mask(workload))
     with tempfile.TemporaryDirectory(prefix="xmem_benchmark_") as scratch:
         clip = Path(scratch) / "clip.mp4"
         write_clip(drifting_frames(workload, frames), clip)
         for number in range(-1, rounds):
-            for way in WAYS if number % 2 == 0 else reversed(WAYS):
-                step(f"{workload.name}: {way}")
-                stage_ms = found.stage_ms if way == MASKS and number >= 0 else defaultdict(list)
-                if way == ENGINE:
+            for pipeline in PIPELINES if number % 2 == 0 else reversed(PIPELINES):
+                progress(f"{workload.name}: {pipeline}")
+                stage_ms = times.stage_ms if pipeline == MASKS and number >= 0 else defaultdict(list)
+                if pipeline == ENGINE:
                     seconds = _engine_alone(segmenter, clip, mask)
                 else:
-                    seconds = _to_disk(segmenter, clip, mask, way == REVIEW, stage_ms)
+                    seconds = _to_disk(segmenter, clip, mask, pipeline == REVIEW, stage_ms)
                 if number >= 0:
-                    found.ms_per_frame[way].append(seconds * 1000 / frames)
-    return found
+                    times.ms_per_frame[pipeline].append(seconds * 1000 / frames)
+    return times
 
 
 def _engine_alone(segmenter: Segmenter, clip: Path, mask: LabelMask) -> float:
-    """Seconds for all frames, decoded and normalised before."""
+    """Return the seconds for all frames, not counting decoding and normalisation, which are done in advance."""
     images = [normalise(torch.from_numpy(frame.image)) for frame in open_frames(clip, segmenter.data)]
     ids = torch.from_numpy(mask.ids)
     state = segmenter.start()
@@ -87,7 +87,7 @@ def _engine_alone(segmenter: Segmenter, clip: Path, mask: LabelMask) -> float:
 def _to_disk(
     segmenter: Segmenter, clip: Path, mask: LabelMask, review: bool, stage_ms: dict[str, list[float]]
 ) -> float:
-    """Seconds from opening the file to its finished outputs beside it; older ones are replaced."""
+    """Return the seconds from opening the file until its outputs are published beside it, replacing earlier ones."""
     started = perf_counter()
     source = open_frames(clip, segmenter.data)
     options = OutputConfig(overlay=review, preview=review)

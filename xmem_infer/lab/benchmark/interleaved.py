@@ -1,4 +1,4 @@
-"""Interleaved rounds: each one runs every variant once on the same frames, and the yardstick beside them."""
+"""Measure variants in interleaved rounds. Each round runs every variant once on the same frames, and the yardstick."""
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
@@ -14,30 +14,31 @@ from ...errors import UsageError
 from ...runtime.backends.int8 import FRAMES, VERBS
 from ...runtime.precision import HALF
 from .stages import FRAME_STAGES
-from .variants import BASELINES, HIDDEN, Variant
+from .variants import BASELINES, OPAQUE, Variant
 from .workload_runner import FRAME, ByStage, WorkloadRunner, average_frame
 from .workloads import Workload
 
-Row = dict[str, Any]  # of results.csv: one variant on one workload, see `_row`
-Step = Callable[[str], object]  # called before each piece of work, with its description; may raise to stop
+Row = dict[str, Any]  # a row of results.csv: one variant on one workload, see `_row`
+Progress = Callable[[str], object]  # called with a description before each piece of work; may raise to stop
 
-# What the yardstick computes: 3x3 convolutions as in the network at 480p, and a product of square matrices.
+# The kernels of the yardstick: 3x3 convolutions as in the network at 480p, and a product of square matrices.
 CONVOLUTIONS = ((128, 60, 107), (256, 30, 54), (512, 30, 54))  # channels, height, width
 SIDE = 1024
 REPEATS = 3
 
 
-def measure(workload: Workload, variants: Sequence[Variant], rounds: int, step: Step) -> list[Row]:
-    """Measure variants in turns, every other round backwards; a row each.
+def measure(workload: Workload, variants: Sequence[Variant], rounds: int, progress: Progress) -> list[Row]:
+    """Measure variants on a workload in interleaved rounds, every other round in reverse order. Return a row for each.
 
-    Before the first round every variant's memory is filled, and it is warmed up while its operations are counted.
+    Before the first round, the memory of every variant is filled, and the variant is warmed up while its operations are
+    counted or until it is compiled.
     """
     runners, flops = [], {}
     for variant in variants:
-        step(f"{workload.name}: filling the memory of {variant.name}")
+        progress(f"{workload.name}: filling the memory of {variant.name}")
         runners.append(WorkloadRunner(variant, workload))
-        if variant.prepared.backend in HIDDEN:
-            _compile(runners[-1])
+        if variant.prepared.backend in OPAQUE:
+            _run_until_compiled(runners[-1])
         else:
             flops[variant.name] = runners[-1].flops()
     times: dict[str, list[ByStage]] = {variant.name: [] for variant in variants}
@@ -45,26 +46,28 @@ def measure(workload: Workload, variants: Sequence[Variant], rounds: int, step: 
     for number in range(rounds):
         yardsticks = {precision: max(best, best_rate(precision)) for precision, best in yardsticks.items()}
         for runner in runners if number % 2 == 0 else reversed(runners):
-            step(f"{workload.name}: {runner.variant.name}")
+            progress(f"{workload.name}: {runner.variant.name}")
             times[runner.variant.name].append(average_frame(*runner.run_round()))
     rows = []
     for variant in variants:
         counted = flops.get(
-            f"fast_{variant.prepared.precision.value}" if variant.prepared.backend in HIDDEN else variant.name, {}
+            f"fast_{variant.prepared.precision.value}" if variant.prepared.backend in OPAQUE else variant.name, {}
         )
         rows.append(_row(workload, variant, times[variant.name], counted, yardsticks[variant.prepared.precision]))
-    found = {row["variant"]: row["p50_ms"] for row in rows}
+    p50_ms = {row["variant"]: row["p50_ms"] for row in rows}
     for row in rows:
         for name in BASELINES:
-            row[f"times_{name}"] = found[name] / row["p50_ms"] if name in found else None
+            row[f"times_{name}"] = p50_ms[name] / row["p50_ms"] if name in p50_ms else None
     return rows
 
 
-def _compile(runner: WorkloadRunner) -> None:
-    """Run until everything is compiled: OpenVINO compiles what it meets twice, int8 is made of several memory frames.
+def _run_until_compiled(runner: WorkloadRunner) -> None:
+    """Run until everything is compiled.
+
+    OpenVINO compiles an input shape when it meets it for the second time; int8 is calibrated on several memory frames.
 
     Raises:
-        UsageError: A verb cannot be quantised.
+        UsageError: One of the network's functions cannot be quantised.
     """
     int8 = getattr(runner.variant.prepared.network, "int8", None)
     for _ in range(FRAMES + 2 if int8 else 2):
@@ -79,8 +82,11 @@ def _compile(runner: WorkloadRunner) -> None:
 def _row(
     workload: Workload, variant: Variant, rounds: Sequence[ByStage], flops: Mapping[str, float], yardstick: float
 ) -> Row:
-    """Times of the whole frame and of each stage, arithmetic (None where it cannot be counted) and its share of what
-    the yardstick (operations per second, the best of the same rounds) would do in the same time."""
+    """Return the times of the whole frame and of each stage, their operations, and the share of the yardstick.
+
+    The share compares the operations with those that the yardstick (operations per second, the best of the same rounds)
+    would do in the same time. It is None if the operations cannot be counted.
+    """
     row: Row = {
         "workload": workload.name, "variant": variant.name, "precision": variant.prepared.precision.name,
         "height": workload.height, "width": workload.width, "objects": workload.objects,
@@ -91,18 +97,18 @@ def _row(
         p50, p95 = np.percentile([times[stage] for times in rounds], (50, 95))
         work = flops.get(stage)
         share = work / (p50 / 1000 * yardstick) if work and p50 else None
-        before = column(stage)
-        row |= {f"{before}p50_ms": float(p50), f"{before}p95_ms": float(p95), f"{before}share_of_yardstick": share}
+        prefix = column_prefix(stage)
+        row |= {f"{prefix}p50_ms": float(p50), f"{prefix}p95_ms": float(p95), f"{prefix}share_of_yardstick": share}
     return {**row, "fps": 1000 / row["p50_ms"]}
 
 
-def column(stage: str) -> str:
-    """How the columns of a stage begin; those of the whole frame have no such beginning."""
+def column_prefix(stage: str) -> str:
+    """Return the prefix of a stage's columns, which is empty for the whole frame."""
     return "" if stage == FRAME else f"{stage.replace(' ', '_')}_"
 
 
 def best_rate(precision: Precision) -> float:
-    """The yardstick: operations per second of the fastest of its kernels on this machine's CPU."""
+    """Return the yardstick: operations per second of the fastest of its kernels on this machine's CPU."""
     dtype = HALF.get(precision, torch.float32)
     square = torch.ones(SIDE, SIDE, dtype=dtype)
     rates = [2 * SIDE**3 / _best_seconds(lambda: square @ square)]
@@ -115,7 +121,7 @@ def best_rate(precision: Precision) -> float:
 
 
 def _best_seconds(kernel: Callable[[], Tensor]) -> float:
-    kernel()  # kernels are chosen and weights reordered on the first call
+    kernel()  # the first call is slower: it chooses an implementation and reorders weights
     times = []
     for _ in range(REPEATS):
         started = perf_counter()

@@ -1,4 +1,4 @@
-"""The networks that a workload may name, in their published sizes."""
+"""The networks that a workload can name, in their published sizes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ XMEM = "xmem"
 
 @dataclass(frozen=True)
 class BenchmarkNetwork:
-    """How descriptions in reports begin, and how the network is made."""
+    """A network: how its workloads' descriptions begin in reports, and the function that builds it."""
 
     title: str
-    make: Callable[[], nn.Module]
+    build: Callable[[], nn.Module]
 
 
 _SMALL = CutieSizes(pixel_trunk=TrunkSizes(False, (2, 2, 2), (64, 128, 256)))
@@ -34,7 +34,11 @@ NETWORKS = {
 
 
 def load_benchmark_network(name: str, weights: str | None) -> nn.Module:
-    """The network to measure: `weights` in place of XMem's published sizes, else random numbers (seed 0).
+    """Build the network to measure, with random weights (seed 0) unless it has embedded ones.
+
+    Args:
+        name: A name in NETWORKS.
+        weights: A checkpoint to load instead of XMem's published sizes; only for XMem. None: no checkpoint.
 
     Raises:
         WeightsError: The checkpoint is missing, damaged, unsafe or does not fit.
@@ -43,4 +47,4 @@ def load_benchmark_network(name: str, weights: str | None) -> nn.Module:
         return load_network(resolve_weights(weights)).network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return NETWORKS[name].make().eval()
+        return NETWORKS[name].build().eval()

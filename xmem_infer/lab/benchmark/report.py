@@ -1,4 +1,4 @@
-"""The benchmark in files: results.csv, report.md, times.png, curves.png."""
+"""The benchmark as files: results.csv, report.md, times.png, curves.png."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +11,9 @@ import numpy as np
 from ...errors import UsageError
 from ..report import megabytes, number, setting_table, table, write_csv, write_page
 from .config import BenchmarkConfig, CurvesConfig
-from .end_to_end import MASKS, PIPELINE_STAGES, WAYS, EndToEnd
-from .interleaved import Row, column
-from .peak_memory import SIZES
+from .end_to_end import MASKS, PIPELINE_STAGES, PIPELINES, EndToEnd
+from .interleaved import Row, column_prefix
+from .peak_memory import PEAK_COLUMNS
 from .plots import draw_curves, draw_times, points
 from .stages import FRAME_STAGES
 from .variants import BASELINES
@@ -43,14 +43,14 @@ END_TO_END = (
 
 @dataclass
 class Results:
-    """What was asked for, and what was found so far.
+    """Settings and results of a benchmark so far.
 
     Attributes:
         config: The settings.
-        setting: What was measured where, see `report.setting`.
-        active: By variant, what makes it fast, in words.
-        rows: Times, of the workloads and of the points of the curves.
-        missing: What is not measured yet, or was not when the run was stopped.
+        setting: Machine and subject of the measurement, see `report.setting`.
+        active: By variant, descriptions of the optimisations in use.
+        rows: Times, on the workloads and on the points of the curves.
+        missing: Names of the parts that have not been measured yet.
     """
 
     config: BenchmarkConfig
@@ -63,19 +63,19 @@ class Results:
 
 
 def write_report(results: Results, folder: Path) -> None:
-    """The page, its table and its pictures. Raises EnvironmentFault."""
+    """Write report.md, results.csv and the pictures. Raises EnvironmentFault."""
     peaks = {(peak["workload"], peak["variant"]): peak for peak in results.peaks}
     rows = []
     for row in results.rows:
         peak = peaks.get((row["workload"], row["variant"]), {})
-        rows.append({**row, **{name: peak.get(name) for name in SIZES}})
+        rows.append({**row, **{name: peak.get(name) for name in PEAK_COLUMNS}})
     write_csv(folder / "results.csv", rows)
     _draw(rows, results.config, folder)
     write_page(folder / "report.md", _parts(results))
 
 
 def redraw(config: BenchmarkConfig, folder: Path) -> None:
-    """The pictures of a report anew, from its results.csv. Raises UsageError without it, and EnvironmentFault."""
+    """Draw the pictures of a report again from its results.csv. Raises UsageError if that file is missing."""
     if not (folder / "results.csv").is_file():
         raise UsageError(f"redraw={folder} has no results.csv: give the folder of a report of this script")
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
@@ -87,13 +87,13 @@ def _draw(rows: Sequence[Row], config: BenchmarkConfig, folder: Path) -> None:
     if config.curves and are_measured(config.curve, rows):
         draw_curves(rows, config.curve, folder)
     else:
-        (folder / "curves.png").unlink(missing_ok=True)  # of an earlier run
+        (folder / "curves.png").unlink(missing_ok=True)  # left by an earlier run
 
 
 def are_measured(curves: CurvesConfig, rows: Sequence[Row]) -> bool:
-    """Whether rows hold every point of every curve."""
-    found = {(row["workload"], row["variant"]) for row in rows}
-    return all((w.name, variant) in found for w in curves.workloads() for variant in curves.variants)
+    """Check that the rows contain every point of every curve."""
+    measured = {(row["workload"], row["variant"]) for row in rows}
+    return all((w.name, variant) in measured for w in curves.workloads() for variant in curves.variants)
 
 
 def _parts(results: Results) -> Iterator[str]:
@@ -125,7 +125,7 @@ def _parts(results: Results) -> Iterator[str]:
 
 
 def console_summary(results: Results) -> Iterator[str]:
-    """The settings and the tables of times, for the terminal."""
+    """Return the settings and the tables of times, for the terminal."""
     yield from (f"{name}: {value}" for name, value in results.setting.items())
     for name, active in results.active.items():
         yield f"{name}: {'; '.join(active)}"
@@ -136,12 +136,12 @@ def console_summary(results: Results) -> Iterator[str]:
 
 
 def _by_workload(results: Results) -> dict[str, list[Row]]:
-    """The rows of the workloads asked for, under a title of each; the others lie on curves only."""
-    found = {}
+    """Return the rows of the requested workloads by title; all other rows belong to curves only."""
+    titled = {}
     for name in results.config.workloads:
         if rows := [row for row in results.rows if row["workload"] == name]:
-            found[f"{name}: {parse_workload(name).description}"] = rows
-    return found
+            titled[f"{name}: {parse_workload(name).description}"] = rows
+    return titled
 
 
 def _times_table(rows: Sequence[Row]) -> str:
@@ -156,21 +156,22 @@ def _times_table(rows: Sequence[Row]) -> str:
 
 
 def _stage_table(rows: Sequence[Row]) -> str:
-    def cell(row: Row, start: str) -> str:
-        share = row[f"{start}share_of_yardstick"]
-        times = f"{number(row[f'{start}p50_ms'])} / {number(row[f'{start}p95_ms'])}"
+    def cell(row: Row, prefix: str) -> str:
+        share = row[f"{prefix}share_of_yardstick"]
+        times = f"{number(row[f'{prefix}p50_ms'])} / {number(row[f'{prefix}p95_ms'])}"
         return times if share is None else f"{times} ({share:.0%})"
 
     head = ("variant", *(f"{stage}: p50 / p95 ms (share)" for stage in FRAME_STAGES))
-    return table(head, [(row["variant"], *(cell(row, column(stage)) for stage in FRAME_STAGES)) for row in rows])
+    return table(head, [(row["variant"], *(cell(row, column_prefix(stage)) for stage in FRAME_STAGES)) for row in rows])
 
 
 def _end_to_end_table(results: Results) -> str:
-    """Milliseconds per frame each way, and ratios to the engine alone."""
-    head = ("workload", "variant", "frames", *(f"{way}, ms" for way in WAYS), *(f"{way}, ratio" for way in WAYS[1:]))
+    """Milliseconds per frame of each pipeline, and ratios to the engine alone."""
+    times, ratios = (f"{name}, ms" for name in PIPELINES), (f"{name}, ratio" for name in PIPELINES[1:])
+    head = ("workload", "variant", "frames", *times, *ratios)
     cells = []
     for whole in results.end_to_end:
-        engine, *others = (float(np.median(whole.ms_per_frame[way])) for way in WAYS)
+        engine, *others = (float(np.median(whole.ms_per_frame[name])) for name in PIPELINES)
         ratios = (f"{spent / engine:.3f}" for spent in others)
         cells.append((whole.workload.name, whole.variant, whole.frames, *map(number, (engine, *others)), *ratios))
     return table(head, cells)
@@ -187,7 +188,10 @@ def _pipeline_table(results: Results) -> str:
 
 
 def _peak_table(results: Results) -> str:
-    cells = [(p["workload"], p["variant"], p["result"], *(megabytes(p[size]) for size in SIZES)) for p in results.peaks]
+    cells = [
+        (p["workload"], p["variant"], p["result"], *(megabytes(p[size]) for size in PEAK_COLUMNS))
+        for p in results.peaks
+    ]
     return table(("workload", "variant", "result", "peak MB", "above the first frame MB"), cells)
 
 
@@ -195,6 +199,6 @@ def _curve_table(results: Results) -> str:
     cells = []
     for title, axis in results.config.curve.axes().items():
         for variant in results.config.curve.variants:
-            found = points(axis, variant, results.rows)
-            cells.append((title, variant, ", ".join(f"{place:g}: {number(spent)}" for place, spent in found)))
+            curve = points(axis, variant, results.rows)
+            cells.append((title, variant, ", ".join(f"{x:g}: {number(ms)}" for x, ms in curve)))
     return table(("against", "variant", "ms per frame"), cells)

@@ -1,4 +1,4 @@
-"""What `scripts/benchmark.py` does: check, measure, report."""
+"""The command `scripts/benchmark.py`: check the settings, measure, write the report."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from ..charts import new_figure
 from ..report import output_folder, setting
 from .config import BenchmarkConfig
 from .end_to_end import measure_end_to_end
-from .interleaved import Step, measure
+from .interleaved import Progress, measure
 from .networks import load_benchmark_network
 from .peak_memory import PeakRequest, measure_peak
 from .report import Results, console_summary, redraw, write_report
@@ -22,21 +22,21 @@ from .variants import Variant, check_variants, default_variants, make_variant
 from .workloads import Workload, parse_workload
 
 CPU = torch.device("cpu")
-tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
+tables = logging.getLogger("xmem_infer.tables")  # goes to standard output
 
 
 def benchmark(config: BenchmarkConfig) -> int:
     """Measure what `config` asks for and write the report.
 
     Returns:
-        0, or 1 where a process that measured memory failed.
+        0, or 1 if a process that measured peak memory did not finish.
 
     Raises:
-        UsageError: Before any work: a workload or a variant that does not exist.
-        WeightsError: Before any work: weights that cannot be used.
-        EnvironmentFault: No matplotlib, or a folder that cannot be written to.
+        UsageError: Before any measurement: a workload or variant does not exist.
+        WeightsError: Before any measurement: the weights cannot be used.
+        EnvironmentFault: matplotlib is missing, or the output folder cannot be written to.
     """
-    new_figure(1, 1)  # without matplotlib the report cannot be made: said now, not afterwards
+    new_figure(1, 1)  # fails without matplotlib: better now than after the measurements
     if config.redraw is not None:
         redraw(config, Path(config.redraw).expanduser())
         return 0
@@ -53,15 +53,15 @@ def benchmark(config: BenchmarkConfig) -> int:
         parts = _parts(plan, results)
         with tqdm(total=len(parts), desc="benchmark", disable=None) as bar:
 
-            def step(description: str) -> None:
+            def progress(description: str) -> None:
                 check()
                 bar.set_postfix_str(description)
 
             for number, measure_part in enumerate(parts.values(), 1):
-                measure_part(step)
+                measure_part(progress)
                 bar.update()
                 results.missing = list(parts)[number:]
-                write_report(results, folder)  # after each: hours of it must not be lost with the last minute
+                write_report(results, folder)  # after each part, so that stopping a run of hours loses only one part
     for text in console_summary(results):
         tables.info(text)
     tables.info("report in %s", folder / "report.md")
@@ -69,7 +69,7 @@ def benchmark(config: BenchmarkConfig) -> int:
 
 
 def workload_plan(config: BenchmarkConfig) -> dict[Workload, list[str]]:
-    """The variants to measure for each workload: those asked for, and on workloads of the curves alone theirs."""
+    """Return the variants to measure by workload: the requested ones, and the curves' variants on their workloads."""
     plan = {parse_workload(name): list(config.variants or default_variants()) for name in config.workloads}
     for workload in config.curve.workloads() if config.curves else []:
         known = plan.setdefault(workload, [])
@@ -77,33 +77,35 @@ def workload_plan(config: BenchmarkConfig) -> dict[Workload, list[str]]:
     return plan
 
 
-def _parts(plan: dict[Workload, list[str]], results: Results) -> dict[str, Callable[[Step], None]]:
-    """What there is to measure, in order, by name; each adds to `results`. Networks are loaded before any work."""
+def _parts(plan: dict[Workload, list[str]], results: Results) -> dict[str, Callable[[Progress], None]]:
+    """Return, by name and in order, functions that each measure one part and add it to `results`.
+
+    All networks are loaded here, before any measurement.
+    """
     config = results.config
     clips = [parse_workload(name) for name in config.end_to_end.workloads]
-    named = {workload.network: workload for workload in [*plan, *clips]}
-    networks = {name: load_benchmark_network(name, config.weights) for name in named}
+    names = dict.fromkeys(workload.network for workload in [*plan, *clips])
+    networks = {name: load_benchmark_network(name, config.weights) for name in names}
 
     @cache
     def variant(name: str, network: str) -> Variant:
-        made = make_variant(name, networks[network], CPU)
-        results.active[name] = made.prepared.active
-        return made
+        results.active[name] = (built := make_variant(name, networks[network], CPU)).prepared.active
+        return built
 
-    def times(workload: Workload, names: list[str], step: Step) -> None:
+    def times(workload: Workload, names: list[str], progress: Progress) -> None:
         variants = [variant(name, workload.network) for name in names]
-        results.rows.extend(measure(workload, variants, config.rounds, step))
+        results.rows.extend(measure(workload, variants, config.rounds, progress))
 
-    def peaks(workload: str, step: Step) -> None:
+    def peaks(workload: str, progress: Progress) -> None:
         for name in config.variants or ():
-            step(f"{workload}: peak memory of {name}")
+            progress(f"{workload}: peak memory of {name}")
             request = PeakRequest(workload, name, config.weights)
             results.peaks.append(measure_peak(request, config.runtime.threads))
 
-    def end_to_end(workload: Workload, step: Step) -> None:
-        wanted, network = config.end_to_end, networks[workload.network]
-        found = measure_end_to_end(network, workload, wanted.variant, wanted.frames, config.rounds, step)
-        results.end_to_end.append(found)
+    def end_to_end(workload: Workload, progress: Progress) -> None:
+        options, network = config.end_to_end, networks[workload.network]
+        times = measure_end_to_end(network, workload, options.variant, options.frames, config.rounds, progress)
+        results.end_to_end.append(times)
 
     return {
         **{workload.name: partial(times, workload, names) for workload, names in plan.items()},

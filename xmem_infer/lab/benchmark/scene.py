@@ -1,4 +1,4 @@
-"""The clip of the benchmark: a textured scene that drifts, as tensors or as a video file, and a mask of blocks."""
+"""The benchmark's synthetic clip: a textured scene that drifts, as arrays or as a video file, and a mask of blocks."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .workloads import Workload
 
 
 def drifting_frames(workload: Workload, count: int) -> list[np.ndarray]:
-    """(H, W, 3) uint8 RGB; the same ones in every run."""
+    """Return `count` frames (H, W, 3) uint8 RGB, the same in every run."""
     height, width = workload.height, workload.width
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, height // 8, width // 8, generator=generator)
@@ -21,7 +21,7 @@ def drifting_frames(workload: Workload, count: int) -> list[np.ndarray]:
 
 
 def block_mask(workload: Workload) -> np.ndarray:
-    """A label image (H, W) uint8 with one block per object, side by side."""
+    """Return a label image (H, W) uint8 with one block per object, side by side."""
     height, side = workload.height, workload.width // (workload.objects + 1)
     mask = np.zeros((height, workload.width), np.uint8)
     for index in range(workload.objects):
@@ -30,7 +30,7 @@ def block_mask(workload: Workload) -> np.ndarray:
 
 
 def write_clip(frames: list[np.ndarray], path: Path) -> None:
-    """An H.264 file of these frames, 24 a second, in the colours and quality that cameras give."""
+    """Write the frames as an H.264 file at 24 frames per second, with pixel format and quality typical of cameras."""
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24, options={"crf": "20", "preset": "fast"})

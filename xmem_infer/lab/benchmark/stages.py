@@ -1,4 +1,4 @@
-"""An engine whose stages can be observed from outside: timed, or their arithmetic counted."""
+"""An engine whose stages can be observed from outside, to time them or to count their operations."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,34 +17,34 @@ from .variants import Variant
 
 KEY_ENCODER, MEMORY_READ, DECODER = "key encoder", "memory read", "decoder"
 VALUE_ENCODER, MEMORY_WRITE = "value encoder", "memory write"
-REST = "rest"  # of a frame: padding, soft aggregation of given masks, the schedule
+REST = "rest"  # remaining work of a frame: padding, soft aggregation of given masks, scheduling
 FRAME_STAGES = (KEY_ENCODER, MEMORY_READ, DECODER, VALUE_ENCODER, MEMORY_WRITE, REST)
 
 
 class Stages:
-    """Enters `observer(stage)` around every stage; the observer can be exchanged at any time.
+    """Calls `observer(stage)` around every stage. The observer can be replaced at any time.
 
     Attributes:
-        observer: A context manager by the name of a stage.
-        remembered: What was added to memory last: a frame's features and its value; None before the first.
+        observer: Returns a context manager for a stage name.
+        remembered: The features and value added to memory last; None before the first frame.
     """
 
     def __init__(self) -> None:
         self.observer: Callable[[str], AbstractContextManager[Any]] = nullcontext
         self.remembered: tuple[Any, Tensor] | None = None
 
-    def around(self, stage: str, verb: Callable[..., Any]) -> Callable[..., Any]:
-        """The verb, observed as this stage."""
+    def around(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a function so that each call is observed as this stage."""
 
         def observed(*args: Any, **kwargs: Any) -> Any:
             with self.observer(stage):
-                return verb(*args, **kwargs)
+                return function(*args, **kwargs)
 
         return observed
 
 
 def observed_engine(variant: Variant, config: MemoryConfig, stages: Stages) -> Engine:
-    """The variant's engine, network and memory observed."""
+    """Build the variant's engine with network and memory observed."""
     network = variant.prepared.network
     observed: Any = SimpleNamespace(
         conventions=network.conventions,
@@ -60,20 +60,21 @@ def observed_engine(variant: Variant, config: MemoryConfig, stages: Stages) -> E
         stages.remembered = frame, value
         memory.add(self, frame, value, permanent)
 
-    verbs = {"read": stages.around(MEMORY_READ, memory.read), "add": stages.around(MEMORY_WRITE, add)}
-    # A subclass, not a wrapper: copies of a video's state copy the memory with its verbs.
-    engine.new_memory = type(memory.__name__, (memory,), verbs)
+    methods = {"read": stages.around(MEMORY_READ, memory.read), "add": stages.around(MEMORY_WRITE, add)}
+    # A subclass, not a wrapper, so that a memory copied with a video's state is still observed.
+    engine.new_memory = type(memory.__name__, (memory,), methods)
     return engine
 
 
 class FlopMeter(FlopCounterMode):
-    """`with meter: ...` counts the operations of convolutions and products; `meter(stage)` adds to stages[stage].
+    """Counts floating point operations of convolutions and matrix products, by stage.
 
-    A multiplication and an addition are two operations. Gathering, softmax, top-k and activations are not counted.
+    Use `with meter: ...` to count and `meter(stage)` to add to stages[stage]. A multiply-add counts as two operations.
+    Gathering, softmax, top-k and activations are not counted.
     """
 
     def __init__(self) -> None:
-        # torch's own table of operations leaves out oneDNN's convolutions and products.
+        # torch's own table of operations lacks oneDNN's fused convolutions and products.
         names = ("_convolution_pointwise", "_convolution_pointwise_", "_linear_pointwise")
         fused = [getattr(torch.ops.mkldnn, name) for name in names if hasattr(torch.ops.mkldnn, name)]
         super().__init__(display=False, custom_mapping=dict.fromkeys(fused, _fused_flops))
@@ -87,6 +88,6 @@ class FlopMeter(FlopCounterMode):
 
 
 def _fused_flops(first: Any, second: Any, third: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
-    """Shapes (input, weight, bias, ...) or, with a sum fused in, (input, summand, weight, ...)."""
+    """Count from the shapes (input, weight, bias, ...) or, with a fused sum, (input, summand, weight, ...)."""
     weight = third if third is not None and len(third) == len(first) else second
     return 2 * prod(out_shape) * prod(weight[1:])

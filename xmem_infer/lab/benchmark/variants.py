@@ -1,4 +1,4 @@
-"""The rows of the benchmark: the published formulation, and every backend that is registered."""
+"""The variants that the benchmark compares: the published formulation, and every registered backend."""
 
 import copy
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ PUBLISHED_FP32 = "published_fp32"
 BASELINES = (PUBLISHED_FP32, "published_bf16", "plain_bf16")
 PRECISIONS = (Precision.fp32, Precision.bf16)
 OPENVINO, INT8 = "openvino", "openvino_int8"
-HIDDEN = ("compiled", OPENVINO)  # compiled code hides its operations: it computes what `fast` does
+OPAQUE = ("compiled", OPENVINO)  # operations of compiled code cannot be counted: those of `fast` stand for them
 ON_REQUEST = ("compiled_fp32", "compiled_bf16", INT8)  # compiling and quantising take minutes per workload
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to run the network.
+    """A network prepared in one way to be measured.
 
     Attributes:
         name: `<backend>_<precision>`, or one of BASELINES.
@@ -44,23 +44,23 @@ class Variant:
 
 
 def variant_names() -> list[str]:
-    """Every variant that there is, baselines first, then the backends in the order of their registration."""
+    """Return the names of all variants, baselines first, then the backends in the order of registration."""
     precisions = {OPENVINO: (Precision.fp32, Precision.int8)}
     rows = [f"{name}_{one.value}" for name in BACKENDS.names() for one in precisions.get(name, PRECISIONS)]
     return [*BASELINES, *rows]
 
 
 def default_variants() -> list[str]:
-    """The variants that are measured where none are named: those that are installed and compile in seconds."""
-    left_out = ON_REQUEST if openvino_version() else (*ON_REQUEST, f"{OPENVINO}_fp32")
-    return [name for name in variant_names() if name not in left_out]
+    """Return the variants measured by default: those that are installed and compile in seconds."""
+    excluded = ON_REQUEST if openvino_version() else (*ON_REQUEST, f"{OPENVINO}_fp32")
+    return [name for name in variant_names() if name not in excluded]
 
 
 def check_variants(names: list[str], key: str, baselines: bool = True) -> None:
-    """Refuse variants that do not exist.
+    """Check that all variants exist.
 
     Raises:
-        UsageError: With the setting and the variants that there are.
+        UsageError: A name is unknown; the message names the setting and the choices.
     """
     choices = [name for name in variant_names() if baselines or name not in BASELINES]
     for name in names:
@@ -69,27 +69,28 @@ def check_variants(names: list[str], key: str, baselines: bool = True) -> None:
 
 
 def split_name(variant: str) -> tuple[str, Precision]:
-    """Kind (a backend, `published` or `plain`) and precision of a variant's name."""
+    """Split a variant's name into its kind (a backend, `published` or `plain`) and its precision."""
     kind, _, precision = variant.rpartition("_")
     return kind, Precision(precision)
 
 
 def make_variant(name: str, network: nn.Module, device: torch.device) -> Variant:
-    """The variant of a name. The network may be moved to another memory format, its numbers stay."""
+    """Build a variant by name. The memory format of `network` may change, its values do not."""
     kind, precision = split_name(name)
     if kind in (PUBLISHED, PLAIN):
         make = prepare_published if kind == PUBLISHED else prepare_plain
         return Variant(name, make(network, device, precision), CONCATENATED)
     prepared = prepare(network, device, precision, kind)
     if precision is Precision.int8:
-        # The scene is drawn and most networks are random: whether masks agree says nothing, and nobody is to use them.
+        # The scene is synthetic and most networks are random, so whether int8 masks agree with fp32 means nothing.
+        # A cache folder of its own keeps these models away from users.
         int8: Any = prepared.network.int8  # type: ignore[attr-defined]
         int8.limits, int8.folder = dict.fromkeys(VERBS, inf), int8.folder / "benchmark"
     return Variant(name, prepared, MemoryConfig().kind)
 
 
 def prepare_published(network: nn.Module, device: torch.device, precision: Precision) -> Prepared:
-    """The network as it is written: contiguous, batch norm as it is, image features repeated for each object."""
+    """Prepare the network as it is written: contiguous, batch norm not folded, image features repeated per object."""
     own: Any = copy.deepcopy(network).to(device).to(memory_format=torch.contiguous_format).eval()
     what = "network as written, NCHW; every object on its own; dense affinity; memory grown by concatenation"
     active = (what,) if precision is Precision.fp32 else (what, f"autocast to {precision.value}")
@@ -97,21 +98,21 @@ def prepare_published(network: nn.Module, device: torch.device, precision: Preci
 
 
 def prepare_plain(network: nn.Module, device: torch.device, precision: Precision) -> Prepared:
-    """The whole network in half precision and channels last, with the casts that it needs to run; nothing else."""
+    """Prepare the whole network in half precision and channels last with the casts that this needs, nothing else."""
     dtype = HALF[precision]
     own: Any = copy.deepcopy(network).to(device, dtype).to(memory_format=torch.channels_last).eval()
 
     def cast(x: Any) -> Any:
         return x.to(dtype) if isinstance(x, Tensor) else x
 
-    def laid_out(image: Tensor) -> Tensor:
+    def to_channels_last(image: Tensor) -> Tensor:
         return image.to(dtype, memory_format=torch.channels_last)
 
     inputs_cast: Any = SimpleNamespace(
         conventions=own.conventions,
         empty_state=own.empty_state,
-        encode_image=lambda image: own.encode_image(laid_out(image)),
-        encode_memory=lambda image, *others: own.encode_memory(laid_out(image), *tree_map(cast, others)),
+        encode_image=lambda image: own.encode_image(to_channels_last(image)),
+        encode_memory=lambda image, *others: own.encode_memory(to_channels_last(image), *tree_map(cast, others)),
         segment=lambda *inputs: own.segment(*tree_map(cast, inputs)),
     )
     active = (f"whole network in {precision.value}, channels last; memory as published",)

@@ -1,4 +1,4 @@
-"""Throughput of several workers with a share of the cores each against one process that uses them all, in one run."""
+"""Throughput of several worker processes that share the cores, against one process that uses all of them."""
 
 import json
 import logging
@@ -21,19 +21,19 @@ from ...scoring.pairing import read_ids
 from .config import WorkersConfig
 
 ROOT = Path(__file__).resolve().parents[3]
-MAX_DIFFERING = 1e-3  # share of pixels: torch adds up in another order with another number of threads
+MAX_DIFFERING = 1e-3  # share of pixels; not 0, because the order of torch's sums depends on the number of threads
 log = logging.getLogger(__name__)
-tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
+tables = logging.getLogger("xmem_infer.tables")  # goes to standard output
 
 
 def benchmark_workers(config: WorkersConfig) -> int:
-    """Run `scripts/eval.py` with one and with several workers in turns; print every round and the ratios of medians.
+    """Run `scripts/eval.py` alternately with one and with several workers; print all rounds and the ratios of medians.
 
     Returns:
-        0; 1: the masks differ; else the exit code of the run that failed.
+        0; 1 if the masks differ; otherwise the exit code of the run that failed.
 
     Raises:
-        UsageError: Fewer videos than workers.
+        UsageError: There are fewer videos than workers.
     """
     with tempfile.TemporaryDirectory() as scratch:
         return _measure(config, Path(scratch))
@@ -53,7 +53,7 @@ def _measure(config: WorkersConfig, scratch: Path) -> int:
             if code := _run_eval(config, videos, outs[workers], workers):
                 return code
             command = time.perf_counter() - started
-            work, frames = _work_of(outs[workers])
+            work, frames = _work_seconds_and_frames(outs[workers])
             times[workers].append((command, work))
             tables.info(f"{number + 1:5} {workers:8} {command:8.2f}s {work:8.2f}s {frames / work:18.2f}")
         share = differing_share(*outs.values())
@@ -69,11 +69,11 @@ def _measure(config: WorkersConfig, scratch: Path) -> int:
 
 
 def _run_eval(config: WorkersConfig, videos: str, out: Path, workers: int) -> int:
-    """Segment all videos without pictures and scores; the exit code, after what it wrote where it is not 0."""
+    """Segment all videos without pictures and scores. Return the exit code; if it is not 0, log the standard error."""
     overrides = [f"video_dir={videos}", f"output_dir={out}", f"weights={config.weights}", f"workers={workers}"]
     overrides += [f"data.size={config.size}", "output.overlay=false", "output.preview=false", "score=false"]
     if workers == 1:
-        overrides.append(f"runtime.threads={usable_cores()}")  # several share the cores out by themselves
+        overrides.append(f"runtime.threads={usable_cores()}")  # several workers divide the cores among themselves
     command = [sys.executable, str(ROOT / "scripts" / "eval.py"), *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     check()
@@ -83,23 +83,26 @@ def _run_eval(config: WorkersConfig, videos: str, out: Path, workers: int) -> in
 
 
 def _copy_example(root: Path, clips: int) -> Path:
-    """A set of `clips` copies of the example clip."""
+    """Create a folder with `clips` copies of the example clip."""
     for clip in range(clips):
         for folder in ("JPEGImages", "Annotations"):
             shutil.copytree(ROOT / "examples" / "clip" / folder / "scene", root / folder / f"scene{clip}")
     return root
 
 
-def _work_of(output_dir: Path) -> tuple[float, int]:
-    """Seconds from the first begin to the last end of a video, and all frames. A record is a video's last act."""
+def _work_seconds_and_frames(output_dir: Path) -> tuple[float, int]:
+    """Return the seconds from the start of the first video to the end of the last one, and the total number of frames.
+
+    The end of a video is when its record was written, the last thing a worker does for it.
+    """
     entries = json.loads((output_dir / "run.json").read_text())["videos"]
     ends = {name: (output_dir / "records" / f"{name}.json").stat().st_mtime for name in entries}
-    begins = [ends[name] - entry["seconds"] for name, entry in entries.items()]
-    return max(ends.values()) - min(begins), sum(entry["frames"] for entry in entries.values())
+    starts = [ends[name] - entry["seconds"] for name, entry in entries.items()]
+    return max(ends.values()) - min(starts), sum(entry["frames"] for entry in entries.values())
 
 
 def differing_share(one: Path, other: Path) -> float:
-    """Share of the pixels whose object differs between two outputs; 1 where they do not hold the same files."""
+    """Return the share of pixels whose object differs between two outputs, or 1 if they consist of different files."""
     names, others = ({str(path.relative_to(out)) for path in out.glob("masks/**/*.png")} for out in (one, other))
     if names != others:
         return 1.0

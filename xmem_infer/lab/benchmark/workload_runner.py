@@ -1,4 +1,4 @@
-"""One variant on one workload: its memory filled once, measured again and again from the same state."""
+"""Run one variant on one workload: memory is filled once, then every round starts from the same state."""
 
 import copy
 from collections.abc import Iterator
@@ -21,22 +21,21 @@ from .stages import FRAME_STAGES, MEMORY_WRITE, REST, FlopMeter, Stages, observe
 from .variants import Variant
 from .workloads import FULL_MEMORY_FRAMES, Workload
 
-# One frame in five is a memory frame, and every fifth of those consolidates working memory, as published.
+# As published: every fifth frame is a memory frame, and every fifth memory frame consolidates working memory.
 MEMORY_EVERY, CONSOLIDATE_EVERY = 5, 25
-CONSOLIDATIONS_TO_FILL = 8  # of long-term memory
+CONSOLIDATIONS_TO_FILL = 8  # how many consolidations fill long-term memory
 FRAME = "frame"
-
 
 ByStage = dict[str, float]
 
 
 def average_frame(ordinary: ByStage, memory: ByStage, consolidation: float = 0.0) -> ByStage:
-    """What a stage, and the whole (`FRAME`), costs a frame of a long video on average.
+    """Return the average cost of a frame of a long video, by stage and as a whole (`FRAME`).
 
     Args:
-        ordinary: An ordinary frame, by stage.
-        memory: A memory frame, by stage.
-        consolidation: By how much a memory write that consolidates costs more than one that does not.
+        ordinary: Cost of an ordinary frame, by stage.
+        memory: Cost of a memory frame, by stage.
+        consolidation: Extra cost of a memory write that consolidates over one that does not.
     """
     share = 1 / MEMORY_EVERY
     mean = {s: (1 - share) * ordinary.get(s, 0.0) + share * memory.get(s, 0.0) for s in (*FRAME_STAGES, FRAME)}
@@ -46,15 +45,14 @@ def average_frame(ordinary: ByStage, memory: ByStage, consolidation: float = 0.0
 
 
 class WorkloadRunner:
-    """Holds the state of a video with memory as the workload says; measuring works on copies of that state.
+    """The state of a video with memory filled as the workload says. Each measurement works on a copy of that state.
 
-    The state is that after one ordinary frame, which has counted usage and left behind what a memory keeps from
-    reading to reading. With a memory frame every third frame, the next one is ordinary and the one after it a memory
-    frame.
+    The state is taken after one ordinary frame, so that usage has been counted and all that memory caches between reads
+    exists. With a memory frame every third frame, the next frame is ordinary and the one after it a memory frame.
     """
 
     def __init__(self, variant: Variant, workload: Workload, max_working_frames: int = FULL_MEMORY_FRAMES + 2):
-        """max_working_frames: one more than memory holds when full, so that the memory frame does not consolidate."""
+        """max_working_frames: one more than full memory holds, so that the memory frame does not consolidate."""
         self.variant, self.workload = variant, workload
         device = variant.prepared.device
         images = [normalise(torch.from_numpy(pixels).to(device)) for pixels in drifting_frames(workload, 4)]
@@ -62,7 +60,7 @@ class WorkloadRunner:
         self.config = MemoryConfig(memory_every=3, max_working_frames=max_working_frames)
         self.stages = Stages()
         self.engine = observed_engine(variant, self.config, self.stages)
-        with self._running():
+        with self._grad_mode_and_precision():
             self.state = self.engine.start()
             self.engine.step(self.state, images[0], torch.from_numpy(block_mask(workload)).to(device))
             assert self.stages.remembered is not None, "the first frame is remembered"
@@ -70,17 +68,19 @@ class WorkloadRunner:
             self.engine.step(self.state, images[1])
 
     def run_round(self) -> tuple[ByStage, ByStage, float]:
-        """Milliseconds: of an ordinary frame and of a memory frame by stage, and what a consolidation adds to a memory
-        write (0 where the workload's memory is not full)."""
-        with self._running():
+        """Return milliseconds by stage of an ordinary and of a memory frame, and what consolidation adds to a write.
+
+        The last value is 0 if the workload's memory is not full.
+        """
+        with self._grad_mode_and_precision():
             state = copy.deepcopy(self.state)
             ordinary, memory = (self._timed_frame(state, image) for image in self.images)
             return ordinary, memory, self._consolidation_ms(memory[MEMORY_WRITE])
 
     def flops(self) -> ByStage:
-        """Floating point operations of convolutions and matrix products by stage, of an average frame."""
+        """Return the floating point operations of convolutions and matrix products of an average frame, by stage."""
         counted: list[ByStage] = []
-        with self._running():
+        with self._grad_mode_and_precision():
             state = copy.deepcopy(self.state)
             for image in self.images:
                 with FlopMeter() as meter:
@@ -91,8 +91,8 @@ class WorkloadRunner:
         return average_frame(ordinary, memory)
 
     def run_once(self) -> None:
-        """An ordinary frame and a memory frame, on the state itself: the runner is of no use afterwards."""
-        with self._running():
+        """Run an ordinary and a memory frame on the state itself. The runner cannot be used afterwards."""
+        with self._grad_mode_and_precision():
             for image in self.images:
                 self.engine.step(self.state, image)
 
@@ -117,16 +117,16 @@ class WorkloadRunner:
         return max(0.0, spent - plain_write_ms)
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
+    def _grad_mode_and_precision(self) -> Iterator[None]:
         with grad_mode(GradMode.set_grad_enabled), self.variant.prepared.context():
             yield
 
 
 def fill_memory(memory: Any, frame: tuple[Any, Tensor], workload: Workload) -> None:
-    """Add drifted, slightly noisy copies of a remembered frame until memory holds what the workload says.
+    """Add shifted, slightly noisy copies of a stored frame until memory holds what the workload says.
 
-    Long-term memory is filled by consolidations of many prototypes, so that it takes 40 frames instead of 400; which
-    tokens they keep does not matter for the time that reading takes.
+    Long-term memory is filled by a few consolidations with many prototypes each, which takes 40 frames instead of 400.
+    Which tokens are kept does not matter for the time that a read takes.
     """
     config, generator = memory.config, torch.Generator().manual_seed(0)
     if workload.long_term:
@@ -148,7 +148,7 @@ def fill_memory(memory: Any, frame: tuple[Any, Tensor], workload: Workload) -> N
 
 
 def _drifted(features: Any, value: Tensor, generator: torch.Generator) -> tuple[Any, Tensor]:
-    """Another frame of the same scene: everything moved by some tokens, keys and values with 5% of noise."""
+    """Return another frame of the same scene, shifted by a few tokens, with 5% of noise on keys and values."""
     by = int(torch.randint(1, 8, (1,), generator=generator))
 
     def moved(x: Tensor, noise: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is measured, by name: `480p_2`, `480p_2_long_term`, `480p_2_3frames`, `tiny_480p_1`, `cutie_base_480p_2`."""
+"""Workloads by name: `480p_2`, `480p_2_long_term`, `480p_2_3frames`, `tiny_480p_1`, `cutie_base_480p_2`."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ...errors import UsageError
 from .networks import NETWORKS, XMEM
 
-FULL_MEMORY_FRAMES = 9  # one more, and working memory is consolidated
+FULL_MEMORY_FRAMES = 9  # the tenth memory frame consolidates working memory
 _NAME = re.compile(
     r"(?:(?P<network>[a-z_]+)_)?(?P<height>\d{1,4})p_(?P<objects>\d{1,3})"
     r"(?:(?P<long_term>_long_term)|_(?P<frames>[1-9])frames)?"
@@ -15,14 +15,14 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class Workload:
-    """A video at one moment: its size, its objects, and what its memory holds.
+    """The state of a video at one frame: its size, its objects, and the content of its memory.
 
     Attributes:
         height: In px.
-        objects: How many.
-        memory_frames: Frames in working memory.
-        long_term: Whether long-term memory is filled to its capacity; else it is empty.
-        network: What segments it: a name in `networks.NETWORKS`.
+        objects: Number of objects.
+        memory_frames: Number of frames in working memory.
+        long_term: Whether long-term memory is filled to its capacity; otherwise it is empty.
+        network: Name of the network in `networks.NETWORKS`.
     """
 
     height: int
@@ -39,12 +39,12 @@ class Workload:
 
     @property
     def width(self) -> int:
-        """Pixels at 16:9, even: 854 for 480."""
+        """Width in px at 16:9, rounded to an even number: 854 for a height of 480."""
         return 2 * round(self.height * 8 / 9)
 
     @property
     def memory_tokens(self) -> int:
-        """What an ordinary frame reads from, long-term memory taken at its capacity."""
+        """Number of tokens that an ordinary frame reads from, with long-term memory at its capacity."""
         frame = -(-self.height // 16) * -(-self.width // 16)
         return self.memory_frames * frame + 10_000 * self.long_term
 
@@ -57,19 +57,19 @@ class Workload:
 
 
 def parse_workload(name: str) -> Workload:
-    """The workload of a name.
+    """Return the workload with this name.
 
     Raises:
-        UsageError: The name is of another form, or such a video is not possible.
+        UsageError: The name has another form, or such a video is impossible.
     """
-    found = _NAME.fullmatch(name)
-    if found is None or (found["network"] or XMEM) not in NETWORKS:
+    match = _NAME.fullmatch(name)
+    if match is None or (match["network"] or XMEM) not in NETWORKS:
         raise UsageError(
             f"there is no workload {name!r}: a workload is called [<network>_]<height>p_<objects>, such as 480p_2 or "
             f"tiny_480p_1 (networks: {', '.join(NETWORKS)}; {XMEM} without one), and ends in _long_term for a filled "
             "long-term memory or in _<1-9>frames for fewer memory frames than 9"
         )
-    network, height, objects, long_term, frames = found.groups()
+    network, height, objects, long_term, frames = match.groups()
     workload = Workload(int(height), int(objects), int(frames or FULL_MEMORY_FRAMES), bool(long_term), network or XMEM)
     if workload.height < 32:
         raise UsageError(f"workload {name}: {workload.height} px are too few to paint objects in: at least 32")
