@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.evaluate import video_run
+from xmem_infer.evaluate.progress import remove_progress
 from xmem_infer.evaluate.run import evaluate
-from xmem_infer.evaluate.stopped import forget
 from xmem_infer.interrupts import Interrupted
 
 FRAMES = 30  # long enough that memory is consolidated
@@ -159,5 +159,7 @@ def test_what_was_kept_is_removed_at_once(tmp_path):
             (place / "clip" / name).parent.mkdir(parents=True, exist_ok=True)
             (place / "clip" / name).write_text("kept")
 
-    left = [list(place.glob("clip/**/*.*")) for place in each_kill(tmp_path, lambda at: forget(at / "clip"), fill)]
+    left = [
+        list(place.glob("clip/**/*.*")) for place in each_kill(tmp_path, lambda at: remove_progress(at / "clip"), fill)
+    ]
     assert {len(files) for files in left} == {0, 4}

@@ -1,1 +1,1 @@
-"""A batch of videos: run, records, test-time augmentation, executors, server zips."""
+"""Batch evaluation: runs, records, test-time augmentation, executors, submission archives."""

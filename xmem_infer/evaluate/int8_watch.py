@@ -1,4 +1,4 @@
-"""Int8 beside float32 on one video: what was compared, and where it goes on from if they differ."""
+"""Comparison of int8 with float32 while one video is segmented, and rollback if they differ."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -11,56 +11,61 @@ from ..runtime.backends.int8 import SEGMENT, Int8
 
 
 class DiffersError(Exception):
-    """Int8 differs from float32: frames since the last one on which it did not are to be segmented again."""
+    """Int8 differs from float32: the frames since the last comparison that agreed must be segmented again."""
 
 
 class Int8Watch:
-    """Follows the comparisons that `Int8` makes while one video is segmented."""
+    """Collects the comparisons that `Int8` makes during one video."""
 
     def __init__(self, int8: Int8):
         self._int8 = int8
-        int8.news.clear()  # of another video
-        self._shares: dict[str, dict[int, float]] = {}  # of masks, by frame and object
+        int8.news.clear()  # drop comparisons of the previous video
+        self._shares: dict[str, dict[int, float]] = {}  # share of a mask that differs, by frame and object
         self._compared, self._went_back = 0, list[dict[str, Any]]()
-        self._agreed: tuple[int, list[VideoState]] | None = None  # frames done, and the states behind them
+        self._agreed: tuple[int, list[VideoState]] | None = None  # number of frames and states at the last agreement
 
-    def look(
-        self, result: FrameResult, frames: int, states: Sequence[VideoState], keep: Callable[..., object] | None
+    def check(
+        self, result: FrameResult, frames: int, states: Sequence[VideoState], save: Callable[..., object] | None
     ) -> FrameResult:
-        """Take what was compared on a frame; it is added to its confidences.
+        """Evaluate the comparisons made on a frame.
 
         Args:
-            result: The frame's.
-            frames: How many there are with it.
-            states: Those behind it.
-            keep: Called with frames and states of the last frame on which int8 agreed, to go on from there; None: the
-                video is begun anew.
+            result: The frame's result.
+            frames: Number of frames segmented so far, including this one.
+            states: The states after this frame, one per pass.
+            save: Called with the number of frames and the states of the last frame on which int8 agreed, to save the
+                progress up to there; returns whether it did. None: the video is restarted from the beginning.
+
+        Returns:
+            The result with `int8_differs` filled in where an object was compared.
 
         Raises:
-            DiffersError: Int8 differs, and is used no more where it does.
+            DiffersError: Int8 differs. `Int8` has already switched the part at fault back to float32.
         """
         news = [self._int8.news.popleft() for _ in range(len(self._int8.news))]
         self._compared += len(news)
-        masks = [one for one in news if one.verb == SEGMENT]
-        for one in masks:
-            self._shares[result.frame.name] = dict(zip(result.object_ids, one.shares, strict=False))
-        if differing := [one for one in news if not one.holds]:
-            can_keep = self._agreed is not None and keep is not None and keep(*self._agreed)
-            done = self._agreed[0] if self._agreed is not None and can_keep else 0
+        masks = [comparison for comparison in news if comparison.verb == SEGMENT]
+        for comparison in masks:
+            self._shares[result.frame.name] = dict(zip(result.object_ids, comparison.shares, strict=False))
+        if differing := [comparison for comparison in news if not comparison.holds]:
+            is_saved = self._agreed is not None and save is not None and save(*self._agreed)
+            frames_kept = self._agreed[0] if self._agreed is not None and is_saved else 0
             part, share = differing[0].part, max(differing[0].shares)
-            self._went_back.append({"frame": result.frame.name, "part": part, "share": share, "frames_kept": done})
+            self._went_back.append(
+                {"frame": result.frame.name, "part": part, "share": share, "frames_kept": frames_kept}
+            )
             raise DiffersError
-        if masks and keep is not None:
+        if masks and save is not None:
             self._agreed = frames, deepcopy(list(states))
         shares = self._shares.get(result.frame.name, {})
         confidence = {
-            one: replace(seen, int8_differs=shares.get(one, seen.int8_differs))
-            for one, seen in result.confidence.items()
+            object_id: replace(seen, int8_differs=shares.get(object_id, seen.int8_differs))
+            for object_id, seen in result.confidence.items()
         }
         return replace(result, confidence=confidence)
 
     def summary(self) -> dict[str, Any]:
-        """For the video's entry in run.json."""
+        """Return the comparisons of this video for its entry in run.json."""
         largest = max((share for shares in self._shares.values() for share in shares.values()), default=None)
         about = {"parts": self._int8.parts(), "compared": self._compared, "largest_share_of_a_mask": largest}
         return {"int8": {**about, "went_back": self._went_back}}

@@ -1,4 +1,4 @@
-"""What there is to do: every video opened and its masks checked before a model is loaded."""
+"""Planning of a run: find the videos and check their frames and masks before the network is loaded."""
 
 import json
 from dataclasses import dataclass, field
@@ -16,7 +16,14 @@ from ..io.memory_header import read_description
 
 @dataclass
 class Plan:
-    """The videos of a run: those that can be done, and why others cannot (by name). warnings: of the set."""
+    """The videos of a run.
+
+    Attributes:
+        videos: The videos that can be segmented.
+        failures: The errors of those that cannot, by name.
+        output_dir: The folder that results are written to.
+        warnings: Warnings about the whole set.
+    """
 
     videos: list[VideoInput]
     failures: dict[str, XMemInferError]
@@ -25,12 +32,14 @@ class Plan:
 
 
 def make_plan(config: EvalConfig) -> Plan:
-    """Find the videos and check their inputs. A single video's fault is raised, one of several is listed.
+    """Find the videos and check their inputs.
+
+    Of several videos, those with errors are collected in `failures`. If there is only one, its error is raised.
 
     Raises:
-        UsageError: The request names no video, or not clearly.
+        UsageError: The settings name no video, or contradict each other.
     """
-    absent = open_project(config)
+    absent = apply_project(config)
     _check_tracking(config)
     found = _find(config)
     if config.memory.load is not None:
@@ -55,19 +64,19 @@ def make_plan(config: EvalConfig) -> Plan:
     return plan
 
 
-def open_project(config: EvalConfig) -> dict[int, list[tuple[int, int]]]:
-    """Where `video_dir` is a project of the page, put its video and references in its place, tracked both ways.
+def apply_project(config: EvalConfig) -> dict[int, list[tuple[int, int]]]:
+    """If `video_dir` is a project of the page, replace it by the project's video and references, with direction=both.
 
     Returns:
-        Where its objects are absent, see `VideoInput.absent`.
+        The frames in which objects are absent, see `VideoInput.absent`.
     """
     folder = Path(config.video_dir or "").expanduser()
     if config.video_dir is None or not (folder / "project.json").is_file():
         return {}
     try:
-        said = json.loads((folder / "project.json").read_text(encoding="utf-8"))
-        video = Path(said["video"]["path"])
-        absent = {int(one): [(first, last) for first, last in spans] for one, spans in said["absent"].items()}
+        project = json.loads((folder / "project.json").read_text(encoding="utf-8"))
+        video = Path(project["video"]["path"])
+        absent = {int(key): [(first, last) for first, last in spans] for key, spans in project["absent"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder / 'project.json'} cannot be read as a project: {error!r}") from error
     if not video.exists():
@@ -76,13 +85,13 @@ def open_project(config: EvalConfig) -> dict[int, list[tuple[int, int]]]:
     return absent
 
 
-def is_tracked(config: EvalConfig) -> bool:
-    """Whether videos are tracked from references that are all known before, in one direction or both."""
+def uses_propagation(config: EvalConfig) -> bool:
+    """Return whether videos are tracked by `propagate`, which knows all references in advance."""
     return config.references is not None or config.direction is not Direction.forward
 
 
 def _check_tracking(config: EvalConfig) -> None:
-    """Refuse settings of references, directions and memory files that do not go together."""
+    """Refuse combinations of references, directions and memory files that exclude each other."""
     if config.references is not None and config.mask is not None:
         raise UsageError(
             f"mask={config.mask} and references={config.references} are alternatives: put the mask of the first frame "
@@ -99,7 +108,7 @@ def _check_tracking(config: EvalConfig) -> None:
     others = {
         "dataset=NAME": config.dataset is not None,
         "tta": tta.flip or tta.only_flipped or bool(tta.sizes),
-        f"memory.load={config.memory.load}": config.memory.load is not None and is_tracked(config),
+        f"memory.load={config.memory.load}": config.memory.load is not None and uses_propagation(config),
     }
     for other, is_set in others.items():
         if used and is_set:
@@ -107,7 +116,7 @@ def _check_tracking(config: EvalConfig) -> None:
 
 
 def _check_start(config: EvalConfig, video: VideoInput) -> None:
-    """Refuse masks that a run cannot start from in its direction."""
+    """Refuse masks from which a run in this direction cannot start."""
     if config.memory.frozen and video.masks:
         raise UsageError(
             f"memory.frozen=true, but there are masks for {video.name}, which would be added to the memory: leave out "
@@ -121,7 +130,7 @@ def _check_start(config: EvalConfig, video: VideoInput) -> None:
 
 
 def output_folder(config: EvalConfig) -> Path:
-    """`output_dir`, or output/<name of video_dir or data set> below the current folder."""
+    """Return `output_dir`, or output/<name of video_dir or data set> in the current folder."""
     if config.output_dir:
         return Path(config.output_dir).expanduser()
     if config.dataset is not None:
@@ -131,7 +140,7 @@ def output_folder(config: EvalConfig) -> Path:
 
 
 def working_sizes(config: EvalConfig) -> list[int]:
-    """The sizes inside the network (px of the short side) that a run uses."""
+    """Return the sizes at which the network sees the frames (short side in px)."""
     return config.tta.sizes or [config.data.size]
 
 

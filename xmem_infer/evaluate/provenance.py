@@ -1,4 +1,4 @@
-"""Where a result comes from: machine, memory, input files."""
+"""Provenance of a result: machine and memory use."""
 
 import platform
 import sys
@@ -10,7 +10,7 @@ from ..runtime.device import device_name
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """The machine in words."""
+    """Return a description of the machine."""
     return {
         "device": device_name(device),
         "platform": platform.platform(),
@@ -20,20 +20,20 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start a new measurement where the device can."""
+    """Reset the peak memory statistics of a CUDA device."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Peaks in bytes: resident size of this process since its start; on CUDA since the last reset."""
-    found = {}
+    """Return peaks in bytes: resident memory of this process since it started, CUDA memory since the last reset."""
+    peaks = {}
     if sys.platform != "win32":
         import resource
 
         unit = 1 if sys.platform == "darwin" else 1024
-        found["resident_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        peaks["resident_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     if device.type == "cuda":
-        found["cuda_allocated_bytes"] = torch.cuda.max_memory_allocated(device)
-        found["cuda_reserved_bytes"] = torch.cuda.max_memory_reserved(device)
-    return found
+        peaks["cuda_allocated_bytes"] = torch.cuda.max_memory_allocated(device)
+        peaks["cuda_reserved_bytes"] = torch.cuda.max_memory_reserved(device)
+    return peaks

@@ -1,4 +1,4 @@
-"""What is finished in an output folder, so that a re-run skips exactly that, and who works in it."""
+"""Records of the finished videos in an output folder, which let a re-run skip them, and the lock on that folder."""
 
 import json
 from collections.abc import Iterator
@@ -14,9 +14,15 @@ from ..io.atomic import Staged, disk_fault, held, write_json
 
 @dataclass(frozen=True)
 class Record:
-    """A finished video: hash of its input files, of the weights, and the settings its masks depend on.
+    """A finished video and everything that its masks depend on.
 
-    origin: where the inputs lay, for messages. outputs: what `intact.described` says of each. Older records lack both.
+    Attributes:
+        inputs: Hash of the input files.
+        weights: sha256 of the checkpoint.
+        settings: The settings that masks depend on, by key.
+        frames: Number of frames.
+        origin: Paths of the inputs, for messages. Empty in records of older versions.
+        outputs: What `intact.summarize` returned for each output. Empty in records of older versions.
     """
 
     inputs: str
@@ -28,48 +34,48 @@ class Record:
 
 
 class Records:
-    """The records below `output_dir/records`."""
+    """The record files in `output_dir/records`."""
 
     def __init__(self, output_dir: Path):
         self.folder = output_dir / "records"
 
     def read(self, video: str) -> Record | None:
-        """The record of a video; None where there is none or it cannot be read, so that it is done again."""
+        """Return the record of a video, or None if it is missing or unreadable, so that the video is redone."""
         try:
             return Record(**json.loads((self.folder / f"{video}.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self, video: str, record: Record) -> None:
-        """Call a video finished; its outputs must have their final names by now."""
+        """Mark a video as finished. Its outputs must already be in place."""
         write_json(self.folder / f"{video}.json", asdict(record))
 
-    def stopped(self, video: str) -> Path:
-        """Where the beginning of a video is kept that was stopped in the midst of it."""
+    def progress_folder(self, video: str) -> Path:
+        """Return the folder for the saved progress of an interrupted video."""
         return self.folder / "stopped" / video
 
     def drop(self, video: str) -> None:
-        """Call a video unfinished, before its outputs are replaced."""
+        """Mark a video as unfinished, before its outputs are replaced."""
         (self.folder / f"{video}.json").unlink(missing_ok=True)
 
-    def tidy(self, video: str) -> None:
-        """Remove what a process left that was killed while it wrote a record."""
+    def remove_leftovers(self, video: str) -> None:
+        """Remove a partial record left by a process that was killed while writing it."""
         Staged(self.folder / f"{video}.json").discard()
 
     def check_same(self, video: str, wanted: Record, defaults: dict[str, Any]) -> None:
-        """Refuse to replace results of other inputs, and to mix those of other settings or weights into this folder.
+        """Refuse to replace results of other inputs, and to mix results of other settings or weights into this folder.
 
-        defaults: what holds for settings that a record does not name, being older than they are.
+        defaults: Values of settings that a record lacks because it is older than they are.
         """
-        found = self.read(video)
-        if found is None:
+        existing = self.read(video)
+        if existing is None:
             return
-        pairs = {key: (found.settings.get(key, defaults.get(key)), now) for key, now in wanted.settings.items()}
-        pairs["weights (sha256)"] = (found.weights[:12], wanted.weights[:12])
-        if found.inputs != wanted.inputs:
-            pairs |= {key: (found.origin.get(key, "not recorded"), now) for key, now in wanted.origin.items()}
+        pairs = {key: (existing.settings.get(key, defaults.get(key)), now) for key, now in wanted.settings.items()}
+        pairs["weights (sha256)"] = (existing.weights[:12], wanted.weights[:12])
+        if existing.inputs != wanted.inputs:
+            pairs |= {key: (existing.origin.get(key, "not recorded"), now) for key, now in wanted.origin.items()}
         differing = [f"{key}: {there} there, {now} now" for key, (there, now) in pairs.items() if there != now]
-        if found.inputs != wanted.inputs and found.origin == wanted.origin:
+        if existing.inputs != wanted.inputs and existing.origin == wanted.origin:
             differing.append(f"the files of {wanted.origin['video']} or its masks have changed since")
         if differing:
             raise UsageError(
@@ -79,7 +85,7 @@ class Records:
 
 
 def recorded_settings(config: EvalConfig) -> dict[str, Any]:
-    """The settings that masks depend on, by key; a folder's results are all of the same ones."""
+    """Return the settings that masks depend on, by key. All results in an output folder have the same."""
     tracking = {"direction": config.direction.name, "references": config.references is not None}
     return tracking | {
         f"{group}.{key}": getattr(value, "name", value)
@@ -90,14 +96,19 @@ def recorded_settings(config: EvalConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def held_output(output_dir: Path) -> Iterator[None]:
-    """Make the output folder and hold it: a second run on it is refused, and so are masks of another origin."""
+def locked_output(output_dir: Path) -> Iterator[None]:
+    """Create the output folder and lock it against other runs.
+
+    Raises:
+        EnvironmentFault: Another run holds the lock, or the folder cannot be written to.
+        UsageError: The folder holds masks that were not written by a run, or a project of the page.
+    """
     records, masks = output_dir / "records", output_dir / "masks"
     try:
-        foreign = not records.is_dir() and masks.is_dir() and any(masks.iterdir())
+        has_foreign_masks = not records.is_dir() and masks.is_dir() and any(masks.iterdir())
     except OSError as error:
         raise disk_fault(error, output_dir) from error
-    if foreign:
+    if has_foreign_masks:
         raise UsageError(
             f"{masks} holds files that no run of this program recorded; they would be replaced. Give another output_dir"
         )

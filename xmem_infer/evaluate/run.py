@@ -1,4 +1,4 @@
-"""A run: every video of the plan, what failed and why, scores, and run.json."""
+"""A run: segment every video of a plan, report failures, score, and write run.json."""
 
 import logging
 from contextlib import closing
@@ -19,12 +19,12 @@ from ..runtime.device import choose_device
 from ..scoring.metrics import chosen_metrics
 from ..weights.build import LoadedNetwork, load_network
 from ..weights.manifest import DOWNLOAD_COMMAND, embedded_model, resolve_weights
-from .executors import processes, ray  # noqa: F401  # they register themselves
+from .executors import processes, ray  # noqa: F401  # registers the executors
 from .executors.attempts import Quarantined
 from .executors.protocol import EXECUTORS, Executor, Outcome, executor_of
 from .jobs import Plan, make_plan
 from .provenance import machine, peak_memory
-from .records import held_output, recorded_settings
+from .records import locked_output, recorded_settings
 from .score_or_package import score_or_package
 from .video_run import VideoRun
 
@@ -32,18 +32,20 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvalConfig, plan: Plan | None = None) -> int:
-    """Segment every video that `config` names, then score it or pack it for the server, where that can be done.
+    """Segment all videos that `config` names, then score the masks or pack them for the benchmark server if possible.
 
-    plan: as `make_plan` gives it for these settings; None: it is made here.
+    Messages for the user go to the logger `xmem_infer`, the table of scores to `xmem_infer.tables`.
 
-    Lines for the user are logged below `xmem_infer`, the table of scores to `xmem_infer.tables`.
+    Args:
+        config: The settings.
+        plan: The plan that `make_plan` returned for these settings; None: call `make_plan`.
 
     Returns:
-        0, or 1 where some videos failed.
+        Exit code: 0, or 1 if some videos failed.
 
     Raises:
-        UsageError: A fault of the request, before work starts.
-        EnvironmentFault: A fault of the machine, before work starts where it can be known; finished videos stay.
+        UsageError: An error in the settings or inputs, before work starts.
+        EnvironmentFault: An error of the machine, before work starts if possible. Finished videos are kept.
     """
     plan = plan or make_plan(config)
     check_runtime(config.runtime, choose_device(config.runtime.device))
@@ -67,13 +69,13 @@ def evaluate(config: EvalConfig, plan: Plan | None = None) -> int:
     )
     if weights == embedded_model():
         log.info(f"this is the small embedded preview model; for published accuracy: {DOWNLOAD_COMMAND} XMem")
-    with held_output(plan.output_dir):
-        code = Run(config, plan, segmenter, loaded).do(executor)
+    with locked_output(plan.output_dir):
+        code = Run(config, plan, segmenter, loaded).segment_videos(executor)
         return max(code, score_or_package(config, plan, loaded.path))
 
 
 class Run:
-    """One call of `evaluate` on a claimed output folder."""
+    """The state of one call of `evaluate`, whose output folder is locked."""
 
     def __init__(self, config: EvalConfig, plan: Plan, segmenter: Segmenter, loaded: LoadedNetwork):
         self.config = config
@@ -82,21 +84,21 @@ class Run:
         self.segmenter = segmenter
         self.video_run = VideoRun(config, plan.output_dir, segmenter)
         self.entries: dict[str, dict[str, Any]] = {}
-        # Asked for now: after a signal there is no time to ask git.
+        # Collected now, because after a signal there is no time to call git.
         self.provenance = {"machine": machine(segmenter.prepared.device), "versions": versions()}
         if not config.overwrite:
             for video in plan.videos:
                 wanted = self.video_run.wanted_record(video)
                 self.video_run.records.check_same(video.name, wanted, recorded_settings(EvalConfig()))
 
-    def do(self, executor: Executor) -> int:
-        """Segment what is not done; returns 0, or 1 where videos failed. Writes run.json however it ends."""
+    def segment_videos(self, executor: Executor) -> int:
+        """Segment the unfinished videos; return 0, or 1 if some failed. Writes run.json whether it succeeds or not."""
         stopped = None
         try:
             todo = self.unfinished()
             with closing(executor(self.video_run, self.loaded.path, todo)) as outcomes:
                 for video, outcome in outcomes:
-                    self.take(video, outcome)
+                    self.record_outcome(video, outcome)
             code = _log_failures(self.plan)
         except BaseException as error:
             stopped = f"{type(error).__name__}: {error}"
@@ -112,23 +114,23 @@ class Run:
         return code
 
     def unfinished(self) -> list[VideoInput]:
-        """The videos that are not done already; the others are said to be, and what of them is gone or damaged."""
+        """Return the videos still to be segmented, and log which are skipped and which are damaged."""
         todo = []
         for video in self.plan.videos:
             entry = self.video_run.finished(video)
             if entry is not None:
                 log.info(f"{video.name}: already done ({entry['frames']} frames), skipped")
                 self.entries[video.name] = entry
-                self.video_run.tidy(video)
+                self.video_run.remove_leftovers(video)
                 continue
             todo.append(video)
             if wrong := self.video_run.damaged(video):
-                how = "drawn again from its masks" if self.video_run.can_draw(wrong) else "segmented again"
+                how = "drawn again from its masks" if self.video_run.can_redraw(wrong) else "segmented again"
                 log.info(f"{video.name}: was done, but {'; '.join(wrong.values())}: it is {how}")
         return todo
 
-    def take(self, video: VideoInput, outcome: Outcome) -> None:
-        """Note how a video ended. The fault of a single video is raised."""
+    def record_outcome(self, video: VideoInput, outcome: Outcome) -> None:
+        """Record the result or the error of a video. If the run has only one video, its error is raised."""
         if isinstance(outcome, XMemInferError):
             if len(self.plan.videos) + len(self.plan.failures) == 1:
                 raise outcome

@@ -1,4 +1,4 @@
-"""Masks from the saved scores of several runs: the mean of their probabilities decides."""
+"""Merging of the probabilities that several runs saved into one set of masks."""
 
 import json
 import logging
@@ -20,11 +20,11 @@ from ..io.masks import read_mask
 from ..outputs.files import MaskFolder
 from ..outputs.protocol import Item, VideoDetails
 from ..types import Frame
-from .records import held_output
+from .records import locked_output
 
 log = logging.getLogger(__name__)
 
-NO_PICTURE = np.empty((0, 0, 3), np.uint8)  # masks are written without their frames
+NO_PICTURE = np.empty((0, 0, 3), np.uint8)  # writing masks needs no images
 
 
 @dataclass
@@ -38,16 +38,26 @@ class MergeConfig:
 
 
 class SavedScores(NamedTuple):
-    """One frame of one run: object ids in order of the channels behind the background; (O + 1, H, W) uint8."""
+    """The saved probabilities of one frame in one run.
+
+    Attributes:
+        object_ids: The object ids of channels 1 to O.
+        values: (O + 1, H, W) uint8, background first.
+    """
 
     object_ids: list[int]
     values: np.ndarray
 
 
 def merge_runs(config: MergeConfig) -> int:
-    """Write output_dir/masks/<video> from the scores of all runs; returns 0, or 1 where videos failed.
+    """Write masks to output_dir/masks/<video> by averaging the saved probabilities of all runs.
 
-    Raises UsageError where the runs do not fit together, EnvironmentFault where the disk refuses.
+    Returns:
+        Exit code: 0, or 1 if some videos failed.
+
+    Raises:
+        UsageError: The runs do not belong together, or the output folder holds other results.
+        EnvironmentFault: The output folder cannot be written to.
     """
     folders = [_scores_folder(run) for run in config.runs]
     output_dir = Path(config.output_dir).expanduser()
@@ -59,7 +69,7 @@ def merge_runs(config: MergeConfig) -> int:
     _refuse_other_runs(output_dir / "merge.json", runs, config.overwrite)
     videos = _common_videos(folders)
     failures: dict[str, VideoError] = {}
-    with held_output(output_dir):
+    with locked_output(output_dir):
         write_json(output_dir / "merge.json", {"runs": runs})
         for video in tqdm(videos, desc="merging", unit="video", disable=None):
             try:
@@ -75,16 +85,19 @@ def merge_runs(config: MergeConfig) -> int:
 
 
 def merge_frame(scores: list[SavedScores]) -> np.ndarray:
-    """(H, W) uint8: the object of the highest sum of scores; a run that does not know an object gives it none."""
-    object_ids = list(dict.fromkeys(object_id for one in scores for object_id in one.object_ids))
+    """Return (H, W) uint8: for each pixel the object with the highest sum of probabilities.
+
+    In a run that does not know an object, its probability is 0.
+    """
+    object_ids = list(dict.fromkeys(object_id for run in scores for object_id in run.object_ids))
     total = np.zeros((len(object_ids) + 1, *scores[0].values.shape[1:]), np.uint32)
-    for one in scores:
-        total[[0, *(1 + object_ids.index(object_id) for object_id in one.object_ids)]] += one.values
+    for run in scores:
+        total[[0, *(1 + object_ids.index(object_id) for object_id in run.object_ids)]] += run.values
     return np.array([0, *object_ids], np.uint8)[total.argmax(0)]
 
 
 def read_scores(path: Path) -> SavedScores:
-    """Scores as `eval.py` saved them. Raises VideoError."""
+    """Read probabilities saved by `eval.py`. Raises VideoError."""
     try:
         with np.load(path, allow_pickle=False) as content:
             labels, values = content["labels"].tolist(), content["probabilities"]
@@ -98,18 +111,18 @@ def read_scores(path: Path) -> SavedScores:
 
 
 def _merge_video(folders: list[Path], video: str, output_dir: Path) -> None:
-    """Write the masks of one video, whole or not at all."""
+    """Write the masks of one video, all or none."""
     mask = next(iter(sorted((folders[0].parent / "masks" / video).glob("*.png"))), None)
     palette = None if mask is None else read_mask(mask, DataConfig.max_pixels).palette
     output = MaskFolder(VideoDetails(output_dir, video, palette))
     with output.whole():
         for index, (name, scores) in enumerate(_frames(folders, video)):
-            check()  # whether to stop
+            check()  # stop if a signal was received
             output.write(Item(Frame(index, name, NO_PICTURE), merge_frame(scores), {}, None))
 
 
 def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedScores]]]:
-    """Every frame's name and its scores in each run, one frame in memory at a time."""
+    """Yield each frame's name and its probabilities in all runs, one frame at a time."""
     names = [{path.stem for path in (folder / video).glob("*.npz")} for folder in folders]
     differing = _not_in_all(names)
     if differing or not names[0]:
@@ -117,7 +130,7 @@ def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedSc
         raise VideoError(f"frames with scores differ between the runs: {what}")
     for name in sorted(names[0], key=natural_key):
         scores = [read_scores(folder / video / f"{name}.npz") for folder in folders]
-        sizes = {one.values.shape[1:] for one in scores}
+        sizes = {frame_scores.values.shape[1:] for frame_scores in scores}
         if len(sizes) > 1:
             raise VideoError(f"frame {name}: scores differ in size (height, width): {sorted(sizes)}")
         yield name, scores
@@ -154,5 +167,5 @@ def _common_videos(folders: list[Path]) -> list[str]:
     return sorted(names[0], key=natural_key)
 
 
-def _not_in_all(names: list[set[str]]) -> list[str]:
-    return sorted(names[0].union(*names) - names[0].intersection(*names))
+def _not_in_all(sets: list[set[str]]) -> list[str]:
+    return sorted(sets[0].union(*sets) - sets[0].intersection(*sets))

@@ -1,4 +1,4 @@
-"""What follows a run: scores where annotations are there, the zip where a server scores."""
+"""Scoring against annotations after a run, or packing of masks for a benchmark server."""
 
 import logging
 from pathlib import Path
@@ -14,19 +14,22 @@ from .jobs import Plan
 from .server_zip import write_server_file
 
 log = logging.getLogger(__name__)
-tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
+tables = logging.getLogger("xmem_infer.tables")  # printed to standard output
 
-WORTH_PROCESSES = 300  # frames; fewer are done before other processes have started
+WORTH_PROCESSES = 300  # frames; fewer are scored faster than processes start
 
 
 def score_or_package(config: EvalConfig, plan: Plan, weights: Path) -> int:
-    """Score the masks of a run, or pack them for the server; returns 0, or 1 where something did not fit.
+    """Score the masks of a run if there are annotations, or pack them for the benchmark's server.
+
+    Returns:
+        Exit code: 0, or 1 if masks are missing or unfit.
 
     Raises:
-        EnvironmentFault: The disk refuses.
+        EnvironmentFault: The output folder cannot be written to.
     """
     if not config.output.masks:
-        return 0  # there is nothing to look at
+        return 0
     frames = sum(video.saved_count or 0 for video in plan.videos)
     workers = usable_cores() if frames >= WORTH_PROCESSES else 1
     code = _score(config, plan, weights, workers) if config.score else 0
@@ -51,7 +54,7 @@ def _score(config: EvalConfig, plan: Plan, weights: Path, workers: int) -> int:
 
 
 def _pairing(plan: Plan) -> Pairing:
-    """The videos that can be scored. One that failed is a problem where others of its kind are scored."""
+    """Pair the masks of a run with annotations. If any video has annotations, failed videos count as problems."""
     masks = plan.output_dir / "masks"
     truths = {video.name: video.truth for video in plan.videos if video.truth is not None}
     pairing = Pairing(masks, next(iter(truths.values())).parent if truths else masks)

@@ -1,4 +1,4 @@
-"""The zip that a benchmark's server takes: checked first, written whole or not at all."""
+"""The submission archive for a benchmark's server: masks are checked, then zipped atomically."""
 
 import logging
 import zipfile
@@ -21,14 +21,25 @@ from .jobs import Plan
 
 log = logging.getLogger(__name__)
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that equal masks make equal files
+EPOCH = (1980, 1, 1, 0, 0, 0)  # time stamp of every entry, so that equal masks give equal archives
 
 
 def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers: int = 1) -> int:
-    """Check the masks of a run and zip them into output_dir/<data set>.zip; returns 0, or 1 where they do not fit.
+    """Check the masks of a run and zip them into output_dir/<data set>.zip.
 
-    workers: processes that check. A file of an older run is removed first, lest it be uploaded by mistake.
-    Raises EnvironmentFault.
+    An archive of an earlier run is removed first, so that it is not uploaded by mistake.
+
+    Args:
+        dataset: The benchmark.
+        plan: The videos of the run.
+        weights: The checkpoint, for the message.
+        workers: Number of processes that check masks.
+
+    Returns:
+        Exit code: 0, or 1 if masks are missing or invalid.
+
+    Raises:
+        EnvironmentFault: The archive cannot be written.
     """
     path = plan.output_dir / f"{dataset.name}.zip"
     try:
@@ -58,19 +69,19 @@ def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers
 
 
 def check_masks(masks: Path, videos: Sequence[VideoInput], workers: int) -> list[str]:
-    """What is wrong with the masks below a folder, a line per video; every file is read."""
-    found: dict[str, str] = {}
+    """Read all masks and return one line for each video that has a problem."""
+    problem_of: dict[str, str] = {}
     with tqdm(total=sum(video.saved_count or 0 for video in videos), desc="checking", unit="mask", disable=None) as bar:
         problems = in_parallel(partial(check_video, masks), videos, workers)
         for video, problem in zip(videos, problems, strict=True):
             bar.update(video.saved_count or 0)
             if problem is not None:
-                found[video.name] = problem
-    return [found[name] for name in sorted(found, key=natural_key)]
+                problem_of[video.name] = problem
+    return [problem_of[name] for name in sorted(problem_of, key=natural_key)]
 
 
 def check_video(masks: Path, video: VideoInput) -> str | None:
-    """What is wrong with the masks of one video: completeness, size, labels; None for nothing."""
+    """Return what is wrong with the masks of one video (missing or extra files, size, labels), or None."""
     folder = masks / video.name
     if not folder.is_dir():
         return f"{video.name}: there is no folder {folder}"
@@ -96,7 +107,7 @@ def check_video(masks: Path, video: VideoInput) -> str | None:
 
 
 def zip_entries(masks: Path, videos: list[str], root: str) -> dict[str, Path]:
-    """Files by their name in the zip, below the folder `root` there ("" = top), in natural order."""
+    """Return the mask files by their name in the archive, in folder `root` ("" = top level), in natural order."""
     prefix = f"{root}/" if root else ""
     return {
         f"{prefix}{video}/{frame}.png": mask
@@ -106,7 +117,7 @@ def zip_entries(masks: Path, videos: list[str], root: str) -> dict[str, Path]:
 
 
 def write_zip(path: Path, entries: dict[str, Path]) -> None:
-    """Write a zip with these entries; PNG is compressed already, so they are stored."""
+    """Write an archive of these files, uncompressed because PNG files are compressed already."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, file in entries.items():
             archive.writestr(zipfile.ZipInfo(name, EPOCH), file.read_bytes())

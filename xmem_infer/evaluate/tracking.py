@@ -1,4 +1,4 @@
-"""A video of a run that is tracked from its references, in any direction; its results in the order of its frames."""
+"""Tracking a video of a run from its references, in any direction, with results in frame order."""
 
 from collections.abc import Generator, Mapping
 from contextlib import closing
@@ -19,16 +19,16 @@ from ..results import FrameResult
 from ..types import LabelMask
 
 
-def first_state(segmenter: Segmenter, video: VideoInput) -> VideoState:
-    """The state of a video before its first frame: new, or with the memory of memory.load. Raises UsageError."""
+def initial_state(segmenter: Segmenter, video: VideoInput) -> VideoState:
+    """Return the state before the first frame: empty, or loaded from memory.load. Raises UsageError."""
     options = segmenter.engine.config
     if options.load is None:
         return segmenter.start()
     return load_memory(options.load, segmenter, video.frames.size, options.frozen)
 
 
-def keep_memory(segmenter: Segmenter, video: VideoInput, state: VideoState | None) -> None:
-    """Write the memory of a video's last state to memory.save, where that is set; None: that of its references."""
+def save_video_memory(segmenter: Segmenter, video: VideoInput, state: VideoState | None) -> None:
+    """Save the memory of `state` to memory.save if that is set; if `state` is None, the memory of the references."""
     if (path := segmenter.engine.config.save) is not None:
         references = references_of(video)
         state = state or remember(segmenter, video.frames, references, absences_of(video, references))
@@ -36,13 +36,13 @@ def keep_memory(segmenter: Segmenter, video: VideoInput, state: VideoState | Non
 
 
 def references_of(video: VideoInput) -> dict[int, LabelMask]:
-    """The given masks by frame index."""
+    """Return the given masks by frame index."""
     indices = {frame_name(video.frames, index): index for index in range(len(video.frames))}
     return {indices[name]: mask for name, mask in video.masks.items()}
 
 
 def absences_of(video: VideoInput, references: Mapping[int, LabelMask]) -> Absences:
-    """Where objects are absent: as the video says, and on complete references that do not show them."""
+    """Return the frames in which objects are absent: as the video lists them, and complete references without them."""
     return {
         object_id: [
             *video.absent.get(object_id, []),
@@ -56,10 +56,10 @@ def absences_of(video: VideoInput, references: Mapping[int, LabelMask]) -> Absen
     }
 
 
-def tracked(segmenter: Segmenter, video: VideoInput, direction: Direction) -> Generator[FrameResult, None, None]:
-    """Results of every frame, in order; of those that no reference reaches, without objects.
+def track_video(segmenter: Segmenter, video: VideoInput, direction: Direction) -> Generator[FrameResult, None, None]:
+    """Yield the result of every frame in order; frames that no reference reaches have no objects.
 
-    Those that are computed before their turn wait on disk.
+    Results that are computed out of order are buffered on disk.
     """
     references, count = references_of(video), len(video.frames)
     absent = absences_of(video, references)

@@ -1,4 +1,4 @@
-"""A video that was stopped in the midst of it: what is done is kept, so that the next run goes on from there."""
+"""Progress of an interrupted video, saved so that the next run resumes it."""
 
 import json
 from collections.abc import Sequence
@@ -19,13 +19,20 @@ from ..scoring.pairing import read_ids
 from ..types import Frame, ObjectConfidence
 from .records import Record
 
-KEPT = ("masks", "confidence")  # outputs from which the others of REMADE are made anew
-REMADE = frozenset((*KEPT, "overlay", "preview"))
+SAVED_OUTPUTS = ("masks", "confidence")  # outputs that are saved
+RESUMABLE_OUTPUTS = frozenset((*SAVED_OUTPUTS, "overlay", "preview"))  # outputs that can be rebuilt from those
 
 
 @dataclass
-class Stopped:
-    """What was kept of a video: its first `record.frames` frames, and the state behind them of each pass."""
+class SavedProgress:
+    """The saved first `record.frames` frames of a video.
+
+    Attributes:
+        folder: The folder they were saved in.
+        record: The record of the video so far.
+        states: The states after these frames, one per pass.
+        confidence: Confidences by frame name and object id.
+    """
 
     folder: Path
     record: Record
@@ -33,7 +40,10 @@ class Stopped:
     confidence: dict[str, dict[int, ObjectConfidence]] = field(repr=False)
 
     def result(self, frame: Frame) -> FrameResult | None:
-        """The result of a frame that is done; None for later ones. The mask of one that is not saved is empty."""
+        """Return the saved result of a frame, or None if the frame was not reached.
+
+        If the mask of the frame is not among those saved, it is all zero.
+        """
         if frame.index >= self.record.frames:
             return None
         path = self.folder / "masks" / f"{frame.name}.png"
@@ -42,8 +52,8 @@ class Stopped:
         return FrameResult(frame, mask, tuple(confidence), confidence, {}, torch.empty(0), True)
 
 
-def keep(folder: Path, record: Record, states: Sequence[VideoState], writer: VideoWriter) -> None:
-    """Put what is written so far aside, whole or not at all; the writer is closed. Raises OSError."""
+def save_progress(folder: Path, record: Record, states: Sequence[VideoState], writer: VideoWriter) -> None:
+    """Save states and what was written so far, atomically; closes the writer. Raises OSError."""
     staged = Staged(folder)
     try:
         staged.prepare()
@@ -53,7 +63,7 @@ def keep(folder: Path, record: Record, states: Sequence[VideoState], writer: Vid
             raise writer.error
         for output in writer.outputs:
             name = output.path.partition("/")[0]
-            if name in KEPT and output.staged.partial.exists():
+            if name in SAVED_OUTPUTS and output.staged.partial.exists():
                 output.finish()
                 output.staged.partial.rename(staged.partial / name)
         for state in states:
@@ -65,28 +75,28 @@ def keep(folder: Path, record: Record, states: Sequence[VideoState], writer: Vid
         staged.discard()
 
 
-def kept(folder: Path, wanted: Record, device: torch.device) -> Stopped | None:
-    """What `keep` put aside for the same inputs, weights and settings; None where nothing of that kind is whole."""
+def load_progress(folder: Path, wanted: Record, device: torch.device) -> SavedProgress | None:
+    """Return the saved progress if it is intact and matches the inputs, weights and settings of `wanted`, or None."""
     try:
         record = Record(**json.loads((folder / "record.json").read_text(encoding="utf-8")))
         if (record.inputs, record.weights, record.settings) != (wanted.inputs, wanted.weights, wanted.settings):
             return None
         path = folder / "confidence"
         states = _load_states(folder / "states.pt", device)
-        return Stopped(folder, record, states, read_confidence(path) if path.exists() else {})
-    except Exception:  # by what is damaged, all kinds; then the video is begun anew
+        return SavedProgress(folder, record, states, read_confidence(path) if path.exists() else {})
+    except Exception:  # damaged files raise many kinds of errors; the video is then restarted
         return None
 
 
-def forget(folder: Path) -> None:
-    """Remove what was kept, at once: half of it would be gone on from as if it were whole. Raises OSError."""
+def remove_progress(folder: Path) -> None:
+    """Delete the saved progress by a rename first, so that a half-deleted one is never resumed from. Raises OSError."""
     Staged(folder).withdraw()
     if folder.parent.is_dir() and not any(folder.parent.iterdir()):
         folder.parent.rmdir()
 
 
 def _load_states(path: Path, device: torch.device) -> list[VideoState]:
-    """Read states of this package's own classes, and nothing else that a pickle could ask for."""
+    """Unpickle states, allowing only classes of this package."""
     classes = []
     for name in torch.serialization.get_unsafe_globals_in_checkpoint(path):
         module, _, member = name.rpartition(".")
