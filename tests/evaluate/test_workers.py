@@ -10,9 +10,9 @@ from batch_trees import report, write_set
 from xmem_infer.config import DataConfig, EvalConfig, ExecutorConfig
 from xmem_infer.errors import UsageError
 from xmem_infer.evaluate.executors.attempts import MAX_ATTEMPTS, Attempts, Quarantined
-from xmem_infer.evaluate.executors.processes import gpu_of
+from xmem_infer.evaluate.executors.processes import gpu_for
 from xmem_infer.evaluate.executors.protocol import EXECUTORS
-from xmem_infer.evaluate.executors.workers import longest_first, threads_each
+from xmem_infer.evaluate.executors.workers import longest_first, threads_per_worker
 from xmem_infer.evaluate.run import evaluate
 
 
@@ -29,26 +29,26 @@ def test_the_longest_video_comes_first_unknown_lengths_before_all():
 def test_threads_are_the_most_that_let_all_workers_fit(cores):
     for workers in range(1, 20):
         fitting = [t for t in range(1, 40) if sum(count // t for count in cores) >= workers]
-        assert threads_each(cores, workers) == max(fitting, default=1)
+        assert threads_per_worker(cores, workers) == max(fitting, default=1)
 
 
 def test_gpus_in_turn_only_where_there_are_several():
-    assert [gpu_of(worker, 0, None) for worker in range(2)] == [None, None]
-    assert [gpu_of(worker, 1, "3") for worker in range(2)] == [None, None]
-    assert [gpu_of(worker, 2, None) for worker in range(3)] == ["0", "1", "0"]
-    assert [gpu_of(worker, 2, "5, GPU-ab,-1,7") for worker in range(3)] == ["5", "GPU-ab", "5"]
+    assert [gpu_for(worker, 0, None) for worker in range(2)] == [None, None]
+    assert [gpu_for(worker, 1, "3") for worker in range(2)] == [None, None]
+    assert [gpu_for(worker, 2, None) for worker in range(3)] == ["0", "1", "0"]
+    assert [gpu_for(worker, 2, "5, GPU-ab,-1,7") for worker in range(3)] == ["5", "GPU-ab", "5"]
 
 
 def test_attempts_are_counted_on_disk_and_end(tmp_path):
     for number in range(1, MAX_ATTEMPTS + 1):
-        assert Attempts(tmp_path).begin("a.b") == number  # each time by another process, as it were
-    assert len(Attempts(tmp_path).made("a.b")) == MAX_ATTEMPTS
-    assert Attempts(tmp_path).made("a") == []
+        assert Attempts(tmp_path).start("a.b") == number  # each time by another process, as it were
+    assert len(Attempts(tmp_path).previous("a.b")) == MAX_ATTEMPTS
+    assert Attempts(tmp_path).previous("a") == []
     with pytest.raises(Quarantined, match=r"died 3 times.*process \d+ on .*workers=1"):
-        Attempts(tmp_path).begin("a.b")
+        Attempts(tmp_path).start("a.b")
     for _ in range(2):
         Attempts(tmp_path).clear()
-    assert Attempts(tmp_path).begin("a.b") == 1
+    assert Attempts(tmp_path).start("a.b") == 1
 
 
 def test_settings():

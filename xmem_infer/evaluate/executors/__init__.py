@@ -1,1 +1,1 @@
-"""Many videos: in this process, in processes of this machine, or in actors of a Ray cluster."""
+"""Executors: run a batch of videos in this process, in worker processes, or in actors of a Ray cluster."""

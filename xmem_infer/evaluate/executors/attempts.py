@@ -1,4 +1,4 @@
-"""How often each video was begun in this run; kept on disk, since a process that counts may be killed too."""
+"""The number of attempts at each video in a run, stored on disk because the counting process may be killed too."""
 
 import json
 import os
@@ -18,36 +18,36 @@ ADVICE = (
 
 
 class Quarantined(VideoError):
-    """A video whose worker died at every attempt; it is given up so that the others go on."""
+    """A video that is given up because its worker died at every attempt; the batch continues without it."""
 
 
 class Attempts:
-    """One file per video below `output_dir/records/attempts`; of one run, the next one starts at zero."""
+    """One file per video in `output_dir/records/attempts`. Each run starts counting at zero."""
 
     def __init__(self, output_dir: Path):
         self.folder = output_dir / "records" / "attempts"
 
-    def begin(self, video: str) -> int:
-        """Count an attempt before it is made; returns its number, from 1. Raises Quarantined after three."""
-        made = self.made(video)
-        if len(made) >= MAX_ATTEMPTS:
-            raise quarantine(made)
+    def start(self, video: str) -> int:
+        """Record an attempt before it starts and return its number, from 1. Raises Quarantined after three attempts."""
+        attempts = self.previous(video)
+        if len(attempts) >= MAX_ATTEMPTS:
+            raise quarantine(attempts)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        write_json(self._path(video), [*made, f"process {os.getpid()} on {socket.gethostname()}, {now}"])
-        return len(made) + 1
+        write_json(self._path(video), [*attempts, f"process {os.getpid()} on {socket.gethostname()}, {now}"])
+        return len(attempts) + 1
 
-    def made(self, video: str) -> list[str]:
-        """Who made each attempt and when, oldest first."""
+    def previous(self, video: str) -> list[str]:
+        """Return who made each attempt and when, oldest first."""
         try:
-            made: list[str] = json.loads(self._path(video).read_text(encoding="utf-8"))
+            attempts: list[str] = json.loads(self._path(video).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise disk_fault(error, self._path(video)) from error
-        return made
+        return attempts
 
     def clear(self) -> None:
-        """Forget all attempts, at the start and at the end of a run."""
+        """Delete all attempts, at the start and at the end of a run."""
         try:
             shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
         except OSError as error:
@@ -57,7 +57,7 @@ class Attempts:
         return self.folder / f"{video}.json"
 
 
-def quarantine(made: list[str], deaths: list[str] | None = None) -> Quarantined:
-    """The error for a video that was begun too often. made: its attempts; deaths: how its workers ended, if known."""
-    ends = "; ".join(deaths or made)
-    return Quarantined(f"its worker died {len(made)} times in the midst of it ({ends}). {ADVICE}")
+def quarantine(attempts: list[str], deaths: list[str] | None = None) -> Quarantined:
+    """Return the error for a video that has used up its attempts; `deaths` says how its workers ended, if known."""
+    ends = "; ".join(deaths or attempts)
+    return Quarantined(f"its worker died {len(attempts)} times in the midst of it ({ends}). {ADVICE}")

@@ -1,4 +1,4 @@
-"""executor=processes: worker processes on this machine, fed by this one, replaced when they die."""
+"""executor=processes: worker processes on this machine, replaced when they die."""
 
 import logging
 import multiprocessing
@@ -27,41 +27,43 @@ from ..video_run import VideoRun
 from .attempts import MAX_ATTEMPTS, Attempts, quarantine
 from .protocol import EXECUTORS, Outcome, Outcomes
 from .worker import Setup, Worker
-from .workers import POLL_S, STOP_S, Pool, WorkerHandle, in_workers, worker_setup
+from .workers import POLL_S, STOP_S, Pool, WorkerHandle, run_in_workers, worker_setup
 
 log = logging.getLogger(__name__)
 
-MAX_EARLY_DEATHS = 3  # in a row, of workers that had not begun a video
+MAX_EARLY_DEATHS = 3  # consecutive deaths of workers that had not started a video
 
 
 @EXECUTORS.register("processes")
 def processes(video_run: VideoRun, weights: Path, videos: Sequence[VideoInput]) -> Outcomes:
-    """See `protocol.Executor`."""
+    """Segment videos in worker processes; see `Executor`."""
 
     def start(workers: int, videos: Sequence[VideoInput]) -> Outcomes:
         setup = worker_setup(video_run, weights, [usable_cores()], workers)
         return ProcessPool(setup, workers).outcomes(videos)
 
-    return in_workers(video_run, videos, start)
+    return run_in_workers(video_run, videos, start)
 
 
 class ProcessHandle(WorkerHandle):
-    """A worker process. number: its place, which decides its GPU."""
+    """A worker process and its pipe. `number` determines its GPU."""
 
     def __init__(self, setup: Setup, number: int):
         super().__init__()
-        # A pipe each, not a common queue: one that is killed while it holds a queue's lock would stop all.
-        context = start_method()
-        gpu = gpu_of(number, torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        # One pipe per worker: a worker killed while it holds the lock of a shared queue would block all others.
+        context = worker_context()
+        gpu = gpu_for(number, torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
         self.number = number
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, setup, gpu), name=f"worker {number}", daemon=True)
+        self.pipe, worker_end = context.Pipe()
+        self.process = context.Process(
+            target=serve, args=(worker_end, setup, gpu), name=f"worker {number}", daemon=True
+        )
         self.process.start()
-        theirs.close()
-        self.attempts_before = 0  # at its video
+        worker_end.close()
+        self.attempts_before = 0  # number of attempts at its video before it was assigned
 
     def exit_reason(self) -> str:
-        """How the process ended, once its pipe is closed."""
+        """Return how the process ended; called after its pipe was closed."""
         self.process.join(STOP_S)
         code = self.process.exitcode
         if code is None:
@@ -74,7 +76,7 @@ class ProcessHandle(WorkerHandle):
 
 
 class ProcessPool(Pool[ProcessHandle]):
-    """Workers as processes of this machine."""
+    """Workers as processes on this machine."""
 
     def __init__(self, setup: Setup, workers: int):
         super().__init__(setup, workers)
@@ -83,23 +85,23 @@ class ProcessPool(Pool[ProcessHandle]):
         self.early_deaths = 0
 
     def start_workers(self, wanted: int) -> None:
-        """Put new processes in the free places."""
+        """Start processes with the lowest free numbers; see `Pool`."""
         taken = {handle.number for handle in self.handles}
         free = [number for number in range(self.workers) if number not in taken]
         for number in free[: max(0, wanted - len(taken))]:
             try:
                 self.handles.append(ProcessHandle(self.setup, number))
             except (EOFError, ConnectionError):
-                self._count_early_death("the process that forks workers was killed")  # the next one starts it anew
+                self._count_early_death("the process that forks workers was killed")  # it restarts with the next worker
 
-    def give(self, handle: ProcessHandle, video: VideoInput) -> None:
-        """Send a video; a worker that died meanwhile is found out by its closed pipe."""
-        handle.attempts_before = len(self.attempts.made(video.name))
+    def assign(self, handle: ProcessHandle, video: VideoInput) -> None:
+        """Send a video. If the worker has died, that is detected later, when its pipe turns out to be closed."""
+        handle.attempts_before = len(self.attempts.previous(video.name))
         with suppress(OSError):
             handle.pipe.send(video)
 
-    def listen(self) -> Iterator[tuple[VideoInput, Outcome]]:
-        """Take one message of each worker that sent any, or notice its death."""
+    def receive(self) -> Iterator[tuple[VideoInput, Outcome]]:
+        """Read one message from each worker that sent any, and handle the death of workers; see `Pool`."""
         by_pipe = {handle.pipe: handle for handle in self.handles}
         for pipe in wait(list(by_pipe), POLL_S):
             handle = by_pipe[pipe]
@@ -122,22 +124,23 @@ class ProcessPool(Pool[ProcessHandle]):
                 yield video, content
 
     def _on_exit(self, handle: ProcessHandle) -> Iterator[tuple[VideoInput, Outcome]]:
-        """A worker died: its video waits for another one, or has had its chances."""
+        """Handle the death of a worker: queue its video again, or fail it if it has used up its attempts."""
         self.handles.remove(handle)
         handle.pipe.close()
         reason, video = handle.exit_reason(), handle.video
-        made = [] if video is None else self.attempts.made(video.name)
-        if video is None or len(made) == handle.attempts_before:
+        attempts = [] if video is None else self.attempts.previous(video.name)
+        if video is None or len(attempts) == handle.attempts_before:
             self._count_early_death(reason)
         else:
             self.deaths[video.name].append(reason)
         if video is None:
             return
-        if len(made) >= MAX_ATTEMPTS:
-            yield video, quarantine(made, self.deaths[video.name])
+        if len(attempts) >= MAX_ATTEMPTS:
+            yield video, quarantine(attempts, self.deaths[video.name])
             return
         log.info(
-            f"{video.name}: its worker died ({reason}); it is begun again, attempt {len(made) + 1} of {MAX_ATTEMPTS}"
+            f"{video.name}: its worker died ({reason}); it is begun again, "
+            f"attempt {len(attempts) + 1} of {MAX_ATTEMPTS}"
         )
         self.counts["retried"] += 1
         self.waiting.appendleft(video)
@@ -151,10 +154,10 @@ class ProcessPool(Pool[ProcessHandle]):
             )
 
     def stop_workers(self) -> None:
-        """End all workers: those in the midst of a video unwind and remove what is unfinished, or are killed."""
+        """End all workers; busy ones are terminated, and killed if they do not exit within STOP_S."""
         for handle in self.handles:
             if handle.ready and handle.video is None:
-                handle.pipe.close()  # the end of its work
+                handle.pipe.close()  # makes an idle worker exit
             else:
                 handle.process.terminate()
         deadline = time.monotonic() + STOP_S
@@ -168,10 +171,10 @@ class ProcessPool(Pool[ProcessHandle]):
 
 
 def serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
-    """The worker process. SIGTERM unwinds it; Ctrl-C is left to the main process, which it does not outlive."""
+    """Run a worker process. SIGTERM stops it cleanly. It ignores Ctrl-C, and ends when the main process does."""
     threading.Thread(target=leave_with_parent, daemon=True).start()
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when the first call reaches CUDA, which is below
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # takes effect because CUDA is not initialised yet
     try:
         with noted_signals():
             worker = Worker(setup)
@@ -179,40 +182,44 @@ def serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
             pipe.send(("ready", None))
             while True:
                 video = pipe.recv()
-                pipe.send(("outcome", worker.do(video, lambda: pipe.send(("frame", None)))))
+                pipe.send(("outcome", worker.segment(video, lambda: pipe.send(("frame", None)))))
     except Interrupted as stop:
         sys.exit(128 + stop.number)
     except (EOFError, BrokenPipeError):
-        return  # nobody is left to work for
+        return  # the main process has closed the pipe or ended
     except XMemInferError as fault:
         pipe.send(("fault", fault))
     except Exception:
         pipe.send(("bug", traceback.format_exc()))
 
 
-def start_method() -> Any:
-    """How workers begin. Never forked from here: this process has threads and maybe a GPU.
+def worker_context() -> Any:
+    """Return the multiprocessing context of workers.
 
-    A fork server is a fresh process that imports torch once for all workers and for those who replace them.
+    This process has threads and maybe a GPU context, so it must not be forked. A fork server is a fresh process that
+    imports torch once for all workers.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    # Ctrl-C goes to all processes of a terminal. Those started now never see it: workers wait for a word from here.
+    # Ctrl-C reaches all processes of a terminal. It is blocked in those started here: this process stops the workers.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        resource_tracker.ensure_running()  # else it is started within the next line, and that lifts the block
+        resource_tracker.ensure_running()  # otherwise the next line starts it, which unblocks the signal
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return context
 
 
-def gpu_of(worker: int, count: int, visible: str | None) -> str | None:
-    """CUDA_VISIBLE_DEVICES for worker 0, 1, ...: one GPU each, in turn; None where there are not several.
+def gpu_for(worker: int, count: int, visible: str | None) -> str | None:
+    """Return CUDA_VISIBLE_DEVICES for a worker (one GPU each, round robin), or None if there are fewer than two GPUs.
 
-    count: GPUs that torch sees. visible: the variable's value now, which names those GPUs.
+    Args:
+        worker: Number of the worker, from 0.
+        count: Number of GPUs that torch sees.
+        visible: The current value of CUDA_VISIBLE_DEVICES.
     """
     if count < 2:
         return None

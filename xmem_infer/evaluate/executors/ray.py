@@ -1,4 +1,4 @@
-"""executor=ray: actors on a Ray cluster that hold the network; Ray brings the dead back, on other nodes too."""
+"""executor=ray: actors on a Ray cluster; Ray restarts actors that die, on other nodes if necessary."""
 
 import logging
 import os
@@ -19,23 +19,23 @@ from ...runtime.cores import usable_cores
 from ..video_run import VideoRun
 from .protocol import EXECUTORS, Outcome, Outcomes
 from .worker import Setup, Worker
-from .workers import POLL_S, STOP_S, Pool, WorkerHandle, in_workers, worker_setup
+from .workers import POLL_S, STOP_S, Pool, WorkerHandle, run_in_workers, worker_setup
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 30.0  # without any worker, before the user is told what is waited for
+PATIENCE_S = 30.0  # without any worker, before a message says what it waits for
 CONNECT_S = 5.0
-OBJECT_STORE_BYTES = 100 * 2**20  # of a cluster of our own; nothing large passes through it
+OBJECT_STORE_BYTES = 100 * 2**20  # for a cluster started here; no large objects are stored
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """The run is being stopped; raised between two frames."""
 
 
 class RayWorker:
-    """The actor. Built empty, because Ray takes an error at birth for the end of the actor.
+    """The actor class. The constructor loads nothing, because Ray regards an error in it as the death of the actor.
 
-    Two threads of Ray work in it: one at a time in `prepare` or `do`, and `stop` beside it.
+    Ray calls it from two threads: one runs `prepare` and `segment`, the other `stop`.
     """
 
     def __init__(self, setup: Setup):
@@ -44,35 +44,35 @@ class RayWorker:
         self.stopping = threading.Event()
 
     def prepare(self) -> XMemInferError | None:
-        """Load the network; returns what is wrong here, if anything."""
+        """Load the network; returns the error if that fails."""
         try:
             self.worker = self.worker or Worker(self.setup)
         except XMemInferError as error:
             return error
         return None
 
-    def do(self, video: VideoInput) -> Outcome | None:
-        """Segment a video; Ray calls again after a death, with a new process. None: stopped."""
+    def segment(self, video: VideoInput) -> Outcome | None:
+        """Segment a video; returns None if stopped. After a death Ray repeats the call in a new process."""
         try:
             self.worker = self.worker or Worker(self.setup)
-            return self.worker.do(video, self._each_frame)
-        except Stopped:
+            return self.worker.segment(video, self._each_frame)
+        except StopRequested:
             return None
         except EnvironmentFault as fault:
             return fault
 
     def stop(self) -> None:
-        """Have `do` give up at its next frame, and remove what is unfinished."""
+        """Make `segment` abort at its next frame and remove its partial outputs."""
         self.stopping.set()
 
     def _each_frame(self) -> None:
         if self.stopping.is_set():
-            raise Stopped
+            raise StopRequested
 
 
 @EXECUTORS.register("ray")
 def on_ray(video_run: VideoRun, weights: Path, videos: Sequence[VideoInput]) -> Outcomes:
-    """See `protocol.Executor`."""
+    """Segment videos on a Ray cluster; see `Executor`."""
 
     def start(workers: int, videos: Sequence[VideoInput]) -> Outcomes:
         with connected(video_run.config.executor.address, workers):
@@ -80,11 +80,14 @@ def on_ray(video_run: VideoRun, weights: Path, videos: Sequence[VideoInput]) -> 
             setup = worker_setup(video_run, weights, cores, workers, " on a Ray cluster")
             yield from ActorPool(setup, workers).outcomes(videos)
 
-    return in_workers(video_run, videos, start)
+    return run_in_workers(video_run, videos, start)
 
 
 class ActorHandle(WorkerHandle):
-    """An actor, and the answer that it owes. A video goes to one that is ready: the cluster may have no room for it."""
+    """An actor and its pending call.
+
+    No video is assigned before `prepare` returns, because the cluster may have no room for the actor yet.
+    """
 
     def __init__(self, actor: Any):
         super().__init__()
@@ -93,19 +96,18 @@ class ActorHandle(WorkerHandle):
 
 
 class ActorPool(Pool[ActorHandle]):
-    """Workers as actors of the connected cluster, which brings those back that die."""
+    """Workers as actors of the connected cluster, which restarts those that die."""
 
     def __init__(self, setup: Setup, workers: int):
         super().__init__(setup, workers)
         self.ray = import_ray()
-        self.hint_at = time.monotonic() + PATIENCE_S  # when to say what is waited for, if no worker answers
+        self.hint_at = time.monotonic() + PATIENCE_S  # when to log what the run is waiting for
 
     def start_workers(self, wanted: int) -> None:
-        """Start actors; end those without work, which makes room for one that lost its node."""
+        """Start actors, and end idle ones once no video is waiting, to make room for one that lost its node."""
         runtime = self.setup.config.runtime
         needs = {"num_cpus": runtime.threads or 1, "num_gpus": int(runtime.device is Device.cuda)}
-        # No limit on restarts: a node that is lost can cost several before Ray notices that it is. The limit is
-        # on disk, per video.
+        # Unlimited restarts: a lost node can cause several before Ray notices it. `Attempts` limits them per video.
         options = {"max_restarts": -1, "max_task_retries": -1, "max_concurrency": 2, **needs}
         while len(self.handles) < wanted:
             self.handles.append(ActorHandle(self.ray.remote(**options)(RayWorker).remote(self.setup)))
@@ -117,12 +119,12 @@ class ActorPool(Pool[ActorHandle]):
             self.hint_at = float("inf")
             log.info(f"waiting for room on the Ray cluster: a worker needs {needs}")
 
-    def give(self, handle: ActorHandle, video: VideoInput) -> None:
-        """Call the actor; Ray calls it again when it dies."""
-        handle.answer = handle.actor.do.remote(video)
+    def assign(self, handle: ActorHandle, video: VideoInput) -> None:
+        """Call the actor; Ray repeats the call if the actor dies."""
+        handle.answer = handle.actor.segment.remote(video)
 
-    def listen(self) -> Iterator[tuple[VideoInput, Outcome]]:
-        """Take one answer, if there is any."""
+    def receive(self) -> Iterator[tuple[VideoInput, Outcome]]:
+        """Wait for the result of one call; see `Pool`."""
         by_answer = {handle.answer: handle for handle in self.handles}
         answered, _ = self.ray.wait(list(by_answer), num_returns=1, timeout=POLL_S)
         for answer in answered:
@@ -142,7 +144,7 @@ class ActorPool(Pool[ActorHandle]):
             raise EnvironmentFault(f"Ray gave up on a worker: {error}") from error
 
     def stop_workers(self) -> None:
-        """End all actors; those in the midst of a video first get the time to unwind."""
+        """End all actors; busy ones have STOP_S to clean up before they are killed."""
         busy = [handle.answer for handle in self.handles if handle.video is not None]
         if busy:
             for handle in self.handles:
@@ -153,7 +155,7 @@ class ActorPool(Pool[ActorHandle]):
 
 
 def import_ray() -> ModuleType:
-    """The module, or UsageError that says how to get it."""
+    """Return the module `ray`. Raises UsageError, with instructions, if it cannot be imported."""
     try:
         import ray
     except ImportError as error:
@@ -167,21 +169,21 @@ def import_ray() -> ModuleType:
 
 @contextmanager
 def connected(address: str | None, workers: int) -> Iterator[None]:
-    """Join the cluster at `address` or $RAY_ADDRESS, else start one on this machine; leave it afterwards.
+    """Connect to the cluster at `address` or $RAY_ADDRESS, or start one on this machine; disconnect at the end.
 
-    A connection that the caller made already is used and kept. Raises EnvironmentFault where nobody answers.
+    An existing connection is used and left open. Raises EnvironmentFault if no cluster answers.
     """
     ray = import_ray()
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing goes out unasked
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no statistics unless the user asked for it
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     where = address or os.environ.get("RAY_ADDRESS")
     if where:
         _check_address(where)
     else:
-        # As many CPUs as workers asked for, also where there are fewer: asking for them is deciding it.
+        # At least as many CPUs as workers, even if there are fewer: the user decides how many workers to run.
         options["num_cpus"] = max(workers, usable_cores())
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     on_term = signal.getsignal(signal.SIGTERM)
@@ -191,7 +193,7 @@ def connected(address: str | None, workers: int) -> Iterator[None]:
         raise EnvironmentFault(f"no Ray cluster at {where or 'this machine'}: {error}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_term)  # Ray puts its own in the place of this program's
+            signal.signal(signal.SIGTERM, on_term)  # Ray replaces the handler of this program
     try:
         yield
     finally:
@@ -199,7 +201,7 @@ def connected(address: str | None, workers: int) -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Refuse an address where nobody listens: Ray itself would try for minutes, and tell only its log."""
+    """Refuse an address that does not answer: Ray would retry for minutes and report it only in its log."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
         return  # "auto", "local"

@@ -1,4 +1,4 @@
-"""What every worker does, whichever process or machine it lives in: one network, one video at a time."""
+"""A worker of any executor: it loads one network and segments one video at a time."""
 
 import os
 import socket
@@ -18,9 +18,14 @@ from .protocol import Outcome
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker has to know; crosses processes. weights_sha256: of the file the run was begun with.
+    """What a worker needs to know; it is pickled and sent to the worker.
 
-    folder: where relative paths start. config: with the precision that the run settled on.
+    Attributes:
+        config: The settings, with device, precision and backend already resolved.
+        output_dir: The output folder.
+        weights: The checkpoint.
+        weights_sha256: Hash of the checkpoint when the run started.
+        folder: Working directory, to which relative paths refer.
     """
 
     config: EvalConfig
@@ -31,7 +36,11 @@ class Setup:
 
 
 class Worker:
-    """One network, loaded as the run's own was. Raises EnvironmentFault where files or weights differ here."""
+    """A loaded network with the settings of the run.
+
+    Raises:
+        EnvironmentFault: The working directory is missing on this machine, or the checkpoint differs from the run's.
+    """
 
     def __init__(self, setup: Setup):
         try:
@@ -52,15 +61,15 @@ class Worker:
         self.video_run = VideoRun(config, setup.output_dir, segmenter)
         self.attempts = Attempts(setup.output_dir)
 
-    def do(self, video: VideoInput, each_frame: Callable[[], None]) -> Outcome:
-        """Segment a video and count the attempt; faults of the machine are raised, they concern all videos.
+    def segment(self, video: VideoInput, each_frame: Callable[[], None]) -> Outcome:
+        """Segment a video and count the attempt. Errors of the machine are raised, since they concern all videos.
 
-        What is asked for a second time, because its first worker died before it could tell, is not redone.
+        A video that an earlier worker finished, but died before reporting it, is not segmented again.
         """
-        if self.attempts.made(video.name) and (done := self.video_run.finished(video)):
+        if self.attempts.previous(video.name) and (done := self.video_run.finished(video)):
             return {**done, "status": "done"}
         try:
-            number = self.attempts.begin(video.name)
+            number = self.attempts.start(video.name)
             entry = self.video_run.run(video, each_frame)
         except EnvironmentFault:
             raise

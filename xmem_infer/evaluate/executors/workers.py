@@ -1,4 +1,4 @@
-"""What executors with workers share: the loop that hands out videos, and what is tidied up after it."""
+"""The scheduling loop and the cleanup that all executors with workers share."""
 
 import dataclasses
 import logging
@@ -22,13 +22,18 @@ from .worker import Setup
 
 log = logging.getLogger(__name__)
 
-STOP_S = 1.5  # for a worker to unwind; then it is killed. Less than interrupts.GRACE_S, which runs meanwhile
+STOP_S = 1.5  # time for a worker to clean up before it is killed; less than interrupts.GRACE_S, which runs meanwhile
 POLL_S = 0.25
 
 
 @dataclasses.dataclass(eq=False)
 class WorkerHandle:
-    """A worker as the main process sees it. ready: it has loaded its network; video: what it is at."""
+    """A worker as seen by the main process.
+
+    Attributes:
+        ready: Whether it has loaded its network.
+        video: The video that it is segmenting.
+    """
 
     ready: bool = False
     video: VideoInput | None = None
@@ -38,39 +43,41 @@ Handle = TypeVar("Handle", bound=WorkerHandle)
 
 
 class Pool(ABC, Generic[Handle]):
-    """Runs a batch on workers. Faults of the machine are raised, a video's own are outcomes."""
+    """Runs a batch on workers. Errors of the machine are raised, those of a video are outcomes."""
 
     def __init__(self, setup: Setup, workers: int):
         self.setup = setup
         self.workers = workers
         self.handles: list[Handle] = []
         self.waiting: deque[VideoInput] = deque()
-        self.counts: Counter[str] = Counter(running=0, frames=0, failed=0, retried=0)  # shown beside the bar
+        self.counts: Counter[str] = Counter(running=0, frames=0, failed=0, retried=0)  # shown in the progress bar
 
     @abstractmethod
     def start_workers(self, wanted: int) -> None:
-        """Have `wanted` workers in `handles`, where they can be had."""
+        """Start workers until there are `wanted` in `handles`, as far as resources allow."""
 
     @abstractmethod
-    def give(self, handle: Handle, video: VideoInput) -> None:
-        """Hand a video to a worker that is ready."""
+    def assign(self, handle: Handle, video: VideoInput) -> None:
+        """Send a video to a worker that is ready."""
 
     @abstractmethod
-    def listen(self) -> Iterator[tuple[VideoInput, Outcome]]:
-        """Wait up to POLL_S for workers; mark those that got ready; yield the videos that were finished."""
+    def receive(self) -> Iterator[tuple[VideoInput, Outcome]]:
+        """Wait up to POLL_S for messages, mark workers that became ready, and yield finished videos."""
 
     @abstractmethod
     def stop_workers(self) -> None:
-        """End all workers; those in the midst of a video may unwind for STOP_S."""
+        """End all workers; busy ones have STOP_S to remove their partial outputs."""
 
     def busy(self) -> int:
-        """How many workers are at a video."""
+        """Return the number of workers that are segmenting a video."""
         return sum(handle.video is not None for handle in self.handles)
 
     def outcomes(self, videos: Sequence[VideoInput]) -> Outcomes:
-        """Every video with its outcome, in order of completion; begun in the order given."""
+        """Yield every video with its outcome, in order of completion. Videos are started in the given order."""
         self.waiting.extend(videos)
-        bar = tqdm(total=len(videos), desc="videos", unit="video", disable=None)  # None: silent off a terminal
+        bar = tqdm(
+            total=len(videos), desc="videos", unit="video", disable=None
+        )  # None: hidden if the output is no terminal
         try:
             while self.waiting or self.busy():
                 check()
@@ -78,11 +85,11 @@ class Pool(ABC, Generic[Handle]):
                 for handle in self.handles:
                     if handle.ready and handle.video is None and self.waiting:
                         handle.video = self.waiting.popleft()
-                        self.give(handle, handle.video)
+                        self.assign(handle, handle.video)
                 self.counts["running"] = self.busy()
                 bar.set_postfix({name: count for name, count in self.counts.items() if count}, refresh=False)
                 bar.update(0)
-                for video, outcome in self.listen():
+                for video, outcome in self.receive():
                     self.counts["failed"] += isinstance(outcome, XMemInferError)
                     bar.update()
                     yield video, outcome
@@ -94,8 +101,8 @@ class Pool(ABC, Generic[Handle]):
 Start = Callable[[int, Sequence[VideoInput]], Outcomes]
 
 
-def in_workers(video_run: VideoRun, videos: Sequence[VideoInput], start: Start) -> Outcomes:
-    """Every video with its outcome, as `start(workers, videos)` gives them; tidies up after killed workers."""
+def run_in_workers(video_run: VideoRun, videos: Sequence[VideoInput], start: Start) -> Outcomes:
+    """Yield every video with its outcome from `start(workers, videos)`, and clean up after killed workers."""
     attempts = Attempts(video_run.output_dir)
     attempts.clear()
     unfinished = {video.name: video for video in videos}
@@ -108,38 +115,38 @@ def in_workers(video_run: VideoRun, videos: Sequence[VideoInput], start: Start) 
             yield video, outcome
     finally:
         for video in unfinished.values():
-            with suppress(XMemInferError):  # another error may be on its way out
-                if attempts.made(video.name):
+            with suppress(XMemInferError):  # do not hide an error that is already being raised
+                if attempts.previous(video.name):
                     video_run.clear(video)
         with suppress(XMemInferError):
             attempts.clear()
 
 
 def worker_setup(video_run: VideoRun, weights: Path, cores: Sequence[int], workers: int, where: str = "") -> Setup:
-    """What workers are told: the settings as this process resolved them, so that all resolve them alike."""
+    """Return the setup of all workers, with settings as this process resolved them, so that they agree."""
     prepared = video_run.segmenter.prepared
-    settled = dataclasses.replace(
+    resolved = dataclasses.replace(
         video_run.config.runtime,
         device=Device(prepared.device.type),
         precision=prepared.precision,
         variant=prepared.backend,
-        threads=video_run.config.runtime.threads or threads_each(cores, workers),
+        threads=video_run.config.runtime.threads or threads_per_worker(cores, workers),
     )
-    log.info(f"{workers} worker{'s' * (workers > 1)} with {settled.threads} CPU threads each{where}")
-    config = dataclasses.replace(video_run.config, runtime=settled)
+    log.info(f"{workers} worker{'s' * (workers > 1)} with {resolved.threads} CPU threads each{where}")
+    config = dataclasses.replace(video_run.config, runtime=resolved)
     return Setup(config, video_run.output_dir, weights, video_run.segmenter.weights_sha256, Path.cwd())
 
 
 def longest_first(videos: Sequence[VideoInput]) -> list[VideoInput]:
-    """Videos by falling number of frames, so that no long one is left to one worker at the end.
+    """Sort videos by descending number of frames, so that no long video runs alone at the end.
 
-    Unknown lengths first (the length could be any); equal ones stay in order.
+    Videos of unknown length come first. The sort is stable.
     """
     return sorted(videos, key=lambda video: -(video.frames.count or float("inf")))
 
 
-def threads_each(cores: Sequence[int], workers: int) -> int:
-    """CPU threads per worker, as many as let all workers fit; at least 1. cores: of each machine."""
+def threads_per_worker(cores: Sequence[int], workers: int) -> int:
+    """Return the most CPU threads per worker, at least 1, with which all fit on machines with so many `cores`."""
     for threads in range(max(cores, default=1), 1, -1):
         if sum(count // threads for count in cores) >= workers:
             return threads
