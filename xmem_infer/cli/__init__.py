@@ -1,1 +1,1 @@
-"""The command line: words to settings, settings to an exit code."""
+"""The command line interface."""

@@ -1,4 +1,4 @@
-"""The words of a command line, as settings that Hydra takes, and its objections in words of ours."""
+"""Command line arguments: conversion to Hydra overrides, and readable messages for errors of Hydra and OmegaConf."""
 
 import dataclasses
 import difflib
@@ -15,10 +15,10 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from ..config import configs_dir
 from ..errors import UsageError
 
-RENAMED = {"engine": "executor"}  # settings that had another name
-PLACED = ("video_dir", "mask", "masks", "format")  # that may be given by their place: VIDEO [MASK], MASKS FORMAT
-FLAG_WITH_VALUE = re.compile(r"-c|-p|-i|-c[pnd]|--cfg|--package|--info|--config-\w+")  # of Hydra's own
-HYDRA_FLAG = re.compile(  # all of its options
+RENAMED = {"engine": "executor"}  # old names of settings
+POSITIONAL = ("video_dir", "mask", "masks", "format")  # positional arguments: VIDEO [MASK], MASKS FORMAT
+FLAG_WITH_VALUE = re.compile(r"-c|-p|-i|-c[pnd]|--cfg|--package|--info|--config-\w+")  # options of Hydra
+HYDRA_FLAG = re.compile(  # all options of Hydra
     r"-[hmrscpi]|-c[pnd]|--(help|multirun|run|resolve|cfg|package|info|hydra-help|shell-completion|config-\w+|experimental-rerun)"
     "(=.*)?"
 )
@@ -26,52 +26,53 @@ QUOTED = re.compile(r"""^(['"]).*\1$""", re.DOTALL)
 
 
 def settings_from(arguments: list[str], schema: type) -> list[str]:
-    """What Hydra is to be called with: VIDEO and MASK by their keys, text quoted so that it comes out as it was typed.
+    """Return the overrides to call Hydra with.
 
-    In a multirun (-m) a text that Hydra's grammar reads as a sweep stays one.
+    Positional arguments get their keys. Text is quoted so that Hydra reads it literally; in a multirun (-m), text that
+    Hydra's grammar reads as a sweep is left as it is.
 
     Raises:
-        UsageError: A key that no setting has (the nearest is named), a ready-made choice that is not there, an option
-            in dashes, or a word that is neither a setting nor a path with a place.
+        UsageError: An unknown setting (the message suggests the nearest), an unknown name of a config group, an unknown
+            option, or too many positional arguments.
     """
     sweep = bool({"-m", "--multirun"} & set(arguments))
-    placed = [name for name in PLACED if name in _fields(schema)]
-    places = list(placed)
-    ready: list[str] = []
+    names = [name for name in POSITIONAL if name in _fields(schema)]
+    remaining = list(names)
+    overrides: list[str] = []
     before = ""
     for argument in arguments:
         if FLAG_WITH_VALUE.fullmatch(before) or HYDRA_FLAG.fullmatch(argument):
-            ready.append(argument)
+            overrides.append(argument)
         elif argument.startswith("-"):
             name = argument.strip("-").partition("=")[0].replace("-", "_")
             meant = next((key for key in _all_keys(schema) if name in (key, key.rpartition(".")[2])), None)
             hint = f" Did you mean {meant}=...?" if meant else ""
             raise UsageError(f"there is no option {argument!r}.{hint} Settings are key=value; --help lists them")
         elif _is_setting(argument, schema):
-            ready += _checked(argument, schema, sweep, arguments)
-        elif not places:
-            given = f"{' and '.join(placed)} are given already" if placed else "settings are key=value"
+            overrides += _checked(argument, schema, sweep, arguments)
+        elif not remaining:
+            given = f"{' and '.join(names)} are given already" if names else "settings are key=value"
             raise UsageError(f"{argument!r} is one word too many: {given}")
         else:
-            ready += _checked(f"{places.pop(0)}={argument}", schema, sweep, arguments)
+            overrides += _checked(f"{remaining.pop(0)}={argument}", schema, sweep, arguments)
         before = argument
-    keys = [text.partition("=")[0] for text in ready]
-    for name in placed:
+    keys = [text.partition("=")[0] for text in overrides]
+    for name in names:
         if keys.count(name) > 1:
             raise UsageError(f"{name} is given twice")
-    return ready
+    return overrides
 
 
 def check_key(key: str, schema: type) -> Any:
-    """The type of a setting. Raises UsageError naming the nearest and the choices where there is none."""
+    """Return the type of a setting. Raises UsageError with a suggestion and the possible keys if there is none."""
     parent, here = "", schema
     for part in key.split("."):
         names = _fields(here)
         if part not in names:
             near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(part, names, n=1)
             deeper = [known for known in _all_keys(schema) if known.endswith(f".{key}")]
-            found = f"{parent}{near[0]}" if near else next(iter(deeper), "")
-            hint = f" Did you mean {found}?" if found else ""
+            suggestion = f"{parent}{near[0]}" if near else next(iter(deeper), "")
+            hint = f" Did you mean {suggestion}?" if suggestion else ""
             where = f"under {parent[:-1]}" if parent else "at the top"
             choices = ", ".join(names) or "none, it is a single value"
             raise UsageError(f"there is no setting {key!r}.{hint} Settings {where}: {choices}")
@@ -82,7 +83,7 @@ def check_key(key: str, schema: type) -> Any:
 
 
 def explained(error: Exception, schema: type) -> UsageError:
-    """What Hydra or OmegaConf refused, in one line that says what to do."""
+    """Return an error of Hydra or OmegaConf as a one-line message that says what to do."""
     if isinstance(error, OverrideParseException):
         key = str(error.override).partition("=")[0]
         return UsageError(
@@ -105,7 +106,7 @@ def explained(error: Exception, schema: type) -> UsageError:
 
 
 def _is_setting(argument: str, schema: type) -> bool:
-    """Whether an argument is meant as key=value (or ~key), not as a path, which may hold = and ~ as well."""
+    """Return whether an argument is a setting (key=value or ~key) rather than a path, which may contain = and ~ too."""
     if argument.startswith("~") and "/" not in argument:
         return True
     key, equals, _ = argument.lstrip("+~").partition("=")
@@ -120,7 +121,7 @@ def _checked(argument: str, schema: type, sweep: bool, arguments: list[str]) -> 
         yield argument
     elif names := _group(key):
         if value == "null" and key in ("dataset", "experiment"):
-            return  # which is what they are
+            return  # the default
         if not sweep and value not in names and re.fullmatch(r"[\w.-]*", value):
             raise _not_possible(key, value, f"one of {', '.join(names)}")
         yield argument
@@ -132,7 +133,7 @@ def _checked(argument: str, schema: type, sweep: bool, arguments: list[str]) -> 
         if not verbatim or QUOTED.match(value) or (sweep and _is_sweep(argument)):
             yield argument
         else:
-            # In Hydra's quotes a backslash escapes backslashes and a quote, before a quote only.
+            # In Hydra's quoted strings, backslashes count as escapes only if a quote follows them.
             inside = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
             yield f"{argument[: len(argument) - len(value)]}'{inside}'"
 
@@ -145,7 +146,7 @@ def _is_sweep(argument: str) -> bool:
 
 
 def _group(key: str) -> list[str]:
-    """Names of the ready-made choices of a group; none for any other key."""
+    """Return the names in a config group; empty if `key` is no group."""
     folder = configs_dir() / key.partition("@")[0]
     return sorted(path.stem for path in folder.glob("*.yaml")) if key and "/" not in key and folder.is_dir() else []
 
@@ -155,7 +156,7 @@ def _fields(kind: Any) -> list[str]:
 
 
 def _inner(kind: Any) -> Any:
-    """The dataclass in an optional one."""
+    """Return the dataclass inside `X | None`."""
     return next((option for option in get_args(kind) if dataclasses.is_dataclass(option)), kind)
 
 
@@ -170,7 +171,7 @@ def _not_possible(key: str, value: str, allowed: str) -> UsageError:
 
 
 def _allowed(key: str, kind: Any) -> str:
-    """The values of a setting, in words."""
+    """Describe the values that a setting accepts."""
     options = [option for option in get_args(kind) if option is not type(None)]
     if type(None) in get_args(kind):
         return f"null or {_allowed(key, options[0])}"

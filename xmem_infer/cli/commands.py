@@ -1,4 +1,4 @@
-"""The commands: a typed configuration in, an exit code out. Every script starts here."""
+"""The commands, from command line to exit code. All scripts start here."""
 
 import gc
 import hashlib
@@ -29,53 +29,58 @@ from .settings_help import information
 
 Job = str | Callable[[Any], int]
 EXIT_CODES: dict[type[BaseException], int] = {VideoError: 1, UsageError: 2, EnvironmentFault: 3, KeyboardInterrupt: 130}
-MAX_NAME = 120  # letters in the name of a combination's folder
+MAX_NAME = 120  # characters in the folder name of a multirun's combination
 
 
 def eval_command() -> NoReturn:
     """The console command: `xmem-infer VIDEO [MASK] [key=value ...]`, or `download`, `score`, `export`, `page`."""
 
     def plan_and_evaluate(config: EvalConfig) -> int:
-        plan = _imported("evaluate.jobs.make_plan")(config)  # without torch: a mistyped path should not wait for it
+        plan = _imported("evaluate.jobs.make_plan")(config)  # needs no torch, so errors show quickly
         code: int = _imported("evaluate.run.evaluate")(config, plan)
         return code
 
-    word = sys.argv[1] if len(sys.argv) > 1 else ""
-    if word in ("download", "score", "export", "page"):
-        sys.argv[:2] = [f"xmem-infer {word}"]
-    if word == "download":
+    subcommand = sys.argv[1] if len(sys.argv) > 1 else ""
+    if subcommand in ("download", "score", "export", "page"):
+        sys.argv[:2] = [f"xmem-infer {subcommand}"]
+    if subcommand == "download":
         exit_with(_imported("cli.download.main")())
-    if word == "score":
+    if subcommand == "score":
         exit_with(run("score", _imported("scoring.score_folders.ScoreConfig"), "scoring.score_folders.score"))
-    if word == "export":
+    if subcommand == "export":
         exit_with(run("export", _imported("export.command.ExportConfig"), "export.command.export"))
-    if word == "page":
+    if subcommand == "page":
         exit_with(run("page", _imported("page.command.PageConfig"), "page.command.page"))
     exit_with(run("eval", EvalConfig, plan_and_evaluate))
 
 
 def run(config_name: str, schema: type, job: Job) -> int:
-    """Compose `configs/<config_name>.yaml` on a dataclass, run `job` on the typed result, return the exit code.
+    """Compose `configs/<config_name>.yaml` with a dataclass schema, run `job` on the result and return the exit code.
 
-    A job named as in this package ("scoring.score_folders.score") is imported once the settings are found right: a
-    typo should not wait for it.
+    In a multirun (-m) each combination of settings gets an output folder of its own. If one fails, the others still
+    run, and the highest exit code is returned.
 
-    0 ok; 1 some videos failed; 2 usage or config; 3 environment; 130 and 143 signals. In a multirun (-m)
-    each combination runs into a folder of its own, one that fails does not stop the others, and the worst
-    code is returned.
+    Args:
+        config_name: Name of the configuration.
+        schema: Dataclass of the settings.
+        job: The function to run, or its name in this package ("scoring.score_folders.score"). A function given by name
+            is imported after the settings have been checked, so that errors in them show quickly.
+
+    Returns:
+        0 success; 1 some videos failed; 2 usage; 3 environment; 130, 143 signals.
     """
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     codes: list[int] = []
     log_to_streams()
     yield_while_waiting()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come here; else it prints them and exits
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # make Hydra raise its errors instead of printing them and exiting
 
     @hydra.main(version_base="1.3", config_path=str(configs_dir()), config_name=config_name)
     def combinations(composed: DictConfig) -> None:
         task(composed, give_own_folder(composed))
 
     def task(composed: DictConfig, combination: str = "") -> None:
-        codes.append(1)  # what a fault of this program leaves behind
+        codes.append(1)  # stays if an unexpected exception ends the job
         if combination:
             print(f"-- {combination}", file=sys.stderr)
         try:
@@ -100,7 +105,7 @@ def run(config_name: str, schema: type, job: Job) -> int:
         with noted_signals():
             if any(word.startswith("-") or "hydra" in word for word in sys.argv[1:]):
                 combinations()
-            else:  # the plain case, in half the time: hydra.main composes twice, to learn that it is one
+            else:  # a single run without Hydra's options takes half the time without hydra.main, which composes twice
                 with initialize_config_dir(version_base="1.3", config_dir=str(configs_dir())):
                     composed = compose(config_name, sys.argv[1:])
                 task(composed)
@@ -109,13 +114,13 @@ def run(config_name: str, schema: type, job: Job) -> int:
     except HYDRA_ERRORS as error:
         return report_error(explained(error, schema))
     except SystemExit as stop:
-        # The parser of Hydra's own options leaves: a fault of the request.
+        # Raised by the parser of Hydra's own options: a usage error.
         return max(codes) if codes else (2 if stop.code else 0)
     return max(codes, default=0)
 
 
 def run_script(work: Callable[[], object]) -> NoReturn:
-    """For scripts that read their arguments themselves: do the work, exit with 0 or the code of what ended it."""
+    """Run `work` for scripts that parse their own arguments, and exit with 0 or the exit code of its error."""
     log_to_streams()
     code = 0
     try:
@@ -127,15 +132,18 @@ def run_script(work: Callable[[], object]) -> NoReturn:
 
 
 def give_own_folder(composed: DictConfig) -> str:
-    """In a multirun, set `output_dir` (or `run_dir`) to a folder named after what varies; returns that name, else "".
+    """In a multirun, set `output_dir` or `run_dir` to a folder named after the settings that vary.
 
-    Below the one given, or output/multirun. A sweep over the folder itself is taken at its word, and a program
-    that writes nothing has no such setting.
+    It is created in the given folder or in output/multirun. If the sweep is over the folder setting itself, or the
+    command has no such setting, nothing is changed.
+
+    Returns:
+        The name of the combination; "" if this is not a multirun.
     """
     hydra_config = HydraConfig.get()
     if hydra_config.mode is not RunMode.MULTIRUN:
         return ""
-    # The command line tells which keys vary: in the job's own overrides a sweep is resolved to one value.
+    # Sweeps are read from the command line, because the job's own overrides hold a single value.
     varied = [
         override.get_key_element()
         for override in OverridesParser.create().parse_overrides([a for a in sys.argv[1:] if "=" in a and a[0] != "-"])
@@ -143,7 +151,7 @@ def give_own_folder(composed: DictConfig) -> str:
     ]
     jobs = [text for text in hydra_config.overrides.task if text.partition("=")[0] in varied]
     name = ",".join(jobs)
-    for key in ("output_dir", "run_dir"):  # the programs have one or the other, or neither
+    for key in ("output_dir", "run_dir"):  # a command has at most one of them
         if key in composed and key not in varied:
             base = composed[key] or "output/multirun"
             composed[key] = str(Path(base) / folder_name(name)) if name else base
@@ -151,13 +159,13 @@ def give_own_folder(composed: DictConfig) -> str:
 
 
 def folder_name(text: str) -> str:
-    """A name that any file system takes; a long one is cut and told apart by a hash."""
+    """Return a valid folder name on any file system; long names are cut and made unique by a hash."""
     name = re.sub(r"[^\w.,=+-]+", "_", text)
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def report_error(error: XMemInferError | KeyboardInterrupt) -> int:
-    """Say on standard error what ended a job; returns the exit code."""
+    """Print the error that ended a job to standard error and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
         stop = str(error) or "Ctrl-C"
         print(f"stopped by {stop}; nothing half-written is left", file=sys.stderr)
@@ -168,18 +176,18 @@ def report_error(error: XMemInferError | KeyboardInterrupt) -> int:
 
 def _imported(name: str) -> Any:
     module, _, member = name.rpartition(".")
-    # What an import makes stays: looking for garbage in it costs a tenth of the start, and time again later.
+    # Objects created by an import are permanent: collecting garbage among them would cost a tenth of the start-up time.
     gc.disable()
     try:
-        found = import_module(f"..{module}", __package__)
+        imported = import_module(f"..{module}", __package__)
     finally:
         gc.enable()
     gc.freeze()
-    return getattr(found, member)
+    return getattr(imported, member)
 
 
 class _LineHandler(logging.Handler):
-    """Writes messages alone, above tqdm's bars, to what sys.stdout or sys.stderr is at that moment."""
+    """Log handler that prints messages above tqdm's bars, to the current sys.stdout or sys.stderr."""
 
     def __init__(self, stream: str):
         super().__init__()
@@ -190,23 +198,23 @@ class _LineHandler(logging.Handler):
 
 
 def log_to_streams() -> None:
-    """Show what this package logs, from info upwards: tables on stdout, everything else on stderr."""
+    """Print the package's log messages from level INFO: tables to stdout, all others to stderr."""
     for name, stream in (("xmem_infer", "stderr"), ("xmem_infer.tables", "stdout")):
         logger = logging.getLogger(name)
         logger.handlers = [_LineHandler(stream)]
         logger.setLevel(logging.INFO)
-        logger.propagate = name == "xmem_infer"  # to the root, which has no handler here
+        logger.propagate = name == "xmem_infer"  # tables would also appear on stderr
 
 
 def exit_code(error: BaseException) -> int:
-    """What the command line returns for an error: 1 video, 2 usage, 3 environment, 128 + number of a signal."""
+    """Return the exit code for an error: 1 video, 2 usage, 3 environment, 128 + signal number."""
     if isinstance(error, Interrupted):
         return 128 + error.number
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
 
 
 def exit_with(code: int) -> NoReturn:
-    """Exit. After a signal at once: everything is put away, and taking torch down can last seconds."""
+    """Exit; after a signal without interpreter shutdown, which can take seconds once torch is loaded."""
     if code >= 128:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Fetch the published checkpoints: `xmem-infer download [NAME ...] [--all] [--list] [--output DIR]`."""
+"""Download the published checkpoints: `xmem-infer download [NAME ...] [--all] [--list] [--output DIR]`."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ from .commands import log_to_streams, report_error
 
 
 def main() -> int:
-    """0: all asked for are there; 2: wrong request; 3: something could not be fetched; 130: interrupted."""
+    """Return the exit code: 0 all present; 2 usage; 3 a download failed; 130 interrupted."""
     parser = argparse.ArgumentParser(description="Fetch published checkpoints of XMem and Cutie, checked.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="checkpoints (default: the published default)")
     parser.add_argument("--all", action="store_true", help="fetch every published checkpoint")

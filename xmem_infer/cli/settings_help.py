@@ -1,4 +1,4 @@
-"""What a command says about itself: `--help`, `--version`, `--completion bash`. All come from its dataclass."""
+"""The output of `--help`, `--version` and `--completion bash`, generated from a command's dataclass."""
 
 import dataclasses
 import inspect
@@ -41,7 +41,14 @@ complete -o default -F _xmem_infer_script python python3"""
 
 @dataclass(frozen=True)
 class Setting:
-    """A key of the command line. choices: all values it takes, where they can be listed."""
+    """A setting of a command.
+
+    Attributes:
+        key: Its full key.
+        default: The default as typed on the command line.
+        choices: All possible values, if they can be listed.
+        comment: The comment in the dataclass.
+    """
 
     key: str
     default: str
@@ -50,15 +57,15 @@ class Setting:
 
 
 def information(arguments: Sequence[str], yaml: Path, schema: type) -> str | None:
-    """What a command line asks about the command itself; None where it asks for work.
+    """Return the output of `--help`, `--version` or `--completion`, or None if none of them is given.
 
     Args:
-        arguments: Of the command line.
-        yaml: The command's configuration; its head says what the command does, its values outweigh the schema's.
+        arguments: The command line arguments.
+        yaml: The command's configuration. Its header describes the command, its values override the schema's defaults.
         schema: Dataclass of the settings.
 
     Raises:
-        UsageError: Tab completion of a shell that there is none for.
+        UsageError: Completion was requested for an unsupported shell.
     """
     if {"--help", "-h"} & set(arguments):
         return settings_help(yaml, schema)
@@ -73,7 +80,7 @@ def information(arguments: Sequence[str], yaml: Path, schema: type) -> str | Non
 
 
 def settings_help(yaml: Path, schema: type) -> str:
-    """What `--help` prints."""
+    """Return the output of `--help`."""
     head = yaml.read_text(encoding="utf-8").partition("\ndefaults:")[0]
     lines = [line.lstrip("# ") for line in head.splitlines()]
     lines += ["", "Settings, as key=value, with their defaults:"]
@@ -87,7 +94,7 @@ def settings_help(yaml: Path, schema: type) -> str:
 
 
 def completion(yaml: Path, schema: type) -> str:
-    """What `--completion bash` prints: a script that completes keys, choices, and otherwise names of files."""
+    """Return the output of `--completion bash`: a script that completes keys, their choices, and file names."""
     choices = {setting.key: setting.choices for setting in settings(yaml, schema)} | ready_made(yaml, schema)
     cases = [f'        {key}=*) choices="{" ".join(values)}" ;;' for key, values in choices.items() if values]
     name = yaml.stem
@@ -100,18 +107,18 @@ def completion(yaml: Path, schema: type) -> str:
 
 
 def ready_made(yaml: Path, schema: type) -> dict[str, tuple[str, ...]]:
-    """Names of the files that can stand for a group of settings, by group; of experiments those for this command."""
-    given = OmegaConf.load(yaml)
-    groups = [str(key) for entry in given.defaults if isinstance(entry, DictConfig) for key in entry]
+    """Return the config names by config group; for experiments, only those that apply to this command."""
+    composed = OmegaConf.load(yaml)
+    groups = [str(key) for entry in composed.defaults if isinstance(entry, DictConfig) for key in entry]
     own = {field.name for field in dataclasses.fields(schema)}
-    found = {group: sorted((yaml.parent / group).glob("*.yaml")) for group in groups}
-    experiments = found.get("experiment", ())
-    found["experiment"] = [path for path in experiments if OmegaConf.load(path).keys() - {"defaults"} <= own]
-    return {group: tuple(path.stem for path in paths) for group, paths in found.items() if paths}
+    paths_of = {group: sorted((yaml.parent / group).glob("*.yaml")) for group in groups}
+    experiments = paths_of.get("experiment", ())
+    paths_of["experiment"] = [path for path in experiments if OmegaConf.load(path).keys() - {"defaults"} <= own]
+    return {group: tuple(path.stem for path in paths) for group, paths in paths_of.items() if paths}
 
 
 def settings(yaml: Path, schema: type) -> Iterator[Setting]:
-    """Every setting that a command reads."""
+    """Yield every setting that a command reads."""
     given = OmegaConf.load(yaml)
     assert isinstance(given, DictConfig)
     return _settings(schema, "", given)
@@ -133,14 +140,14 @@ def _settings(schema: type, prefix: str, given: DictConfig, unread: Sequence[str
 
 def _choices(kind: Any) -> tuple[str, ...]:
     if get_origin(kind) is not list and (inner := get_args(kind)):
-        kind = inner[0]  # of `X | None`
+        kind = inner[0]  # X of `X | None`
     if isinstance(kind, type) and issubclass(kind, Enum):
         return tuple(member.name for member in kind)
     return ("true", "false") if kind is bool else ()
 
 
 def _as_typed(value: Any) -> str:
-    """A value as it is written on the command line."""
+    """Return a value as typed on the command line."""
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value)
     if isinstance(value, Enum):
