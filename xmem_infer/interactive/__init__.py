@@ -1,1 +1,1 @@
-"""What helps a person annotate: a mask from a box and clicks, the frame to correct next."""
+"""Help for annotators: a mask from a box and clicks, and which frame to correct next."""

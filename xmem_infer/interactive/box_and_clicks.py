@@ -1,6 +1,6 @@
-"""A mask of one object from a box and clicks: GrabCut, or random walkers that mend it click by click.
+"""Interactive segmentation of one object from a box and clicks, by GrabCut and random walks.
 
-A caller gives the box, the clicks so far and the mask so far; nothing is kept between two calls.
+The functions are stateless: the caller passes the box, all clicks and the current mask at each call.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,33 +14,33 @@ from ..io.opencv import opencv
 Box = tuple[float, float, float, float]
 Click = tuple[float, float, int]
 
-LONG_SIDE = 320  # px; the part of the picture that matters is made smaller to this for the work
-MARGIN = 0.2  # of the object's longer side, looked at around it
-CLICK_RADIUS = 2.5  # px of the smaller picture, that a click speaks for
+LONG_SIDE = 320  # px; the image region around the object is downscaled to this
+MARGIN = 0.2  # around the object, as a share of its longer side
+CLICK_RADIUS = 2.5  # px of the downscaled image; pixels within it get the click's label
 GRABCUT_ROUNDS = 2
-LEAST_SHARE = 0.15  # of the mask it started from; less is no object
-# How the walker mends a mask around a click, in distances from the click to the edge of the mask there: it lies in the
-# middle of what is wrong. Chosen from about twenty sets on the twenty objects of examples/annotator.
-SURE, DOUBTFUL, KEPT = 0.6, 1.3, 3.0  # certain up to here; the mask counts from here, and in full from here
-MOST_WRONG = 0.25  # of the longer side, that this distance may be
-TRUST = 0.1  # in the mask where it counts in full, in weights of an edge
-LEAST_TRUST = 0.003
-FIRST_RADIUS = 8.0  # px of the smaller picture, of an object that only a click tells of
-BACKGROUND = 0.0005  # trust in that a pixel is none of it
-ROUNDS = 150  # of conjugate gradients, at most
+LEAST_SHARE = 0.15  # of the initial mask's area; GrabCut has failed if less is left
+# How a random walk corrects a mask around a click. The unit of distance is that from the click to the edge of the wrong
+# region, as users click in its middle. Best of about twenty settings on the twenty objects of examples/annotator.
+SURE, DOUBTFUL, KEPT = 0.6, 1.3, 3.0  # the click's label up to SURE; trust in the mask grows from DOUBTFUL to KEPT
+MOST_WRONG = 0.25  # upper limit of that unit, as a share of the image's longer side
+TRUST = 0.1  # weight of the mask beyond KEPT, in units of an edge weight
+LEAST_TRUST = 0.003  # up to DOUBTFUL
+FIRST_RADIUS = 8.0  # px of the downscaled image; radius of the object around a click without a box or mask
+BACKGROUND = 0.0005  # weight of background as the prior label in that case
+ROUNDS = 150  # maximum iterations of conjugate gradients
 
 
 @dataclass(frozen=True)
 class Task:
-    """What `grabcut` and `walker` work on: the part of the picture around the object, made smaller.
+    """The input of `grabcut` and `walker`: the image region around the object, downscaled.
 
     Attributes:
         image: (h, w, 3) uint8 RGB.
-        seeds: (h, w) int8, 1 where clicked as the object, -1 where clicked as none, 0 elsewhere.
-        mask: (h, w) bool, the mask so far; None: there is none.
-        inside: (h, w) bool, where the object can be: within the box.
+        seeds: (h, w) int8, 1 around clicks on the object, -1 around clicks on background, 0 elsewhere.
+        mask: (h, w) bool, the current mask; None: there is none.
+        inside: (h, w) bool, the pixels that can belong to the object: those inside the box.
         has_box: Whether there is a box.
-        clicks: x and y in px of the smaller picture, and 1 or -1, in their order.
+        clicks: x and y in px of the downscaled image, and 1 (object) or -1 (background), oldest first.
     """
 
     image: np.ndarray
@@ -51,31 +51,31 @@ class Task:
     clicks: Sequence[Click]
 
 
-Way = Callable[[Task], np.ndarray]
-"""Gives (h, w) bool, the mask of the part."""
+Method = Callable[[Task], np.ndarray]
+"""Returns (h, w) bool, the mask of the region."""
 
 
 def propose(
-    way: Way,
+    method: Method,
     image: np.ndarray,
     mask: np.ndarray | None = None,
     box: Box | None = None,
     clicks: Sequence[Click] = (),
 ) -> np.ndarray:
-    """The mask of one object as a box, clicks and the mask so far suggest it.
+    """Propose a mask of one object from a box, clicks and the current mask.
 
     Args:
-        way: `walker`, or another to compare it with.
+        method: The method, `walker` or `grabcut`.
         image: (H, W, 3) uint8 RGB.
-        mask: (H, W) bool, the object's mask so far, which is corrected around the clicks; None: from the start.
-        box: x0, y0, x1, y1 in px around the object; None: it may be anywhere.
-        clicks: x and y in px, and 1 for the object or -1 for what is none of it.
+        mask: (H, W) bool, the object's current mask, to be corrected around the clicks; None: there is none.
+        box: x0, y0, x1, y1 in px around the object; None: it can be anywhere.
+        clicks: x and y in px, and 1 for object or -1 for background.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        UsageError: Neither box, mask nor a click on the object; a box outside the picture.
+        UsageError: There is neither a box nor a mask nor a click on the object, or the box is outside the image.
     """
     if box is None and mask is None and not any(sign > 0 for _, _, sign in clicks):
         raise UsageError("mark the object first: a box around it, or a click on it")
@@ -86,7 +86,7 @@ def propose(
     scale = min(1.0, LONG_SIDE / max(size))
     height, width = max(2, round(size[0] * scale)), max(2, round(size[1] * scale))
 
-    def smaller(values: np.ndarray) -> np.ndarray:
+    def downscale(values: np.ndarray) -> np.ndarray:
         resized: np.ndarray = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
         return resized
 
@@ -100,23 +100,23 @@ def propose(
     seeds = np.zeros((height, width), np.int8)
     for x, y, sign in clicks:
         seeds[(columns - x) ** 2 + (rows - y) ** 2 <= (CLICK_RADIUS * max(1.0, 1 / scale)) ** 2] = np.sign(sign)
-    before = None if mask is None else smaller(mask[cut].astype(np.float32)) > 0.5
+    current = None if mask is None else downscale(mask[cut].astype(np.float32)) > 0.5
     placed = [((x - left) * width / size[1], (y - top) * height / size[0], sign) for x, y, sign in clicks]
-    task = Task(smaller(image[cut]), seeds, before, inside | (seeds > 0), box is not None, placed)
-    found = way(task) & (seeds >= 0) | (seeds > 0)
+    task = Task(downscale(image[cut]), seeds, current, inside | (seeds > 0), box is not None, placed)
+    proposal = method(task) & (seeds >= 0) | (seeds > 0)
     result = np.zeros(image.shape[:2], bool) if mask is None else mask.copy()
-    sharp = cv2.resize(found.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+    upscaled = cv2.resize(proposal.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
     if mask is None or not clicks:
-        result[cut] = sharp
+        result[cut] = upscaled
     else:
-        result[cut] = _changed_at_clicks(mask[cut], sharp, [(x - left, y - top) for x, y, _ in clicks])
+        result[cut] = _changed_at_clicks(mask[cut], upscaled, [(x - left, y - top) for x, y, _ in clicks])
     return result
 
 
 def _region(
     size: tuple[int, ...], mask: np.ndarray | None, box: Box | None, clicks: Sequence[Click]
 ) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of what is looked at; everything where clicks alone tell of the object."""
+    """Return left, top, right and bottom of the image region to work on; the whole image if there are only clicks."""
     height, width = size
     corners = [] if box is None else [box]
     if mask is not None and mask.any():
@@ -133,7 +133,7 @@ def _region(
 
 
 def _changed_at_clicks(before: np.ndarray, after: np.ndarray, clicks: Sequence[tuple[float, float]]) -> np.ndarray:
-    """`before` with those connected changes taken over that a click lies in."""
+    """Return `before` with those connected changes towards `after` that contain a click."""
     cv2 = opencv("proposed masks need")
     _, parts = cv2.connectedComponents((before ^ after).astype(np.uint8))
     height, width = before.shape
@@ -142,57 +142,57 @@ def _changed_at_clicks(before: np.ndarray, after: np.ndarray, clicks: Sequence[t
 
 
 def grabcut(task: Task) -> np.ndarray:
-    """GrabCut (Rother et al., SIGGRAPH 2004): colours of object and background by turns with a cut at edges."""
+    """GrabCut (Rother et al., SIGGRAPH 2004): alternates colour models of object and background with graph cuts."""
     cv2 = opencv("proposed masks need")
     start = _ellipse(task.inside) if task.mask is None else task.mask
     labels = np.where(start, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[~task.inside] = cv2.GC_BGD
     labels[task.seeds > 0], labels[task.seeds < 0] = cv2.GC_FGD, cv2.GC_BGD
     is_object = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    if is_object.all() or not is_object.any():  # nothing to learn the other's colours from
+    if is_object.all() or not is_object.any():  # no pixels to learn the colours of object or background from
         return is_object
     cv2.setRNGSeed(0)
     bgr = np.ascontiguousarray(task.image[..., ::-1])
     cv2.grabCut(bgr, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
-    found: np.ndarray = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    return found if found.sum() >= LEAST_SHARE * start.sum() else start  # it found one colour of both
+    result: np.ndarray = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    return result if result.sum() >= LEAST_SHARE * start.sum() else start  # object and background look alike
 
 
 def _ellipse(inside: np.ndarray) -> np.ndarray:
-    """The ellipse in the box: most objects leave the corners of their box free."""
+    """Return the ellipse inscribed in the box, since most objects do not fill the corners of their box."""
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     y, x = np.ogrid[: inside.shape[0], : inside.shape[1]]
     middle_y, middle_x = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
     high, wide = max(1.0, len(rows) / 2), max(1.0, len(columns) / 2)
-    found: np.ndarray = ((y - middle_y) / high) ** 2 + ((x - middle_x) / wide) ** 2 <= 1
-    return found
+    ellipse: np.ndarray = ((y - middle_y) / high) ** 2 + ((x - middle_x) / wide) ** 2 <= 1
+    return ellipse
 
 
 def walker(task: Task) -> np.ndarray:
-    """GrabCut in a box, then for each click a random walker (Grady, PAMI 2006) that mends what is wrong around it."""
+    """GrabCut in the box, then for each click a random walk (Grady, PAMI 2006) that corrects the mask around it."""
     edges, clicks = _edges(task.image), list(task.clicks)
     if task.mask is not None:
-        found = task.mask
+        mask = task.mask
     elif task.has_box:
-        found = grabcut(replace(task, seeds=np.zeros_like(task.seeds)))
+        mask = grabcut(replace(task, seeds=np.zeros_like(task.seeds)))
     else:
-        first = clicks.pop(next(number for number, (_, _, sign) in enumerate(clicks) if sign > 0))
-        found = _around(first, task.image.shape[:2], edges)
-    known = np.zeros(found.shape, np.int8)
+        first = clicks.pop(next(i for i, (_, _, sign) in enumerate(clicks) if sign > 0))
+        mask = _around(first, task.image.shape[:2], edges)
+    known = np.zeros(mask.shape, np.int8)
     for click in clicks:
-        found = _mended(found, click, known, edges)
-        known[_distance(click, found.shape) <= CLICK_RADIUS] = click[2]
-    return found
+        mask = _mended(mask, click, known, edges)
+        known[_distance(click, mask.shape) <= CLICK_RADIUS] = click[2]
+    return mask
 
 
 def _edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How easily a walker goes to the next pixel, (h, w - 1) across and (h - 1, w) down: by likeness of colours."""
+    """Return the edge weights between neighbours by similarity of colour: (h, w - 1) across, (h - 1, w) down."""
     cv2 = opencv("proposed masks need")
     lab = cv2.cvtColor(image.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
     across = ((lab[:, 1:] - lab[:, :-1]) ** 2).sum(2)
     down = ((lab[1:] - lab[:-1]) ** 2).sum(2)
-    usual = float((across.mean() + down.mean()) / 2) + 1e-6
-    across, down = (np.exp(-steps / usual).astype(np.float32) + np.float32(1e-3) for steps in (across, down))
+    mean = float((across.mean() + down.mean()) / 2) + 1e-6
+    across, down = (np.exp(-steps / mean).astype(np.float32) + np.float32(1e-3) for steps in (across, down))
     return across, down
 
 
@@ -203,7 +203,7 @@ def _distance(click: Click, size: tuple[int, ...]) -> np.ndarray:
 
 
 def _around(click: Click, size: tuple[int, ...], edges: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """An object of which a click alone tells; the border of the picture is none of it."""
+    """Return an object around a single click, with the border of the image as background."""
     known = np.full(size[:2], -1, np.int8)
     known[1:-1, 1:-1] = 0
     known[_distance(click, size) <= FIRST_RADIUS] = 1
@@ -211,7 +211,7 @@ def _around(click: Click, size: tuple[int, ...], edges: tuple[np.ndarray, np.nda
 
 
 def _mended(mask: np.ndarray, click: Click, known: np.ndarray, edges: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """A mask that is right where a click says that it is wrong. known: where earlier clicks are."""
+    """Correct a mask around a click; `known` holds the labels of earlier clicks."""
     cv2 = opencv("proposed masks need")
     height, width = mask.shape
     wrong = mask != (click[2] > 0)
@@ -222,7 +222,7 @@ def _mended(mask: np.ndarray, click: Click, known: np.ndarray, edges: tuple[np.n
     known = np.where(distance <= max(CLICK_RADIUS, SURE * reach), np.sign(click[2]), known)
     counts = np.clip((distance / reach - DOUBTFUL) / (KEPT - DOUBTFUL), 0, 1)
     trust = (LEAST_TRUST + TRUST * counts).astype(np.float32)
-    near = distance <= 1.5 * KEPT * reach  # farther away it would not change anything
+    near = distance <= 1.5 * KEPT * reach  # farther away nothing would change
     if not near.any():  # the click is outside the picture
         return mask
     rows, columns = (slice(*(np.flatnonzero(near.any(axis))[[0, -1]] + (0, 1))) for axis in (1, 0))
@@ -237,9 +237,10 @@ def _mended(mask: np.ndarray, click: Click, known: np.ndarray, edges: tuple[np.n
 
 
 def _walk(across: np.ndarray, down: np.ndarray, known: np.ndarray, prior: np.ndarray, trust: np.ndarray) -> np.ndarray:
-    """Probability (h, w) that a walker reaches the object first: (L + trust) x = trust * prior, by conjugate gradients.
+    """Return the probability (h, w) that a random walk reaches the object first: (L + trust) x = trust * prior.
 
-    across (h, w - 1) and down (h - 1, w) are the weights of the edges; x is 1 and 0 where `known` is 1 and -1.
+    Solved by preconditioned conjugate gradients. `across` (h, w - 1) and `down` (h - 1, w) are edge weights; x is 1
+    where `known` is 1, and 0 where it is -1.
     """
     degree = trust.copy()
     degree[:, 1:] += across

@@ -1,7 +1,7 @@
-"""Which frame to correct next: where a correction mends most, of the frame itself and of those around it.
+"""Which frame to correct next: the one whose correction improves itself and its neighbours most.
 
-`python scripts/annotator.py` tells what that is worth. The rule was picked from about a hundred, and its two numbers
-were set, by what they gained on the ten clips of `examples/annotator`.
+`python scripts/annotator.py` measures the benefit. The rule and its two constants are the best of about a hundred on
+the ten clips of `examples/annotator`.
 """
 
 from bisect import bisect
@@ -15,8 +15,8 @@ import numpy as np
 from ..engine.drift import APPEARANCE, AREA, JUMPED, LOST
 from ..types import ObjectConfidence
 
-LOST_BADNESS = 0.2  # of an object without a pixel, which may be hidden
-NEARLY_BEST = 0.9  # of the largest gain: between frames of so much gain, the one that looks worst itself is shown
+LOST_BADNESS = 0.2  # of an object without pixels, which may be occluded rather than lost
+NEARLY_BEST = 0.9  # share of the largest gain; among frames with at least this, the worst is suggested
 WORDS = {LOST: "is lost", JUMPED: "jumped", AREA: "changed its size", APPEARANCE: "looks unlike its references"}
 
 
@@ -25,9 +25,9 @@ class Suggestion:
     """A frame to correct.
 
     Attributes:
-        index: Of the frame.
-        reason: In words.
-        gain: How much its correction is likely to mend, from 0; of use in comparison only.
+        index: Index of the frame.
+        reason: The reason, in words.
+        gain: Expected benefit of the correction, from 0; meaningful only in comparison.
     """
 
     index: int
@@ -38,20 +38,20 @@ class Suggestion:
 def next_to_fix(
     confidence: Mapping[int, Mapping[int, ObjectConfidence]], references: Collection[int]
 ) -> Suggestion | None:
-    """The first of `ranking`; None where no frame is left."""
+    """Return the first suggestion of `ranking`, or None if there is no frame to correct."""
     return next(iter(ranking(confidence, references)), None)
 
 
 def ranking(confidence: Mapping[int, Mapping[int, ObjectConfidence]], references: Collection[int]) -> list[Suggestion]:
-    """Frames with objects that are no reference, the one to correct first at the front.
+    """Rank the frames that have objects and are not references by how much their correction is expected to help.
 
-    A correction mends the frames around it, the less the farther they are; one that is as far from it as from the
-    reference next to it is not helped. Of the frames whose correction gains nearly as much as any, the worst comes
-    first; the others follow by their gain.
+    A correction improves the frames around it, less the farther away they are, and not at all those that are at least
+    as near to another reference. The first suggestion is the worst among the frames of nearly the largest gain; the
+    others follow by gain.
 
     Args:
-        confidence: By the frame's index, then by object id.
-        references: Indices of the frames whose masks people have made or approved.
+        confidence: By frame index, then by object id.
+        references: Indices of the frames whose masks were given or approved by the user.
     """
     badness = {
         index: fmean(map(badness_of, objects.values()))
@@ -59,32 +59,33 @@ def ranking(confidence: Mapping[int, Mapping[int, ObjectConfidence]], references
         if objects and index not in references
     }
     gains = _gains(badness, sorted(references))
-    found = []
+    suggestions = []
     for index in badness:
         objects = confidence[index]
         worst = max(objects, key=lambda object_id: badness_of(objects[object_id]))
-        found.append(Suggestion(index, f"object {worst} {_why(objects[worst])}", gains[index]))
+        suggestions.append(Suggestion(index, f"object {worst} {_why(objects[worst])}", gains[index]))
     near = NEARLY_BEST * max(gains.values(), default=0.0)
-    return sorted(found, key=lambda one: (-badness[one.index] if one.gain >= near else 0, -one.gain, one.index))
+    return sorted(suggestions, key=lambda s: (-badness[s.index] if s.gain >= near else 0, -s.gain, s.index))
 
 
 def badness_of(seen: ObjectConfidence) -> float:
-    """How bad an object's mask is likely to be, from 0: uncertain, and unlike its references."""
+    """Return how bad an object's mask is expected to be, from 0: from uncertainty and distance to its references."""
     return LOST_BADNESS if seen.lost else sqrt(max(0.0, 1 - seen.mean_probability) * seen.key_distance)
 
 
 def _gains(badness: Mapping[int, float], references: list[int]) -> dict[int, float]:
-    """For each frame i: the sum over frames t of badness * max(0, 1 - |t - i| / (from t to the nearest reference)).
+    """Return for each frame i the sum over frames t of badness * max(0, 1 - |t - i| / (t to the nearest reference)).
 
-    Each term is a triangle over i, whose second differences are three numbers: their sums take a time linear in frames.
+    Each term is a triangle over i, with three nonzero second differences, so cumulative sums take linear time.
     """
     if not badness:
         return {}
     first, count = min(badness), max(badness) - min(badness) + 1
-    bends = np.zeros(3 * count + 1)  # of the sum, from index first - count on: triangles are at most 2 * count wide
+    # Second differences of the sum; they start at index first - count, as triangles are up to 2 * count wide.
+    bends = np.zeros(3 * count + 1)
     for index, height in badness.items():
         at = bisect(references, index)
-        reach = min([count, *(abs(index - one) for one in references[max(0, at - 1) : at + 1])])
+        reach = min([count, *(abs(index - reference) for reference in references[max(0, at - 1) : at + 1])])
         middle = index - first + count
         bends[[middle - reach, middle + reach]] += height / reach
         bends[middle] -= 2 * height / reach

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..interactive.box_and_clicks import Click, Way, grabcut, propose, walker
+from ..interactive.box_and_clicks import Click, Method, grabcut, propose, walker
 from ..interrupts import check
 from ..io.opencv import opencv
 
-METHODS: dict[str, Way] = {"grabcut": grabcut, "walker": walker}  # which propose a mask
+METHODS: dict[str, Method] = {"grabcut": grabcut, "walker": walker}  # which propose a mask
 GOOD_IOU = 0.85
 MOST_CLICKS = 10
 LEAST_PX = 100  # objects with fewer pixels are skipped
@@ -20,7 +20,7 @@ def object_masks(labels: np.ndarray) -> list[np.ndarray]:
     return [labels == id for id, area in zip(ids.tolist(), areas.tolist(), strict=True) if id and area >= LEAST_PX]
 
 
-def iou_by_clicks(method: Way, image: np.ndarray, truth: np.ndarray, *, box: bool) -> list[float]:
+def iou_by_clicks(method: Method, image: np.ndarray, truth: np.ndarray, *, box: bool) -> list[float]:
     """Return the IoU after the box alone (0 without a box) and after each click, up to GOOD_IOU or MOST_CLICKS."""
     rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
     bounding_box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if box else None
