@@ -62,7 +62,7 @@ def test_sizes_are_read_off_the_shapes():
 @pytest.mark.skipif(not onednn_fusion.can_fuse(torch.float32), reason="this torch has no fused convolutions")
 @pytest.mark.parametrize("at_once", [10**9, 4000])
 def test_the_fast_backend_gives_the_same_features(at_once, monkeypatch):
-    monkeypatch.setattr(onednn_fusion, "_AT_ONCE", at_once)
+    monkeypatch.setattr(onednn_fusion, "_MAX_ELEMENTS", at_once)
     torch.manual_seed(0)
     network = XMem(NetworkSizes(key_trunk=SMALL, value_dim=32, hidden_dim=8, decoder=(32, 16, 16))).eval()
     plain, fast = (prepare(network, "cpu", backend=name) for name in ("eager", "fast"))

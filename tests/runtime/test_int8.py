@@ -51,7 +51,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def run(made, clip, tmp_path, monkeypatch):
     """run(name, key=value) -> (what was said, entry in run.json, masks, shares in the confidence table)."""
-    if int8.int8_maker() is None:
+    if int8.int8_toolchain() is None:
         pytest.skip("the extra int8 is not installed")
     monkeypatch.setattr(int8, "EVERY", 4)
     for verb in int8.VERBS:
@@ -86,7 +86,7 @@ def by_hand(clip, left_after=None):
     results, masks = segmenter.segment(clip[1], clip[2]), []
     for count in range(FRAMES):
         if count == left_after:
-            segmenter.prepared.network.int8.fallen.add(int8.SEGMENT)
+            segmenter.prepared.network.int8.disabled.add(int8.SEGMENT)
         masks.append(next(results).mask)
     return masks
 
@@ -148,7 +148,7 @@ def test_auto_takes_int8_where_models_held_and_the_cpu_has_it(run, monkeypatch):
     for has, precision in computes.items():
         monkeypatch.setattr(choice, "computes_in_int8", lambda has=has: has)
         assert choice.choose(network, RuntimeConfig(), CPU)[0].precision is precision
-    shutil.rmtree(models_folder(network, int8.int8_maker()))
+    shutil.rmtree(models_folder(network, int8.int8_toolchain()))
     monkeypatch.setattr(choice, "computes_in_int8", lambda: True)
     assert choice.choose(network, RuntimeConfig(), CPU)[0].precision is candidates(CPU)[0]
 
@@ -188,7 +188,7 @@ def test_int8_without_nncf_or_on_a_gpu_is_refused(monkeypatch):
     with pytest.raises(UsageError, match="int8 is for CPUs, the device is cuda"):
         choice.check_runtime(runtime, torch.device("cuda"))
     monkeypatch.setattr(prepare, "openvino_version", lambda: "1")
-    monkeypatch.setattr(prepare, "int8_maker", lambda: None)
+    monkeypatch.setattr(prepare, "int8_toolchain", lambda: None)
     with pytest.raises(UsageError, match=r"xmem-infer\[int8\]"):
         choice.check_runtime(runtime, CPU)
 
@@ -197,7 +197,7 @@ def test_int8_without_nncf_or_on_a_gpu_is_refused(monkeypatch):
 @pytest.mark.skipif(not DEV.is_dir(), reason=f"there are no clips in {DEV}")
 def test_int8_scores_as_fp32_on_real_clips(tmp_path, monkeypatch):
     """Both clips whose scores it moved most; models are made on the first, of its first frames."""
-    if int8.int8_maker() is None:
+    if int8.int8_toolchain() is None:
         pytest.skip("the extra int8 is not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     clips, scores = find_clips(DEV, ["car-turn", "dog-agility"], frames=25), []

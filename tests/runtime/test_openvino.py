@@ -66,15 +66,15 @@ def test_a_killed_process_leaves_models_whole_or_not_at_all(
             (folder / name).write_text("of OpenVINO")
 
     model = openvino_verbs.models_folder(tiny_network).name + "/encode_image-1"
-    keep, forget = partial(openvino_verbs.keep, write), openvino_verbs.forget
+    keep, forget = partial(openvino_verbs.store_model, write), openvino_verbs.remove_model
     before, after = (forget, keep) if change == "kept" else (keep, forget)
     for place in each_kill(tmp_path, lambda at: after(at / model), lambda at: before(at / model)):
         monkeypatch.setattr(openvino_verbs, "_cache", lambda place=place: place)
         files = list((place / model).glob("*"))
         assert len(files) in (0, 3)
         assert openvino_verbs.has_models(tiny_network) == (len(files) == 3)
-        openvino_verbs.keep(write, place / model)
-        openvino_verbs.keep(lambda to: pytest.fail("there is one already"), place / model)
+        openvino_verbs.store_model(write, place / model)
+        openvino_verbs.store_model(lambda to: pytest.fail("there is one already"), place / model)
         assert len(list((place / model).iterdir())) == 3 and not list(place.rglob("*.partial"))
     assert len(files) == (3 if change == "kept" else 0)
 
@@ -153,7 +153,7 @@ def test_a_model_that_differs_is_not_used(openvino_models, tiny_network, monkeyp
         other.key_projection.key.bias += 2
     network = copy.deepcopy(tiny_network).eval().requires_grad_(False)
     verbs = openvino_verbs.OpenVinoVerbs(network, openvino_models / "same")
-    monkeypatch.setattr(verbs, "_source", lambda key, given: openvino_verbs.converted(other, key[0], given))
+    monkeypatch.setattr(verbs, "_source", lambda key, given: openvino_verbs.convert(other, key[0], given))
     monkeypatch.setattr(openvino_verbs.log, "warning", said.append)
     image = torch.randn(1, 3, 64, 64)
     found = [features(verbs, image) for _ in range(3)]

@@ -1,1 +1,1 @@
-"""How the network runs: device, grad mode, precision, variants. The only room that touches torch globals."""
+"""How the network runs: device, gradient mode, precision, backend. Only here are torch's global settings changed."""

@@ -1,11 +1,11 @@
-"""What `auto` stands for: the backend by what the run records, the precision by what the device computes in."""
+"""Resolve `auto`: the backend depends on whether gradients are recorded, the precision on what the device supports."""
 
 import torch
 from torch import nn
 
 from ..config import Precision, RuntimeConfig
 from ..errors import UsageError
-from .backends.int8 import int8_maker
+from .backends.int8 import int8_toolchain
 from .backends.openvino_verbs import has_models
 from .backends.prepare import BACKENDS, Prepared, check_backend, check_openvino, prepare
 from .limits import check_threads
@@ -13,14 +13,14 @@ from .precision import candidates, check_precision, computes_in_int8
 
 AUTO = "auto"
 COMPILED_FOR_CPU = "openvino"
-RECORDING_BACKEND = "eager"  # the network as it is written is what gradients are of
+RECORDING_BACKEND = "eager"  # the only backend that keeps the original parameters, which gradients refer to
 
 
 def check_runtime(runtime: RuntimeConfig, device: torch.device) -> None:
-    """Refuse settings that this device or each other rule out, before a network is loaded.
+    """Check, before a network is loaded, that the device supports the settings and that they fit together.
 
     Raises:
-        UsageError: The precision or the backend cannot be had.
+        UsageError: The number of threads, the precision or the backend is not possible.
     """
     check_threads(runtime.threads)
     check_precision(runtime.precision, device)
@@ -31,10 +31,12 @@ def check_runtime(runtime: RuntimeConfig, device: torch.device) -> None:
 
 
 def choose_backend(runtime: RuntimeConfig) -> str:
-    """The name in BACKENDS; `auto` is fast, eager where the run records gradients, otherwise openvino for int8.
+    """Return the name of the backend in BACKENDS.
+
+    `auto` is `eager` if the run records gradients, else `openvino` for int8, else `fast`.
 
     Raises:
-        UsageError: There is no such backend, or it holds weights without gradients and gradients were asked for.
+        UsageError: There is no such backend, or it cannot record gradients although runtime.grad_mode does.
     """
     recording = runtime.grad_mode.records
     if runtime.variant == AUTO:
@@ -50,22 +52,22 @@ def choose_backend(runtime: RuntimeConfig) -> str:
 
 
 def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> tuple[Prepared, str]:
-    """The network prepared as the settings say and, in words, why in this precision.
+    """Prepare the network as the settings say; also return the reason for its precision, in words.
 
-    `auto` precision is the first candidate in which a test frame stays finite. Where that is float32 on the CPU and an
-    earlier run with runtime.variant=openvino compiled this network, `auto` variant is openvino: nobody waits for
-    compiling who did not ask for it. Where the CPU computes in int8 and an earlier run with runtime.precision=int8 made
-    models, which were not seen to differ since, `auto` precision is int8.
+    With precision `auto`, the first candidate in which a test frame stays finite is used. If that is float32 on the
+    CPU and an earlier run with runtime.variant=openvino has compiled this network, variant `auto` is `openvino`; it
+    never compiles models that the user did not ask for. If the CPU computes in int8 and there are models that an
+    earlier run with runtime.precision=int8 has built (those found to differ are removed), precision `auto` is int8.
 
     Raises:
         UsageError: See `prepare`; or no precision gives finite numbers.
     """
     check_threads(runtime.threads)
     backend = choose_backend(runtime)
-    is_auto, maker = runtime.precision is Precision.auto, int8_maker()
+    is_auto, toolchain = runtime.precision is Precision.auto, int8_toolchain()
     precisions = candidates(device) if is_auto else [runtime.precision]
     if device.type == "cpu" and (backend == COMPILED_FOR_CPU or (runtime.variant == AUTO and backend == "fast")):
-        if is_auto and maker and computes_in_int8() and has_models(network, maker):
+        if is_auto and toolchain and computes_in_int8() and has_models(network, toolchain):
             backend, precisions = COMPILED_FOR_CPU, [Precision.int8, Precision.fp32]
         elif is_auto and backend == COMPILED_FOR_CPU:
             precisions = [Precision.fp32]
@@ -84,7 +86,7 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
 
 
 def _stays_finite(prepared: Prepared) -> bool:
-    """Whether a frame of noise passes through all verbs with finite results."""
+    """Return whether all methods of the network give finite results on a frame of noise."""
     network, device = prepared.network, prepared.device
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, 64, 64, generator=generator).to(device)

@@ -1,28 +1,28 @@
-"""How many CPU cores this process may use, and how its threads wait for each other."""
+"""The number of CPU cores that this process may use, and how its threads wait for each other."""
 
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-ROOT = Path("/")  # where `proc` and `sys` lie
+ROOT = Path("/")  # folder that contains `proc` and `sys`
 LOAD = Path("/proc/loadavg")
 
 
 def usable_cores() -> int:
-    """Cores that this process's affinity allows, or the share of them that its control groups allow, rounded up."""
+    """Return the number of cores that this process may use: its CPU affinity, limited by cgroup quotas (rounded up)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(cores, *_quotas(), math.inf)))
 
 
 def yield_while_waiting() -> None:
-    """Before torch is loaded: where others compute on this machine now, its threads sleep while they wait.
+    """Make OpenMP threads sleep while they wait if other processes are running now. Call before torch is imported.
 
-    Spinning, as by default, they hold the core that the thread waited for needs; on an idle machine it saves the time
-    of waking up. What the environment says already stays.
+    By default waiting threads spin, which saves the time to wake up on an idle machine, but on a busy one occupies the
+    core that the awaited thread needs. An OMP_WAIT_POLICY that is already set is kept.
     """
     try:
-        running = int(LOAD.read_text(encoding="ascii").split()[3].partition("/")[0])  # this process is one of them
+        running = int(LOAD.read_text(encoding="ascii").split()[3].partition("/")[0])  # includes this process
     except (OSError, ValueError, IndexError):
         return
     if running > 1:
@@ -30,15 +30,15 @@ def yield_while_waiting() -> None:
 
 
 def control_groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
-    """Folders of this process's control groups on Linux and of the ones around them, whose limits hold too.
+    """Yield the folders of this process's control groups on Linux and of their parents, whose limits apply too.
 
     Args:
         controller: `cpu` or `memory`.
-        root: Where `proc` and `sys` lie.
+        root: Folder that contains `proc` and `sys`.
 
-    Returns:
-        Each with the version, 1 or 2, that says what its files are called. Seen from a container, its own group may be
-        the top.
+    Yields:
+        The folder, which need not exist, and the cgroup version, 1 or 2, which determines the names of its files. In a
+        container, its own group may appear as the topmost one.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -53,14 +53,14 @@ def control_groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _quotas() -> Iterator[float]:
-    """CPU quotas of this process's control groups, in cores."""
+    """Yield the CPU quotas of this process's control groups, in cores."""
     for folder, version in control_groups("cpu", ROOT):
         try:
             if version == 1:
                 quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
             else:
                 quota, period = (folder / "cpu.max").read_text().split()
-            if float(quota) > 0:  # -1 is no limit
+            if float(quota) > 0:  # -1 means no limit
                 yield float(quota) / float(period)
         except (OSError, ValueError):
-            continue  # no such file, or "max": no limit
+            continue  # no such file, or "max", which means no limit

@@ -1,4 +1,4 @@
-"""Which device runs the network."""
+"""Choice of the device that runs the network."""
 
 import platform
 
@@ -9,7 +9,11 @@ from ..errors import UsageError
 
 
 def choose_device(wanted: Device) -> torch.device:
-    """The device asked for, or the best at hand: CUDA, else CPU (MPS only on request: it is often slower)."""
+    """Return the requested device; `auto` is CUDA if available, else CPU (not MPS, which is often slower).
+
+    Raises:
+        UsageError: The requested device is not available.
+    """
     if wanted is Device.auto:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted is Device.cuda and not torch.cuda.is_available():
@@ -20,7 +24,7 @@ def choose_device(wanted: Device) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words, for reports."""
+    """Return a description of the device for reports."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"

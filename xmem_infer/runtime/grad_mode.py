@@ -1,4 +1,4 @@
-"""Gradient modes as one context manager, always the outer one; autocast goes inside."""
+"""Gradient modes as a context manager. It is always entered before autocast."""
 
 from contextlib import AbstractContextManager
 
@@ -8,9 +8,9 @@ from ..config import GradMode
 
 
 def grad_mode(mode: GradMode) -> AbstractContextManager[None]:
-    """To run a block in a gradient mode; what was there is restored, also when it fails.
+    """Return a context manager that runs a block in a gradient mode and restores the previous mode afterwards.
 
-    `set_grad_enabled` is XMem's way, the plain call for the whole program; a library has to put it back.
+    `set_grad_enabled` is what XMem's scripts call once for the whole program; here too it is undone after the block.
     """
     if mode is GradMode.set_grad_enabled:
         return torch.set_grad_enabled(False)

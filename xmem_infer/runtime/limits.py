@@ -1,4 +1,4 @@
-"""Threads, and what to say before and when memory runs out."""
+"""Number of threads, estimates of required and free memory, and messages for running out of it."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from .cores import control_groups, usable_cores
 
 
 def check_threads(threads: int | None) -> None:
-    """Refuse more CPU threads than there are cores for this process: they would only wait for each other."""
+    """Raise UsageError for more CPU threads than this process has cores: they would only wait for each other."""
     cores = usable_cores()
     allowed = f"1 to {cores}, the cores that this process may use, or null"
     require(threads is None or 1 <= threads <= cores, "runtime.threads", threads, allowed)
@@ -21,9 +21,9 @@ def check_threads(threads: int | None) -> None:
 
 @contextmanager
 def thread_count(threads: int | None) -> Iterator[None]:
-    """Run a block with that many CPU threads of torch (None: as they are) and restore the number.
+    """Run a block with this number of torch CPU threads (None: unchanged) and restore the previous number.
 
-    It is entered for every frame, so the number is checked before, by `check_threads`.
+    The number is not checked here, because this is entered for every frame: call `check_threads` once before.
     """
     before = torch.get_num_threads()
     if threads is None or threads == before:
@@ -37,13 +37,13 @@ def thread_count(threads: int | None) -> Iterator[None]:
 
 
 def memory_bytes(config: MemoryConfig, frame_tokens: int, objects: int, frames: int, dims: tuple[int, int]) -> int:
-    """What a video's memory takes once it is full, in float32; see docs/modes-and-speed.md.
+    """Return the size in bytes of a video's memory once it is full, in float32; see docs/modes-and-speed.md.
 
     Args:
-        config: Of the memory.
-        frame_tokens: h * w, of one frame.
-        objects: In the whole video.
-        frames: Memory frames that stay whatever happens: permanent ones; all of them without long-term memory.
+        config: Settings of the memory.
+        frame_tokens: Tokens of one frame, h * w.
+        objects: Number of objects in the whole video.
+        frames: Number of memory frames that never leave: permanent ones, or all of them without long-term memory.
         dims: C_k and C_v of the network.
     """
     tokens = (frames + config.max_working_frames) * frame_tokens + config.max_long_term_tokens * config.long_term
@@ -51,25 +51,25 @@ def memory_bytes(config: MemoryConfig, frame_tokens: int, objects: int, frames: 
 
 
 def free_bytes(device: torch.device, root: Path = Path("/")) -> int | None:
-    """Memory that is free on a device; None where the system does not tell.
+    """Return the free memory of a device in bytes; None if the system does not report it.
 
-    On the CPU what the system can still give, or what a control group (a container, a batch job) leaves of its limit.
-    root: where `proc` and `sys` lie.
+    On the CPU this is the memory that the system has available, or less if a control group (a container, a batch job)
+    has less left of its limit. root: folder that contains `proc` and `sys`.
     """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type != "cpu":
         return None
     try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text(encoding="ascii"))
+        available = re.search(r"MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text(encoding="ascii"))
     except OSError:
-        found = None
-    free = [int(found[1]) * 1024] if found else []
+        available = None
+    free = [int(available[1]) * 1024] if available else []
     return min(free + _left_by_control_groups(root), default=None)
 
 
 def _left_by_control_groups(root: Path) -> list[int]:
-    """What is left of the limit of each group that this process is in; file pages that can be dropped count as free."""
+    """Return what is left of each control group's limit; file pages that the kernel can drop count as free."""
     left = []
     for folder, version in control_groups("memory", root):
         names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if version == 1 else ("memory.max", "memory.current")
@@ -85,7 +85,7 @@ def _left_by_control_groups(root: Path) -> list[int]:
 
 @contextmanager
 def explain_out_of_memory(frame: str) -> Iterator[None]:
-    """Turn torch's out-of-memory errors into one that names the settings that lower the need."""
+    """Turn out-of-memory errors into an EnvironmentFault that names the settings that reduce memory use."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""Precisions: what a device can do, what `auto` chooses, and the context that applies it."""
+"""Precisions: which ones a device supports, candidates for `auto`, and the context manager that applies one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ HALF = {Precision.fp16: torch.float16, Precision.bf16: torch.bfloat16}
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
-    """Refuse a precision that this device does not have, with the reason."""
+    """Raise UsageError, with the reason, for a precision that this device does not support."""
     if precision is Precision.tf32:
         if device.type != "cuda":
             raise UsageError(
@@ -30,7 +30,7 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
 
 def candidates(device: torch.device) -> list[Precision]:
-    """What `auto` tries, best first: half precision only where the hardware computes in it."""
+    """Return the precisions to try for `auto`, best first: half precision only if the hardware computes in it."""
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
         return [Precision.bf16 if native else Precision.fp16, Precision.fp32]
@@ -40,15 +40,15 @@ def candidates(device: torch.device) -> list[Precision]:
 
 
 def computes_in_int8() -> bool:
-    """Whether this CPU multiplies int8 faster than float32."""
+    """Return whether this CPU has instructions that multiply int8 faster than float32."""
     return any(cpu_capabilities().get(name, False) for name in INT8_ON_X86)
 
 
 @contextmanager
 def precision_context(precision: Precision, device: torch.device, autocast: bool = True) -> Iterator[None]:
-    """Apply a precision to a block: autocast for fp16 and bf16, matrix-product flags for fp32 and tf32.
+    """Run a block in a precision: autocast for fp16 and bf16, the TF32 flags of matrix products for fp32 and tf32.
 
-    autocast=False: weights are in that precision already, and an autocast around the block is put out.
+    autocast: False if the weights are in that precision already; an enclosing autocast is then disabled.
     """
     dtype = HALF.get(precision) if autocast else None
     if device.type != "cuda":
@@ -68,7 +68,7 @@ def _cpu_has(kind: str) -> bool:
     check = getattr(torch.ops.mkldnn, f"_is_mkldnn_{kind}_supported", None)
     if check is None or not torch.backends.mkldnn.is_available() or not check():
         return False
-    # oneDNN takes bf16 on every AVX-512 processor, also where it has to be widened for each multiplication.
-    found = cpu_capabilities() if kind == "bf16" else {}
-    known = [found[name] for name in BF16_ON_X86 if name in found]
+    # oneDNN reports bf16 on every AVX-512 processor, even if it has to convert to float32 for each multiplication.
+    capabilities = cpu_capabilities() if kind == "bf16" else {}
+    known = [capabilities[name] for name in BF16_ON_X86 if name in capabilities]
     return any(known) if known else True

@@ -1,4 +1,4 @@
-"""Time per stage of a frame, in milliseconds, waiting for the device where it works asynchronously."""
+"""Measure the milliseconds spent in each stage of a frame; asynchronous devices are synchronised first."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 
 class StageClock:
-    """`with clock("segment"): ...` adds to stage_ms["segment"]."""
+    """Stopwatch for stages: `with clock("segment"): ...` adds the elapsed time to stage_ms["segment"]."""
 
     def __init__(self, device: torch.device, stage_ms: dict[str, float]):
         self.device = device

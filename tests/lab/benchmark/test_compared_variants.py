@@ -23,7 +23,7 @@ from xmem_infer.lab.benchmark.workloads import Workload
 from xmem_infer.memory.manager import XMemMemory
 from xmem_infer.model.network import KeyFeatures
 from xmem_infer.ops.images import normalise
-from xmem_infer.runtime.backends.int8 import int8_maker
+from xmem_infer.runtime.backends.int8 import int8_toolchain
 from xmem_infer.runtime.backends.openvino_verbs import has_models
 from xmem_infer.runtime.backends.prepare import BACKENDS, prepare
 
@@ -137,7 +137,7 @@ def test_int8_is_measured_whether_or_not_masks_agree(openvino_models, tiny_netwo
     assert [row["variant"] for row in rows] == ["fast_fp32", "openvino_int8"]
     int8 = variants[1].prepared.network.int8
     assert int8.parts() == ["encode_image", "encode_memory", "segment"] and int8.news[-1].holds
-    assert not has_models(network, int8_maker())
+    assert not has_models(network, int8_toolchain())
 
 
 def test_making_a_baseline_leaves_the_network_alone(tiny_network):

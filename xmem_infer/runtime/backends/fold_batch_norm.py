@@ -1,11 +1,11 @@
-"""Batch norm folded into the convolution before it: in evaluation mode both are one affine map."""
+"""Fold each batch norm into the preceding convolution: in evaluation mode the two are a single affine map."""
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norm(network: nn.Module) -> None:
-    """In place: every batch norm of a network in evaluation mode becomes part of its convolution."""
+    """Fold every batch norm of a network in evaluation mode into its convolution, in place."""
     for module in list(network.modules()):
         if isinstance(module, nn.Sequential):
             pairs = [(str(i), str(i + 1)) for i in range(len(module) - 1)]

@@ -1,9 +1,9 @@
-"""Weights held in half precision, with parts in float32, instead of autocast.
+"""Store weights in half precision, except for some parts in float32, instead of using autocast.
 
-Autocast decides operation by operation and casts weights again and again; here the dtype of a layer is the dtype of
-its weights, and inputs are cast where a layer of another dtype begins. The network names both: what stays in float32
+Autocast decides for each operation and casts weights on every call. Here each layer computes in the dtype of its
+weights, and inputs are cast before a layer of another dtype. The network specifies which parts stay in float32
 (`float32_parts`) and where inputs are cast (`cast_points`). Similarity, softmax, aggregation and recurrent state are
-float32 anyway.
+always float32.
 """
 
 from functools import partial
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 
 def hold_weights_in(network: Any, dtype: torch.dtype) -> None:
-    """In place: weights to `dtype`, those of `float32_parts` to float32, inputs cast at `cast_points`."""
-    for parameter in network.parameters():  # buffers stay: what is not learned is there for its digits
+    """Cast weights to `dtype` in place, except for `float32_parts`, and cast inputs at `cast_points`."""
+    for parameter in network.parameters():  # buffers keep their dtype: they are constants that need their precision
         parameter.data = parameter.data.to(dtype)
     for part in network.float32_parts():
         part.float()
@@ -24,7 +24,7 @@ def hold_weights_in(network: Any, dtype: torch.dtype) -> None:
 
 
 def _cast(dtype: torch.dtype, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    # Pictures come in planes: oneDNN's fused convolutions compute in the layout of their input.
+    # Images arrive channels first, and oneDNN's fused convolutions compute in the layout of their input.
     def cast(x: Tensor) -> Tensor:
         return x.to(dtype, memory_format=torch.channels_last if x.ndim == 4 else torch.preserve_format)
 

@@ -1,4 +1,4 @@
-"""Key, shrinkage and selection out of one convolution: alone, shrinkage's single channel takes as long as 64."""
+"""Compute key, shrinkage and selection in one convolution: alone, shrinkage's single channel takes as long as 64."""
 
 import torch
 from torch import Tensor, nn
@@ -7,26 +7,26 @@ from ...model.network import KeyProjection, at_least_float32
 
 
 class JoinedProjection(nn.Module):
-    """`KeyProjection` with its three convolutions side by side in one."""
+    """A `KeyProjection` whose three convolutions are merged into one."""
 
     def __init__(self, plain: KeyProjection):
         super().__init__()
         parts = (plain.key, plain.shrinkage, plain.selection)
         self.channels = [part.out_channels for part in parts]
         first = plain.key
-        # meta: drawing weights would move the caller's random numbers on
+        # On the meta device, because initialising weights would advance the caller's random number generator.
         self.conv = nn.Conv2d(first.in_channels, sum(self.channels), 3, padding=1, device="meta")
         self.conv.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]), requires_grad=False)
         self.conv.bias = nn.Parameter(torch.cat([_bias(part) for part in parts]), requires_grad=False)
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `KeyProjection.forward`."""
+        """See `KeyProjection.forward`."""
         key, shrinkage, selection = at_least_float32(self.conv(f16)).split(self.channels, 1)
         return key, shrinkage.square() + 1, selection.sigmoid()
 
 
 def join_projections(network: nn.Module) -> None:
-    """In place: every `KeyProjection`."""
+    """Replace every `KeyProjection` by a `JoinedProjection`, in place."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, KeyProjection):

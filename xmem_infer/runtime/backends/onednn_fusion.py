@@ -1,7 +1,7 @@
-"""Convolutions that add and rectify on their way out, with weights laid out once: oneDNN's fused primitives.
+"""Fuse convolutions with the following sum and ReLU by oneDNN's primitives, and reorder their weights only once.
 
-torch offers them under the names that its compiler writes into the programs it makes; they are no promise, so
-`can_fuse` tries them on this machine first, and without them a network keeps its plain blocks.
+torch has operators for this that its compiler generates calls to. They are not a public interface, so `can_fuse` tries
+them on this machine first; if they do not work, a network keeps its plain blocks.
 """
 
 from itertools import pairwise
@@ -14,16 +14,16 @@ from ...model.blocks import BasicBlock, Bottleneck, ResBlock, per_object
 from ...model.mobile_trunk import InvertedResidual, MobileStem
 from .share_image_features import SharedConv2d
 
-# Numbers between two convolutions that are asked for at once: the C library's heap hands out 32 MB anew at most, more
-# comes from the system page by page, which takes as long as the arithmetic.
-_AT_ONCE = 5_000_000
+# Elements of an intermediate result that are allocated at once (20 MB in float32). glibc's heap reuses blocks of up to
+# 32 MB; larger ones are requested from the system page by page, which takes as long as the arithmetic.
+_MAX_ELEMENTS = 5_000_000
 
 
 class FusedConv2d(nn.Module):
     """relu(conv(x) + added) in one pass over memory; for inference on the CPU, channels last.
 
-    Weights are laid out for the size of the input, and again when that changes: a layout made for another size
-    costs up to five times the time.
+    Weights are reordered for the size of the input, and again whenever that changes: with an order chosen for another
+    size, the convolution takes up to five times as long.
     """
 
     def __init__(self, conv: nn.Conv2d):
@@ -34,7 +34,7 @@ class FusedConv2d(nn.Module):
         self.size: tuple[int, int] | None = None
 
     def lay_out(self, x: Tensor) -> None:
-        """Order the weights as oneDNN wants them for an input like x."""
+        """Reorder the weights as oneDNN prefers for an input like x."""
         weight = self.weight if self.size is None else self.weight.to_dense()
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
         self.size = (x.shape[2], x.shape[3])
@@ -42,9 +42,9 @@ class FusedConv2d(nn.Module):
     def forward(
         self, x: Tensor, added: Tensor | None = None, relu: bool = False, at_most: float | None = None
     ) -> Tensor:
-        """x (B, C, H, W) in any precision, added of the result's shape -> (B, C', H', W') in the weights' precision.
+        """x (B, C, H, W) in any precision -> (B, C', H', W') in the precision of the weights.
 
-        at_most: the end of a clipped relu, where nothing is added.
+        added: Tensor of the result's shape. at_most: upper bound of a clipped ReLU; not possible together with `added`.
         """
         x = x.to(self.dtype)
         if self.size != x.shape[2:]:
@@ -60,7 +60,7 @@ class FusedConv2d(nn.Module):
 
 
 class FusedSharedConv2d(nn.Module):
-    """`SharedConv2d` whose sum happens in the second convolution."""
+    """A `SharedConv2d` whose sum is fused into the second convolution."""
 
     def __init__(self, conv: SharedConv2d):
         super().__init__()
@@ -74,7 +74,7 @@ class FusedSharedConv2d(nn.Module):
 
 
 class FusedResidual(nn.Module):
-    """A block of torchvision's, its batch norms folded away: relu(convolutions of x + skip of x)."""
+    """A ResNet block with folded batch norms: relu(convolutions(x) + skip(x))."""
 
     def __init__(self, block: BasicBlock | Bottleneck):
         super().__init__()
@@ -91,7 +91,7 @@ class FusedResidual(nn.Module):
 
 
 class FusedResBlock(nn.Module):
-    """`ResBlock`: relu and convolution twice, plus the skip of the input."""
+    """A `ResBlock` with fused ReLU and sum: twice ReLU and convolution, plus the skip connection."""
 
     def __init__(self, block: ResBlock):
         super().__init__()
@@ -99,33 +99,32 @@ class FusedResBlock(nn.Module):
         self.downsample = None if block.downsample is None else _fused(block.downsample)
 
     def forward(self, *x: Tensor) -> Tensor:
-        """As `ResBlock.forward`."""
+        """See `ResBlock.forward`."""
         skip = x[0] if self.downsample is None else self.downsample(*x)
         return self.conv2(self.conv1(*map(F.relu, x), relu=True), added=skip)
 
 
 class FusedInvertedResidual(nn.Module):
-    """`InvertedResidual`: convolutions with their clipped relus, the last one adds the skip."""
+    """An `InvertedResidual` whose convolutions include their clipped ReLUs, and the last one the skip connection."""
 
     def __init__(self, block: InvertedResidual):
         super().__init__()
         self.expand, self.depthwise = FusedConv2d(block.expand), FusedConv2d(block.depthwise)
         self.project, self.skip = FusedConv2d(block.project), block.skip
         self.hidden, self.stride = block.depthwise.in_channels, block.depthwise.stride[0]
-        self.reach = -(
-            -(block.depthwise.kernel_size[0] // 2) // self.stride
-        )  # output rows that see the padding, at each end
+        # Output rows at each end that depend on the padding.
+        self.reach = -(-(block.depthwise.kernel_size[0] // 2) // self.stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `InvertedResidual.forward`; in strips of rows where the wide numbers between are too many for the heap."""
+        """See `InvertedResidual.forward`; computed in strips of rows if the expanded features exceed _MAX_ELEMENTS."""
         rows = x.shape[2] // self.stride
-        strips = min(rows, -(-x[:, 0].numel() * self.hidden // _AT_ONCE))
+        strips = min(rows, -(-x[:, 0].numel() * self.hidden // _MAX_ELEMENTS))
         ends = [rows * number // strips for number in range(strips + 1)]
         parts = [self._rows(x, *pair) for pair in pairwise(ends)]
         return parts[0] if strips == 1 else torch.cat(parts, 2)
 
     def _rows(self, x: Tensor, start: int, end: int) -> Tensor:
-        """Output rows start..end-1, from the input rows that they see."""
+        """Compute output rows start..end-1 from the input rows that they depend on."""
         before = min(self.reach, start)
         part = x[:, :, self.stride * (start - before) : self.stride * (end + self.reach)]
         y = self.depthwise(self.expand(part, at_most=6.0), at_most=6.0)[:, :, before : before + end - start]
@@ -133,7 +132,7 @@ class FusedInvertedResidual(nn.Module):
 
 
 class FusedMobileStem(nn.Module):
-    """`MobileStem`: convolutions with their clipped relus."""
+    """A `MobileStem` whose convolutions include their clipped ReLUs."""
 
     def __init__(self, stem: MobileStem):
         super().__init__()
@@ -141,12 +140,16 @@ class FusedMobileStem(nn.Module):
         self.project = FusedConv2d(stem.project)
 
     def forward(self, image: Tensor) -> Tensor:
-        """As `MobileStem.forward`."""
+        """See `MobileStem.forward`."""
         return self.project(self.depthwise(self.conv(image, at_most=6.0), at_most=6.0))
 
 
 def fuse_convolutions(network: nn.Module) -> bool:
-    """In place: every convolution of a folded, shared network on the CPU; whether this machine's torch can."""
+    """Replace every convolution of a network on the CPU by a fused one, in place.
+
+    Batch norms must be folded and image features shared before. Returns False, without changes, if this machine's torch
+    lacks the fused operators.
+    """
     if not all(can_fuse(dtype) for dtype in {parameter.dtype for parameter in network.parameters()}):
         return False
     for module in list(network.modules()):
@@ -165,9 +168,9 @@ def fuse_convolutions(network: nn.Module) -> bool:
 
 
 def can_fuse(dtype: torch.dtype) -> bool:
-    """Whether this machine's torch has the fused operations in a precision, and they compute what they should."""
+    """Return whether this machine's torch has the fused operators in a precision and they give correct results."""
     generator = torch.Generator().manual_seed(0)
-    conv = nn.Conv2d(16, 16, 3, padding=1, device="meta")  # `to_empty` would import sympy: half a second at every start
+    conv = nn.Conv2d(16, 16, 3, padding=1, device="meta")  # `to_empty` imports sympy: half a second
     for name, parameter in list(conv.named_parameters()):
         drawn = torch.randn(parameter.shape, generator=generator) / 12
         setattr(conv, name, nn.Parameter(drawn, requires_grad=False))
@@ -177,11 +180,11 @@ def can_fuse(dtype: torch.dtype) -> bool:
     x, added = (part.to(dtype).to(memory_format=torch.channels_last) for part in (x, added))
     try:
         fused = FusedConv2d(conv.to(dtype))
-        found, clipped = fused(x, added, relu=True), fused(x, at_most=0.5)
+        actual, clipped = fused(x, added, relu=True), fused(x, at_most=0.5)
     except (AttributeError, RuntimeError, TypeError):
         return False
-    apart = (found.float() - expected).abs().max(), (clipped.float() - alone.clamp(0, 0.5)).abs().max()
-    return bool(max(apart) < 0.05)
+    errors = (actual.float() - expected).abs().max(), (clipped.float() - alone.clamp(0, 0.5)).abs().max()
+    return bool(max(errors) < 0.05)
 
 
 def _fused(conv: nn.Module) -> nn.Module:
@@ -189,5 +192,5 @@ def _fused(conv: nn.Module) -> nn.Module:
 
 
 def _keeps_joint_input(block: ResBlock) -> bool:
-    """An input in two parts that is handed on as it is: it is put together in `ResBlock` alone."""
+    """Return whether the skip connection is the unchanged two-part input, which only `ResBlock` concatenates."""
     return isinstance(block.conv1, SharedConv2d) and block.downsample is None

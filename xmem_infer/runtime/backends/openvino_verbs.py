@@ -1,8 +1,8 @@
-"""The verbs of a network compiled by OpenVINO, for CPUs: models of fixed shapes, kept on disk.
+"""Compile the verbs of a network (the methods of `Network`) by OpenVINO for CPUs, into models of fixed shapes.
 
-A model is made when the network meets shapes for the second time, and kept for later runs; what is met once, as on the
-first frame, is left to torch. Each model is compared with torch on the numbers that it is made for, and not used where
-it differs.
+A model is built when a verb is called with the same shapes for the second time, and cached on disk for later runs;
+shapes that occur once, as on the first frame, are left to torch. Each model is compared with torch on the inputs that
+it was built from, and not used if it differs.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ from ...user_cache import user_cache
 log = logging.getLogger(__name__)
 
 Key = tuple[str, int, int, tuple[Any, ...]]
-"""Verb, objects at once, threads, and of each argument the shape or, where it is no tensor, the value."""
+"""Verb, objects at once, number of threads, and for each argument its shape if it is a tensor, else its value."""
 
-TOLERANCE = 1e-3  # of the largest number of a result: float32 sums in another order stay a hundred times below
+TOLERANCE = 1e-3  # relative to the largest value of a result; another order of float32 sums differs a hundredth of this
 
 
 def openvino_version() -> str | None:
-    """Of the OpenVINO that is installed, without loading it; None where there is none."""
+    """Return the version of the installed OpenVINO without importing it, or None if there is none."""
     try:
         return version("openvino") if find_spec("openvino") else None
     except (PackageNotFoundError, ValueError):
@@ -45,27 +45,27 @@ def openvino_version() -> str | None:
 
 
 def load_openvino() -> Any:
-    """OpenVINO without its telemetry, which reports to its makers each time it is imported or converts a model."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # not to be imported; it is not needed
+    """Import OpenVINO without its telemetry, which would send a report on each import and each conversion."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes importing it fail
     import openvino
 
     return openvino
 
 
-def has_models(network: nn.Module, maker: str = "") -> bool:
-    """Whether an earlier run made models of this network; maker: see `models_folder`."""
+def has_models(network: nn.Module, toolchain: str = "") -> bool:
+    """Return whether there are cached models of this network; toolchain: see `models_folder`."""
     if openvino_version() is None or not _cache().is_dir():
         return False
-    return any(models_folder(network, maker).glob("[!.]*/*.xml"))
+    return any(models_folder(network, toolchain).glob("[!.]*/*.xml"))
 
 
-def models_folder(network: nn.Module, maker: str = "") -> Path:
-    """Where the models of a network lie: in the user's cache, by its numbers and by what makes models of them.
+def models_folder(network: nn.Module, toolchain: str = "") -> Path:
+    """Return the folder for a network's models in the user's cache, named after a hash of its weights and the tools.
 
-    maker: what else has a part in it.
+    toolchain: other tools and settings that the models depend on, besides OpenVINO, torch and this package.
     """
-    makers = f"{__version__} {openvino_version()} {torch.__version__} {type(network).__qualname__}{maker}"
-    digest = hashlib.sha256(makers.encode())
+    tools = f"{__version__} {openvino_version()} {torch.__version__} {type(network).__qualname__}{toolchain}"
+    digest = hashlib.sha256(tools.encode())
     for name, value in network.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().numpy().tobytes())
@@ -77,19 +77,19 @@ def _cache() -> Path:
 
 
 class OpenVinoVerbs:
-    """A `Network` whose verbs are compiled, each for the shapes, flags and number of threads that it meets.
+    """A `Network` whose verbs are compiled for each combination of shapes, flags and number of threads.
 
     Attributes:
-        network: The network in torch, in evaluation mode, float32, which records no gradients.
-        folder: Where its models are kept.
-        int8: The models that are used instead, see `int8`.
+        network: The network in torch: evaluation mode, float32, without gradients.
+        folder: Folder in which its models are cached.
+        int8: The int8 models to use instead (`Int8`), or None.
     """
 
     def __init__(self, network: Any, folder: Path, int8: Any = None):
         self.network, self.folder, self.int8 = network, folder, int8
         self.conventions, self.sizes = network.conventions, getattr(network, "sizes", None)
-        self._models: dict[Key, CompiledVerb | None] = {}  # None: met once
-        self._in_torch: set[Key] = set()  # where models are not used
+        self._models: dict[Key, CompiledVerb | None] = {}  # None: called once so far
+        self._in_torch: set[Key] = set()  # left to torch, because the model failed or differed
         self._chunk = 0
 
     def process_in_chunks(self, count: int) -> None:
@@ -110,65 +110,65 @@ class OpenVinoVerbs:
         self, image: Tensor, features: Any, state: ObjectState, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, ObjectState]:
         """See `Network.encode_memory`."""
-        found: tuple[Tensor, ObjectState] = self._run("encode_memory", image, features, state, masks, deep_update)
-        return found
+        result: tuple[Tensor, ObjectState] = self._run("encode_memory", image, features, state, masks, deep_update)
+        return result
 
     def segment(
         self, features: Any, readouts: list[Tensor], state: ObjectState, update_state: bool
     ) -> tuple[ObjectState, Tensor, Tensor]:
         """See `Network.segment`."""
-        found: tuple[ObjectState, Tensor, Tensor] = self._run("segment", features, readouts, state, update_state)
-        return found
+        result: tuple[ObjectState, Tensor, Tensor] = self._run("segment", features, readouts, state, update_state)
+        return result
 
     def _run(self, verb: str, *arguments: Any) -> Any:
         leaves, _ = tree_flatten(arguments)
         shapes = tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in leaves)
         key: Key = verb, self._chunk, torch.get_num_threads(), shapes
-        if self.int8 is not None and verb not in self.int8.fallen:
+        if self.int8 is not None and verb not in self.int8.disabled:
             return self.int8.run(verb, key, arguments)
         model = self._models.get(key)
         if model is None:
             expected = getattr(self.network, verb)(*arguments)
             if key in self._models and key not in self._in_torch:
-                wrong = "differs from torch's"
+                problem = "differs from torch's"
                 try:
                     model = CompiledVerb(self._source(key, arguments), expected)
-                    follows = model.follows(arguments, expected)
-                except Exception as error:  # OpenVINO's own kinds: an operation that it does not know, say
-                    follows, wrong = False, f"cannot be made ({(str(error).strip() or repr(error)).splitlines()[-1]})"
-                if follows:
+                    agrees = model.agrees(arguments, expected)
+                except Exception as error:  # OpenVINO's own types, for example for an unsupported operation
+                    agrees, problem = False, f"cannot be made ({(str(error).strip() or repr(error)).splitlines()[-1]})"
+                if agrees:
                     self._models[key] = model
                 else:
-                    forget(model_folder(self.folder, key))  # it may be damaged
-                    log.warning(f"warning: OpenVINO's {verb} {wrong}; torch's is used instead")
+                    remove_model(model_folder(self.folder, key))  # the file may be damaged
+                    log.warning(f"warning: OpenVINO's {verb} {problem}; torch's is used instead")
                     self._in_torch.add(key)
             self._models.setdefault(key)
             return expected
         return model(arguments)
 
     def _source(self, key: Key, arguments: tuple[Any, ...]) -> Any:
-        """The file of a model that is kept, or one that is made and kept now."""
+        """Return the file of the cached model; if there is none, convert and cache a model and return that."""
         folder = model_folder(self.folder, key)
         if (folder / "model.xml").is_file():
             return folder / "model.xml"
         log.info(f"OpenVINO: compiling {key[0]} for this size and number of objects; later runs find it in {folder}")
-        model = converted(self.network, key[0], arguments)
-        keep(partial(save, model), folder)
+        model = convert(self.network, key[0], arguments)
+        store_model(partial(save, model), folder)
         return model
 
 
 def model_folder(folder: Path, key: Key) -> Path:
-    """Where the model of a key is kept, for any number of threads."""
+    """Return the folder of one model; it does not depend on the number of threads."""
     verb, chunk, _, shapes = key
     return folder / f"{verb}-{hashlib.sha256(repr((chunk, shapes)).encode()).hexdigest()[:16]}"
 
 
 class CompiledVerb:
-    """One verb for one set of shapes and flags.
+    """A verb compiled for one set of shapes and flags.
 
     Args:
-        source: A model of OpenVINO's, or its file.
-        expected: A result of the verb.
+        source: An OpenVINO model, or its file.
+        expected: A result of the verb, for its structure.
     """
 
     def __init__(self, source: Any, expected: Any):
@@ -178,31 +178,32 @@ class CompiledVerb:
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "ENABLE_CPU_PINNING": False,  # pinned, they wait where another process has the core
+            "ENABLE_CPU_PINNING": False,  # a pinned thread would wait for its core if another process uses it
         }
-        # For the thread that makes it, a compiled model sets the stack that signals are handled on, and puts the former
-        # one back when it is freed. Of two that are freed in the order of their making, the second puts back that of
-        # the first, which is gone: the next signal would end the process. So another thread makes them.
-        with ThreadPoolExecutor(1) as another:
-            self._request = another.submit(
+        # Compiling a model replaces the signal stack (sigaltstack) of the current thread; freeing the model restores
+        # the previous one. If two models are freed in the order of their creation, the second one restores the signal
+        # stack of the first, which is freed already, and the next signal would crash the process. Compiling in a
+        # thread of its own leaves the signal stack of this thread alone.
+        with ThreadPoolExecutor(1) as thread:
+            self._request = thread.submit(
                 lambda: load_openvino().Core().compile_model(source, "CPU", settings).create_infer_request()
             ).result()
 
     def __call__(self, arguments: tuple[Any, ...]) -> Any:
         inputs = [x.detach().contiguous().numpy() for x in tensors_of(arguments)]
-        # Results are copied: into tensors of ours, what is handed through unchanged would be written over its input.
-        found = self._request.infer(inputs, share_inputs=True)
-        results = [torch.from_numpy(found[place]) for place in range(self._count)]
+        # OpenVINO returns copies. With preallocated outputs, an output that is an unchanged input would overwrite it.
+        outputs = self._request.infer(inputs, share_inputs=True)
+        results = [torch.from_numpy(outputs[index]) for index in range(self._count)]
         return tree_unflatten(results, self._result)
 
-    def follows(self, arguments: tuple[Any, ...], expected: Any) -> bool:
-        """Whether the results are torch's, but for the order of sums."""
+    def agrees(self, arguments: tuple[Any, ...], expected: Any) -> bool:
+        """Return whether the results equal torch's up to the order of sums."""
         pairs = zip(tensors_of(self(arguments)), tensors_of(expected), strict=True)
         return all(bool((x - y).abs().max() <= TOLERANCE * y.abs().max().clamp(1)) for x, y in pairs)
 
 
 class _Verb(nn.Module):
-    """A verb as a function of tensors alone."""
+    """A verb as a module that takes and returns only tensors, for tracing."""
 
     def __init__(self, network: Any, verb: str, arguments: tuple[Any, ...]):
         super().__init__()
@@ -210,22 +211,22 @@ class _Verb(nn.Module):
         self.leaves, self.structure = tree_flatten(arguments)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The tensors of the arguments, in order -> those of the result."""
-        given = iter(tensors)
-        leaves = [next(given) if isinstance(x, Tensor) else x for x in self.leaves]
+        """Tensors of the arguments, in order -> tensors of the result."""
+        rest = iter(tensors)
+        leaves = [next(rest) if isinstance(x, Tensor) else x for x in self.leaves]
         return tuple(tensors_of(getattr(self.network, self.verb)(*tree_unflatten(leaves, self.structure))))
 
 
 def tensors_of(tree: Any) -> list[Tensor]:
-    """The tensors in arguments or results, in order."""
+    """Return the tensors in nested arguments or results, in order."""
     return [x for x in tree_flatten(tree)[0] if isinstance(x, Tensor)]
 
 
-def converted(network: Any, verb: str, arguments: tuple[Any, ...]) -> Any:
-    """An OpenVINO model of a verb; its inputs and results are the tensors of the arguments and of what it gives."""
+def convert(network: Any, verb: str, arguments: tuple[Any, ...]) -> Any:
+    """Convert a verb to an OpenVINO model; inputs and outputs are the tensors of its arguments and of its result."""
     openvino = load_openvino()
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: shapes are fixed, and that is meant
+        warnings.simplefilter("ignore")  # tracing warns that shapes become constants, which is intended
         own = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, arguments)
         tensors = tuple(tensors_of(own))
         traced = torch.jit.trace(_Verb(network, verb, own), tensors, check_trace=False, strict=False)
@@ -234,17 +235,17 @@ def converted(network: Any, verb: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write a model of OpenVINO's, its numbers as they are."""
+    """Save an OpenVINO model without compressing its weights."""
     load_openvino().save_model(model, folder / "model.xml", compress_to_fp16=False)
 
 
-def keep(write: Callable[[Path], object], folder: Path) -> None:
-    """Have `write` fill a folder for later runs, unless another process has put a model there meanwhile.
+def store_model(write: Callable[[Path], object], folder: Path) -> None:
+    """Let `write` fill a model's folder in the cache, unless another process has stored a model there meanwhile.
 
-    Where that cannot be done, say so and go on without.
+    A failure is logged and otherwise ignored.
     """
     try:
-        with _held(folder) as staged:
+        with _locked(folder) as staged:
             if not (folder / "model.xml").is_file():
                 staged.prepare()
                 staged.partial.mkdir()
@@ -254,15 +255,15 @@ def keep(write: Callable[[Path], object], folder: Path) -> None:
         log.info(f"OpenVINO's model could not be kept in {folder}, and is made again by the next run: {error}")
 
 
-def forget(folder: Path) -> None:
-    """Remove a model that is not to be used; the next run makes it of its own frames."""
-    with suppress(OSError), _held(folder) as staged:
+def remove_model(folder: Path) -> None:
+    """Remove a rejected model from the cache; the next run builds it again from its own frames."""
+    with suppress(OSError), _locked(folder) as staged:
         staged.withdraw()
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[Staged]:
-    """The folder of a model; other processes, which make the same one, wait until the block ends."""
+def _locked(folder: Path) -> Iterator[Staged]:
+    """Lock the folder of a model for the block, so that other processes that build the same model wait."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Staged(folder)
     with FileLock(folder.with_name(".lock")):

@@ -1,4 +1,4 @@
-"""From a network to one that is ready to run. Speed is applied here, not written into the model."""
+"""Prepare a network for running: backends make it fast from outside, so that the model itself stays plain."""
 
 import copy
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from ..precision import HALF, check_precision, precision_context
 from .compile_parts import compile_parts
 from .fold_batch_norm import fold_batch_norm
 from .half_weights import hold_weights_in
-from .int8 import Int8, int8_maker
+from .int8 import Int8, int8_toolchain
 from .join_projections import join_projections
 from .onednn_fusion import fuse_convolutions
 from .openvino_verbs import OpenVinoVerbs, models_folder, openvino_version
@@ -31,15 +31,15 @@ CHANNELS_LAST = "channels last"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network ready to run.
+    """A network that is ready to run.
 
     Attributes:
-        network: Its verbs, whatever makes them fast.
-        device: Where its inputs must lie.
-        precision: What it computes in.
-        backend: Name of the backend that made it.
-        context: Entered around a frame's work.
-        active: What makes it fast, in words.
+        network: The network as the backend prepared it.
+        device: Device that its inputs must be on.
+        precision: Precision in which it computes.
+        backend: Name of the backend that prepared it.
+        context: Returns a context manager to enter around the computation of each frame.
+        active: Descriptions of the optimisations in use.
     """
 
     network: Network
@@ -51,9 +51,9 @@ class Prepared:
 
 
 Backend = Callable[[Any, torch.device, Precision], tuple[Network, tuple[str, ...], bool]]
-"""Takes a network on the device, channels last, in evaluation mode, and leaves it as it is.
+"""Prepares a network that is on the device, channels last and in evaluation mode, without modifying it.
 
-Returns the verbs, what is active in words, and whether autocast brings the precision about.
+Returns the prepared network, descriptions of the optimisations in use, and whether the precision needs autocast.
 """
 
 BACKENDS: Registry[Backend] = Registry("backend", "runtime.variant")
@@ -66,47 +66,47 @@ def prepare(
     backend: str = "eager",
     objects_at_once: int = 8,
 ) -> Prepared:
-    """Make a network ready to run.
+    """Prepare a network to run on a device in a precision.
 
     Args:
-        network: Moved to the device and to channels last, in evaluation mode; its numbers stay.
-        device: Where to run.
-        precision: Not `auto`.
+        network: The network; moved to the device, to channels last and to evaluation mode. Its weights are unchanged.
+        device: Device to run on.
+        precision: Any precision but `auto`.
         backend: A name in BACKENDS.
-        objects_at_once: More objects are processed in chunks.
+        objects_at_once: Maximum number of objects processed at once; more are processed in chunks.
 
     Raises:
-        UsageError: The device lacks the precision, this machine cannot compile, a weight is not finite, or there is
-            no such backend.
+        UsageError: There is no such backend, the device or the backend does not support the precision, this machine
+            cannot compile, or a weight is not finite.
     """
     make = BACKENDS[backend]
     device, precision = torch.device(device), choice(Precision, precision, "precision")
     check_precision(precision, device)
     check_backend(backend, precision)
-    # oneDNN is up to twice as fast channels last, and tensor cores want it.
+    # oneDNN is up to twice as fast with channels last, and tensor cores need that layout.
     network = network.to(device).to(memory_format=torch.channels_last).eval()
     ready, active, autocast = make(network, device, precision)
-    ready.process_in_chunks(objects_at_once)  # type: ignore[attr-defined]  # what backends rework is preparable
+    ready.process_in_chunks(objects_at_once)  # type: ignore[attr-defined]  # see `PreparableNetwork`
     context = partial(precision_context, precision, device, autocast=autocast)
     return Prepared(ready, device, precision, backend, context, (CHANNELS_LAST, *active))
 
 
 @BACKENDS.register("eager")
 def eager(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
-    """The network as it is written; half precision by autocast, as published."""
+    """Run the network unchanged, with half precision by autocast, as published."""
     own = copy.copy(network)
-    own._modules = dict(network._modules)  # the caller's own keeps its parts
+    own._modules = dict(network._modules)  # so that replacing a module here leaves the caller's network alone
     return own, (f"autocast to {precision.value}",) if precision in HALF else (), True
 
 
 @BACKENDS.register("fast")
 def fast(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
-    """Folded, shared between objects, weights in the precision itself. For gradients off: nothing is recorded."""
+    """Rewrite the graph: see the modules of this folder. Weights record no gradients and are in `precision` itself."""
     network, active = _rewritten(network, precision)
     if device.type == "cpu":
         replace_single_channel_convs(network)
         active += ("logits from inner products",)
-        # A fused relu makes 0 of NaN: in float16, which overflows, a fault would go unseen.
+        # A fused ReLU turns NaN into 0, which would hide overflows in float16.
         if precision is not Precision.fp16 and fuse_convolutions(network):
             active += ("oneDNN convolutions with fused sums and relus, weights laid out once",)
     return network, active, False
@@ -114,41 +114,41 @@ def fast(network: Any, device: torch.device, precision: Precision) -> tuple[Netw
 
 @BACKENDS.register("compiled")
 def compiled(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
-    """`fast`, its parts through torch.compile: the first frames of a size and number of objects take minutes."""
+    """Rewrite the graph and apply torch.compile: the first frames of each size and number of objects take minutes."""
     network, active = _rewritten(network, precision)
     return network, active + compile_parts(network), False
 
 
 @BACKENDS.register("openvino")
 def openvino(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
-    """`fast`'s network compiled by OpenVINO on the CPU in float32 or int8; see `openvino_verbs` and `int8`."""
+    """Rewrite the graph and compile it by OpenVINO, on the CPU in float32 or int8; see `openvino_verbs` and `int8`."""
     check_openvino(device, precision)
     rewritten, active = _rewritten(network, precision)
     active += (f"verbs compiled by OpenVINO {openvino_version()}",)
     if precision is not Precision.int8:
         return OpenVinoVerbs(rewritten, models_folder(network)), active, False
-    maker = int8_maker() or ""
-    int8 = Int8(rewritten, models_folder(network, maker))
-    return OpenVinoVerbs(rewritten, models_folder(network), int8), (*active, f"int8 by {maker}"), False
+    toolchain = int8_toolchain() or ""
+    int8 = Int8(rewritten, models_folder(network, toolchain))
+    return OpenVinoVerbs(rewritten, models_folder(network), int8), (*active, f"int8 by {toolchain}"), False
 
 
 def check_backend(backend: str, precision: Precision) -> None:
-    """Refuse int8 in a backend that has none. Raises UsageError."""
+    """Raise UsageError for int8 in a backend that does not support it."""
     if precision is Precision.int8 and backend != "openvino":
         raise UsageError(f"runtime.precision=int8 needs runtime.variant=openvino, not {backend}")
 
 
 def check_openvino(device: torch.device, precision: Precision) -> None:
-    """Refuse what the backend `openvino` cannot do here.
+    """Check that the backend `openvino` can run here.
 
     Raises:
-        UsageError: It is not installed, or for another device or precision.
+        UsageError: OpenVINO, or NNCF for int8, is not installed, or the device or precision is not supported.
     """
     if openvino_version() is None:
         raise UsageError(
             "runtime.variant=openvino: OpenVINO is not installed; pip install 'xmem-infer[cpu]', or use fast"
         )
-    if precision is Precision.int8 and int8_maker() is None:
+    if precision is Precision.int8 and int8_toolchain() is None:
         raise UsageError(
             "runtime.precision=int8: NNCF is not installed; pip install 'xmem-infer[int8]', or use another precision"
         )
@@ -160,6 +160,7 @@ def check_openvino(device: torch.device, precision: Precision) -> None:
 
 
 def _rewritten(network: Any, precision: Precision) -> tuple[Any, tuple[str, ...]]:
+    """Return a copy of the network with the rewrites that all compiled backends share, and their descriptions."""
     for name, parameter in network.named_parameters():
         if not isfinite(parameter.detach().sum(dtype=torch.float64).item()):
             raise UsageError(f"the network's {name} holds NaN or infinity: no mask is better than a wrong one")

@@ -1,8 +1,8 @@
-"""Convolutions over [image features | features of each object], the image's part computed once for all objects.
+"""Split convolutions over [image features | object features], so that the image's part is computed only once.
 
-A convolution is linear in its input channels: conv(cat(a, b)) = conv_a(a) + conv_b(b), and conv_a(a) is the same
-for every object. In the decoder's fusion that is 1024 of 1600 channels, in the value encoder's 1024 of 1280, in its
-stem 3 of 5.
+A convolution is linear in its input channels: conv(cat(a, b)) = conv_a(a) + conv_b(b), and conv_a(a) is the same for
+every object. The shared part is 1024 of 1600 channels in the decoder's fusion, 1024 of 1280 in the value encoder's
+fusion, and 3 of 5 in the value encoder's stem.
 """
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from ...model.blocks import JointConv2d, per_object
 
 
 class SharedConv2d(nn.Module):
-    """What `JointConv2d` computes, in two convolutions; the sum is rounded in another order."""
+    """Two convolutions that compute the same as a `JointConv2d`, up to the order of rounding."""
 
     def __init__(self, joint: JointConv2d):
         super().__init__()
@@ -22,12 +22,13 @@ class SharedConv2d(nn.Module):
     def forward(self, shared: Tensor, own: Tensor) -> Tensor:
         """shared (B, C, H, W), own (B * O, C', H, W) -> (B * O, out_channels, ...)."""
         once, each = self.shared(shared), self.own(own)
-        # With a dimension more, the sum would not be channels last, and all that follows on it several times as slow.
+        # Broadcasting over an additional dimension would lose the channels-last layout and slow down later layers
+        # several times.
         return each + (once if len(once) == 1 else per_object(once, len(each) // len(once)))
 
 
 def share_image_features(network: nn.Module) -> None:
-    """In place: every `JointConv2d` becomes a `SharedConv2d`."""
+    """Replace every `JointConv2d` by a `SharedConv2d`, in place."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, JointConv2d):
@@ -35,7 +36,7 @@ def share_image_features(network: nn.Module) -> None:
 
 
 def _part(joint: JointConv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """A plain convolution like `joint`, of some of its input channels."""
+    """Return a plain convolution like `joint`, over some of its input channels."""
     part = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None, device="meta")
     part.kernel_size, part.stride, part.padding = joint.kernel_size, joint.stride, joint.padding
     part.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
