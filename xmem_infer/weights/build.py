@@ -1,4 +1,4 @@
-"""From a checkpoint file to the network: family and sizes read off its entries, nothing initialised twice."""
+"""Build the network from a checkpoint file: family and sizes are inferred from its entries."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..model import published_names  # noqa: F401  # registers the XMem family
-from ..model.cutie import checkpoint  # noqa: F401  # registers the Cutie family
+from ..model import published_names  # noqa: F401  # imported to register the XMem family
+from ..model.cutie import checkpoint  # noqa: F401  # imported to register the Cutie family
 from ..model.family import FAMILIES, Family
 from .files import check_names, read_checkpoint
 from .hashes import require_hash
 
 AUTO = "auto"
-PUBLISHED_FAMILY = "xmem"  # whose entries a file of no known family is compared with
+PUBLISHED_FAMILY = "xmem"  # used for error messages about files that no family recognises
 
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """The network with where it came from; metadata as stored in a safetensors file."""
+    """A network and its checkpoint file. sha256: hash of the file. metadata: text stored in a safetensors file."""
 
     network: nn.Module
     path: Path
@@ -29,13 +29,13 @@ class LoadedNetwork:
 
 
 def load_network(path: Path, family: str = AUTO) -> LoadedNetwork:
-    """Read a checkpoint into a network on the CPU, float32, in evaluation mode.
+    """Load a checkpoint into a network on the CPU, in float32 and evaluation mode.
 
-    The network is built on the meta device and takes the file's tensors as they are.
+    The network is built on the meta device and then takes over the file's tensors without copying them.
 
     Args:
-        path: A published or own checkpoint.
-        family: A name in FAMILIES; `auto` recognises it by the file's entries.
+        path: A published checkpoint, or one of your own.
+        family: A name in FAMILIES; `auto` recognises the family by the names of the entries.
 
     Raises:
         WeightsError: The file is missing, damaged, unsafe, or has missing, unexpected or misshapen entries (all named).
@@ -48,11 +48,14 @@ def load_network(path: Path, family: str = AUTO) -> LoadedNetwork:
 
 
 def build_network(tensors: dict[str, Tensor], source: Path, family: str = AUTO) -> nn.Module:
-    """The network of a state dict in published or own names; `source` for messages. Raises as `load_network`."""
+    """Build the network of a state dict in published or own names.
+
+    source: The file, for error messages. Raises the same errors as `load_network`.
+    """
     kind = _recognised(tensors) if family == AUTO else FAMILIES[family]
     tensors = kind.own_tensors(tensors)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    with torch.device("meta"), _Undrawn():
+    with torch.device("meta"), _SkipInit():
         network = kind.build(shapes)
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     check_names(shapes, expected, source)
@@ -60,8 +63,8 @@ def build_network(tensors: dict[str, Tensor], source: Path, family: str = AUTO) 
     return network.eval()
 
 
-class _Undrawn(TorchFunctionMode):
-    """Leaves out torch.nn.init: drawing numbers that are not kept takes half the time of loading a small network."""
+class _SkipInit(TorchFunctionMode):
+    """Skip torch.nn.init, whose results are discarded: it takes half the time of loading a small network."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", "") == nn.init.__name__:

@@ -1,4 +1,4 @@
-"""Gets a published checkpoint into a folder, once, checked. The only code that opens the network, when called."""
+"""Download published checkpoints and verify them. Only `download` makes network connections."""
 
 import http.client
 import logging
@@ -19,14 +19,14 @@ from .files import read_checkpoint
 from .hashes import record_of, require_hash
 from .manifest import WeightsEntry
 
-_WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP statuses
+_RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP status codes
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """Where a checkpoint is, its sha256, and whether bytes were fetched for it now."""
+    """A checkpoint on disk. sha256: hash of the file. fetched: whether it was downloaded by this call."""
 
     path: Path
     sha256: str
@@ -36,21 +36,21 @@ class Downloaded:
 def download(
     entry: WeightsEntry, folder: Path, *, timeout_s: float = 30.0, attempts: int = 5, wait_s: float = 1.0
 ) -> Downloaded:
-    """Make sure that `folder` holds a readable `entry.name` with the hash known for it, fetching it if needed.
+    """Download a checkpoint into a folder, unless it is there already, and verify it.
 
-    A readable file already there is kept (its hash recorded if none was known); an unusable one is moved aside
-    (`<name>.unusable.pth`) once the new one is checked. Nothing unchecked ever has the final name.
+    An existing file that is readable is kept, and its hash is recorded if none was known. An unusable one is renamed to
+    `<name>.unusable.pth` after the new file was verified. A file never has its final name before it was verified.
 
     Args:
-        entry: What to fetch.
-        folder: Where to; made if missing. One download at a time uses it.
-        timeout_s: Silence on the line that counts as a drop.
-        attempts: Tries where the connection or the server fails; the pause between them doubles from wait_s.
-        wait_s: The first pause.
+        entry: The checkpoint to fetch.
+        folder: Target folder, created if missing; only one download at a time can use it.
+        timeout_s: Seconds without data after which the connection counts as lost.
+        attempts: Maximum number of attempts if the connection or the server fails.
+        wait_s: Seconds to wait before the second attempt; doubled before each further one.
 
     Raises:
-        WeightsError: The file offered or found is not the right one.
-        EnvironmentFault: Network, disk, or another download into the folder.
+        WeightsError: The file downloaded or found is not the expected one.
+        EnvironmentFault: The network or the disk failed, or another download into the folder is running.
     """
     final = folder / entry.name
     try:
@@ -72,7 +72,7 @@ def download(
 
 
 def _hash_if_readable(path: Path) -> str | None:
-    """The sha256 of a readable checkpoint; None where there is none or it cannot be used."""
+    """Return the sha256 of a checkpoint; None if there is no file or it is unusable."""
     if path.exists() and not path.is_file():
         raise EnvironmentFault(f"{path} is in the way: it is not a file")
     try:
@@ -83,9 +83,9 @@ def _hash_if_readable(path: Path) -> str | None:
 
 
 def _replace(final: Path, entry: WeightsEntry, timeout_s: float, attempts: int, wait_s: float) -> str:
-    """Fetch and check the file, then give it its name; returns its sha256. OSError where the disk refuses."""
+    """Fetch and verify a file, rename it to its final name and return its sha256. Raises OSError for disk errors."""
     part = final.with_name(f"{final.name}.part")
-    for leftover in final.parent.glob(f"{part.name}*"):  # of a killed process
+    for leftover in final.parent.glob(f"{part.name}*"):  # left by a killed process
         leftover.unlink()
     try:
         _fetch(entry, part, timeout_s, attempts, wait_s)
@@ -105,38 +105,38 @@ def _replace(final: Path, entry: WeightsEntry, timeout_s: float, attempts: int, 
 
 
 def _fetch(entry: WeightsEntry, part: Path, timeout_s: float, attempts: int, wait_s: float) -> None:
-    """Bring the whole of `entry.url` into `part`. OSError where the disk refuses."""
+    """Download `entry.url` to the file `part`. Raises OSError for disk errors."""
     import torch.hub
 
-    silence = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_s)  # torch.hub has no setting for it, and would wait for ever
+    previous_timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout_s)  # torch.hub has no timeout argument and would wait forever
     try:
         for attempt in range(1, attempts + 1):
             try:
                 return torch.hub.download_url_to_file(entry.url, str(part), progress=sys.stderr.isatty())
             except (URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
-                problem = _passing_problem(error, entry.url)
+                problem = _temporary_problem(error, entry.url)
             if attempt < attempts:
                 pause = wait_s * 2 ** (attempt - 1)
                 log.info(f"{entry.name}: {problem}; trying again in {pause:.0f} s")
                 time.sleep(pause)
     finally:
-        socket.setdefaulttimeout(silence)
+        socket.setdefaulttimeout(previous_timeout)
     raise EnvironmentFault(
         f"{entry.url} could not be fetched: {problem}. Run the same command again, or save that address as "
         f"{part.with_suffix('')} with a tool that resumes"
     )
 
 
-def _passing_problem(error: Exception, url: str) -> str:
-    """What went wrong, where trying again may help; raises where it will not."""
+def _temporary_problem(error: Exception, url: str) -> str:
+    """Describe a problem that a retry may solve; raise WeightsError or EnvironmentFault for any other."""
     if isinstance(error, HTTPError):
         if error.code in (404, 410):
             raise WeightsError(
                 f"{url} does not exist ({error.code}): the release may have moved; see weights/README.md"
             )
         answer = f"{error.code} ({http.client.responses.get(error.code, 'unknown')})"
-        if error.code not in _WORTH_RETRYING:
+        if error.code not in _RETRY_STATUSES:
             raise EnvironmentFault(f"{url} answered {answer}: not allowed here?")
         return f"the server answered {answer}"
     cause = error.reason if isinstance(error, URLError) else error

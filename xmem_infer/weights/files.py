@@ -1,4 +1,4 @@
-"""Reads checkpoint files: PyTorch's (both formats) and safetensors. Code inside a file is never run."""
+"""Read checkpoint files: PyTorch's (both formats) and safetensors. Code inside a file is never run."""
 
 import hashlib
 import zipfile
@@ -14,7 +14,7 @@ from ..errors import WeightsError
 from .manifest import DOWNLOAD_COMMAND, how_to_get
 from .sniff import HEAD_BYTES, Kind, bytes_of_whole_safetensors, globals_asked_for, kind_of
 
-WRAPPERS = ("state_dict", "model", "network", "weights")  # one level some training codes put around the tensors
+WRAPPERS = ("state_dict", "model", "network", "weights")  # keys under which some training programs nest the state dict
 _NAMES_SHOWN = 40
 _FETCH_AGAIN = f"Get it again (published ones: {DOWNLOAD_COMMAND})"
 _FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
@@ -23,11 +23,11 @@ _DTYPES = _FLOATS | {torch.int64, torch.int32, torch.int16, torch.int8, torch.ui
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A file's tensors, on the CPU, as stored.
+    """The content of a checkpoint file, on the CPU.
 
-    tensors: name -> tensor, mapped from the file where the format allows it: writing into them leaves the file alone,
-    but the file must not be overwritten in place meanwhile (renaming another over it is safe). sha256: of the whole
-    file, hex. metadata: text stored beside the tensors (safetensors), else empty.
+    tensors: by name, unconverted; memory-mapped if the format allows it: writing to them does not change the file, but
+    the file must not be overwritten in place meanwhile (replacing it by a rename is safe). sha256: of the whole file,
+    hex. metadata: text stored beside the tensors in safetensors files, else empty.
     """
 
     path: Path
@@ -37,10 +37,11 @@ class CheckpointFile:
 
 
 def read_checkpoint(path: Path) -> CheckpointFile:
-    """Read a checkpoint. What it is, is told by content: the name counts only for `.safetensors`.
+    """Read a checkpoint. Its format is detected from the content; only the suffix `.safetensors` is checked against it.
 
-    Raises WeightsError: missing, a folder, unreadable, empty, a web page, cut off, damaged, holding code, not a
-    checkpoint, not a dict of tensors, not finite.
+    Raises:
+        WeightsError: The file is missing, a folder, unreadable, empty, a web page, truncated, damaged, contains code,
+            is not a checkpoint or not a dict of tensors, or holds values that are not finite.
     """
     head, sha256 = _head_and_hash(path)
     kind = kind_of(head)
@@ -70,9 +71,9 @@ def read_checkpoint(path: Path) -> CheckpointFile:
 
 
 def check_names(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    """Raise one WeightsError with every missing, unexpected and misshapen name, unless both sides agree.
+    """Raise a WeightsError that lists all missing, unexpected and misshapen entries, if there are any.
 
-    found, expected: name -> shape, in the file and in the network.
+    found, expected: Shapes by name, in the file and in the network.
     """
     missing = [f"{name} {tuple(shape)}" for name, shape in expected.items() if name not in found]
     unexpected = [f"{name} {tuple(shape)}" for name, shape in found.items() if name not in expected]
@@ -122,7 +123,7 @@ def _read_torch(path: Path, kind: Kind) -> object:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=kind is Kind.torch_zip)
     except WeightsError:
         raise
-    except Exception as error:  # damaged bytes make the reader raise anything
+    except Exception as error:  # a damaged file can raise any exception
         _refuse_code(path, kind, str(error))
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise WeightsError(f"{path} is cut off or damaged ({size}): {reason}. {_FETCH_AGAIN}") from error
@@ -169,7 +170,7 @@ def _is_plain_entry(name: Any, value: Any) -> bool:
         and value.layout is torch.strided
         and value.dtype in _DTYPES
         and value.device.type == "cpu"
-        # a view may claim more numbers than are stored: a small file could then ask for any amount of memory
+        # A view may claim more elements than are stored, by which a small file could demand any amount of memory.
         and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
     )
 
@@ -182,7 +183,7 @@ def _describe(value: Any) -> str:
 def _require_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     bad = []
     for name, tensor in tensors.items():
-        # A minimum is NaN where anything is, and found much faster than isfinite of every number.
+        # Minimum and maximum are non-finite if any element is, and take much less time than isfinite of all elements.
         if tensor.dtype in _FLOATS and tensor.numel() and not all(map(torch.isfinite, torch.aminmax(tensor))):
             bad.append(f"{name} ({tensor.numel() - int(torch.isfinite(tensor).sum()):,} of {tensor.numel():,})")
     if bad:
@@ -193,7 +194,7 @@ def _require_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 
 def _listed(lines: list[str]) -> str:
-    """The lines below each other, indented; of many the first and last ones around a count."""
+    """Join lines, indented; if there are more than _NAMES_SHOWN, replace those in the middle by their count."""
     half = _NAMES_SHOWN // 2
     if len(lines) > _NAMES_SHOWN:
         lines = [*lines[:half], f"... {len(lines) - 2 * half} more ...", *lines[-half:]]

@@ -1,4 +1,4 @@
-"""Hashes a checkpoint must have: a published one, or the one recorded beside the file when it was first downloaded."""
+"""Expected hashes of checkpoints: published ones, and those recorded beside a file when it was first downloaded."""
 
 from pathlib import Path
 
@@ -7,12 +7,16 @@ from .manifest import WeightsEntry, find_entry
 
 
 def record_of(path: Path) -> Path:
-    """The file beside a checkpoint that holds its hash, as `sha256sum` writes and checks it."""
+    """Return the path of the file beside a checkpoint that records its hash, in the format of `sha256sum`."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def recorded_hash(path: Path) -> str | None:
-    """The sha256 recorded beside the file that is, or will be, at `path`; None where none is. Raises WeightsError."""
+    """Return the sha256 recorded for the file at `path`, which need not exist yet; None if there is no record.
+
+    Raises:
+        WeightsError: The record cannot be read.
+    """
     record = record_of(path)
     try:
         return record.read_text(encoding="utf-8").split()[0] if record.exists() else None
@@ -24,10 +28,18 @@ def recorded_hash(path: Path) -> str | None:
 
 
 def require_hash(path: Path, sha256: str, entry: WeightsEntry | None = None) -> str | None:
-    """Compare the hash of the file that is, or will be, at `path` with the one known for it.
+    """Compare a hash with the one known for the file at `path`, which need not exist yet.
 
-    entry: whose published hash outweighs the record; None: the one of the file's name, if there is one. Returns where
-    the known hash stands, None where none is known. Raises WeightsError naming both hashes where they differ.
+    Args:
+        path: The checkpoint.
+        sha256: Hash to compare.
+        entry: Published file whose hash takes precedence over the record; None: the entry of the file's name, if any.
+
+    Returns:
+        Where the known hash comes from; None if no hash is known.
+
+    Raises:
+        WeightsError: The hashes differ.
     """
     entry = entry or find_entry(path.name)
     if entry is not None and entry.sha256 is not None:

@@ -1,4 +1,4 @@
-"""The published checkpoints by name, and where on this machine a name is looked for."""
+"""The published checkpoints by name, and the folders in which checkpoints are searched."""
 
 import difflib
 import os
@@ -12,17 +12,17 @@ DOWNLOAD_COMMAND = "xmem-infer download"
 FOLDER_VARIABLE = "XMEM_INFER_WEIGHTS"
 SOURCE = "https://github.com/hkchengrex/XMem/releases/tag/v1.0"
 CUTIE_SOURCE = "https://github.com/hkchengrex/Cutie/releases/tag/v1.0"
-EMBEDDED = "xmem-tiny.safetensors"  # the small model that this project ships
+EMBEDDED = "xmem-tiny.safetensors"  # the small model included in this project
 _SUFFIXES = (".pth", ".pt", ".safetensors")
 _HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
 class WeightsEntry:
-    """One published file.
+    """A published checkpoint.
 
-    sha256: hex, None where nobody published it. max_bytes: a download larger than this is refused. approx_bytes: for
-    the reader only.
+    sha256: hex; None if it was never published. max_bytes: larger downloads are refused. approx_bytes: approximate
+    size, for display only.
     """
 
     name: str
@@ -60,30 +60,31 @@ PUBLISHED = (  # in the order in which `auto` prefers them
 
 
 def published_names() -> str:
-    """`XMem.pth, XMem-s012.pth, ...`, for messages."""
+    """Return the names of all published files, comma-separated, for messages."""
     return ", ".join(entry.name for entry in PUBLISHED)
 
 
 def find_entry(name: str) -> WeightsEntry | None:
-    """The published file of a name, with or without its suffix, in any case; None for any other name."""
+    """Return the published file of a name, given with or without suffix and in any case; None if there is none."""
     wanted = name.lower()
     return next((e for e in PUBLISHED if wanted in (e.name.lower(), Path(e.name).stem.lower())), None)
 
 
 def models_folder() -> Path:
-    """Where the embedded model lies: inside the package in a wheel, in the folder `weights` in a checkout."""
+    """Return the folder of the embedded model: inside the package in a wheel, `weights/` in a checkout."""
     return _HERE if (_HERE / EMBEDDED).is_file() else _HERE.parent.parent / "weights"
 
 
 def embedded_model() -> Path:
-    """The small model that this project ships."""
+    """Return the path of the embedded model."""
     return models_folder() / EMBEDDED
 
 
 def weights_folders() -> list[Path]:
-    """Where checkpoints are looked for by name, in this order; FOLDER_VARIABLE, if set, replaces them all.
+    """Return the folders in which checkpoints are searched by name, in order.
 
-    The checkout's `weights/`, the current directory's `weights/`, the user's cache directory.
+    These are the checkout's `weights/`, the current directory's `weights/` and the user's cache directory; the
+    environment variable FOLDER_VARIABLE, if set, replaces them all.
     """
     override = os.environ.get(FOLDER_VARIABLE)
     if override:
@@ -93,16 +94,21 @@ def weights_folders() -> list[Path]:
 
 
 def download_folder() -> Path:
-    """Where downloads go unless told otherwise: the variable's folder, the checkout's, else the cache."""
+    """Return the default folder for downloads: that of FOLDER_VARIABLE, else the checkout's, else the user's cache."""
     folders = weights_folders()
     return folders[0] if os.environ.get(FOLDER_VARIABLE) or _in_checkout() else folders[-1]
 
 
 def resolve_weights(name: str) -> Path:
-    """The checkpoint file that `weights=name` means; where the name is a path, the reader says what is wrong with it.
+    """Return the checkpoint file that `weights=name` refers to.
 
-    name: `auto` (the first published checkpoint present, else the embedded model), a path to a file, or a published
-    name ("XMem", "xmem.pth"), looked for in `weights_folders()`, or the embedded model's. Raises WeightsError.
+    Args:
+        name: `auto` (the first published checkpoint that is present, else the embedded model), a path, a published name
+            ("XMem", "xmem.pth") to search in `weights_folders()`, or the name of the embedded model. A path need not
+            exist: reading the file reports what is wrong with it.
+
+    Raises:
+        WeightsError: The name is unknown, or the published file is not on this machine.
     """
     if name.lower() == "auto":
         return next(filter(None, map(_in_folders, PUBLISHED)), embedded_model())
@@ -126,7 +132,7 @@ def resolve_weights(name: str) -> Path:
 
 
 def how_to_get(entry: WeightsEntry = PUBLISHED[0]) -> str:
-    """Sentences for an error message: where weights were looked for and how to get an entry."""
+    """Return text for an error message: which folders were searched and how to get this checkpoint."""
     searched = ", ".join(str(folder) for folder in weights_folders())
     return (
         f"Looked in {searched}. Fetch it with `{DOWNLOAD_COMMAND} {entry.name}` (or save {entry.url} in one of these "

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and what a pickle in it would run. Nothing here runs anything."""
+"""Detect the format of a file from its first bytes, and find what a pickle in it would call, without running it."""
 
 import json
 import pickle
@@ -13,12 +13,12 @@ HEAD_BYTES = 512
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
-_LEGACY_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch's magic number, little endian
+_LEGACY_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # magic number of torch's old format, little endian
 _LFS_POINTER = b"version https://git-lfs"
 
 
 class Kind(Enum):
-    """A file's kind by content."""
+    """Kind of a file, detected from its content."""
 
     web_page = "a web page (HTML)"
     lfs_pointer = "a Git LFS pointer"
@@ -30,7 +30,7 @@ class Kind(Enum):
 
 
 def kind_of(head: bytes) -> Kind:
-    """The kind of a file from its first HEAD_BYTES bytes; a cut head counts as what it is the beginning of."""
+    """Detect the kind of a file from its first HEAD_BYTES bytes; a truncated signature counts as complete."""
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= SAFETENSORS_HEADER_LIMIT:
         return Kind.safetensors
     if looks_like_web_page(head):
@@ -45,12 +45,16 @@ def kind_of(head: bytes) -> Kind:
 
 
 def looks_like_web_page(head: bytes) -> bool:
-    """Whether the text begins with a tag: no checkpoint does (a byte order mark and blanks are skipped)."""
+    """Return whether the text starts with a tag, after an optional byte order mark and blanks; no checkpoint does."""
     return re.match(rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]", head) is not None
 
 
 def bytes_of_whole_safetensors(path: Path) -> int:
-    """The size that the header of a safetensors file implies (header alone if even that is cut). Raises ValueError."""
+    """Return the size of a safetensors file in bytes according to its header, or of the header if that is truncated.
+
+    Raises:
+        ValueError: The header cannot be parsed.
+    """
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
         header = file.read(header_bytes)
@@ -65,9 +69,9 @@ def bytes_of_whole_safetensors(path: Path) -> int:
 
 
 def globals_asked_for(path: Path, kind: Kind, refusal: str) -> list[str]:
-    """Dotted names, beyond those of plain tensors, that the pickle in a file would call; none of them is run.
+    """Return the dotted names, other than those for plain tensors, that the pickle in a file would call.
 
-    refusal: what torch said when it refused to load it: for its old format, the only source.
+    None of them is called. refusal: torch's error message from loading the file, the only source for its old format.
     """
     try:
         if kind is Kind.torch_zip:
@@ -77,7 +81,7 @@ def globals_asked_for(path: Path, kind: Kind, refusal: str) -> list[str]:
                 _RefusingUnpickler(file).load()
     except _GlobalAskedFor as asked:
         return [str(asked)]
-    except Exception:  # damaged bytes make the reader raise anything
+    except Exception:  # a damaged file can raise any exception
         return []
     return re.findall(r"GLOBAL (\S+\.\w+) (?:was not an allowed|whose module)", refusal)
 
