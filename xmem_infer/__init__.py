@@ -6,7 +6,7 @@
     for result in segmenter.segment("video.mp4", mask="first_frame.png"):
         result.mask  # (H, W) uint8
 
-Names are imported when first used: reading a mask or scoring a folder must not wait for torch.
+Public names are imported on first use, so that reading a mask or scoring a folder does not import torch.
 """
 
 from importlib import import_module

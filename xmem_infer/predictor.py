@@ -1,7 +1,7 @@
-"""Frames and masks in, a generator of masks out.
+"""`Segmenter`: segment a video from its frames and given masks, frame by frame.
 
-Owns the number of threads, grad mode (outer) and precision (inner). They are entered around each frame's work and left
-before the result is yielded, so that the caller's own torch code between two results runs as if nothing were there.
+The number of threads, the gradient mode (outer) and the precision (inner) are set around the work on each frame and
+restored before its result is yielded, so that torch code of the caller between two results is not affected.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -44,12 +44,12 @@ Frames = FrameSource | str | Path | Iterable[np.ndarray] | Iterable[Tensor] | It
 
 
 class Segmenter:
-    """A network ready to segment videos, any number of them, one after the other or interleaved.
+    """Segments videos with one network: any number of videos, one after the other or interleaved.
 
     Attributes:
-        prepared: The network with its backend, device, precision and what is active in it.
-        precision_reason: Why it runs in `prepared.precision`.
-        weights_sha256: Hash of the checkpoint, for memory files; empty where it is not known.
+        prepared: The prepared network with its backend, device, precision and active optimisations.
+        precision_reason: Why the network runs in `prepared.precision`.
+        weights_sha256: Hash of the checkpoint, stored in memory files; empty if unknown.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class Segmenter:
         data: DataConfig | None = None,
         weights_sha256: str = "",
     ):
-        """Prepare a network; see `load_network`.
+        """Prepare a network, for example one from `load_network`; settings that are None have their defaults.
 
         Raises:
-            UsageError: A device, precision, backend or memory that is not there.
+            UsageError: A device, precision, backend or memory is not available.
         """
         self.runtime, self.weights_sha256 = runtime or RuntimeConfig(), weights_sha256
         self.prepared, self.precision_reason = choose(network, self.runtime, choose_device(self.runtime.device))
@@ -84,19 +84,21 @@ class Segmenter:
         precision: Precision | str | None = None,
         size: int | None = None,
     ) -> "Segmenter":
-        """Load a checkpoint: a path, or the name of a published one.
+        """Create a segmenter from a checkpoint.
 
         Args:
-            weights: `auto`: a published checkpoint that is present, else the small model that comes along.
-            memory: Its settings.
-            runtime, data: Their settings.
-            device: `auto`, `cpu`, `cuda` or `mps`, in place of `runtime.device`.
-            precision: `auto`, `fp32`, `tf32`, `bf16` or `fp16`, in place of `runtime.precision`.
-            size: Short side inside the network in px, -1 = original, in place of `data.size`.
+            weights: Path of a checkpoint, or name of a published one. `auto` is the first published checkpoint that is
+                present, else the small model included in this package.
+            memory: Settings of the memory.
+            runtime: Settings of device, precision and backend.
+            data: Settings of image size and decoding.
+            device: `auto`, `cpu`, `cuda` or `mps`; overrides `runtime.device`.
+            precision: `auto`, `fp32`, `tf32`, `bf16`, `fp16` or `int8`; overrides `runtime.precision`.
+            size: Short side inside the network in px, -1 = original; overrides `data.size`.
 
         Raises:
-            WeightsError: The file is missing, damaged, unsafe or does not fit.
-            UsageError: A setting that is not possible.
+            WeightsError: The file is missing, damaged, unsafe or does not fit the network.
+            UsageError: A setting is not possible.
         """
         asked: dict[str, Any] = {"device": device, "precision": precision}
         runtime = replace(runtime or RuntimeConfig(), **{name: value for name, value in asked.items() if value})
@@ -116,24 +118,24 @@ class Segmenter:
         permanent: Iterable[str | int] = (),
         complete: bool | Iterable[str | int] = False,
     ) -> Results:
-        """Segment a video: a FrameResult per frame, as soon as it is known.
+        """Segment a video; the returned iterator yields a FrameResult for each frame as soon as it is computed.
 
-        Decoding runs ahead in a thread; `close` stops it. `len` is the number of frames where it is known.
+        A thread decodes frames ahead; `close` stops it. `len` is the number of frames, if the source knows it.
 
         Args:
-            frames: A folder, a video file, or pictures: arrays (H, W, 3) uint8 RGB, tensors, PIL images.
+            frames: A folder, a video file, or images: arrays (H, W, 3) uint8 RGB, tensors, PIL images.
             mask: Label image of the first frame: a file, an array, a tensor or a PIL image.
-            later_masks: New objects or corrections by the frame's name (the stem of its file, or its number with five
-                digits) or index (0 is the first). An object that is not painted keeps its prediction, where no other is
-                painted. A file is read when its frame comes.
+            later_masks: Masks with new objects or corrections, by frame name (the stem of its file, or its number with
+                five digits) or by index from 0. Objects that such a mask does not show keep their prediction on pixels
+                that it leaves unpainted. Files are read when their frame is reached.
             permanent: Frames that stay in memory for the whole video, by name or index.
-            complete: Whether later masks show every object, so that one that is not painted is absent on that frame:
-                of all (True), of none, or of the frames given by name or index.
+            complete: Which later masks show every object, so that an object missing in them is absent on that frame:
+                True for all, False for none, or the names or indices of their frames.
 
         Raises:
-            UsageError: Bad input, at the call, before anything is computed; frames named that are not there, at the end
-                where the length is not known before.
-            VideoError: While iterating, a frame that cannot be read or segmented.
+            UsageError: An argument is invalid; raised by the call, before anything is computed. If the video turns out
+                to be shorter than a frame that was named, raised at its end.
+            VideoError: A frame cannot be read or segmented; raised while iterating.
         """
         if isinstance(frames, str | Path):
             source: FrameSource = open_frames(Path(frames), self.data)
@@ -155,19 +157,23 @@ class Segmenter:
         done: Callable[[Frame], FrameResult | None] | None = None,
         complete: frozenset[str] = frozenset(),
     ) -> Generator[FrameResult, None, None]:
-        """Segment a video in one or several passes in lock-step; the mean of their probabilities decides.
+        """Segment a video in one or several passes in lock-step, and average their probabilities on each frame.
 
         Args:
             frames: The video at the size of the results.
             masks: Given masks at that size, by frame name.
-            passes: What the network sees; the same frames and objects in each.
+            passes: Inputs of the network in each pass; all passes have the same frames and objects.
             permanent: Names of frames that stay in memory for the whole video.
-            states: Of each pass, changed; None: that of a video before its first frame.
-            done: To go on with a video: gives the results of its first frames, behind which `states` are.
+            states: State of each pass, updated in place; None to start at the beginning of the video.
+            done: To resume a video: returns the result of a frame that is finished, else None. `states` are those after
+                the last finished frame.
             complete: Names of frames whose mask shows every object.
+
+        Yields:
+            The result of each frame, finished ones included.
         """
         states = states or [self.start() for _ in passes]
-        sources = list({id(source): source for source in (frames, *(one.frames for one in passes))}.values())
+        sources = list({id(source): source for source in (frames, *(view.frames for view in passes))}.values())
         with ExitStack() as stack:
             stack.callback(self._finish, states)
             readers = [stack.enter_context(closing(read_ahead(source))) for source in sources]
@@ -175,18 +181,18 @@ class Segmenter:
             for read in zip(*readers, strict=True):
                 waited_ms = (perf_counter() - started) * 1000
                 frame, last = read[0]
-                if done is not None and (known := done(frame)) is not None:
-                    yield known
+                if done is not None and (finished := done(frame)) is not None:
+                    yield finished
                     started = perf_counter()
                     continue
                 given = masks.get(frame.name)
                 with self.running(frame.name):
                     predictions = []
-                    for one, state in zip(passes, states, strict=True):
-                        seen, _ = read[sources.index(one.frames)]
-                        mask = given if one.masks is masks else one.masks.get(seen.name)
+                    for view, state in zip(passes, states, strict=True):
+                        seen, _ = read[sources.index(view.frames)]
+                        mask = given if view.masks is masks else view.masks.get(seen.name)
                         kept, whole = seen.name in permanent, seen.name in complete
-                        predictions.append(self.predict(state, seen, mask, kept, last, one.size, one.flipped, whole))
+                        predictions.append(self.predict(state, seen, mask, kept, last, view.size, view.flipped, whole))
                     result = self.result(frame, predictions, given, {"read": waited_ms})
                     if (key := states[0].key) is not None:
                         prob = predictions[0].prob
@@ -198,7 +204,7 @@ class Segmenter:
                 started = perf_counter()
 
     def start(self) -> VideoState:
-        """The state of a video before its first frame, for `predict`."""
+        """Return the state of a video before its first frame, for `predict`."""
         return self.engine.start()
 
     def predict(
@@ -212,21 +218,21 @@ class Segmenter:
         flipped: bool = False,
         complete: bool = False,
     ) -> Prediction:
-        """Take the next frame of a video through the network.
+        """Segment the next frame of a video, without resizing the probabilities back; see `result`.
 
         Args:
-            state: The video's, from `start`; changed.
-            frame: The picture, as `Frame(index, name, image)`.
-            given: A mask of new objects or a correction, as `LabelMask(ids)`, of the frame's size.
+            state: State of the video, from `start`; updated in place.
+            frame: The frame, as `Frame(index, name, image)`.
+            given: A mask with new objects or a correction, as `LabelMask(ids)`, of the frame's size.
             permanent: Whether the frame stays in memory for the whole video.
-            end: Whether it is the last frame, after which nothing is read from memory.
+            end: Whether this is the last frame, after which memory is not read any more.
             size: Short side inside the network in px, -1 = original; None: `data.size`.
             flipped: Whether the network sees the frame mirrored left to right.
-            complete: Whether the mask shows every object: one that is not painted is absent. Otherwise it keeps its
-                prediction, where no other is painted.
+            complete: Whether the mask shows every object, so that one missing in it is absent. Otherwise missing
+                objects keep their prediction on pixels that the mask leaves unpainted.
 
         Raises:
-            UsageError: A picture of another type, or of another size than those before; a mask of another size.
+            UsageError: The image has a wrong type or another size than earlier frames, or the mask another size.
             NonFiniteError: The probabilities are not finite.
         """
         if frame.image.ndim != 3 or frame.image.shape[2] != 3 or frame.image.dtype != np.uint8:
@@ -239,7 +245,7 @@ class Segmenter:
         known, clock = state.object_ids, StageClock(self.prepared.device, {})
         absent = absent_ids(state.absent, frame.index)
         shown = [] if given is None else [*given.object_ids(), *absent]
-        taken = [] if given is None else annotated_ids(known, shown, complete)
+        annotated = [] if given is None else annotated_ids(known, shown, complete)
         with clock("upload"):
             wanted = self.data.size if size is None else size
             work = working_size(image.shape[0], image.shape[1], wanted, conventions.enlarge)
@@ -251,7 +257,7 @@ class Segmenter:
                 mask = resize_labels(torch.from_numpy(ids).to(self.prepared.device), work, conventions.mask_resize)
         with clock("segment"), self.prepared.context():
             try:
-                prob = self.engine.step(state, pixels, mask, taken, permanent, end, False, absent).detach()
+                prob = self.engine.step(state, pixels, mask, annotated, permanent, end, False, absent).detach()
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"frame {frame.name}: {error} in {self.prepared.precision.value}; "
@@ -259,7 +265,7 @@ class Segmenter:
                 ) from None
         if self.runtime.grad_mode is GradMode.enable_grad_detached:
             state.detach()
-        complete = given is not None and set(taken) == set(state.object_ids)
+        complete = given is not None and set(annotated) == set(state.object_ids)
         return Prediction(prob, flipped, tuple(state.object_ids), complete, clock.stage_ms)
 
     def result(
@@ -269,9 +275,15 @@ class Segmenter:
         given: LabelMask | None = None,
         stage_ms: dict[str, float] | None = None,
     ) -> FrameResult:
-        """The mask of a frame from the mean of its predictions, at the frame's own size.
+        """Compute the mask of a frame, at the frame's own size, from the mean probabilities of its predictions.
 
-        A mask given for every object comes back untouched; otherwise every pixel takes the most probable object.
+        Each pixel gets the most probable object. A given mask that annotates every object is returned unchanged.
+
+        Args:
+            frame: The frame.
+            predictions: The prediction of each pass, from `predict`.
+            given: The mask given for this frame, if any.
+            stage_ms: Milliseconds spent on other stages, to be included in the result.
         """
         first, size = predictions[0], (frame.image.shape[0], frame.image.shape[1])
         assert all(other.object_ids == first.object_ids for other in predictions), "all passes see the same objects"
@@ -280,20 +292,23 @@ class Segmenter:
             for stage, milliseconds in prediction.stage_ms.items():
                 spent[stage] = spent.get(stage, 0.0) + milliseconds
         with StageClock(self.prepared.device, spent)("post"), torch.no_grad():
-            upright = [
-                resize(one.prob, size).flip(-1) if one.flipped else resize(one.prob, size) for one in predictions
+            probs = [
+                resize(view.prob, size).flip(-1) if view.flipped else resize(view.prob, size) for view in predictions
             ]
-            mean = upright[0] if len(upright) == 1 else reduce(add, upright) / len(upright)
+            mean = probs[0] if len(probs) == 1 else reduce(add, probs) / len(probs)
             if given is not None and first.complete:
                 mask, confidence = given.ids, confidence_inside(mean, first.object_ids, given.ids)
             else:
                 mask, confidence = most_probable(mean, first.object_ids)
-        kept = first.prob if len(predictions) == 1 and not first.flipped else mean
-        return FrameResult(frame, mask, first.object_ids, confidence, spent, kept, given is not None and first.complete)
+        prob = first.prob if len(predictions) == 1 and not first.flipped else mean
+        return FrameResult(frame, mask, first.object_ids, confidence, spent, prob, given is not None and first.complete)
 
     @contextmanager
     def running(self, frame: str) -> Iterator[None]:
-        """Threads, gradient mode and the explanation of missing memory, around the work on one frame."""
+        """Set the number of threads and the gradient mode for the work on one frame, and explain out-of-memory errors.
+
+        frame: Name of the frame, for error messages.
+        """
         with (
             thread_count(self.runtime.threads),
             explain_out_of_memory(frame),
@@ -304,4 +319,4 @@ class Segmenter:
     def _finish(self, states: Sequence[VideoState]) -> None:
         if self.runtime.grad_mode is GradMode.enable_grad:
             for state in states:
-                state.detach()  # graph and memory hold each other: nothing else would free them
+                state.detach()  # the graph and the memory refer to each other and would never be freed

@@ -1,4 +1,4 @@
-"""Choices that others can add to: memories, network families, backends, executors, outputs, layouts, metrics."""
+"""Registries of extension points: memories, network families, backends, executors, outputs, layouts, metrics, ..."""
 
 import difflib
 from collections.abc import Callable
@@ -10,16 +10,16 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Named implementations of one protocol.
+    """Implementations of one protocol by name.
 
-    An extension registers itself where it is defined, and is chosen by its name in the settings:
+    An implementation registers itself where it is defined, and is selected by its name in the settings:
 
         @BACKENDS.register("mine")
         def mine(network, device, precision): ...
 
     Args:
-        what: Noun for messages, such as "backend".
-        key: The setting that chooses among the entries, such as "runtime.variant".
+        what: Noun for error messages, such as "backend".
+        key: The setting that selects an entry, such as "runtime.variant".
     """
 
     def __init__(self, what: str, key: str):
@@ -28,7 +28,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters a class, function or object under `name`; a later entry replaces an earlier one."""
+        """Return a decorator that registers a class, function or object as `name`, replacing an earlier entry."""
 
         def enter(entry: T) -> T:
             self._entries[name] = entry
@@ -37,14 +37,14 @@ class Registry(Generic[T]):
         return enter
 
     def names(self) -> list[str]:
-        """The names in the order of registration."""
+        """Return the names in the order of registration."""
         return list(self._entries)
 
     def __getitem__(self, name: str) -> T:
-        """The entry of this name.
+        """Return the entry of this name.
 
         Raises:
-            UsageError: There is none; the message has the setting, the nearest name and all names.
+            UsageError: There is no such entry; the message contains the setting, the closest name and all names.
         """
         if name in self._entries:
             return self._entries[name]

@@ -1,9 +1,9 @@
-"""Where this user's downloads and compiled parts are kept."""
+"""The user's cache folder, for downloads and compiled models."""
 
 import os
 from pathlib import Path
 
 
 def user_cache() -> Path:
-    """The folder, which need not exist: $XDG_CACHE_HOME/xmem_infer, or ~/.cache/xmem_infer."""
+    """Return $XDG_CACHE_HOME/xmem_infer, or ~/.cache/xmem_infer if that is not set; the folder need not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xmem_infer"
