@@ -35,10 +35,10 @@ PUBLISHED = "XMem in published sizes fp32"
 TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of the time axis, ms
 VARIANTS = {"fp32": "fast", "int8": "openvino"}
 REMARKS = (
-    "An average frame at 854x480 with full memory, median of rounds that took all networks in turns; masks copied cost "
-    "nothing. The published network has random numbers here: its time is measured, its J&F is not.",
-    "Candidates were trained equally, for minutes, after the first long run had been made: so short a training favours "
-    "what begins with fitting numbers (today's trunk, key and decoder widths), and says little about the rest.",
+    "Time of an average frame at 854x480 with full memory, median of interleaved rounds; copying masks takes no "
+    "time. The published network has random weights here: its time is measured, its J&F is not.",
+    "Candidates were trained equally, for minutes, after the first long run. Such a short training favours networks "
+    "that start with fitting weights (today's trunk, key and decoder widths), and says little about the others.",
 )
 CPU = torch.device("cpu")
 log = logging.getLogger(__name__)

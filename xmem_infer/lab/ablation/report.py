@@ -44,11 +44,11 @@ def _page(findings: Findings) -> Iterator[str]:
     yield "# Gradient modes and precisions, measured"
     yield setting_table(findings.setting)
     yield (
-        f"Every combination ran {matrix.repeats} times, each in a fresh process, rounds interleaved and every other "
-        "one backwards, after one process for warming up. *Tensors*: the exact sum of all tensor allocations, "
-        "network included (CPU: memory events of the profiler, in a pass of its own so that counting slows down no "
-        "clock; CUDA: the allocator's). *Resident*: the largest resident size of the process while segmenting, "
-        f"libraries included. *Time*: per frame, decoding left out, the first {matrix.warmup_frames} frames left out."
+        f"Every combination ran {matrix.repeats} times, each in a fresh process, in interleaved rounds, every other "
+        "round in reverse order, after one warm-up process. *Tensors*: the exact sum of all tensor allocations, "
+        "network included (CPU: memory events of the profiler, in a separate pass, so that counting does not slow down "
+        "the timed one; CUDA: the allocator's). *Resident*: the largest resident size of the process while segmenting, "
+        f"libraries included. *Time*: per frame, without decoding and without the first {matrix.warmup_frames} frames."
     )
     spread = 100 * peak_spread(findings.runs)
     yield f"Repeats of one combination differ in their tensor peak by {spread:.3f}% at most."
@@ -60,16 +60,16 @@ def _page(findings: Findings) -> Iterator[str]:
         yield "## What switching gradients off saves"
         yield "![Saving against both baselines](saving.png)"
         yield (
-            "`enable_grad` keeps the graph of all frames so far, so what it wastes depends on the length of the clip; "
-            "`enable_grad_detached` cuts the graph after each frame and shows the cost within one. The documents say "
-            '30%. "Without the network" leaves out the weights, which no mode makes smaller.'
+            "`enable_grad` keeps the graph of all frames so far, so the memory it wastes depends on the length of the "
+            "clip; `enable_grad_detached` cuts the graph after each frame and shows the cost within one. The documents "
+            'say 30%. "Without the network" excludes the weights, which no mode makes smaller.'
         )
         yield savings_table(findings.savings)
     yield "## Memory against the frame number"
     yield f"![Memory by frame](memory_by_frame.png)\n\nA cross marks a run stopped at {matrix.max_memory_gb:g} GB."
     yield "## Time"
     yield "![Time per frame](time.png)"
-    yield "Times are of this machine under the load it had; compare within this table, not with others."
+    yield "Times depend on this machine and its load: compare them within this table only."
     yield _time_table(runs)
     yield "## Masks"
     if findings.agreements:
@@ -119,7 +119,9 @@ def _flatness(runs: Sequence[Run]) -> str:
             change = "flat" if last <= first * 1.001 else f"grows by {megabytes(growth)} MB a frame"
             texts.append(f"`{run.mode.name}` {megabytes(first)} -> {megabytes(last)} ({change})")
     where = f"{runs[0].scene}, {runs[0].precision.name}"
-    held = f"Held in tensors between frames, from frame 1 to the last one reached ({where}), MB: {'; '.join(texts)}."
+    held = (
+        f"Bytes in tensors between frames, from frame 1 to the last one reached ({where}), in MB: {'; '.join(texts)}."
+    )
     return held if texts else ""
 
 

@@ -21,23 +21,24 @@ from .workload_runner import MEMORY_EVERY
 from .workloads import parse_workload
 
 HOW = (
-    f"Times are milliseconds per frame with memory as the workload says: the mean over {MEMORY_EVERY} frames, four "
-    "ordinary ones and a memory frame, plus a 25th of what a consolidation adds to a memory write; p50 and p95 are of "
-    "these means, over rounds. Each round runs every variant once on the same two frames and the same state, every "
-    "other round backwards; before them it warms up on these frames, while operations are counted. *Rest* is what the "
-    "engine does between stages. *Yardstick*: the fastest of a few 3x3 convolutions and matrix products in that "
-    "precision, run between the rounds; the share is the arithmetic of a variant (convolutions and products, its own "
-    "count) over what the yardstick would do in the same time. Compare within this run only."
+    f"Times are milliseconds per frame with memory filled as the workload says: the mean over {MEMORY_EVERY} frames "
+    "(four ordinary ones and a memory frame) plus 1/25 of the extra time of a memory write that consolidates. p50 and "
+    "p95 are percentiles of these means over the rounds. Each round runs every variant once on the same two frames "
+    "from the same state, every other round in reverse order; before the first round, each variant is warmed up on "
+    "these frames while its operations are counted. *Rest* is the time of the engine between the stages. *Yardstick*: "
+    "the fastest of a few 3x3 convolutions and matrix products in that precision, measured between the rounds; the "
+    "share is the number of operations of a variant (convolutions and products, by its own count) divided by the "
+    "number that the yardstick would do in the same time. Compare times within this run only."
 )
 PEAK = (
-    "Largest resident size of a fresh process during an ordinary and a consolidating memory frame with memory filled, "
-    "above its size with libraries imported (network, memory, activations), and above its size before the first frame. "
-    "What the allocator holds without using it is given back before."
+    "Largest resident size of a fresh process during an ordinary and a consolidating memory frame with memory filled: "
+    "above its size after importing the libraries (network, memory, activations), and above its size before the first "
+    "frame. Memory that the allocator holds but does not use is returned to the system before."
 )
 END_TO_END = (
-    "The whole of a clip, first frame included: *engine alone* has its frames decoded and normalised before; "
-    f"*{MASKS}* opens an H.264 file, decodes it, and writes palette PNGs and the confidence table, as "
-    "`scripts/eval.py` does, until everything has its final name."
+    "Time of the whole clip, including the first frame. *engine alone*: frames are decoded and normalised in advance. "
+    f"*{MASKS}*: opens an H.264 file, decodes it, and writes palette PNGs and the confidence table, as "
+    "`scripts/eval.py` does, until all files have their final names."
 )
 
 
