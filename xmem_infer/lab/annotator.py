@@ -25,11 +25,11 @@ from .training.validation import Clip
 log = logging.getLogger(__name__)
 
 HOW = (
-    "First table: J&F over the frames between the first and the last, in percent, after the true mask of the first "
-    "frame and of further ones. After each, the frames between its neighbouring references are tracked again, from "
-    "both sides. Second table: masks of the objects in the first frames, from a box or nothing, then by clicks where "
-    "most is wrong. In examples/annotator the rule of the suggestion and the walker's constants were chosen on these "
-    "very clips: on others expect less."
+    "First table: J&F in percent over all frames but the first and the last, with the true mask of the first frame and "
+    "of a number of corrected frames. After each correction, the frames between its neighbouring references are "
+    "tracked again from both sides. Second table: masks of the objects in the first frames, from a box or without one, "
+    "then by clicks in the largest wrong region. For examples/annotator, the rule of the suggestion and the constants "
+    "of the walker were chosen on the same clips: expect less on others."
 )
 CORRECTIONS = (0, 1, 2, 3, 5)  # numbers of corrected frames after which the masks are scored
 SUGGESTED, RANDOM, WORST = "suggested", "at random", "truly worst"
@@ -153,7 +153,12 @@ def measure(segmenter: Segmenter, clips: Sequence[Clip], size: int, frames: int,
             clicks[key] += curves
         log.info(f"{clip.name}: done")
     how = f"at {size} px of the short side, at most {frames} frames of each clip; at random: mean of {seeds}"
-    return report(segmenter, corrections, clicks, how, folder)
+    subject = {"clips": ", ".join(corrections), "corrections": how, "first masks": "pictures at their own size"}
+    conditions = setting(segmenter.prepared.device, subject)
+    text = "\n\n".join((_corrections_table(corrections), _clicks_table(clicks)))
+    write_page(folder / "report.md", ("# A simulated annotator", HOW, text, setting_table(conditions)))
+    _draw(corrections, folder)
+    return text
 
 
 def mark(clip: Clip) -> dict[tuple[str, bool], list[list[float]]]:
@@ -165,16 +170,6 @@ def mark(clip: Clip) -> dict[tuple[str, bool], list[list[float]]]:
         for name, method in METHODS.items()
         for box in (True, False)
     }
-
-
-def report(segmenter: Segmenter, corrections: Curves, clicks: Clicks, how: str, folder: Path) -> str:
-    """Write report.md and its picture; return the tables. how: how the corrections were measured, in words."""
-    subject = {"clips": ", ".join(corrections), "corrections": how, "first masks": "pictures at their own size"}
-    conditions = setting(segmenter.prepared.device, subject)
-    text = "\n\n".join((_corrections_table(corrections), _clicks_table(clicks)))
-    write_page(folder / "report.md", ("# A simulated annotator", HOW, text, setting_table(conditions)))
-    _draw(corrections, folder)
-    return text
 
 
 def _corrections_table(corrections: Curves) -> str:

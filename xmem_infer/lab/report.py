@@ -17,11 +17,7 @@ from ..io.versions import versions
 
 
 def output_folder(path: str | Path) -> Path:
-    """Create the folder of a report and return it. Called before any work, so that a failure is found early.
-
-    Raises:
-        EnvironmentFault: The folder cannot be created or written to.
-    """
+    """Create the folder of a report, before any work, so that a failure is found early. Raises EnvironmentFault."""
     folder = Path(path).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)

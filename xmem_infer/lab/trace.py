@@ -123,13 +123,10 @@ def _stack(frame: FrameType | None) -> list[CodeType]:
         is_script = code.co_name == "<module>" and "scripts" in code.co_filename
         counts = is_script or not (code.co_name.startswith(NOT_COUNTED) or code.co_flags & CO_NESTED)
         is_other = {type(own).__name__, code.co_name} & set(OTHER_OUTPUTS)
-        if _is_own(code) and counts and not is_other and not _is_property(own, code):
+        is_property = isinstance(getattr(type(own), code.co_name, None), property)
+        if _is_own(code) and counts and not is_other and not is_property:
             counted.append(code)
     return counted
-
-
-def _is_property(own: object, code: CodeType) -> bool:
-    return isinstance(getattr(type(own), code.co_name, None), property)
 
 
 def main() -> None:

@@ -34,8 +34,7 @@ class Evidence:
     """All measurements from child processes.
 
     modes: one timed run per grad mode and precision on one scene; runs, savings: of all scenes, with gradients off and
-    with the graph cut after each frame; linear: a forward pass of the third document's network; created: creations of
-    networks.
+    with the graph cut after each frame; linear: forward passes of the third document's network; created: new networks.
     """
 
     sizes: DocumentsConfig

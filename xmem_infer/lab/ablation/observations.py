@@ -34,7 +34,6 @@ MODES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], ...]] = {
 
 
 def weight() -> Tensor:
-    """Return a parameter of three ones."""
     return torch.ones(3, requires_grad=True)
 
 
@@ -44,7 +43,6 @@ def double(w: Tensor) -> Tensor:
 
 
 def gradients_on_in_thread() -> bool:
-    """Return whether gradients are on in a new thread."""
     seen: list[bool] = []
     thread = threading.Thread(target=lambda: seen.append(torch.is_grad_enabled()))
     thread.start()
@@ -53,14 +51,12 @@ def gradients_on_in_thread() -> bool:
 
 
 def version_advance() -> int:
-    """Return by how much an in-place operation advances a tensor's version counter."""
     y = double(torch.ones(3))
     before = y._version
     return y.add_(1)._version - before
 
 
 def gradient_after_block() -> list[float]:
-    """Return the gradient of `double`, computed after a block without gradients."""
     w = weight()
     with torch.no_grad():
         double(w)
@@ -70,7 +66,6 @@ def gradient_after_block() -> list[float]:
 
 
 def restored_after_error() -> bool:
-    """Return whether the previous mode is restored when an error leaves a no_grad block."""
     before = torch.is_grad_enabled()
     try:
         with torch.no_grad():
@@ -80,7 +75,6 @@ def restored_after_error() -> bool:
 
 
 def order_of_autocast_matters() -> bool:
-    """Return whether no_grad inside autocast gives other numbers than autocast inside no_grad."""
     layer, x = nn.Linear(64, 64), torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), autocast():
         outside = layer(x)
@@ -89,7 +83,6 @@ def order_of_autocast_matters() -> bool:
 
 
 def train_around_block() -> None:
-    """Run forward and backward passes inside autocast, after a no_grad block there."""
     layer, x = nn.Linear(8, 8), torch.ones(2, 8)
     with autocast():
         with torch.no_grad():
@@ -108,19 +101,17 @@ def step_moves_weights() -> bool:
 
 
 def inference_tensor() -> Tensor:
-    """Return a tensor created in inference mode."""
     with torch.inference_mode():
         return torch.ones(3)
 
 
 def train_with_no_grad_tensor() -> None:
-    """Run a backward pass through a result that was created under no_grad."""
     with torch.no_grad():
         made = double(weight())
     (weight() * made).sum().backward()
 
 
-# An observation that returns None without raising counts as "works".
+# By name, functions that each test one behaviour. One that returns None without raising counts as "works".
 OBSERVATIONS: Mapping[str, Callable[[], Any]] = {
     "gradients are on": torch.is_grad_enabled,
     "gradients are on in a thread started here": gradients_on_in_thread,

@@ -117,9 +117,8 @@ def draw_agreement(agreements: Sequence[Agreement], folder: Path) -> None:
     figure = new_figure(3.0 + 2.2 * len(scenes), 3.8)
     panels = figure.subplots(1, 2)
     for axes, figure_of, title in zip(panels, ("differing", "jf"), ("pixels unlike fp32's", "J&F"), strict=True):
-        heights = {
-            p.name: _percent(getattr(by_condition.get((s, p)), figure_of, None) for s in scenes) for p in precisions
-        }
+        shares = {p.name: [getattr(by_condition.get((s, p)), figure_of, None) for s in scenes] for p in precisions}
+        heights = {name: [x and 100 * x for x in values] for name, values in shares.items()}
         groups = [_scene_label(scene, scenes) for scene in scenes]
         grouped_bars(axes, groups, heights, PRECISION_COLOURS, form=".3g", size=7, rotation=0)
         if not axes.patches:
@@ -133,10 +132,6 @@ def draw_agreement(agreements: Sequence[Agreement], folder: Path) -> None:
 
 def _empty_series(series: Iterable[str], count: int) -> dict[str, list[float | None]]:
     return {name: [None] * count for name in series}
-
-
-def _percent(shares: Iterable[float | None]) -> list[float | None]:
-    return [None if share is None else 100 * share for share in shares]
 
 
 def _scene_label(scene: Scene, scenes: Sequence[Scene]) -> str:

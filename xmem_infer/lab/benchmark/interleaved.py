@@ -62,12 +62,9 @@ def measure(workload: Workload, variants: Sequence[Variant], rounds: int, progre
 
 
 def _run_until_compiled(runner: WorkloadRunner) -> None:
-    """Run until everything is compiled.
+    """Run until everything is compiled. Raises UsageError if one of the network's functions cannot be quantised.
 
     OpenVINO compiles an input shape when it meets it for the second time; int8 is calibrated on several memory frames.
-
-    Raises:
-        UsageError: One of the network's functions cannot be quantised.
     """
     int8 = getattr(runner.variant.prepared.network, "int8", None)
     for _ in range(FRAMES + 2 if int8 else 2):

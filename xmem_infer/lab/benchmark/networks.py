@@ -34,14 +34,9 @@ NETWORKS = {
 
 
 def load_benchmark_network(name: str, weights: str | None) -> nn.Module:
-    """Build the network to measure, with random weights (seed 0) unless it has embedded ones.
+    """Build the network in NETWORKS with this name, with random weights (seed 0) unless its weights are embedded.
 
-    Args:
-        name: A name in NETWORKS.
-        weights: A checkpoint to load instead of XMem's published sizes; only for XMem. None: no checkpoint.
-
-    Raises:
-        WeightsError: The checkpoint is missing, damaged, unsafe or does not fit.
+    weights: a checkpoint that replaces XMem's published sizes. Raises WeightsError if it cannot be used.
     """
     if name == XMEM and weights is not None:
         return load_network(resolve_weights(weights)).network

@@ -57,11 +57,7 @@ def default_variants() -> list[str]:
 
 
 def check_variants(names: list[str], key: str, baselines: bool = True) -> None:
-    """Check that all variants exist.
-
-    Raises:
-        UsageError: A name is unknown; the message names the setting and the choices.
-    """
+    """Raise UsageError, with the setting and the choices, if a variant does not exist."""
     choices = [name for name in variant_names() if baselines or name not in BASELINES]
     for name in names:
         if name not in choices:

@@ -57,11 +57,7 @@ class Workload:
 
 
 def parse_workload(name: str) -> Workload:
-    """Return the workload with this name.
-
-    Raises:
-        UsageError: The name has another form, or such a video is impossible.
-    """
+    """Return the workload with this name. Raises UsageError for an invalid name or an impossible video."""
     match = _NAME.fullmatch(name)
     if match is None or (match["network"] or XMEM) not in NETWORKS:
         raise UsageError(

@@ -53,7 +53,10 @@ def cutout(pack: Pack, rng: Rng) -> np.ndarray:
 
 
 def clip_cutouts(pack: Pack, rng: Rng, frames: int) -> list[np.ndarray]:
-    """Return the object of a random clip in T frames, each (H, W, 4) of the same size, centred on the object."""
+    """Return the object of a random clip in T frames, each (H, W, 4) of the same size, centred on the object.
+
+    If no frame of the clip has an object, return one cut-out of a photo.
+    """
     names = list(pack.clips)
     clip = pack.clips[names[rng.integers(len(names))]]
     chosen = [i for i in pick_frames(rng, clip, frames) if pack.pictures[i].regions]

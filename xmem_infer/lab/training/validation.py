@@ -37,15 +37,9 @@ class Clip:
 
 
 def find_clips(root: Path, names: list[str] | None = None, frames: int | None = None) -> list[Clip]:
-    """Find clips in a folder in DAVIS layout.
+    """Find clips by name (None: all) in a folder in DAVIS layout. frames: at most this many of each clip (None: all).
 
-    Args:
-        root: The folder, with JPEGImages/ and Annotations/.
-        names: Names of the clips; None: all.
-        frames: At most this many frames of each clip; None: all.
-
-    Raises:
-        UsageError: There are none.
+    Raises UsageError if there are none with at least 3 frames.
     """
     masks = annotations_folder(root)
     pictures = Path(*("JPEGImages" if part == "Annotations" else part for part in masks.parts))
