@@ -111,7 +111,7 @@ def server(folder, video, weights):
     project = Project(folder, source, video)
     session = Session(source, open_frames(video, data), project, worker, hub.publish, data.max_pixels)
     settings = {"weights": weights, "data": data, "memory": MemoryConfig()}
-    worker.load(settings | {"runtime": RuntimeConfig(precision="fp32")}, source.size, session.changed)
+    worker.load(settings | {"runtime": RuntimeConfig(precision="fp32")}, source.size, session.on_change)
     client = TestClient(make_app(session, hub, TOKEN, BOUND), base_url=ADDRESS, raise_server_exceptions=False)
     with client:
         client.get("/api/state", params={"token": TOKEN}).raise_for_status()

@@ -57,7 +57,7 @@ class Work:
             step.put_mask(index, None, {})
 
     def propagate(self):
-        self.step = self.project.begin()
+        self.step = self.project.open_step()
 
     def seen(self):
         """What a user has: the document, and the bytes of masks and references."""

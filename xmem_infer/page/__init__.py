@@ -1,1 +1,1 @@
-"""The page: a server on this machine for marking, tracking and correcting objects of one video in a browser."""
+"""A local web server and its page, for annotating, tracking and correcting the objects of one video in a browser."""

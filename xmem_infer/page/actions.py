@@ -1,4 +1,4 @@
-"""What a browser may ask for: every action with its values, checked before anything is done."""
+"""Schemas of all actions that a browser may send, and their validation."""
 
 import json
 from typing import Annotated, Any, Literal, get_args
@@ -37,18 +37,18 @@ Direction = Literal["forward", "backward", "both"]
 
 
 class Values(BaseModel):
-    """The values of a request: none but those named, and of no other type."""
+    """Base of all schemas: unknown keys and other types are rejected."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
 def _values(**types: Any) -> type[Values]:
-    """By name, what each value must be; what may be None may be left out."""
+    """Create a schema from the type of each value. Values that may be None may be left out."""
     fields: Any = {name: (kind, None if type(None) in get_args(kind) else ...) for name, kind in types.items()}
     return create_model("Values", __base__=Values, **fields)
 
 
-ACTIONS = {  # methods of the session, but for METHODS
+ACTIONS = {  # each calls the method of the session with the same name, unless METHODS has another one
     "add_object": _values(name=Name | None, colour=Colour | None),
     "rename_object": _values(object=Whole, name=Name),
     "recolour_object": _values(object=Whole, colour=Colour),
@@ -65,11 +65,11 @@ ACTIONS = {  # methods of the session, but for METHODS
 SUGGESTION = _values(object=Whole, box=Box | None, clicks=Clicks | None, base=bool | None)
 EXPORT = _values(format=Name)
 METHODS = {"goto": "check_index"}
-KEYWORDS = {"from": "index", "object": "object_id"}  # arguments that have another name in Python
+KEYWORDS = {"from": "index", "object": "object_id"}  # arguments that are named differently in Python
 
 
 def read_action(action: object) -> tuple[str, dict[str, Any]]:
-    """The session's method and its arguments. Raises UsageError for an action that is none."""
+    """Return the name of the session's method and its arguments. Raises UsageError for an invalid action."""
     if not isinstance(action, dict) or str(action.get("do")) not in ACTIONS:
         raise UsageError(f'an action is {{"do": NAME, ...}} with one of the names {", ".join(ACTIONS)}')
     name: str = action["do"]
@@ -78,20 +78,20 @@ def read_action(action: object) -> tuple[str, dict[str, Any]]:
 
 
 def read_body(body: bytes, kind: type[Values]) -> dict[str, Any]:
-    """Values of a request's JSON as keyword arguments. Raises UsageError."""
+    """Return the JSON object in the body of a request as keyword arguments. Raises UsageError if it is invalid."""
     try:
-        found = json.loads(body)
+        values = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise UsageError("the body is no JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise UsageError("the body is no JSON object")
-    return read_values(found, kind)
+    return read_values(values, kind)
 
 
-def read_values(found: dict[str, Any], kind: type[Values]) -> dict[str, Any]:
-    """Values of a JSON object as keyword arguments. Raises UsageError for one that is missing, wrong or unknown."""
+def read_values(given: dict[str, Any], kind: type[Values]) -> dict[str, Any]:
+    """Return a JSON object as keyword arguments. Raises UsageError for a missing, invalid or unknown value."""
     try:
-        values = kind.model_validate(found)
+        values = kind.model_validate(given)
     except ValidationError as error:
         wrong = error.errors()[0]
         key = ".".join(map(str, wrong["loc"]))

@@ -1,4 +1,4 @@
-"""The addresses: state, frames and masks by index, and a WebSocket for actions and events."""
+"""HTTP and WebSocket endpoints: state, frames and masks by index, suggestions, exports; actions and events."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ Width = Annotated[int, Query(ge=16, le=16384)]
 
 
 def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
-    """The application for one session, guarded by the token; `bound` is the address that it listens at."""
+    """Create the ASGI application of a session. For `token` and `bound` see `Guard`."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +62,7 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
         try:
             key = f"{session.key}-{index}-{w}"
             return _cached(request, key, "image/jpeg", lambda: session.pictures.jpeg(index, w))
-        except IndexError:  # the file promised more frames than it has
+        except IndexError:  # the header of the video file announced more frames than can be decoded
             raise HTTPException(404, f"there is no frame {index}") from None
 
     @app.get("/api/mask/{index}.png")
@@ -77,7 +77,7 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
     async def put_mask(request: Request, index: Index, object: str = "") -> dict[str, Any]:
         size = session.frames.size
         body = await _body(request, 2 * size[0] * size[1] + MAX_JSON)
-        painted = [int(one) for one in object.split(",") if one.isascii() and one.isdecimal() and len(one) < 4]
+        painted = [int(text) for text in object.split(",") if text.isascii() and text.isdecimal() and len(text) < 4]
 
         def paint() -> int:
             return session.paint(index, decode_labels(body, size), painted).version
@@ -86,29 +86,29 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
 
     @app.post("/api/suggest/{index}")
     async def suggest(request: Request, index: Index) -> Response:
-        asked = read_body(await _body(request, MAX_JSON), SUGGESTION)
+        arguments = read_body(await _body(request, MAX_JSON), SUGGESTION)
 
         def png() -> bytes:
-            return encode_mask(session.suggest(index, **asked))
+            return encode_mask(session.suggest(index, **arguments))
 
         return Response(await run_in_threadpool(png), media_type="image/png")
 
     @app.post("/api/export")
     async def export(request: Request) -> dict[str, int]:
-        asked = read_body(await _body(request, MAX_JSON), EXPORT)
-        return {"job": session.exports.start(asked["format"])}
+        arguments = read_body(await _body(request, MAX_JSON), EXPORT)
+        return {"job": session.exports.start(arguments["format"])}
 
     @app.get("/api/export/{job}")
     def download(job: int) -> FileResponse:
-        found = session.exports.files.get(job)
-        if found is None or not found.is_file():
+        file = session.exports.files.get(job)
+        if file is None or not file.is_file():
             raise HTTPException(404, f"there is no export {job}")
-        return FileResponse(found, filename=found.name)
+        return FileResponse(file, filename=file.name)
 
     @app.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         await socket.accept()
-        with hub.joined() as tab:
+        with hub.connected() as tab:
             await socket.send_text(json.dumps({"event": "state", "state": await run_in_threadpool(session.state)}))
             sending = asyncio.create_task(_send_events(socket, tab))
             try:
@@ -123,30 +123,30 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
 
 
 async def _send_events(socket: WebSocket, tab: Tab) -> None:
-    with suppress(WebSocketDisconnect, RuntimeError):  # it went away meanwhile
+    with suppress(WebSocketDisconnect, RuntimeError):  # the tab has been closed meanwhile
         while (text := await tab.next()) is not None:
             await socket.send_text(text)
-        await socket.close(1013)  # too slow: it connects again and gets the whole state
+        await socket.close(1013)  # too slow: the tab reconnects and gets the whole state
 
 
 def _act(session: Session, hub: Hub, tab: Tab, text: str) -> None:
-    asked: dict[str, Any] = {}
+    request_id: dict[str, Any] = {}
     try:
         action = json.loads(text) if len(text) <= MAX_JSON else None
-        asked = {"id": action["id"]} if isinstance(action, dict) and "id" in action else {}
+        request_id = {"id": action["id"]} if isinstance(action, dict) and "id" in action else {}
         result = session.act(action)
         if isinstance(action, dict) and action.get("do") == "goto":
-            hub.publish({"event": "goto", "index": action["index"]}, but=tab)
-        tab.publish({"event": "done", **asked, **({} if result is None else {"result": result})})
+            hub.publish({"event": "goto", "index": action["index"]}, exclude=tab)
+        tab.publish({"event": "done", **request_id, **({} if result is None else {"result": result})})
     except (ValueError, RecursionError, XMemInferError) as error:
-        tab.publish({"event": "error", **asked, "message": str(error)})
+        tab.publish({"event": "error", **request_id, "message": str(error)})
     except Exception as error:
         log.exception("an action failed")
-        tab.publish({"event": "error", **asked, "message": f"this program failed: {error!r}"})
+        tab.publish({"event": "error", **request_id, "message": f"this program failed: {error!r}"})
 
 
 def _cached(request: Request, key: str, kind: str, make: Any) -> Response:
-    """An answer that a browser keeps, and asks for again by its key."""
+    """Return a response that browsers cache and revalidate with `key` as its ETag; `make` is called only if needed."""
     headers = {"ETag": f'"{key}"', "Cache-Control": "private, no-cache"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
@@ -154,7 +154,7 @@ def _cached(request: Request, key: str, kind: str, make: Any) -> Response:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body of a request. Raises 413 as soon as it is longer than `limit` bytes."""
+    """Read the body of a request. Raises HTTPException(413) as soon as it exceeds `limit` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -1,4 +1,4 @@
-"""`xmem-infer page VIDEO [MASK]`: the server for one video, until Ctrl-C."""
+"""`xmem-infer page VIDEO [MASK]`: serve the page for one video until Ctrl-C."""
 
 import asyncio
 import logging
@@ -25,19 +25,19 @@ from .project import Project
 log = logging.getLogger(__name__)
 
 PORT = 8765
-PORTS = 20  # tried from there on, where no port was asked for
-MAX_MESSAGE = 64 << 10  # bytes of a WebSocket's message
+PORTS = 20  # number of consecutive ports to try if none was requested
+MAX_MESSAGE = 64 << 10  # bytes of a WebSocket message
 
 
 @dataclass
 class PageConfig:
     video_dir: str | None = None  # video file or folder of frames
-    mask: str | None = None  # image (first frame) or folder of masks named after frames; null: nothing is given yet
-    project: str | None = None  # folder; null: output/<video>.project; an output folder of a run becomes one
-    host: str = "127.0.0.1"  # address to listen at; 0.0.0.0: also from other machines
-    fps: float | None = None  # frames per second of a folder of frames, played and exported; null: 24
+    mask: str | None = None  # image (first frame) or folder of masks named after frames; null: no mask is given
+    project: str | None = None  # folder; null: output/<video>.project; the output folder of a run becomes a project
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0: reachable from other machines, too
+    fps: float | None = None  # frames per second to play and export a folder of frames at; null: 24
     port: int | None = None  # null: 8765, or the next one that is free
-    browser: bool = True  # open the page in a browser where there is a desktop
+    browser: bool = True  # open the page in a browser if there is a desktop
     weights: str = "auto"  # path, or the name of a published checkpoint
     data: DataConfig = field(default_factory=DataConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig, metadata={"unread": ("load", "save", "frozen")})
@@ -56,8 +56,8 @@ def page(config: PageConfig) -> int:
     """Serve the page until a signal ends it.
 
     Raises:
-        UsageError: A video, mask or project that cannot be used, or an address that cannot be listened at.
-        EnvironmentFault: The packages of the page are not installed, or the project is in use.
+        UsageError: The video, mask or project cannot be used, or the server cannot listen on the address.
+        EnvironmentFault: Packages of the page are not installed, the project is in use, or the disk fails.
     """
     missing = [name for name in ("fastapi", "uvicorn", "websockets") if find_spec(name) is None]
     if missing:
@@ -76,23 +76,23 @@ def page(config: PageConfig) -> int:
         except OSError as error:
             raise disk_fault(error, folder) from error
         _serve(config, source, project, _given(config, path, source))
-    check()  # the signal that ended it, if it was one
+    check()  # raise the interrupt if a signal ended the server
     return 0
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise UsageError for a folder that holds something, and neither a project nor what a run wrote."""
+    """Raise UsageError if a folder is not empty, but neither a project nor the output of a run."""
     if not folder.is_dir() or any((folder / name).exists() for name in ("project.json", "masks", "records")):
         return
-    if (found := describe_contents(folder)) != "nothing":
+    if (contents := describe_contents(folder)) != "nothing":
         raise UsageError(
-            f"project={folder} holds {found}, and no project: give a folder that is new or empty, or the output "
+            f"project={folder} holds {contents}, and no project: give a folder that is new or empty, or the output "
             "folder of a run"
         )
 
 
 def _given(config: PageConfig, path: Path, source: IndexedFrames) -> dict[int, Path]:
-    """The masks that the command names, by the index of their frame."""
+    """Return the mask files given on the command line, by frame index."""
     if config.mask is None:
         return {}
     mask = existing_path(config.mask, "mask")
@@ -102,7 +102,7 @@ def _given(config: PageConfig, path: Path, source: IndexedFrames) -> dict[int, P
 
 
 def adopted(project: Project, given: dict[int, Path]) -> dict[int, Path]:
-    """The masks that become references when a project is new: those given, and of a run's output the first one."""
+    """Return the masks that become references of a new project: those given, and the first one of a run's output."""
     if not project.is_new:
         return {}
     first = min(project.frames, default=None)
@@ -133,7 +133,7 @@ def _serve(config: PageConfig, source: IndexedFrames, project: Project, given: d
         "runtime": config.runtime,
         "data": config.data,
     }
-    worker.load(settings, source.size, session.changed)
+    worker.load(settings, source.size, session.on_change)
     local = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{local}]' if ':' in local else local}:{port}/?token={token}"
     log.info(f"project: {project.folder}\npage: {address}\nCtrl-C stops it; everything is saved as it happens")
@@ -153,13 +153,13 @@ def _serve(config: PageConfig, source: IndexedFrames, project: Project, given: d
 
 
 def _token(path: Path) -> str:
-    """A secret, the same again when the project is served again: pages that are open go on by themselves."""
+    """Return the secret token of a project, created once so that open pages reconnect after a restart of the server."""
     with suppress(OSError):
         stat = path.stat()
-        is_own = stat.st_mode & 0o077 == 0 and stat.st_uid == os.getuid() if os.name == "posix" else True
-        found = path.read_text(encoding="ascii")
-        if is_own and len(found) == len(secrets.token_urlsafe(32)):
-            return found
+        is_private = stat.st_mode & 0o077 == 0 and stat.st_uid == os.getuid() if os.name == "posix" else True
+        saved = path.read_text(encoding="ascii")
+        if is_private and len(saved) == len(secrets.token_urlsafe(32)):
+            return saved
     token = secrets.token_urlsafe(32)
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
@@ -175,22 +175,21 @@ def _listen(config: PageConfig) -> socket.socket:
             f"warning: host={config.host}: the page can be reached from other machines, by anybody who has its address "
             "with the token, and what is sent is not encrypted. A port forwarded by ssh -L is safer"
         )
-    asked = config.port
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    for port in range(PORT, PORT + PORTS) if asked is None else [asked]:
+    for port in range(PORT, PORT + PORTS) if config.port is None else [config.port]:
         listening = socket.socket(family, socket.SOCK_STREAM)
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((config.host, port))
-            listening.listen(128)  # a browser that is quicker than the server's start waits
+            listening.listen(128)  # queues the browser's connections until the server accepts them
         except OSError as error:
             listening.close()
             reason = error.strerror or error
         else:
             return listening
-    found = f"port {asked}" if asked is not None else f"ports {PORT} to {PORT + PORTS - 1}"
-    raise UsageError(f"host={config.host}: {found} cannot be listened at: {reason}; give another port=NUMBER")
+    tried = f"port {config.port}" if config.port is not None else f"ports {PORT} to {PORT + PORTS - 1}"
+    raise UsageError(f"host={config.host}: {tried} cannot be listened at: {reason}; give another port=NUMBER")
 
 
 def _has_desktop() -> bool:

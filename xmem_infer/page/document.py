@@ -1,4 +1,4 @@
-"""Objects, references and absences of a project, as a value, and the values that edits make of it."""
+"""The metadata of a project (objects, references, absences) as an immutable value, and the edits of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -13,12 +13,12 @@ Spans = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Document:
-    """What a project holds besides masks: a value, never changed in place.
+    """Everything in a project besides the masks. Edits return a new document instead of changing it in place.
 
     Attributes:
-        objects: Name and colour (#rrggbb) by object id.
-        references: Indices of the frames whose masks were given, ascending.
-        absent: By object id, the ranges of frames (first, last) in which the object is not there.
+        objects: `name` and `colour` (#rrggbb) by object id.
+        references: Indices of the frames whose masks were given by the user, ascending.
+        absent: Ranges of frames (first, last), both inclusive, in which an object is absent, by object id.
     """
 
     objects: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -26,64 +26,64 @@ class Document:
     absent: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        objects = [{"id": one, **named} for one, named in sorted(self.objects.items())]
+        objects = [{"id": object_id, **described} for object_id, described in sorted(self.objects.items())]
         return {"objects": objects, "references": list(self.references), "absent": self.absent}
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> "Document":
-        absent = {int(one): [(first, last) for first, last in spans] for one, spans in said["absent"].items()}
-        objects = {one["id"]: {"name": one["name"], "colour": one["colour"]} for one in said["objects"]}
-        return cls(objects, tuple(said["references"]), absent)
+    def from_json(cls, saved: dict[str, Any]) -> "Document":
+        absent = {int(key): [(first, last) for first, last in spans] for key, spans in saved["absent"].items()}
+        objects = {item["id"]: {"name": item["name"], "colour": item["colour"]} for item in saved["objects"]}
+        return cls(objects, tuple(saved["references"]), absent)
 
     def palette(self) -> bytes:
-        """768 bytes: the objects' colours, DAVIS's for others."""
-        return with_colours(None, {one: rgb(named["colour"]) for one, named in self.objects.items()})
+        """Return the palette of the masks, 768 bytes: the colours of the objects, DAVIS colours for all other ids."""
+        return with_colours(None, {key: rgb(described["colour"]) for key, described in self.objects.items()})
 
 
 def with_objects(document: Document, ids: Iterable[int], palette: bytes | None = None) -> Document:
-    """The document with those of these ids that it does not know; colours from the palette of their mask."""
+    """Add the ids that the document does not have yet, with their colours in `palette`, 768 bytes."""
     colours = visible_colours(palette)
-    unknown = [one for one in ids if one and one not in document.objects]
-    new = {one: {"name": f"object {one}", "colour": hex_colour(colours[one])} for one in unknown}
+    unknown = [object_id for object_id in ids if object_id and object_id not in document.objects]
+    new = {key: {"name": f"object {key}", "colour": hex_colour(colours[key])} for key in unknown}
     return replace(document, objects={**document.objects, **new}) if new else document
 
 
 def hex_colour(colour: np.ndarray) -> str:
-    """#rrggbb of (3,) uint8."""
+    """Format an RGB colour, (3,) uint8, as #rrggbb."""
     return "#" + bytes(colour.tolist()).hex()
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """The numbers of #rrggbb."""
+    """Parse #rrggbb."""
     red, green, blue = bytes.fromhex(colour[1:])
     return red, green, blue
 
 
 def with_shown(document: Document, index: int, shown: Iterable[int], painted: Iterable[int]) -> Document:
-    """What a painted mask says of one frame: objects that it shows are there; painted ones that it does not are not."""
-    there = set(shown)
-    gone = {one for one in painted if one in document.objects} - there
-    for one in there | gone:
-        document = with_absence(document, one, index, index, one in gone)
+    """Update absences from a painted mask: objects in `shown` are present, other objects in `painted` are absent."""
+    present = set(shown)
+    absent = {object_id for object_id in painted if object_id in document.objects} - present
+    for object_id in present | absent:
+        document = with_absence(document, object_id, index, index, object_id in absent)
     return document
 
 
 def with_absence(document: Document, object_id: int, first: int, last: int, absent: bool) -> Document:
-    """The object is absent, or is not, in the frames `first` to `last`."""
+    """Mark an object as absent, or as present, in the frames `first` to `last` (inclusive)."""
     spans: Spans = []
-    for begin, end in document.absent.get(object_id, []):
-        spans += [span for span in ((begin, min(end, first - 1)), (max(begin, last + 1), end)) if span[0] <= span[1]]
+    for start, end in document.absent.get(object_id, []):
+        spans += [span for span in ((start, min(end, first - 1)), (max(start, last + 1), end)) if span[0] <= span[1]]
     if absent:
         spans.append((first, last))
-    absences = {**document.absent, object_id: _joined(spans)}
-    return replace(document, absent={one: found for one, found in sorted(absences.items()) if found})
+    absences = {**document.absent, object_id: _merged(spans)}
+    return replace(document, absent={key: ranges for key, ranges in sorted(absences.items()) if ranges})
 
 
-def _joined(spans: Spans) -> Spans:
-    joined: Spans = []
+def _merged(spans: Spans) -> Spans:
+    merged: Spans = []
     for first, last in sorted(spans):
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         else:
-            joined.append((first, last))
-    return joined
+            merged.append((first, last))
+    return merged

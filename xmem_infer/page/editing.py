@@ -1,4 +1,4 @@
-"""What edits do to a project: each is one step that can be undone, and is told to every tab."""
+"""The edits of a project. Each is one undo step, and is reported to all tabs."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -20,50 +20,53 @@ from .worker import Worker
 
 
 class Editing(ABC):
-    """The edits of a session; any of them ends the propagation under way. For any number of threads."""
+    """Thread-safe edits of a project. Each edit stops the running propagation first."""
 
     def __init__(self, project: Project, worker: Worker, frame_count: int, max_pixels: int) -> None:
         self.project, self.worker, self.frame_count, self.max_pixels = project, worker, frame_count, max_pixels
-        self.lock = threading.RLock()  # around the project
-        self.editing = threading.RLock()  # one edit at a time; taken before the other one, never by the worker
+        self.lock = threading.RLock()  # guards the project
+        self.edit_lock = threading.RLock()  # one edit at a time; acquired before `lock`, never by the worker's thread
 
     @abstractmethod
-    def changed(self) -> None:
-        """The project was changed: tell every tab."""
+    def on_change(self) -> None:
+        """Called after each edit."""
 
     def paint(self, index: int, ids: np.ndarray, painted: Collection[int] = ()) -> FrameEntry:
-        """Take (H, W) uint8 object ids as the mask of a frame: a reference from now on. Unknown ids become objects.
+        """Set the mask of a frame, which becomes a reference. Ids that are not objects yet are added as objects.
 
-        painted: objects that the mask speaks of also where it does not show them: then they are absent in this frame.
+        Args:
+            index: Index of the frame.
+            ids: (H, W) uint8 object ids.
+            painted: Ids of the objects that were painted. Those that the mask does not show are absent on this frame.
         """
         self.check_index(index)
-        shown = [one for one in np.unique(ids).tolist() if one]
+        shown = [object_id for object_id in np.unique(ids).tolist() if object_id]
 
         def change(step: Step) -> None:
             document = with_objects(step.document, shown)
             step.document = with_shown(document, index, shown, painted)
-            _give(step, index, ids)
+            _set_reference(step, index, ids)
 
         self._edit(change)
         return self.project.frames[index]
 
     def adopt(self, masks: Iterable[tuple[int, Path]]) -> None:
-        """Take mask files as references, each with the index of its frame, as one step."""
+        """Turn mask files, given with the indices of their frames, into references, as one undo step."""
 
         def change(step: Step) -> None:
             for index, path in masks:
                 mask = read_mask(path, self.max_pixels)
                 step.document = with_objects(step.document, mask.object_ids(), mask.palette)
-                _give(step, index, mask.ids)
-            known = {one for entry in self.project.frames.values() for one in entry.confidence}
+                _set_reference(step, index, mask.ids)
+            known = {object_id for entry in self.project.frames.values() for object_id in entry.confidence}
             step.document = with_objects(step.document, sorted(known))
 
         self._edit(change)
 
     def add_object(self, name: str | None = None, colour: str | None = None) -> int:
-        """Returns the id of the new object."""
-        with self.editing:
-            free = next((one for one in range(1, 256) if one not in self.project.document.objects), None)
+        """Add an object and return its id, the smallest free one."""
+        with self.edit_lock:
+            free = next((number for number in range(1, 256) if number not in self.project.document.objects), None)
             if free is None:
                 raise UsageError("there are 255 objects, more are not possible")
             shown = colour or hex_colour(visible_colours(None)[free])
@@ -79,19 +82,19 @@ class Editing(ABC):
         self._change_object(object_id, {"colour": colour})
 
     def remove_object(self, object_id: int) -> None:
-        """Take an object out of all masks and references; its id is free for another one."""
+        """Remove an object, also from all masks and references. Its id may be used for another object later."""
         self._check_object(object_id)
 
         def change(step: Step) -> None:
             self._erase(step, object_id, 0, self.frame_count - 1)
             document = with_absence(step.document, object_id, 0, self.frame_count - 1, False)
-            left = {one: named for one, named in document.objects.items() if one != object_id}
-            step.document = replace(document, objects=left)
+            objects = {key: described for key, described in document.objects.items() if key != object_id}
+            step.document = replace(document, objects=objects)
 
         self._edit(change)
 
     def set_absent(self, object_id: int, first: int, last: int, absent: bool) -> None:
-        """Say that an object is not there in the frames `first` to `last`, or take that back."""
+        """Mark an object as absent, or as present again, in the frames `first` to `last` (inclusive)."""
         self._check_object(object_id)
         self._check_range(first, last)
 
@@ -103,7 +106,7 @@ class Editing(ABC):
         self._edit(change)
 
     def remove_reference(self, index: int) -> None:
-        """The frame is no reference any more."""
+        """Turn a reference into an ordinary frame; its mask stays."""
         if index not in self.project.document.references:
             raise UsageError(f"frame {index} is no reference")
 
@@ -121,19 +124,19 @@ class Editing(ABC):
         self._move(self.project.redo, "redo")
 
     def _edit(self, change: Callable[[Step], None]) -> None:
-        with self.editing:
+        with self.edit_lock:
             self.worker.stop()
             with self.lock, self.project.change() as step:
                 change(step)
-            self.changed()
+            self.on_change()
 
     def _erase(self, step: Step, object_id: int, first: int, last: int) -> None:
-        """Take an object out of the masks and references of the frames `first` to `last`, and out of what is known."""
+        """Remove an object from masks, references and confidences of the frames `first` to `last` (inclusive)."""
         for index, entry in sorted(self.project.frames.items()):
             if first <= index <= last:
                 ids = read_ids(self.project.mask_path(index))
                 if object_id in entry.confidence or (ids == object_id).any():
-                    others = {one: seen for one, seen in entry.confidence.items() if one != object_id}
+                    others = {key: seen for key, seen in entry.confidence.items() if key != object_id}
                     step.put_mask(index, ids * (ids != object_id), others, entry.origin)
         for index in self.project.document.references:
             if first <= index <= last:
@@ -141,25 +144,25 @@ class Editing(ABC):
                 if (ids == object_id).any():
                     step.put_reference(index, ids * (ids != object_id))
 
-    def _change_object(self, object_id: int, named: dict[str, str]) -> None:
+    def _change_object(self, object_id: int, fields: dict[str, str]) -> None:
         def change(step: Step) -> None:
             objects = step.document.objects
-            new = {**objects.get(object_id, {}), **named}
+            new = {**objects.get(object_id, {}), **fields}
             step.document = replace(step.document, objects={**objects, object_id: new})
 
         self._edit(change)
 
     def _move(self, move: Callable[[], bool], what: str) -> None:
-        with self.editing:
+        with self.edit_lock:
             self.worker.stop()
             with self.lock:
                 moved = move()
             if not moved:
                 raise UsageError(f"there is nothing to {what}")
-            self.changed()
+            self.on_change()
 
     def check_index(self, index: int) -> None:
-        """Raise UsageError where there is no such frame."""
+        """Raise UsageError if there is no such frame."""
         if not 0 <= index < self.frame_count:
             raise UsageError(f"there is no frame {index}: the video has {self.frame_count}, the first is 0")
 
@@ -174,6 +177,6 @@ class Editing(ABC):
             raise UsageError(f"there is no object {object_id}")
 
 
-def _give(step: Step, index: int, ids: np.ndarray) -> None:
+def _set_reference(step: Step, index: int, ids: np.ndarray) -> None:
     step.put_reference(index, ids)
     step.put_mask(index, ids, {}, REFERENCE)

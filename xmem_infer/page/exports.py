@@ -1,4 +1,4 @@
-"""Exports of a project in the background, each to be downloaded by its number."""
+"""Background exports of a project, each downloadable by its job number."""
 
 import logging
 import zipfile
@@ -22,10 +22,10 @@ class _Stopped(Exception):
 
 
 class Exports:
-    """One export after the other, below <project>/exports.
+    """Runs exports one after the other in a background thread and writes them to <project>/exports.
 
     Attributes:
-        files: What can be downloaded, by the number of the job.
+        files: The finished files, by job number.
     """
 
     def __init__(
@@ -39,57 +39,57 @@ class Exports:
 
     @staticmethod
     def formats() -> list[dict[str, str]]:
-        """Name and title of each."""
+        """Return the name and the title of each export format."""
         return [{"format": name, "label": EXPORTERS[name].title} for name in EXPORTERS.names()]
 
     def start(self, kind: str) -> int:
-        """Export in a format; returns the number of the job. Raises UsageError for a format that is not there."""
+        """Queue an export and return its job number. Raises UsageError for an unknown format."""
         EXPORTERS[kind]
         self._jobs += 1
         self._pool.submit(self._export, self._jobs, kind)
         return self._jobs
 
     def close(self) -> None:
-        """Stop; what is unfinished is removed."""
+        """Cancel all exports and remove unfinished files."""
         self._stopped = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _export(self, job: int, kind: str) -> None:
-        said: dict[str, Any] = {"event": "export", "job": job, "done": 0, "total": None}
+        event: dict[str, Any] = {"event": "export", "job": job, "done": 0, "total": None}
         objects, video = self.project.document.objects, Path(self.project.video)
 
         def progress(done: int, total: int | None) -> None:
-            said.update(done=done, total=total)
-            self.publish(said)
+            event.update(done=done, total=total)
+            self.publish(event)
             if self._stopped:
                 raise _Stopped
 
         try:
-            made = export_masks(
+            exported = export_masks(
                 kind,
                 self.project.masks,
                 self.project.folder / "exports",
                 self.frames,
                 source=video if video.is_file() else None,
-                names={one: named["name"] for one, named in objects.items()},
-                colours={one: rgb(named["colour"]) for one, named in objects.items()},
+                names={object_id: described["name"] for object_id, described in objects.items()},
+                colours={object_id: rgb(described["colour"]) for object_id, described in objects.items()},
                 fps=self.fps,
                 overwrite=True,
                 progress=progress,
             )
-            self.files[job] = _packed(made) if made.is_dir() else made
-            self.publish({**said, "file": self.files[job].name})
+            self.files[job] = _zipped(exported) if exported.is_dir() else exported
+            self.publish({**event, "file": self.files[job].name})
         except _Stopped:
             pass
         except XMemInferError as error:
-            self.publish({**said, "error": str(error)})
-        except Exception as error:  # nobody else would see it
+            self.publish({**event, "error": str(error)})
+        except Exception as error:  # the executor would swallow it
             log.exception("an export failed")
-            self.publish({**said, "error": f"the export failed: {error!r}"})
+            self.publish({**event, "error": f"the export failed: {error!r}"})
 
 
-def _packed(folder: Path) -> Path:
-    """A zip of a folder, beside it."""
+def _zipped(folder: Path) -> Path:
+    """Write a zip of a folder beside it and return its path."""
     path = folder.with_name(f"{folder.name}.zip")
 
     def write(to: Path) -> None:

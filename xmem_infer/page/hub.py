@@ -1,4 +1,4 @@
-"""Events from any thread to every tab that is open."""
+"""Broadcast events from any thread to all open tabs."""
 
 import asyncio
 import json
@@ -6,35 +6,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-MAX_WAITING = 2000  # events that a tab may be behind
+MAX_WAITING = 2000  # events queued for one tab before it is disconnected
 
 
 class Tab:
-    """One connected page: what it still has to be told, in order."""
+    """One connected browser tab, with the queue of events not yet sent to it."""
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self._queue: asyncio.Queue[str | None] = asyncio.Queue()
 
     def publish(self, event: dict[str, Any]) -> None:
-        """Tell this tab alone; from any thread."""
+        """Send an event to this tab only. Safe to call from any thread."""
         text = json.dumps(event)
         self._hub.loop.call_soon_threadsafe(self.put, text)
 
     def put(self, text: str) -> None:
-        """In the loop's thread; a tab that is too far behind is told to go."""
+        """Queue an event; a tab that is too far behind is disconnected. Call only in the event loop's thread."""
         if self._queue.qsize() < MAX_WAITING:
             self._queue.put_nowait(text)
         elif self._queue.qsize() == MAX_WAITING:
             self._queue.put_nowait(None)
 
     async def next(self) -> str | None:
-        """The next event as text; None: it was too slow."""
+        """Wait for the next event, as JSON text; None means that the tab was too slow and must be disconnected."""
         return await self._queue.get()
 
 
 class Hub:
-    """All tabs of a server."""
+    """All connected tabs of a server."""
 
     loop: asyncio.AbstractEventLoop
 
@@ -42,24 +42,24 @@ class Hub:
         self._tabs: set[Tab] = set()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Events are told from now on, those of before to nobody."""
+        """Set the event loop of the server. Events published earlier are dropped."""
         self.loop = loop
 
-    def publish(self, event: dict[str, Any], but: Tab | None = None) -> None:
-        """Tell every tab, `but` one; from any thread, which may go on changing what it has published."""
+    def publish(self, event: dict[str, Any], exclude: Tab | None = None) -> None:
+        """Send an event to all tabs, except `exclude`. Safe to call from any thread, which may change `event` later."""
         if not hasattr(self, "loop") or self.loop.is_closed():
             return
         text = json.dumps(event)
 
         def put() -> None:
-            for tab in self._tabs - {but}:
+            for tab in self._tabs - {exclude}:
                 tab.put(text)
 
         self.loop.call_soon_threadsafe(put)
 
     @contextmanager
-    def joined(self) -> Iterator[Tab]:
-        """A tab, for as long as it is connected; in the loop's thread."""
+    def connected(self) -> Iterator[Tab]:
+        """Register a new tab for the duration of the block. Call only in the event loop's thread."""
         tab = Tab(self)
         self._tabs.add(tab)
         try:

@@ -1,14 +1,14 @@
-"""A project: masks, references and what is said of them, in a folder that is sound whenever the server dies.
+"""A project folder, which stays consistent even if the server is killed at any moment.
 
-    project.json            objects, absences, references, the number of the last step
-    masks/<video>/          palette PNG for each frame that has a mask, as a run of eval.py writes them
-    references/             those that the user gave
-    confidence/<video>.csv  as a run writes it
-    history/<n>/            step n: step.json (objects, absences and references before it and after it), and each file
-                            that it changed as it was (before/) and as it is (after/); an empty file stands for none
+    project.json            objects, absences, references, number n of the current step
+    masks/<video>/          palette PNG of each frame that has a mask, in the format of eval.py
+    references/             masks given by the user, in the same format
+    confidence/<video>.csv  table in the format of eval.py
+    history/<n>/            undo step n: step.json (objects, absences and references before and after the step), and
+                            each changed file before/ and after/ the step; an empty file means that there was none
 
-project.json says which step counts. A file that step n touched is as after/ has it, and one that step n + 1 touched as
-before/ has it: opening a project makes that true, whatever moment it was killed at.
+With n from project.json, files changed by step n must equal their copies in its after/, and files changed by step
+n + 1 (undone) their copies in its before/. Opening a project restores this if the server was killed in between.
 """
 
 import csv
@@ -27,21 +27,27 @@ from .label_files import PROPAGATED, REFERENCE, FrameEntry, read_entry, version_
 from .steps import Step, link
 
 FORMAT = 1
-MAX_STEPS = 200  # that can be undone
+MAX_STEPS = 200  # undo steps that are saved
 
 
 class Project:
-    """One project folder, held by this process; not for several threads at once.
+    """An open project folder. The caller must hold the lock of the folder, and use one thread at a time.
 
     Attributes:
-        document: Objects, references, absences.
-        frames: What is known of each frame that has a mask, by index.
-        changed: Indices of the frames whose masks changed since somebody emptied it.
-        is_new: Whether nothing was ever done in it.
+        document: Objects, references and absences.
+        step: Number of the current step, 0 before the first one.
+        frames: Metadata of each frame that has a mask, by index.
+        changed: Indices of frames whose masks have changed; cleared by its consumer.
+        is_new: Whether there is no step yet, not even an undone one.
     """
 
     def __init__(self, folder: Path, source: IndexedFrames, video: Path) -> None:
-        """Open or make it. Raises UsageError (a project of another video), EnvironmentFault (the disk)."""
+        """Open a project, or create it.
+
+        Raises:
+            UsageError: project.json cannot be read, or belongs to another video or a later version.
+            EnvironmentFault, OSError: The disk fails.
+        """
         self.folder, self.source, self.name = folder, source, source.name
         self.masks, self.references = folder / "masks" / source.name, folder / "references"
         self.history = folder / "history"
@@ -50,15 +56,15 @@ class Project:
         self.frames: dict[int, FrameEntry] = {}
         self._index_of = {stem: index for index, stem in enumerate(source.stems or [])}
         self._table_is_old = False
-        self._listed: dict[int, FrameEntry] = {}  # of masks that do not say themselves what is known of them
+        self._listed: dict[int, FrameEntry] = {}  # from the table, for masks of a run: their PNG has no text chunk
         for path in (self.masks, self.references, self.history):
             path.mkdir(parents=True, exist_ok=True)
         if (folder / "project.json").is_file():
             self._read()
         if self.is_new:
-            self._point(0, self.document)
+            self._set_current(0, self.document)
         self._list_frames()
-        self._settle()
+        self._recover()
 
     @property
     def is_new(self) -> bool:
@@ -73,16 +79,20 @@ class Project:
         return (self.history / str(self.step + 1)).is_dir()
 
     def mask_path(self, index: int) -> Path:
-        """Where the mask of a frame lies, whether there is one or not."""
+        """Return the path of the mask of a frame, whether the file exists or not."""
         return self.masks / f"{frame_name(self.source, index)}.png"
 
     def reference_path(self, index: int) -> Path:
-        """Where the mask that the user gave for a frame lies."""
+        """Return the path of the reference mask of a frame, whether the file exists or not."""
         return self.references / f"{frame_name(self.source, index)}.png"
 
     @contextmanager
     def change(self) -> Iterator[Step]:
-        """A step that can be undone; it counts once the block is left without an error, and then is on disk."""
+        """Record an undo step; it is committed to disk when the block ends without an error.
+
+        Raises:
+            EnvironmentFault: The disk fails.
+        """
         step = Step(self, self.history / ".new", self.document)
         remove(step.folder)
         try:
@@ -94,8 +104,8 @@ class Project:
             with suppress(OSError):
                 remove(step.folder)
 
-    def begin(self) -> Step:
-        """A step that counts at once and goes on: each mask that is put into it is on disk when `put` returns."""
+    def open_step(self) -> Step:
+        """Commit an empty undo step that can be extended: masks added to it are on disk when `put_mask` returns."""
         with self.change() as step:
             pass
         step.folder = self.history / str(self.step)
@@ -103,21 +113,21 @@ class Project:
         return step
 
     def undo(self) -> bool:
-        """Take the last step back; False where there is none."""
+        """Undo the current step. Returns False if there is none."""
         return self._move(-1, "before")
 
     def redo(self) -> bool:
-        """Take a step forward that was taken back."""
+        """Redo the step that was undone last. Returns False if there is none."""
         return self._move(1, "after")
 
     def write_table(self) -> None:
-        """Bring confidence/<video>.csv up to date."""
+        """Write confidence/<video>.csv if it is out of date."""
         if self._table_is_old:
             write_whole(self.folder / "confidence" / f"{self.name}.csv", self._write_rows)
             self._table_is_old = False
 
     def apply(self, rel: str, content: Path) -> None:
-        """Put a file of a step in place: a link to it, or nothing where it is empty."""
+        """Replace the file `rel` of the project by a hard link to `content`, or remove it if `content` is empty."""
         final = self.folder / rel
         if content.stat().st_size == 0:
             final.unlink(missing_ok=True)
@@ -134,14 +144,14 @@ class Project:
     def _read(self) -> None:
         path = self.folder / "project.json"
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            self.document, self.step = Document.from_json(said), said["step"]
-            video, form = said["video"], said["format"]
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            self.document, self.step = Document.from_json(saved), saved["step"]
+            video, version = saved["video"], saved["format"]
             count, size = video["frames"], tuple(video["size"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} cannot be read as a project: {error!r}") from error
-        if form != FORMAT:
-            raise UsageError(f"{path} is of format {form}, this version writes {FORMAT}: it was made by a later one")
+        if version != FORMAT:
+            raise UsageError(f"{path} is of format {version}, this version writes {FORMAT}: it was made by a later one")
         if not self.is_new and (size != self.source.size or count != len(self.source)):
             raise UsageError(
                 f"{self.folder} is the project of {video['path']} ({count} frames of {size[1]}x{size[0]}), and "
@@ -152,13 +162,13 @@ class Project:
         self.write_table()
         number = self.step + 1
         step.folder.mkdir(exist_ok=True)
-        said = {"before": self.document.as_json(), "after": step.document.as_json()}
-        write_json(step.folder / "step.json", said)
-        for later in sorted(self._steps(), reverse=True):
-            if later >= number or later <= number - MAX_STEPS:
-                Staged(self.history / str(later)).withdraw()
+        documents = {"before": self.document.as_json(), "after": step.document.as_json()}
+        write_json(step.folder / "step.json", documents)
+        for other in sorted(self._steps(), reverse=True):
+            if other >= number or other <= number - MAX_STEPS:
+                Staged(self.history / str(other)).withdraw()
         step.folder.rename(self.history / str(number))
-        self._point(number, step.document)
+        self._set_current(number, step.document)
         self._apply_all(number, "after")
 
     def _move(self, by: int, side: str) -> bool:
@@ -168,23 +178,23 @@ class Project:
             return False
         try:
             self.write_table()
-            said = json.loads((folder / "step.json").read_text(encoding="utf-8"))
-            self._point(self.step + by, Document.from_json(said[side]))
+            documents = json.loads((folder / "step.json").read_text(encoding="utf-8"))
+            self._set_current(self.step + by, Document.from_json(documents[side]))
             self._apply_all(number, side)
         except OSError as error:
             raise disk_fault(error, self.folder) from error
         return True
 
-    def _point(self, step: int, document: Document) -> None:
+    def _set_current(self, step: int, document: Document) -> None:
         video = {"path": self.video, "frames": len(self.source), "size": self.source.size}
-        said = {"format": FORMAT, "video": video, "step": step, **document.as_json()}
-        write_json(self.folder / "project.json", said)
+        content = {"format": FORMAT, "video": video, "step": step, **document.as_json()}
+        write_json(self.folder / "project.json", content)
         self.step, self.document = step, document
 
-    def _settle(self) -> None:
-        """What the last process did not come to do."""
+    def _recover(self) -> None:
+        """Complete or revert the change during which the last process was killed."""
         for path in self.history.iterdir():
-            if not path.name.isdecimal():  # a step that was begun, or that was being dropped
+            if not path.name.isdecimal():  # an uncommitted step, or one that was being removed
                 remove(path)
         if self.can_undo:
             self._apply_all(self.step, "after")
@@ -193,7 +203,7 @@ class Project:
 
     def _apply_all(self, number: int, side: str) -> None:
         folder = self.history / str(number)
-        for changed in sorted((folder / "after").rglob("*.png")):  # `before` alone: killed before it was changed
+        for changed in sorted((folder / "after").rglob("*.png")):  # a file only in before/ has not been changed yet
             rel = changed.relative_to(folder / "after").as_posix()
             self.apply(rel, folder / side / rel)
 
@@ -206,15 +216,15 @@ class Project:
         return int(stem) if stem.isdecimal() else None
 
     def _list_frames(self) -> None:
-        """From the table; the files that the last step touched are read once more by `_settle`."""
+        """Fill `frames` from the table, faster than reading all PNG files; `_recover` rereads the latest changes."""
         table = self.folder / "confidence" / f"{self.name}.csv"
-        said = read_confidence(table) if table.is_file() else {}
+        confidence = read_confidence(table) if table.is_file() else {}
         for entry in os.scandir(self.masks):
             stem, suffix = os.path.splitext(entry.name)
             if suffix == ".png" and not entry.name.startswith(".") and (index := self._index(stem)) is not None:
                 origin = REFERENCE if index in self.document.references else PROPAGATED
                 version = entry.stat().st_mtime_ns // 1000
-                self.frames[index] = FrameEntry(version, origin, said.get(stem, {}))
+                self.frames[index] = FrameEntry(version, origin, confidence.get(stem, {}))
         self._listed = dict(self.frames)
 
     def _write_rows(self, to: Path) -> None:
@@ -223,4 +233,4 @@ class Project:
             table.writerow(ConfidenceTable.HEADER)
             for index, entry in sorted(self.frames.items()):
                 name = frame_name(self.source, index)
-                table.writerows(confidence_row(name, one, seen) for one, seen in sorted(entry.confidence.items()))
+                table.writerows(confidence_row(name, key, seen) for key, seen in sorted(entry.confidence.items()))

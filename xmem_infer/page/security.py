@@ -1,4 +1,4 @@
-"""Who may ask: the browser that was given the token, by the name of this machine, from this page."""
+"""Access control: requests need the token, a host name of this machine, and no other site as their origin."""
 
 import hashlib
 import ipaddress
@@ -24,15 +24,16 @@ REFUSED = "This page needs the whole address that the command printed, with its 
 
 
 class Guard:
-    """Wraps the application: token, `Host` and `Origin` are checked before it sees a request, headers added after.
+    """ASGI middleware that checks token, `Host` and `Origin` of each request, and adds security headers to responses.
 
-    The token comes in the address once, then in a cookie whose name is the token's own: servers on other ports of the
-    machine share its cookies.
+    The first request has the token in its URL and sets a cookie for all further ones. The name of the cookie depends on
+    the token, because servers on other ports of the same host share their cookies with this one.
 
     Args:
         token: The secret.
-        bound: The address that the server listens at. Any name but `localhost` is refused, or another site's name that
-            is made to point here (DNS rebinding) would reach the page; ports may differ, since they are forwarded.
+        bound: Address that the server listens on. Other host names than it and `localhost` are rejected, to prevent
+            DNS rebinding: another site's name that is made to resolve to this machine. Ports may differ, because they
+            may be forwarded.
     """
 
     def __init__(self, app: ASGIApp, token: str, bound: str) -> None:
@@ -42,22 +43,22 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
-        asked = HTTPConnection(scope)
-        by_address = self._is_token(asked.query_params.get("token", ""))
-        if not self._is_host(asked.headers.get("host", "")):
+        request = HTTPConnection(scope)
+        is_in_url = self._is_token(request.query_params.get("token", ""))
+        if not self._is_host(request.headers.get("host", "")):
             return await _refuse(scope, receive, send, 421, WRONG_NAME)
-        # Browsers send `Origin` with WebSockets and whatever changes something; programs may leave it out.
-        origin = asked.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != asked.headers.get("host"):
+        # Browsers send `Origin` with WebSockets and with requests that change something; other clients may omit it.
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
             return await _refuse(scope, receive, send, 403, "Another site's page may not use this server.")
-        if not by_address and not self._is_token(asked.cookies.get(self.cookie, "")):
+        if not is_in_url and not self._is_token(request.cookies.get(self.cookie, "")):
             return await _refuse(scope, receive, send, 401, REFUSED)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                if by_address:
+                if is_in_url:
                     headers.append("Set-Cookie", f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict")
             await send(message)
 
@@ -78,7 +79,7 @@ class Guard:
 
 
 def is_local(bound: str) -> bool:
-    """Whether a server that listens at this address is reached from this machine alone."""
+    """Return whether a server that listens on this address can be reached from this machine only."""
     try:
         return ipaddress.ip_address(bound.strip("[]")).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the page's actions do: each is checked, is on disk when it is answered, and is told to every tab."""
+"""The actions of the page. Each is validated, on disk before it is acknowledged, and reported to all tabs."""
 
 import hashlib
 import logging
@@ -19,7 +19,7 @@ from ..types import LabelMask
 from . import actions
 from .editing import Editing
 from .exports import Exports
-from .label_files import REFERENCE
+from .label_files import PROPAGATED, REFERENCE
 from .pictures import Pictures
 from .project import Project
 from .steps import Step
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 
 
 class Session(Editing):
-    """One video and its project, for any number of tabs and threads.
+    """Thread-safe session of one video and its project, shared by all tabs.
 
-    frames: the video, as the network's thread reads it; shown: the same, opened once more to be shown.
+    The video is opened twice: `frames` is read by the network's thread, `shown` for display.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Session(Editing):
         self.key = _key(frames, project)
 
     def state(self, whole: bool = True) -> dict[str, Any]:
-        """What the page shows; the frames' entries where it is to be `whole`."""
+        """Return the state that the page shows. whole: with the metadata of all frames."""
         with self.lock:
             height, width = self.frames.size
             video = {"name": Path(self.project.video).name, "width": width, "height": height}
@@ -71,47 +71,47 @@ class Session(Editing):
                 state["frames"] = {str(index): entry.as_json() for index, entry in sorted(self.project.frames.items())}
             return state
 
-    def changed(self) -> None:
-        """Tell every tab, and encode the references while the user looks or paints: the next propagation is quicker."""
-        self.tell_state()
+    def on_change(self) -> None:
+        """Publish the state, and encode the references in idle time, so that the next propagation starts sooner."""
+        self.publish_state()
         if self.project.document.references:
-            self.worker.ahead(self._encode_references)
+            self.worker.run_when_idle(self._encode_references)
 
-    def tell_state(self) -> None:
-        """To every tab: the state, and the entries of the frames that changed."""
+    def publish_state(self) -> None:
+        """Send the state, and the metadata of the frames that have changed, to all tabs."""
         with self.lock:
-            known = self.project.frames
-            frames = {str(one): known[one].as_json() if one in known else None for one in sorted(self.project.changed)}
+            entries = {index: self.project.frames.get(index) for index in sorted(self.project.changed)}
+            frames = {str(index): entry.as_json() if entry else None for index, entry in entries.items()}
             self.project.changed.clear()
             self.publish({"event": "state", "state": self.state(whole=False), "frames": frames})
 
     def act(self, action: object) -> Any:
-        """Do what a tab asks for; returns the answer, if there is one.
+        """Perform an action sent by a tab and return its result, if any.
 
         Raises:
-            UsageError: The action is none, or not possible now.
-            EnvironmentFault: The disk refuses.
+            UsageError: The action is invalid, or not possible now.
+            EnvironmentFault: The disk fails.
         """
         name, values = actions.read_action(action)
         return getattr(self, name)(**values)
 
     def mask(self, index: int) -> tuple[int, bytes] | None:
-        """Version and PNG of a frame's mask."""
+        """Return the version and the PNG file of a frame's mask, or None if the frame has no mask."""
         with self.lock:
             entry = self.project.frames.get(index)
             return None if entry is None else (entry.version, self.project.mask_path(index).read_bytes())
 
     def next_to_fix(self) -> dict[str, Any]:
-        """Index of the frame whose mask is likely the worst, and why."""
+        """Return index and reason of the frame to correct next. Raises UsageError if there is none."""
         from ..interactive.suggestion import next_to_fix
 
         with self.lock:
             document = self.project.document
             confidence = {index: entry.confidence for index, entry in self.project.frames.items()}
-            found = next_to_fix(confidence, document.references)
-        if found is None:
+            suggestion = next_to_fix(confidence, document.references)
+        if suggestion is None:
             raise UsageError("no frame has a propagated mask that could be corrected")
-        return {"index": found.index, "reason": found.reason}
+        return {"index": suggestion.index, "reason": suggestion.reason}
 
     def suggest(
         self,
@@ -121,21 +121,34 @@ class Session(Editing):
         clicks: list[tuple[float, float, int]] | None = None,
         base: bool = False,
     ) -> np.ndarray:
-        """(H, W) bool: a mask for the object by a box and clicks, anew or (base) from its mask so far."""
+        """Return a mask of an object, (H, W) bool, from a box and clicks, without storing it. See `propose`.
+
+        base: correct the stored mask of the object, if there is one, instead of segmenting anew.
+        """
         self.check_index(index)
         with self.lock:
             has_base = base and index in self.project.frames
             mask = read_ids(self.project.mask_path(index)) == object_id if has_base else None
-        so_far = mask if mask is not None and mask.any() else None
-        return propose(walker, self.pictures.frame(index).image, so_far, box, clicks or [])
+        stored = mask if mask is not None and mask.any() else None
+        return propose(walker, self.pictures.frame(index).image, stored, box, clicks or [])
 
     def propagate(self, index: int, direction: str, first: int | None = None, last: int | None = None) -> None:
-        """Propagate from the references, in the background; what is not said begins or ends at frame `index`."""
-        begin, end = (0 if direction != "forward" else index) if first is None else first, last
+        """Propagate from the references in the background, replacing a running propagation.
+
+        Args:
+            index: Frame shown when the user asked: the default of `first` for `forward` and of `last` for `backward`.
+            direction: `forward`, `backward` or `both`.
+            first: First frame to segment; None: frame 0, or `index` for `forward`.
+            last: Last frame to segment; None: the last frame of the video, or `index` for `backward`.
+
+        Raises:
+            UsageError: There is no such frame or range of frames, or no reference.
+        """
+        begin = (0 if direction != "forward" else index) if first is None else first
         end = (self.frame_count - 1 if direction != "backward" else index) if last is None else last
         self.check_index(index)
         self._check_range(begin, end)
-        with self.editing:
+        with self.edit_lock:
             self.worker.stop()
             with self.lock:
                 references, absent = self._references(), self.project.document.absent
@@ -144,7 +157,7 @@ class Session(Editing):
             low, high = min(references), max(references)
             total = max(0, end - begin + 1)
             if direction == "both":
-                total += max(0, min(end, high) - max(begin, low) - 1)  # shown after the way back, and then both ways
+                total += max(0, min(end, high) - max(begin, low) - 1)  # yielded twice, see `provisional`
 
             def results(segmenter: Any) -> Generator[Any, None, None]:
                 from ..propagation.propagate import propagate
@@ -162,34 +175,38 @@ class Session(Editing):
                 )
 
             steps: list[Step] = []
-            self.worker.run(total, results, lambda result: self._put(steps, result), self.tell_state)
-            self.tell_state()
+            self.worker.run(total, results, lambda result: self._store(steps, result), self.publish_state)
+            self.publish_state()
 
     def stop(self) -> None:
-        """End the propagation under way."""
+        """Stop the running propagation, if there is one."""
         self.worker.stop()
 
     def close(self) -> None:
-        """Stop; what is left to write is written."""
-        with self.editing:
+        """Stop the worker and the exports, and write the confidence table."""
+        with self.edit_lock:
             self.worker.close()
             self.exports.close()
             with self.lock:
                 self.project.write_table()
 
-    def _put(self, steps: list[Step], result: Any) -> None:
-        """Store and tell a mask. steps: that of this propagation, begun with its first mask: without one it is none."""
+    def _store(self, steps: list[Step], result: Any) -> None:
+        """Store a mask and publish it.
+
+        steps: holds the undo step of this propagation. It is opened only with the first mask, because opening a step
+        discards the steps that could be redone.
+        """
         from ..engine.state import absent_ids
 
         index, document = result.frame.index, self.project.document
         with self.lock:
             if not result.given:
                 if not steps:
-                    steps.append(self.project.begin())
-                gone = absent_ids(document.absent, index)
-                seen = {one: it for one, it in result.confidence.items() if one not in gone}
-                origin = (REFERENCE,) if index in document.references else ()
-                steps[0].put_mask(index, result.mask, seen, *origin)
+                    steps.append(self.project.open_step())
+                absent = absent_ids(document.absent, index)
+                confidence = {key: seen for key, seen in result.confidence.items() if key not in absent}
+                origin = REFERENCE if index in document.references else PROPAGATED
+                steps[0].put_mask(index, result.mask, confidence, origin)
             self.project.changed.discard(index)
             self.publish({"event": "mask", "index": index, **self.project.frames[index].as_json()})
 
@@ -202,7 +219,7 @@ class Session(Editing):
 
     @cached_property
     def _encoded(self) -> Any:
-        """For the network's thread alone."""
+        """Encoded references, to be used in the network's thread only."""
         from ..propagation.encoded_references import EncodedReferences
 
         return EncodedReferences()
@@ -213,7 +230,7 @@ class Session(Editing):
 
 
 def _key(frames: IndexedFrames, project: Project) -> str:
-    """Tells pictures of this video from those of another that the same address showed before."""
+    """Return a cache key, so that browsers do not show cached frames of another video served on the same address."""
     stat = Path(project.video).stat()
-    said = f"{project.video}\0{stat.st_mtime_ns}\0{stat.st_size}\0{frames.size}"
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    identity = f"{project.video}\0{stat.st_mtime_ns}\0{stat.st_size}\0{frames.size}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]

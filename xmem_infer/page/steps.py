@@ -1,4 +1,4 @@
-"""One change of a project: its files before and after, and the document after it."""
+"""One undo step of a project: the changed files before and after it, and the document after it."""
 
 import os
 import shutil
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """Files and the document on either side of one change; see `Project.change` and `Project.begin`.
+    """One undo step, created by `Project.change` or `Project.open_step`.
 
     Attributes:
-        document: As it is after the step.
-        folder: Where the step is kept.
-        is_open: Whether it counts already, so that what is put takes effect at once.
+        document: The document after the step.
+        folder: Folder of the step in the history.
+        is_open: Whether the step is committed already, so that added files take effect immediately.
     """
 
     def __init__(self, project: "Project", folder: Path, document: Document) -> None:
@@ -32,12 +32,12 @@ class Step:
     def put_mask(
         self, index: int, ids: np.ndarray | None, confidence: dict[int, ObjectConfidence], origin: str = PROPAGATED
     ) -> None:
-        """The mask of a frame, (H, W) uint8 object ids; None: it has none any more."""
+        """Set the mask of a frame to (H, W) uint8 object ids, or remove it (None)."""
         content = b"" if ids is None else encode_labels(ids, self.document.palette(), origin, confidence)
         self._put(self.project.mask_path(index), content)
 
     def put_reference(self, index: int, ids: np.ndarray | None) -> None:
-        """A mask that the user gives, or None to take it back; the document says so, too. Its mask is put apart."""
+        """Set or remove (None) the reference mask of a frame, also in the document. `put_mask` is called separately."""
         others = set(self.document.references) - {index}
         given = others if ids is None else others | {index}
         self.document = replace(self.document, references=tuple(sorted(given)))
@@ -50,8 +50,8 @@ class Step:
         try:
             for path in (before, after):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            if not after.exists():  # else this step has put it before
-                self._keep(final, before)
+            if not after.exists():  # otherwise this step has changed the file before
+                self._save_before(final, before)
             partial = after.with_name(".partial")
             partial.write_bytes(content)
             partial.replace(after)
@@ -60,7 +60,7 @@ class Step:
         except OSError as error:
             raise disk_fault(error, final) from error
 
-    def _keep(self, final: Path, before: Path) -> None:
+    def _save_before(self, final: Path, before: Path) -> None:
         if final.exists():
             link(final, before)
         else:
@@ -68,7 +68,7 @@ class Step:
 
 
 def link(source: Path, to: Path) -> None:
-    """Give a file a second name, in place of another file; a copy where the file system has no links."""
+    """Hard-link `source` to `to`, replacing it atomically; copy if the file system does not support hard links."""
     partial = to.with_name(".link")
     partial.unlink(missing_ok=True)
     try:

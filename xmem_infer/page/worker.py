@@ -1,4 +1,4 @@
-"""The one thread that computes: it loads the network while the page is shown already, then propagates."""
+"""Background thread that loads the network while the page is already shown, and then propagates masks."""
 
 import logging
 import threading
@@ -21,14 +21,14 @@ PROGRESS_EVERY_S = 0.1
 
 
 class Worker:
-    """The network in a thread of its own, one job after the other.
+    """Runs all jobs of the network one after the other in a background thread.
 
-    torch is imported in that thread: the page must not wait for it.
+    torch is imported in that thread, so that the page does not have to wait for it.
 
     Attributes:
-        segmenter: None until it is loaded.
-        fault: Why it could not be loaded.
-        running: The last `progress` of the propagation under way, None where there is none.
+        segmenter: The network; None until it is loaded.
+        fault: Reason why the network could not be loaded, if so.
+        running: Last `progress` event of the running propagation; None if there is none.
     """
 
     def __init__(self, publish: Publish) -> None:
@@ -42,9 +42,12 @@ class Worker:
         self._job: Future[None] | None = None
 
     def load(self, settings: Mapping[str, Any], size: tuple[int, int], then: Callable[[], None]) -> None:
-        """Load the network in the background, and run it once on black frames of `size` (H, W): the first use is slow.
+        """Load the network in the background and warm it up, because its first use is slow.
 
-        settings: weights, memory, runtime and data, see `Segmenter.from_weights`.
+        Args:
+            settings: weights, memory, runtime and data, see `Segmenter.from_weights`.
+            size: (H, W) of the black frames to warm up with.
+            then: Called at the end, also if the network cannot be loaded.
         """
 
         def job() -> None:
@@ -56,7 +59,7 @@ class Worker:
                 self.segmenter = segmenter
             except XMemInferError as error:
                 self.fault = str(error)
-            except Exception as error:  # nobody else would see it
+            except Exception as error:  # the executor would swallow it
                 log.exception("the network could not be loaded")
                 self.fault = f"the network could not be loaded: {error!r}"
             then()
@@ -70,15 +73,22 @@ class Worker:
         put: "Callable[[FrameResult], None]",
         then: Callable[[], None],
     ) -> None:
-        """Take the results of `total` frames one by one in the background, until they end or `stop` is called."""
+        """Propagate in the background, until the results end or `stop` is called.
+
+        Args:
+            total: Expected number of results.
+            results: Returns the results for a network.
+            put: Called with each result.
+            then: Called when the job ends, also after an error; not if it is cancelled before it starts.
+        """
         self.stop()
         self._stop.clear()
         self.running = {"event": "progress", "running": True, "index": None, "done": 0, "total": total}
         self.running |= {"fps": None, "seconds_left": None}
         self._job = self._pool.submit(self._propagate, results, put, then)
 
-    def ahead(self, steps: "Callable[[Segmenter], Iterator[object]]") -> None:
-        """Do what may be of use later, step by step, until there is something else to do; in place of the last such."""
+    def run_when_idle(self, steps: "Callable[[Segmenter], Iterator[object]]") -> None:
+        """Iterate over `steps` in the background until `stop` is called or another job is submitted."""
         self._stop_ahead.set()
         stop = self._stop_ahead = threading.Event()
 
@@ -88,7 +98,7 @@ class Worker:
                     for _ in steps(self.segmenter):
                         if stop.is_set():
                             break
-            except XMemInferError as error:  # who asks for the work itself is told
+            except XMemInferError as error:  # the propagation that needs this work reports the error
                 log.debug(f"nothing was done ahead: {error}")
             except Exception:
                 log.exception("work ahead failed")
@@ -96,17 +106,17 @@ class Worker:
         self._pool.submit(job)
 
     def stop(self) -> None:
-        """End the propagation under way between two frames, and wait for that; no more is done ahead."""
+        """Stop the running propagation after its current frame, wait for it, and stop the idle job."""
         self._stop.set()
         self._stop_ahead.set()
         job, self._job = self._job, None
         if job is not None and job.cancel():  # the network is still being loaded
-            self._end()
+            self._publish_end()
         elif job is not None:
             job.result()
 
     def close(self) -> None:
-        """Stop, and take no more jobs."""
+        """Stop, and accept no more jobs."""
         self.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -116,22 +126,22 @@ class Worker:
                 raise XMemInferError(f"the network cannot be used: {self.fault}")
             if not self._stop.is_set():
                 with closing(results(self.segmenter)) as stream:
-                    self._take(stream, put)
+                    self._consume(stream, put)
         except XMemInferError as error:
             self.publish({"event": "error", "message": str(error)})
         except Exception as error:
             log.exception("propagation failed")
             self.publish({"event": "error", "message": f"propagation failed: {error!r}"})
         finally:
-            self._end()
+            self._publish_end()
             then()
 
-    def _end(self) -> None:
+    def _publish_end(self) -> None:
         last, self.running = self.running or {}, None
         self.publish({**last, "running": False, "seconds_left": 0})
 
-    def _take(self, stream: Any, put: Any) -> None:
-        started, told = perf_counter(), 0.0
+    def _consume(self, stream: Any, put: Any) -> None:
+        started, published = perf_counter(), 0.0
         self.publish({**(self.running or {})})
         for done, result in enumerate(stream, 1):
             put(result)
@@ -140,8 +150,8 @@ class Worker:
             left = max(0, (self.running or {})["total"] - done)
             progress = {"index": result.frame.index, "done": done, "fps": round(fps, 2)}
             self.running = {**(self.running or {}), **progress, "seconds_left": round(left / fps, 1)}
-            if now - told > PROGRESS_EVERY_S:
-                told = now
+            if now - published > PROGRESS_EVERY_S:
+                published = now
                 self.publish(self.running)
             if self._stop.is_set():
                 break
