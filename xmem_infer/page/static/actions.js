@@ -1,4 +1,4 @@
-/** What a user can do, by button or by key. Each action waits until the strokes before it are saved. */
+/** Actions of the user, by button or key. An action that changes something is sent after all earlier strokes are saved. */
 import { accept, discard, flush, keep, prompts, takeBack } from "./editor.js";
 import { store, tell } from "./store.js";
 
@@ -11,14 +11,14 @@ export function useLive(connection) {
   live = connection;
 }
 
-/** The result of an action that changes something, after all strokes before it; undefined where it failed. */
+/** Accept the suggestion, save all strokes, then send an action and return its result; undefined if it fails. */
 export async function act(action) {
   accept();
   await flush();
   return live.send(action).catch((error) => tell(error.message, "error"));
 }
 
-/** The number of the object to paint; makes the first one, and waits for the server's answer. */
+/** Return the id of the object to paint. If there is no object yet, add one and wait for the answer of the server. */
 export async function ensureObject() {
   if (store.objects.some((one) => one.id === store.object)) return store.object;
   if (store.objects.length) {
@@ -35,13 +35,13 @@ export async function addObject() {
   return object ?? 0;
 }
 
-/** Show a frame. `told` false: by a pass or another tab, so that the others need not hear of it. */
-export function go(index, told = true) {
+/** Show a frame. `byUser` false: because of tracking or another tab; then the other tabs are not notified. */
+export function go(index, byUser = true) {
   if (!store.video) return;
   const next = Math.min(store.video.frames - 1, Math.max(0, Math.round(index)));
   if (next === store.index) return;
   accept();
-  if (told) {
+  if (byUser) {
     store.set({ following: false });
     clearTimeout(gotoTimer);
     gotoTimer = setTimeout(() => live.send({ do: "goto", index: store.index }).catch(() => {}), GOTO_EVERY_MS);
@@ -49,6 +49,7 @@ export function go(index, told = true) {
   store.set({ index: next });
 }
 
+/** The nearest references before and after a frame. */
 const referencesBeside = (index) => [
   store.state.references.filter((one) => one < index).at(-1),
   store.state.references.find((one) => one > index),
@@ -61,7 +62,7 @@ export function jumpReference(direction) {
   else go(to);
 }
 
-/** Find the masks between the references beside this frame, or to the ends of the video. */
+/** Track from this frame up to the nearest references on both sides, or to the ends of the video; stop if running. */
 export async function track(direction = "both") {
   if (store.running) return stop();
   accept();
@@ -98,7 +99,7 @@ export function toggleReference() {
   return keep();
 }
 
-/** First call: an absence begins here; second: it ends here. Within an absence: it is taken away. */
+/** Mark the first frame of an absence; when called again, mark its last frame. Within an absence, remove it. */
 export function markAbsent(object = store.object) {
   if (!object) return tell("Choose an object first.");
   const range = store.isAbsent(object);

@@ -1,5 +1,6 @@
-/** The server: requests by REST, actions and events by a WebSocket that connects again by itself. */
+/** Connection to the server: HTTP requests, and a WebSocket for actions and events that reconnects automatically. */
 
+/** The server has answered with an error. */
 export class Refused extends Error {
   constructor(message, status) {
     super(message);
@@ -7,7 +8,7 @@ export class Refused extends Error {
   }
 }
 
-/** Fetch `path` below the page's own address; anything but success is an error with the server's own words. */
+/** Fetch `path`, relative to the page. Throws Refused with the message of the server unless the request succeeds. */
 export async function request(path, options = {}) {
   const response = await fetch(path, { credentials: "same-origin", ...options });
   if (response.ok) return response;
@@ -22,12 +23,13 @@ export function sendJson(path, body, options = {}) {
 }
 
 /**
- * `onEvent(event)` for each event of the server, `onLink("open" | "lost" | "denied")` when the connection changes.
- * Waits from half a second to five before each new try. Actions carry a number: the server answers when they are on disk.
+ * WebSocket connection. Calls `onEvent(event)` for each event of the server, and `onLink("open" | "lost" | "denied")`
+ * when the connection changes. Reconnects after 0.5 s, then after increasing delays of up to 5 s. Each action has an id;
+ * the server answers with the same id as soon as the action is on disk.
  */
 export class Live {
   constructor(onEvent, onLink) {
-    Object.assign(this, { onEvent, onLink, socket: null, wait: 500, asked: new Map(), next: 1 });
+    Object.assign(this, { onEvent, onLink, socket: null, delay: 500, pending: new Map(), next: 1 });
   }
 
   connect() {
@@ -36,7 +38,7 @@ export class Live {
     const socket = new WebSocket(address);
     socket.onopen = () => {
       this.socket = socket;
-      this.wait = 500;
+      this.delay = 500;
       this.onLink("open");
     };
     socket.onmessage = ({ data }) => this.arrived(JSON.parse(data));
@@ -45,28 +47,28 @@ export class Live {
 
   async lost() {
     this.socket = null;
-    for (const { reject } of this.asked.values()) reject(new Error("The connection was lost."));
-    this.asked.clear();
+    for (const { reject } of this.pending.values()) reject(new Error("The connection was lost."));
+    this.pending.clear();
     const denied = await fetch("api/state", { credentials: "same-origin" }).then((answer) => [401, 403].includes(answer.status), () => false);
     this.onLink(denied ? "denied" : "lost");
     if (denied) return;
-    setTimeout(() => this.connect(), this.wait);
-    this.wait = Math.min(5000, this.wait * 1.5);
+    setTimeout(() => this.connect(), this.delay);
+    this.delay = Math.min(5000, this.delay * 1.5);
   }
 
   arrived(event) {
-    const answer = this.asked.get(event.id);
+    const answer = this.pending.get(event.id);
     if (!answer) return this.onEvent(event);
-    this.asked.delete(event.id);
+    this.pending.delete(event.id);
     if (event.event === "error") answer.reject(new Error(event.message));
     else answer.resolve(event.result);
   }
 
-  /** The action's result once it is stored. */
+  /** Send an action; resolves to its result when the server has stored it. */
   send(action) {
     if (this.socket?.readyState !== WebSocket.OPEN) return Promise.reject(new Error("Not connected: try again in a moment."));
     const id = this.next++;
     this.socket.send(JSON.stringify({ ...action, id }));
-    return new Promise((resolve, reject) => this.asked.set(id, { resolve, reject }));
+    return new Promise((resolve, reject) => this.pending.set(id, { resolve, reject }));
   }
 }

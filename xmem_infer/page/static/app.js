@@ -1,4 +1,4 @@
-/** Starts the page, and turns the server's events into what it shows. */
+/** Entry point: starts all parts of the page and applies the events of the server to the store. */
 import { go, useLive } from "./actions.js";
 import { Live } from "./api.js";
 import { flush, redraw, refresh, shown } from "./editor.js";
@@ -13,18 +13,18 @@ import { startTools } from "./tools.js";
 import { startTransport } from "./transport.js";
 import { fit, startView } from "./view.js";
 
-let began = false; // a pass runs
+let wasRunning = false; // tracking was running at the last change of `running`
 
 const events = {
   state: takeState,
   mask: takeMask,
   progress: (progress) => store.set({ running: progress.running ? progress : null }),
-  goto: ({ index }) => store.proposal || store.thinking || store.dirty || go(index, false), // not while this tab works
+  goto: ({ index }) => store.proposal || store.thinking || store.dirty || go(index, false), // ignored while the user is editing in this tab
   export: exportArrived,
   error: ({ message }) => tell(message, "error"),
 };
 
-/** The whole state, or all of it but the frames; then the frames that changed stand beside it. */
+/** Apply a state with all frames, or a state without frames and the `frames` that have changed (null: removed). */
 function takeState({ state, frames = {} }) {
   const first = !store.state;
   state.frames ??= { ...store.state.frames };
@@ -57,16 +57,16 @@ function takeMask({ index, version, origin, confidence, lost }) {
   if (index === store.index) reload();
 }
 
-/** Load the shown frame's mask where the server has another one. */
+/** Reload the mask of the shown frame if the server has another version. */
 function reload() {
   if (shown.index !== store.index || shown.version !== (store.frame()?.version ?? null)) refresh();
 }
 
-/** A pass that has ended leaves the user where it was started. */
+/** When tracking ends, return to the frame where it was started, unless the user has moved meanwhile. */
 function runningChanged() {
-  if (store.running) began = true;
-  else if (began) {
-    began = false;
+  if (store.running) wasRunning = true;
+  else if (wasRunning) {
+    wasRunning = false;
     if (store.following) go(store.startedAt, false);
     store.set({ following: false });
   }
@@ -95,7 +95,7 @@ startKeys();
 store.on("running", runningChanged);
 store.on("hidden opacity", () => redraw());
 addEventListener("beforeunload", (event) => store.dirty && event.preventDefault());
-if (location.search) history.replaceState(null, "", location.pathname); // the token is in a cookie by now
+if (location.search) history.replaceState(null, "", location.pathname); // hide the token: it is in a cookie now
 const live = new Live((event) => events[event.event]?.(event), linked);
 useLive(live);
 live.connect();

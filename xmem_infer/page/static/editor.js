@@ -1,4 +1,4 @@
-/** The mask of the frame shown: loaded, painted on, suggested for, and saved on the server. */
+/** The mask of the shown frame: loading, painting, suggestions, and saving to the server. */
 import { Refused, request, sendJson } from "./api.js";
 import { areas, colourTable, connected, drawLabels, drawProposal, merge, paintLine, setPixels } from "./labels.js";
 import { mask, picture } from "./media.js";
@@ -6,20 +6,20 @@ import { Labels, decodePng, encodePng } from "./png.js";
 import { store, tell } from "./store.js";
 
 const SAVE_AFTER_MS = 250;
-export const overlay = document.createElement("canvas"); // the labels in colours, of the frame's size
-export const proposed = document.createElement("canvas"); // the outline of a suggestion
-export const prompts = { index: -1, object: 0, box: null, clicks: [] }; // of the suggestion not accepted yet
+export const overlay = document.createElement("canvas"); // coloured masks, in the size of the frame
+export const proposed = document.createElement("canvas"); // outline of the suggestion
+export const prompts = { index: -1, object: 0, box: null, clicks: [] }; // input of the suggestion that is not accepted yet
 export let shown = { index: -1, picture: null, version: null };
 
-const unsaved = new Map(); // frame -> {labels, ids}
-let before = null; // labels before the stroke that is being painted
+const unsaved = new Map(); // frame index -> {labels, ids of the painted objects}
+let before = null; // labels before the current stroke; null between strokes
 let timer = 0;
 let sending = Promise.resolve();
 let loading = false;
 let stale = false;
-let asked = null; // AbortController of the suggestion on its way
+let controller = null; // AbortController of the running request for a suggestion
 
-/** Bring the frame and its mask to the screen; frames that were passed meanwhile are left out. */
+/** Load and show the current frame and its mask. Frames that were current only while another one loaded are skipped. */
 export async function refresh(close = false) {
   stale = true;
   if (loading) return;
@@ -42,7 +42,7 @@ async function load(index, close) {
   redraw();
 }
 
-/** Labels can be painted on: they are those of the frame that the user sees. */
+/** Whether the labels of the shown frame are loaded, so that they can be painted on. */
 export const ready = () => store.labels && shown.index === store.index;
 
 export function redraw(box) {
@@ -79,7 +79,7 @@ export function endStroke() {
   before = null;
 }
 
-/** Fill the outlined area at `at`, or with `value` 0 take away the piece of an object there. */
+/** Fill the outlined area around `at` with `value`; with `value` 0, erase the connected piece of an object there. */
 export function fill(at, value) {
   const pixels = connected(store.labels, Math.floor(at.x), Math.floor(at.y));
   if (!pixels) return tell("Nothing closed to fill here: draw an outline first, then fill it.");
@@ -88,7 +88,7 @@ export function fill(at, value) {
   changed(old);
 }
 
-/** Take the object off this frame. */
+/** Erase the current object from this frame. */
 export function clearObject() {
   discard();
   const old = store.labels.copy();
@@ -96,13 +96,14 @@ export function clearObject() {
   changed(old);
 }
 
-/** Store the mask as it is: the frame becomes a reference. */
+/** Save the mask unchanged, which makes the frame a reference. */
 export function keep() {
   discard();
   queue([...areas(store.labels).keys()]);
   return flush();
 }
 
+/** Redraw and queue the labels for saving, if they differ from `old`. */
 function changed(old) {
   const ids = new Set();
   old.data.forEach((value, i) => value !== store.labels.data[i] && ids.add(value).add(store.labels.data[i]));
@@ -120,7 +121,7 @@ function queue(ids) {
   timer = setTimeout(flush, SAVE_AFTER_MS);
 }
 
-/** Send what was painted; resolves when the server has it. Without a connection it stays here for the next try. */
+/** Save all unsaved masks; resolves when done. Without a connection they are kept for the next call. */
 export function flush() {
   clearTimeout(timer);
   sending = sending.then(sendAll);
@@ -151,7 +152,7 @@ async function sendAll() {
   store.set({ dirty: unsaved.size > 0 });
 }
 
-/** Ask for the object's mask from a box, and from clicks that add or remove: `[x, y, 1 or -1]`. Nothing is stored. */
+/** Request a suggestion from a box, or from one more click `[x, y, 1 (add) or -1 (remove)]`. Nothing is saved. */
 export async function suggest(object, { box, click }) {
   await flush();
   if (prompts.index !== store.index || prompts.object !== object || box) {
@@ -163,7 +164,7 @@ export async function suggest(object, { box, click }) {
   await ask();
 }
 
-/** Take back the last click, or the box. */
+/** Undo the last click, or the box. */
 export function takeBack() {
   if (prompts.clicks.length) prompts.clicks.pop();
   else prompts.box = null;
@@ -171,14 +172,14 @@ export function takeBack() {
 }
 
 async function ask() {
-  asked?.abort();
-  const control = (asked = new AbortController());
+  controller?.abort();
+  const current = (controller = new AbortController());
   const { index, object, box, clicks } = prompts;
   store.set({ thinking: true });
   try {
-    const answer = await sendJson(`api/suggest/${index}`, { object, box, clicks, base: !box }, { signal: control.signal });
+    const answer = await sendJson(`api/suggest/${index}`, { object, box, clicks, base: !box }, { signal: current.signal });
     const labels = await decodePng(await answer.arrayBuffer());
-    if (control.signal.aborted || shown.index !== index) return;
+    if (current.signal.aborted || shown.index !== index) return;
     const clicked = clicks.filter((click) => click[2] > 0).map(([x, y]) => store.labels.data[y * labels.width + x]);
     const merged = merge(store.labels, labels, object, new Set(clicked));
     Object.assign(proposed, { width: labels.width, height: labels.height });
@@ -187,7 +188,7 @@ async function ask() {
   } catch (error) {
     if (error.name !== "AbortError") tell(`No suggestion: ${error.message}`, "error");
   } finally {
-    if (asked === control) store.set({ thinking: false });
+    if (controller === current) store.set({ thinking: false });
   }
   redraw();
 }
@@ -203,7 +204,7 @@ export function accept() {
 }
 
 export function discard() {
-  asked?.abort();
+  controller?.abort();
   Object.assign(prompts, { index: -1, box: null, clicks: [] });
   const had = store.proposal || store.thinking;
   store.set({ proposal: null, thinking: false });

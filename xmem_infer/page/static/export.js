@@ -1,10 +1,10 @@
-/** The export dialog: one format at a time, made by the server, then downloaded. */
+/** The export dialog. The server exports one format at a time, and the browser then downloads it. */
 import { accept, flush } from "./editor.js";
 import { sendJson } from "./api.js";
 import { byId, make, store, tell } from "./store.js";
 
-let job = null; // undefined: asked for, its number is not known yet
-let early = []; // events that came before the answer with that number
+let job = null; // job number; undefined: requested, but the number is not known yet; null: no export
+let earlyEvents = []; // events that arrived before the job number
 
 export function openExport() {
   if (!store.state) return;
@@ -24,20 +24,20 @@ async function start(event) {
   accept();
   await flush();
   show({ done: 0, total: null });
-  [job, early] = [undefined, []];
+  [job, earlyEvents] = [undefined, []];
   try {
     job = (await (await sendJson("api/export", { format })).json()).job;
-    early.forEach(exportArrived);
+    earlyEvents.forEach(exportArrived);
   } catch (error) {
     show(null);
     tell(`No export: ${error.message}`, "error");
   }
 }
 
-/** A step of the export that this tab asked for, as the server tells it. */
+/** Handle an export event; events of other tabs' exports are ignored. */
 export function exportArrived(event) {
   const { job: id, done, total, file, error } = event;
-  if (job === undefined) early.push(event);
+  if (job === undefined) earlyEvents.push(event);
   if (job == null || id !== job) return;
   if (error) {
     show(null);
@@ -55,7 +55,7 @@ function show(progress) {
   byId("export-start").disabled = Boolean(progress);
   byId("export-progress").hidden = !progress;
   if (progress?.total) byId("export-progress").value = progress.done / progress.total;
-  else byId("export-progress").removeAttribute("value"); // how many there are is not known yet
+  else byId("export-progress").removeAttribute("value"); // indeterminate: the total is not known yet
 }
 
 export function startExport() {

@@ -1,4 +1,4 @@
-/** The next step in one line, the options of the tool, and the state of the connection. */
+/** The hint on the next step, the options of the tool, and the state of the connection. */
 import { accept, discard } from "./editor.js";
 import { byId, make, store } from "./store.js";
 
@@ -10,7 +10,7 @@ const marks = {
   pan: "Drag to move the view",
 };
 
-/** [step in the head of the page, text]: keys in backticks, names of buttons in asterisks. */
+/** Return [index of the current step in the header, text]; keys are in backticks, names of buttons in asterisks. */
 function hint() {
   const { state, proposal, index } = store;
   if (state.fault) return [0, `Masks can be painted, not tracked: ${state.fault}`];

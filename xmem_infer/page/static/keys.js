@@ -1,4 +1,4 @@
-/** Every key, once: the list that `?` shows is this one. */
+/** All keyboard shortcuts. The list that `?` shows is generated from KEYS. */
 import * as actions from "./actions.js";
 import { accept, clearObject, ready } from "./editor.js";
 import { openExport } from "./export.js";
@@ -12,7 +12,7 @@ import { fit, zoom } from "./view.js";
 const brush = (factor) => store.set({ brush: Math.min(200, Math.max(1, Math.round(store.brush * factor + (factor > 1 ? 1 : 0)))) });
 const opacity = (change) => store.set({ opacity: Math.min(1, Math.max(0, store.opacity + change)) });
 
-// [group, keys as shown, what it does, keys as `event.key` with modifiers in front, what is called]
+// [group, keys as displayed, description, keys as returned by `nameOf`, handler]; rows without a group are not listed
 const KEYS = [
   ["Mark", "S", "Smart select: drag a box, click to add, Alt+click to remove", ["s"], () => chooseTool("smart")],
   ["Mark", "B", "Brush (Alt or the right button erases)", ["b"], () => chooseTool("brush")],
@@ -63,7 +63,7 @@ function chooseObject(number) {
   store.set({ object: object.id });
 }
 
-/** As in KEYS: letters in lower case unless Shift is held, whatever Caps Lock says; signs as they are typed. */
+/** Name of a key as in KEYS. Letters are lower case unless Shift is held, whatever Caps Lock; symbols are as typed. */
 function nameOf(event) {
   const letter = /^[a-z]$/i.test(event.key);
   const shift = event.shiftKey && (letter || event.key.length > 1);

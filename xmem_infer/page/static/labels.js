@@ -1,6 +1,6 @@
-/** Painting on label images and making them visible; all positions are pixels of the frame. */
+/** Painting on label images and drawing them. All positions are in pixels of the frame. */
 
-/** A thick line from `a` to `b` (`{x, y}`) in `value`. Returns the rectangle that changed, `[x0, y0, x1, y1)`. */
+/** Paint a thick line from `a` to `b` (`{x, y}`) with `value`. Returns the changed rectangle `[x0, y0, x1, y1)`. */
 export function paintLine(labels, a, b, radius, value) {
   const r = Math.max(radius, 0.5);
   const box = clip(labels, [
@@ -27,15 +27,18 @@ export function clip({ width, height }, [x0, y0, x1, y1]) {
   return [Math.max(0, x0), Math.max(0, y0), Math.min(width, x1), Math.min(height, y1)];
 }
 
-/** Indices of the pixels that are joined to (x, y) and have its value; null where they are the open background. */
+/**
+ * Return the indices of the pixels that are connected to (x, y) and have its value; null for open background, that is
+ * background which reaches three or more sides of the frame.
+ */
 export function connected({ width, height, data }, x, y) {
   const from = data[y * width + x];
   const seen = new Uint8Array(data.length);
-  const found = [y * width + x];
-  seen[found[0]] = 1;
+  const pixels = [y * width + x];
+  seen[pixels[0]] = 1;
   const sides = new Set();
-  for (let n = 0; n < found.length; n++) {
-    const at = found[n];
+  for (let n = 0; n < pixels.length; n++) {
+    const at = pixels[n];
     const cx = at % width;
     const cy = (at - cx) / width;
     if (!cx) sides.add("left");
@@ -45,11 +48,11 @@ export function connected({ width, height, data }, x, y) {
     for (const [inside, next] of [[cx > 0, at - 1], [cx < width - 1, at + 1], [cy > 0, at - width], [cy < height - 1, at + width]]) {
       if (inside && !seen[next] && data[next] === from) {
         seen[next] = 1;
-        found.push(next);
+        pixels.push(next);
       }
     }
   }
-  return from === 0 && sides.size >= 3 ? null : found;
+  return from === 0 && sides.size >= 3 ? null : pixels;
 }
 
 export function setPixels(labels, indices, value) {
@@ -57,7 +60,8 @@ export function setPixels(labels, indices, value) {
 }
 
 /**
- * The object's mask is replaced by `proposal` (values 0 or not). Other objects keep their pixels, except those in `taken`.
+ * Return a copy of `labels` with the mask of `object` replaced by `proposal` (non-zero: object). Pixels of other objects
+ * are overwritten only if their ids are in `taken`.
  */
 export function merge(labels, proposal, object, taken = new Set()) {
   const result = labels.copy();
@@ -70,14 +74,14 @@ export function merge(labels, proposal, object, taken = new Set()) {
   return result;
 }
 
-/** Pixels of each value, as a Map without the background. */
+/** Return the area in pixels of each object, as a Map without the background. */
 export function areas({ data }) {
   const counts = new Uint32Array(256);
   for (let i = 0; i < data.length; i++) counts[data[i]]++;
   return new Map([...counts.entries()].filter(([id, count]) => id && count));
 }
 
-/** A table of 512 colours as bytes in memory order: fill of each value, then its outline. */
+/** Return 512 RGBA colours as 32-bit values in memory order: 256 fill colours by value, then 256 outline colours. */
 export function colourTable(objects, hidden, opacity) {
   const bytes = new Uint8ClampedArray(512 * 4);
   for (let id = 1; id < 256; id++) {
@@ -95,7 +99,7 @@ export function rgbOf(hex) {
   return [value >> 16, (value >> 8) & 255, value & 255];
 }
 
-/** Draw a rectangle of the labels onto a canvas of the frame's size: filled, with an outline inside each object. */
+/** Draw a rectangle of the labels on a canvas in the size of the frame: filled, with an outline inside each object. */
 export function drawLabels(context, labels, table, box = [0, 0, labels.width, labels.height]) {
   const { width, height, data } = labels;
   const thick = Math.max(1, Math.round(Math.max(width, height) / 700));
@@ -118,7 +122,7 @@ export function drawLabels(context, labels, table, box = [0, 0, labels.width, la
   context.putImageData(image, x0, y0);
 }
 
-/** The edge of a proposal, dashed in white and black: it is not stored yet. */
+/** Draw the outline of a proposal, dashed in white and black to show that it is not saved yet. */
 export function drawProposal(context, { width, height, data }) {
   const image = new ImageData(width, height);
   const out = new Uint32Array(image.data.buffer);

@@ -1,17 +1,17 @@
-/** Frames and masks from the server, the last ones kept; never more than a fixed number of pixels. */
+/** Frames and masks from the server, in two LRU caches that hold a limited number of pixels. */
 import { request } from "./api.js";
 import { decodePng } from "./png.js";
 import { store } from "./store.js";
 
-const LARGEST = 1920; // pixels across, of a frame that is not looked at closely
-const KEPT_PIXELS = 60e6; // 240 MB as pictures
+const LARGEST = 1920; // px, width of a frame unless the user has zoomed in
+const CACHE_PIXELS = 60e6; // per cache; 240 MB of frames
 
-class Kept {
+class LruCache {
   constructor(load) {
     Object.assign(this, { load, entries: new Map(), pixels: 0 });
   }
 
-  /** The value of `key` as a promise; what was asked for longest ago makes room. */
+  /** Return a promise of the value of `key`, loading it with `args` if it is not cached. */
   get(key, ...args) {
     let entry = this.entries.get(key);
     this.entries.delete(key);
@@ -23,11 +23,12 @@ class Kept {
     return entry.promise;
   }
 
+  /** Count the pixels of a loaded entry and evict the least recently used entries. */
   count(entry, { width, height }) {
     entry.pixels = width * height;
     this.pixels += entry.pixels;
     for (const [key, old] of this.entries) {
-      if (this.pixels <= KEPT_PIXELS || old === entry) break;
+      if (this.pixels <= CACHE_PIXELS || old === entry) break;
       this.entries.delete(key);
       this.pixels -= old.pixels;
       old.promise.then((value) => value.close?.(), () => {});
@@ -35,23 +36,23 @@ class Kept {
   }
 }
 
-const pictures = new Kept(async (path) => createImageBitmap(await (await request(path)).blob()));
-const masks = new Kept(async (path) => decodePng(await (await request(path)).arrayBuffer()));
+const pictures = new LruCache(async (path) => createImageBitmap(await (await request(path)).blob()));
+const masks = new LruCache(async (path) => decodePng(await (await request(path)).arrayBuffer()));
 
-/** `close`: zoomed in, so that all pixels of a large frame are wanted. */
+/** Return a frame. `close`: in full resolution, because the user has zoomed in. */
 export function picture(index, close = false) {
   const width = close ? store.video.width : Math.min(store.video.width, LARGEST);
   const path = `api/frame/${index}.jpg?w=${width}`;
   return pictures.get(path, path);
 }
 
-/** Labels of the mask that the server has of a frame, or null. The caller copies before it paints. */
+/** Return the saved labels of a frame, or null. They are cached: copy them before painting. */
 export async function mask(index) {
   const known = store.frame(index);
   if (!known) return null;
   const path = `api/mask/${index}.png?v=${known.version}`;
   return masks.get(path, path).catch((error) => {
-    if (error.status === 404) return null; // taken away meanwhile; the event that says so is on its way
+    if (error.status === 404) return null; // removed meanwhile; the event that reports it will arrive soon
     throw error;
   });
 }

@@ -1,4 +1,4 @@
-/** The list of objects, and what is known of the frame shown. */
+/** The side panel: list of objects, and status of the shown frame. */
 import { COLOURS, act, addObject, markAbsent, toggleReference, toggleVisible } from "./actions.js";
 import { accept, clearObject, ready } from "./editor.js";
 import { byId, icon, make, store } from "./store.js";
@@ -6,7 +6,7 @@ import { sureness } from "./timeline.js";
 
 const menu = byId("object-menu");
 let menuFor = 0;
-let editing = 0; // the object whose name is being typed
+let editing = 0; // id of the object whose name is being edited, 0: none
 
 function rows() {
   return store.objects.map((object, n) => {
@@ -60,7 +60,7 @@ export function renameObject(id) {
 }
 
 function openMenu(object, at) {
-  const box = at.getBoundingClientRect(); // before the list is made anew
+  const box = at.getBoundingClientRect(); // read now, because `store.set` rebuilds the list
   menuFor = object.id;
   store.set({ object: object.id });
   byId("absent-text").textContent = store.isAbsent(object.id) ? "Not absent here after all" : store.absentFrom === null ? "Absent from this frame on…" : "Absent until this frame";
@@ -86,7 +86,7 @@ function showObjects() {
   byId("no-objects").hidden = store.objects.length > 0;
 }
 
-/** Is the frame a reference, found or empty; how sure is each object. */
+/** Show whether the frame is a reference, tracked or empty, and the confidence of each object. */
 function showFrame() {
   if (!store.state) return;
   const frame = store.frame();

@@ -1,12 +1,12 @@
 /**
- * Label images as PNG, to the value: a canvas would answer with colours of a palette, and browsers that hide
- * fingerprints change its pixels. Written from the PNG specification (third edition): chunks, filters, bit depths.
+ * Lossless PNG codec for label images. A canvas cannot be used: it returns the colours of the palette instead of the
+ * values, and browsers with fingerprinting protection alter its pixels. Follows the PNG specification (third edition).
  */
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
-const CHANNELS = { 0: 1, 3: 1 }; // grey and palette: one value a pixel
+const CHANNELS = { 0: 1, 3: 1 }; // by colour type: grey and palette
 
-/** One image of object numbers: `data[y * width + x]` is 0 (background) to 255. */
+/** A label image: `data[y * width + x]` is an object id, 0 (background) to 255. */
 export class Labels {
   constructor(width, height, data = new Uint8Array(width * height)) {
     Object.assign(this, { width, height, data });
@@ -17,7 +17,7 @@ export class Labels {
   }
 }
 
-/** Labels of a grey or palette PNG, 1 to 8 bits, not interlaced. */
+/** Decode a grey or palette PNG of 1 to 8 bits, not interlaced. Throws an Error for anything else. */
 export async function decodePng(buffer) {
   const bytes = new Uint8Array(buffer);
   const view = new DataView(buffer);
@@ -33,7 +33,7 @@ export async function decodePng(buffer) {
     at = start + length + 4;
   }
   if (!header) throw new Error("The PNG file has no header.");
-  const raw = await through(new DecompressionStream("deflate"), parts);
+  const raw = await pipe(new DecompressionStream("deflate"), parts);
   return unfilter(raw, header);
 }
 
@@ -46,7 +46,7 @@ function readHeader(view, at) {
   return { width: view.getUint32(at), height: view.getUint32(at + 4), depth };
 }
 
-/** Undo the filter of each line (each pixel or group of pixels takes one byte), then spread bits over pixels. */
+/** Undo the filter of each row (at up to 8 bits per pixel, filters work on bytes), then unpack bits to pixels. */
 function unfilter(raw, { width, height, depth }) {
   const stride = Math.ceil((width * depth) / 8);
   const lines = new Uint8Array(stride * height);
@@ -57,21 +57,21 @@ function unfilter(raw, { width, height, depth }) {
     for (let x = 0; x < stride; x++) {
       const left = x ? lines[to + x - 1] : 0;
       const up = y ? lines[to + x - stride] : 0;
-      let guess = 0;
-      if (filter === 1) guess = left;
-      else if (filter === 2) guess = up;
-      else if (filter === 3) guess = (left + up) >> 1;
-      else if (filter === 4) guess = paeth(left, up, x && y ? lines[to + x - stride - 1] : 0);
-      lines[to + x] = raw[from + x] + guess;
+      let predicted = 0;
+      if (filter === 1) predicted = left;
+      else if (filter === 2) predicted = up;
+      else if (filter === 3) predicted = (left + up) >> 1;
+      else if (filter === 4) predicted = paeth(left, up, x && y ? lines[to + x - stride - 1] : 0);
+      lines[to + x] = raw[from + x] + predicted;
     }
   }
   if (depth === 8) return new Labels(width, height, lines);
   const labels = new Labels(width, height);
-  const each = 8 / depth;
+  const perByte = 8 / depth;
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++, i++) {
-      const shift = 8 - depth * ((x % each) + 1);
-      labels.data[i] = (lines[y * stride + Math.floor(x / each)] >> shift) & ((1 << depth) - 1);
+      const shift = 8 - depth * ((x % perByte) + 1);
+      labels.data[i] = (lines[y * stride + Math.floor(x / perByte)] >> shift) & ((1 << depth) - 1);
     }
   }
   return labels;
@@ -86,7 +86,7 @@ function paeth(left, up, corner) {
   return b <= c ? up : corner;
 }
 
-/** An 8-bit grey PNG of the labels, as a Blob. */
+/** Encode labels as an 8-bit grey PNG. Returns a Blob. */
 export async function encodePng({ width, height, data }) {
   const raw = new Uint8Array((width + 1) * height);
   for (let y = 0; y < height; y++) raw.set(data.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
@@ -95,7 +95,7 @@ export async function encodePng({ width, height, data }) {
   view.setUint32(0, width);
   view.setUint32(4, height);
   header.set([8, 0, 0, 0, 0], 8);
-  const pixels = await through(new CompressionStream("deflate"), [raw]);
+  const pixels = await pipe(new CompressionStream("deflate"), [raw]);
   const chunks = [chunk("IHDR", header), chunk("IDAT", pixels), chunk("IEND", new Uint8Array(0))];
   return new Blob([new Uint8Array(SIGNATURE), ...chunks], { type: "image/png" });
 }
@@ -121,7 +121,7 @@ function crc(bytes) {
   return (value ^ 0xffffffff) >>> 0;
 }
 
-async function through(transform, parts) {
+async function pipe(transform, parts) {
   const stream = new Blob(parts).stream().pipeThrough(transform);
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }

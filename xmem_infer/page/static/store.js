@@ -1,24 +1,24 @@
-/** What the page shows: the server's state and this tab's own choices. A listener is called after its names change. */
+/** State of the page: the state of the server, and that of this tab. Each change of a field fires an event of its name. */
 
 class Store extends EventTarget {
-  state = null; // the server's, see events `state` and `mask`
+  state = null; // state of the server, updated by the events `state` and `mask`
   link = "waiting"; // waiting | open | lost | denied
-  index = 0; // the frame shown
-  object = 0; // the number of the object painted, 0: none
+  index = 0; // index of the shown frame
+  object = 0; // id of the object to paint, 0: none
   tool = "smart"; // smart | brush | eraser | fill | pan
   sign = 1; // smart select: clicks add (1) or remove (-1)
   brush = 12; // radius in pixels of the frame
   opacity = 0.5;
-  hidden = new Set(); // objects not drawn
+  hidden = new Set(); // ids of the objects that are not drawn
   masksShown = true;
   playing = false;
-  running = null; // the last `progress` of a pass
-  following = false; // the frame that a pass is working on is shown
-  startedAt = 0; // where that pass was asked for
-  labels = null; // of the frame shown; null while it loads
-  dirty = false; // labels hold strokes that the server has not got
-  proposal = null; // {labels, merged, object}: a suggestion not accepted yet
-  thinking = false; // a suggestion is on its way
+  running = null; // last `progress` event while tracking, else null
+  following = false; // show each frame as soon as it is tracked
+  startedAt = 0; // index of the frame where tracking was started
+  labels = null; // of the shown frame; null until it is loaded
+  dirty = false; // there are strokes that the server has not saved yet
+  proposal = null; // {merged, object}: suggestion that is not accepted yet
+  thinking = false; // waiting for a suggestion
   absentFrom = null; // first frame of an absence that is being marked
 
   set(changes) {
@@ -51,7 +51,7 @@ class Store extends EventTarget {
 export const store = new Store();
 export const byId = (id) => document.getElementById(id);
 
-/** An element with attributes, listeners (`onclick`) and children. */
+/** Create an element with attributes, event handlers (`onclick`) and children. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -71,13 +71,14 @@ export function icon(name) {
   return svg;
 }
 
-/** A short message at the edge of the page; errors stay longer and are read out at once. */
+/** Show a short message. Errors stay longer, and screen readers read them out immediately. */
 export function tell(text, kind = "info") {
   const toast = make("div", { class: `toast ${kind}`, role: kind === "error" ? "alert" : "status" }, text);
   byId("toasts").append(toast);
   setTimeout(() => toast.remove(), kind === "error" ? 9000 : 4000);
 }
 
+/** Format seconds as m:ss.ss. */
 export function clock(seconds) {
   const minutes = Math.floor(seconds / 60);
   return `${minutes}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;

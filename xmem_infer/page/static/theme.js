@@ -1,4 +1,4 @@
-/** Light or dark: as the system says, until the user chooses. */
+/** Light or dark theme: the preference of the system, until the user chooses. */
 import { byId, store } from "./store.js";
 
 const system = matchMedia("(prefers-color-scheme: light)");

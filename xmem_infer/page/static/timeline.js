@@ -1,22 +1,22 @@
-/** One lane an object: height and colour say how sure its mask is; references, absences and lost stretches are marked. */
+/** Timeline with a lane for each object: bars for the confidence of its masks, marks for references and absences. */
 import { go } from "./actions.js";
 import { thumb } from "./media.js";
 import { byId, make, store } from "./store.js";
 
 const coarse = matchMedia("(pointer: coarse)");
-const lane = () => (coarse.matches ? 36 : 24); // px, with the gap, as in app.css: fingers need more
-const BAR = 16;
-const SURE = 0.95; // green from here
-const DOUBTFUL = 0.87; // amber: UNSURE_BELOW in engine/drift.py
-const BAD = 0.65; // red
+const lane = () => (coarse.matches ? 36 : 24); // px including the gap, as in app.css; larger for touch screens
+const BAR = 16; // px
+const SURE = 0.95; // confidence shown in green
+const DOUBTFUL = 0.87; // in amber; equals UNSURE_BELOW in engine/drift.py
+const BAD = 0.65; // in red
 const canvas = byId("lanes");
 const context = canvas.getContext("2d");
 let waiting = false;
-let strip = "";
+let shownStrip = ""; // parameters of the thumbnails that are shown
 
 const mix = (a, b, t) => a.map((value, i) => Math.round(value + (b[i] - value) * t));
 
-/** Colour of a confidence: red, amber, green, with the colours of the theme. */
+/** Return the colour of a confidence, interpolated between red, amber and green of the theme. */
 export function sureness(confidence, theme = themeColours()) {
   if (confidence >= SURE) return `rgb(${theme.sure})`;
   if (confidence >= DOUBTFUL) return `rgb(${mix(theme.doubtful, theme.sure, (confidence - DOUBTFUL) / (SURE - DOUBTFUL))})`;
@@ -51,14 +51,14 @@ function paint() {
   for (let row = 0; row < rows; row++) paintLane(store.objects[row], row * lane() + (lane() - BAR) / 2, columns, width, theme);
 }
 
-/** Frames of each pixel column (or one column a frame where they are wide): `[x, width, first, last]`. */
+/** Distribute the frames over columns `[x, width, first, last]`, at most one column per frame and per pixel. */
 function gather(width) {
   const { frames } = store.video;
   const count = Math.min(frames, Math.max(1, Math.floor(width)));
   return Array.from({ length: count }, (_, n) => {
     const first = Math.floor((n * frames) / count);
     const last = Math.max(first, Math.floor(((n + 1) * frames) / count) - 1);
-    const [left, right] = [n, n + 1].map((edge) => Math.round((edge * width) / count)); // whole pixels: no seams
+    const [left, right] = [n, n + 1].map((edge) => Math.round((edge * width) / count)); // whole pixels, to avoid seams
     return [left, right - left, first, last];
   });
 }
@@ -144,15 +144,15 @@ function showLabels() {
   }));
 }
 
-/** Small pictures along the video, as many as there is room for. */
+/** Show as many thumbnails of the video as fit. */
 function showStrip() {
   if (!store.video) return;
   const box = byId("strip");
-  const each = (box.clientHeight * store.video.width) / store.video.height || 64;
-  const count = Math.max(1, Math.round(box.clientWidth / each));
+  const thumbWidth = (box.clientHeight * store.video.width) / store.video.height || 64;
+  const count = Math.max(1, Math.round(box.clientWidth / thumbWidth));
   const wanted = `${count} ${store.video.frames}`;
-  if (strip === wanted) return;
-  strip = wanted;
+  if (shownStrip === wanted) return;
+  shownStrip = wanted;
   box.replaceChildren(...Array.from({ length: count }, (_, n) => {
     const index = Math.floor(((n + 0.5) * store.video.frames) / count);
     return make("img", { src: thumb(index), alt: "", draggable: "false", loading: "lazy" });

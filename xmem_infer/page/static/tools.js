@@ -1,14 +1,14 @@
-/** Pointer, pen and fingers on the canvas. One finger or the left button uses the tool; two fingers zoom and pan. */
+/** Mouse, pen and touch input on the canvas. One finger or the left button uses the tool; two fingers zoom and pan. */
 import { ensureObject } from "./actions.js";
 import { accept, beginStroke, cancelStroke, endStroke, fill, ready, stroke, suggest } from "./editor.js";
 import { byId, store, tell } from "./store.js";
 import { cursor, draw, pan, toFrame, zoom } from "./view.js";
 
 const canvas = byId("canvas");
-const DRAG_PX = 5; // below it a drag is a click
-const pointers = new Map(); // id -> {x, y} on the screen
+const DRAG_PX = 5; // shorter drags count as clicks
+const pointers = new Map(); // pointer id -> {x, y} on the screen
 let gesture = null; // {kind: "paint" | "smart" | "pan", ...}
-let penSeen = false; // then fingers only move the view
+let penSeen = false; // once a pen has been used, fingers only move the view
 export const held = { space: false, panned: false };
 
 function down(event) {
@@ -24,7 +24,7 @@ function down(event) {
     return;
   }
   if (!ready()) return tell("This frame is not loaded yet.");
-  store.set({ following: false, playing: false }); // the frame stays while it is worked on
+  store.set({ following: false, playing: false }); // stay on this frame while the user edits it
   if (store.tool === "smart") gesture = { kind: "smart", from: toFrame(event), x: event.clientX, y: event.clientY, remove: removing(event) };
   else if (store.tool === "fill") useFill(toFrame(event), removing(event));
   else useBrush(toFrame(event), store.tool === "eraser" || removing(event));
@@ -32,23 +32,23 @@ function down(event) {
 
 const removing = (event) => event.altKey || event.button === 2 || event.button === 5;
 
-/** Points wait in the gesture until the object that they paint is known: the first stroke of all makes it. */
+/** Paint. Points are queued in the gesture until the object is known, because the first stroke has to create it. */
 async function useBrush(at, erase) {
-  const mine = (gesture = { kind: "paint", points: [at], value: null, erase });
+  const painting = (gesture = { kind: "paint", points: [at], value: null, erase });
   const object = await ensureObject();
-  if (gesture !== mine && !mine.ended) return;
+  if (gesture !== painting && !painting.ended) return;
   if (!object || !ready()) return (gesture = null);
   beginStroke();
-  mine.value = erase ? 0 : object;
-  mine.last = at;
-  paintPoints(mine);
-  if (mine.ended) endStroke();
+  painting.value = erase ? 0 : object;
+  painting.last = at;
+  paintPoints(painting);
+  if (painting.ended) endStroke();
 }
 
-function paintPoints(mine) {
-  for (const point of mine.points.splice(0)) {
-    stroke(mine.last, point, mine.value);
-    mine.last = point;
+function paintPoints(painting) {
+  for (const point of painting.points.splice(0)) {
+    stroke(painting.last, point, painting.value);
+    painting.last = point;
   }
 }
 
@@ -83,7 +83,7 @@ function move(event) {
   draw();
 }
 
-/** Coalesced events have no position on the canvas of their own in every browser. */
+/** Position on the canvas. Not all browsers set `offsetX` and `offsetY` of coalesced events. */
 function relative(event) {
   const box = canvas.getBoundingClientRect();
   return { offsetX: event.clientX - box.left, offsetY: event.clientY - box.top };

@@ -1,9 +1,9 @@
-/** Playing, stepping, and the buttons that track and find what to fix. */
+/** The transport bar: playback, stepping, undo, tracking, and the button for the next frame to fix. */
 import * as actions from "./actions.js";
 import { mask, picture } from "./media.js";
 import { byId, clock, store } from "./store.js";
 
-const AHEAD = 8; // frames fetched before they are shown
+const AHEAD = 8; // number of frames to prefetch during playback
 
 export function togglePlay() {
   if (store.playing) return store.set({ playing: false });
@@ -11,7 +11,7 @@ export function togglePlay() {
   play();
 }
 
-/** At the video's own speed; frames are left out where the machine is slower. Starts again at the end. */
+/** Play at the speed of the video, skipping frames if the machine is too slow. At the last frame, start from the first. */
 async function play() {
   if (store.index === store.video.frames - 1) actions.go(0);
   let started = performance.now();
@@ -25,7 +25,7 @@ async function play() {
     }
     const before = performance.now();
     await Promise.all([picture(next), mask(next)]).catch(() => store.set({ playing: false }));
-    if (performance.now() - before > 250) [started, from] = [performance.now(), next]; // it was the network: go on from here
+    if (performance.now() - before > 250) [started, from] = [performance.now(), next]; // a slow connection: resume from here instead of skipping frames
     await new Promise((done) => setTimeout(done, Math.max(0, started + ((next - from) * 1000) / store.video.fps - performance.now())));
     if (!store.playing) break;
     actions.go(next);

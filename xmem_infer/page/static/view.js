@@ -1,15 +1,15 @@
-/** The canvas: frame, masks, suggestion and cursor; zoom and pan. */
+/** Draws frame, masks, suggestion and cursor on the canvas, with zoom and pan. */
 import { overlay, prompts, proposed, refresh, shown } from "./editor.js";
 import { byId, store } from "./store.js";
 
-const MARGIN = 14; // px around a frame that fits
-const MAX_SCALE = 32; // screen pixels for one of the frame
+const MARGIN = 14; // px of margin around a fitted frame
+const MAX_SCALE = 32; // screen pixels per pixel of the frame
 const canvas = byId("canvas");
 const context = canvas.getContext("2d");
 const place = { scale: 1, x: 0, y: 0, fitted: true };
 let waiting = false;
 
-export const cursor = { at: null, box: null, radius: 0, colour: "#fff" }; // set by the tools, in pixels of the frame
+export const cursor = { at: null, box: null, radius: 0, colour: "#fff" }; // set by tools.js, in pixels of the frame
 
 export const toFrame = ({ offsetX, offsetY }) => ({ x: (offsetX - place.x) / place.scale, y: (offsetY - place.y) / place.scale });
 
@@ -23,7 +23,7 @@ export function fit() {
   moved();
 }
 
-/** Zoom by `factor` about a point of the canvas (its middle where none is given). */
+/** Zoom by `factor` around a point of the canvas, by default its centre. */
 export function zoom(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
   const scale = Math.min(MAX_SCALE, Math.max(0.05, place.scale * factor));
   place.x = x - ((x - place.x) * scale) / place.scale;
@@ -37,11 +37,12 @@ export function pan(dx, dy) {
   moved();
 }
 
-const closely = () => place.scale * devicePixelRatio * store.video.width > 2400;
+/** Whether the frame is zoomed in so much that its full resolution is needed. */
+const isClose = () => place.scale * devicePixelRatio * store.video.width > 2400;
 
 function moved() {
   byId("zoom-level").textContent = `${Math.round(place.scale * 100)} %`;
-  if (shown.picture && closely() && shown.picture.width < store.video.width) refresh(true);
+  if (shown.picture && isClose() && shown.picture.width < store.video.width) refresh(true);
   draw();
 }
 
@@ -123,7 +124,7 @@ export function startView() {
     else draw();
   }).observe(canvas);
   store.on("drawn masksShown proposal thinking", draw);
-  store.addEventListener("index", () => refresh(store.video && closely()));
+  store.addEventListener("index", () => refresh(store.video && isClose()));
   byId("zoom-in").onclick = () => zoom(1.25);
   byId("zoom-out").onclick = () => zoom(0.8);
   byId("zoom-fit").onclick = fit;
