@@ -284,7 +284,7 @@ def test_a_project_is_run_by_the_batch_command(serve, tiny_weights, tmp_path, mo
     assert json.loads((tmp_path / "output" / "clip" / "run.json").read_text())["videos"]
 
 
-@pytest.mark.parametrize("key", ["load", "save"])
-def test_memory_files_are_refused_by_the_page(key):
-    with pytest.raises(UsageError, match=f"memory.{key}=file is not possible"):
-        PageConfig(memory=MemoryConfig(**{key: "file"}))
+@pytest.mark.parametrize(("key", "value"), [("load", "file"), ("save", "file"), ("late_objects", "published")])
+def test_memory_settings_that_the_page_refuses(key, value):
+    with pytest.raises(UsageError, match=f"memory.{key}={value} is not possible"):
+        PageConfig(memory=MemoryConfig(**{key: value}))

@@ -135,6 +135,8 @@ def test_a_memory_that_cannot_be_saved_is_told_at_once(command, video, tmp_path,
         ),
         (["direction=backward", "memory.load=m"], "direction=backward is not possible together with memory.load=m"),
         (["memory.load=m"], "memory.load=m is not a file"),
+        (["references=references", "memory.late_objects=published"], "references=references keeps frames in memory"),
+        (["mask=mask.png", "data.permanent=true", "memory.late_objects=published"], "data.permanent=true keeps frames"),
         (["mask=mask.png", "memory.frozen=true"], "memory.frozen=True is not possible: it must be false, without"),
     ],
 )

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config import Direction, EvalConfig
+from ..config import Direction, EvalConfig, LateObjects
 from ..datasets.discovery import KINDS, find_videos
 from ..datasets.layouts import LAYOUTS, FoundSet
 from ..datasets.video_input import VideoInput
@@ -91,7 +91,7 @@ def uses_propagation(config: EvalConfig) -> bool:
 
 
 def _check_tracking(config: EvalConfig) -> None:
-    """Refuse combinations of references, directions and memory files that exclude each other."""
+    """Refuse combinations of references, directions and memory settings that exclude each other."""
     if config.references is not None and config.mask is not None:
         raise UsageError(
             f"mask={config.mask} and references={config.references} are alternatives: put the mask of the first frame "
@@ -113,6 +113,11 @@ def _check_tracking(config: EvalConfig) -> None:
     for other, is_set in others.items():
         if used and is_set:
             raise UsageError(f"{used[0]} is not possible together with {other}")
+    if config.memory.late_objects is LateObjects.published and (config.data.permanent or uses_propagation(config)):
+        permanent = "data.permanent=true" if config.data.permanent else used[0]
+        raise UsageError(
+            f"{permanent} keeps frames in memory permanently, which memory.late_objects=published cannot: use aligned"
+        )
 
 
 def _check_start(config: EvalConfig, video: VideoInput) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..config import DataConfig, MemoryConfig, RuntimeConfig, read_choices, require
+from ..config import DataConfig, LateObjects, MemoryConfig, RuntimeConfig, read_choices, require
 from ..datasets.mask_files import find_masks
 from ..datasets.video_input import VideoInput
 from ..errors import EnvironmentFault, UsageError
@@ -40,7 +40,9 @@ class PageConfig:
     browser: bool = True  # open the page in a browser if there is a desktop
     weights: str = "auto"  # path, or the name of a published checkpoint
     data: DataConfig = field(default_factory=DataConfig)
-    memory: MemoryConfig = field(default_factory=MemoryConfig, metadata={"unread": ("load", "save", "frozen")})
+    memory: MemoryConfig = field(
+        default_factory=MemoryConfig, metadata={"unread": ("load", "save", "frozen", "late_objects")}
+    )
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
@@ -50,6 +52,9 @@ class PageConfig:
         for key in ("load", "save"):
             value = getattr(self.memory, key)
             require(value is None, f"memory.{key}", value, "left out: the page reads and writes no memory files")
+        late = self.memory.late_objects
+        allowed = "left out: the page keeps the frames of masks in memory permanently, which published cannot"
+        require(late is LateObjects.aligned, "memory.late_objects", late.value, allowed)
 
 
 def page(config: PageConfig) -> int:
