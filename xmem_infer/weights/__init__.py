@@ -1,1 +1,1 @@
-"""Checkpoint files: where they are, reading them safely, their names and ours, fetching the published ones."""
+"""Checkpoint files: finding, safely reading, converting and downloading them."""

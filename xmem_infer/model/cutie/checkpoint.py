@@ -92,7 +92,7 @@ class CutieFamily:
 
 
 def _with_others_channel(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the last input channel (the other objects' masks) where a network trained on single objects lacks it."""
+    """Add the last input channel (the other objects' masks) to weights of a network trained on single objects."""
     channels = tensors["pixel_projection.weight"].shape[0] if "pixel_projection.weight" in tensors else 0
     single_object_channels = {"mask_encoder.trunk.conv1.weight": 4, "pixel_fuser.compress.weight": channels + 1}
     for name, count in single_object_channels.items():

@@ -1,1 +1,1 @@
-"""Ways to run the network: eager, fast, compiled, and the rewrites they are made of, one technique a file."""
+"""Backends that run a network (eager, fast, compiled, openvino) and their rewrites, one technique per file."""

@@ -21,7 +21,7 @@ def compile_parts(network: nn.Module) -> tuple[str, ...]:
     if device.type == "cpu" and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
         raise UsageError("runtime.variant=compiled needs a C++ compiler (g++ or clang++): install one, or use fast")
     parts = dict(network.named_children())
-    # Beyond torch's default limit of 8, reached with four sizes or numbers of objects, it silently runs uncompiled.
+    # torch silently runs uncompiled beyond its default limit of 8, which four sizes or numbers of objects reach.
     has_limit = "recompile_limit" in inspect.signature(torch.compile).parameters
     for part in parts.values():
         part.compile(dynamic=False, **({"recompile_limit": SHAPES} if has_limit else {}))

@@ -49,7 +49,7 @@ LIMITS = {IMAGE: 0.25, MEMORY: 0.25, SEGMENT: 0.1}
 SMALL = 0.001  # share of the image: differences of a smaller object are related to this area instead of its own
 # Gates scale all channels or pixels at once and cost almost no time, but in int8 they alone change J&F of a clip by 1.
 GATES = (ChannelGate, SpatialGate)
-METHOD = "mixed preset, 6 memory frames, gates and mobile trunks up to stride 4 in fp32"  # part of the cache key
+METHOD = "mixed preset, 6 memory frames, gates and mobile trunks up to stride 4 in fp32"  # in the cache key
 REFUSED = "refused"  # name of the file that takes the place of a model that differed too much
 
 
