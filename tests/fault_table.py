@@ -1,9 +1,9 @@
-"""The table of faults in docs/faults.md, written from the tests that are marked `fault`.
+"""Generate the table of faults in docs/faults.md from the tests that are marked `fault`.
 
-    @pytest.mark.fault("what is tried, {parameter}", "what is promised")
+    @pytest.mark.fault("the fault, {parameter}", "the required behaviour")
 
-A parameter of the test in braces stands for its value: a text, a number, or the name of a function. Cases with equal
-words are one row. `python -m pytest --collect-only -q --fault-table=docs/faults.md` writes the page.
+A parameter of the test in braces is replaced by its value: a text, a number, or the name of a function. Cases with the
+same text become one row. `python -m pytest --collect-only -q --fault-table=docs/faults.md` writes the page.
 """
 
 from pathlib import Path
@@ -26,17 +26,18 @@ AREAS = {
     "lab": "Ablation, benchmark, training",
 }
 ELSEWHERE = "Settings and the command line"
-INTRODUCTION = """# What was tried to break it
+INTRODUCTION = """# Faults that are tested
 
-Faults that the tests cause on purpose, {number} cases, and what they hold the program to. Written from the tests by
-`python -m pytest --collect-only -q --fault-table=docs/faults.md`; add a row with `@pytest.mark.fault` on a test.
-Exit codes: 0 all is well, 1 some videos failed, 2 the request is wrong, 3 disk, memory, weights or another part of the
-machine, 130 and 143 signals.
+Each row is a fault that a test causes on purpose ({number} cases) and the behaviour that the test requires. The page is
+generated from the tests by `python -m pytest --collect-only -q --fault-table=docs/faults.md`; to add a row, mark a test
+with `@pytest.mark.fault`.
+Exit codes: 0 success, 1 some videos failed, 2 invalid request, 3 a problem of the machine (disk, memory, weights), 130
+and 143 stopped by a signal.
 """
 
 
 def pytest_addoption(parser):
-    parser.addoption("--fault-table", metavar="FILE", help="write the table of faults that these tests cause")
+    parser.addoption("--fault-table", metavar="FILE", help="write the table of faults that the tests cause")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -46,7 +47,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def page(items):
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     rows = {}
     for item in items:
         for mark in item.iter_markers("fault"):
@@ -55,19 +56,19 @@ def page(items):
     parts = [INTRODUCTION.format(number=sum(map(len, rows.values())))]
     for area in dict.fromkeys([*AREAS.values(), ELSEWHERE]):
         if area in rows:
-            parts.append(f"## {area}\n\n| tried | promised | test |\n|---|---|---|\n" + "\n".join(rows[area]) + "\n")
+            parts.append(f"## {area}\n\n| fault | required behaviour | test |\n|---|---|---|\n" + "\n".join(rows[area]) + "\n")
     return "\n".join(parts)
 
 
-def row(item, tried, promised):
+def row(item, fault, behaviour):
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     words = {name: word(value) for name, value in parameters.items()}
-    cells = [text.format(**words).replace("|", "\\|") for text in (tried, promised)]
+    cells = [text.format(**words).replace("|", "\\|") for text in (fault, behaviour)]
     return f"| {' | '.join(cells)} | `{item.path.relative_to(TESTS).as_posix()}::{item.originalname}` |"
 
 
 def word(value):
-    """A parameter as the table shows it."""
+    """Return the text of a parameter in the table."""
     if isinstance(value, dict):
         value = [f"{key.replace('__', '.')}={of_key}" for key, of_key in value.items()]
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Video object segmentation you can rely on: XMem inference, frame by frame, in flat memory.
+"""Video object segmentation you can rely on: XMem and Cutie, frame by frame, with bounded memory use.
 
     from xmem_infer import Segmenter
 
