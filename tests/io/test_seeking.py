@@ -7,24 +7,28 @@ from test_video import WARN, cut, damage, make_video
 from xmem_infer.config import DataConfig
 from xmem_infer.errors import VideoError
 from xmem_infer.io.frames import IndexedFrames, open_frames
-from xmem_infer.io.seeking import Index, Packets
+from xmem_infer.io.seeking import DemuxedTimes, IndexedTimes
 
 UNEVEN = [0, 20, 90, 100, 101, 240, 300, 310, 500, 520, 530, 700, 705, 800, 900, 905, 1000, 1100, 1110, 1300]
 SMALL_GROUPS = {"g": "7", "keyint_min": "7", "bf": "2"}
 ORDER = [13, 12, 11, 0, 19, 5, 6, 7, 1, 18, 17]
 
 KINDS = {
-    "mp4": ("v.mp4", {"options": SMALL_GROUPS}, Index),
-    "mp4 of few key frames": ("long.mp4", {}, Index),
-    "mp4 of open groups": ("open.mp4", {"options": {**SMALL_GROUPS, "x264-params": "open-gop=1:scenecut=0"}}, Index),
-    "mp4 of uneven times": ("vfr.mp4", {"options": SMALL_GROUPS, "pts": UNEVEN}, Index),
-    "mkv": ("v.mkv", {"options": SMALL_GROUPS}, Packets),
-    "mkv of uneven times": ("vfr.mkv", {"options": SMALL_GROUPS, "pts": UNEVEN}, Packets),
+    "mp4": ("v.mp4", {"options": SMALL_GROUPS}, IndexedTimes),
+    "mp4 of few key frames": ("long.mp4", {}, IndexedTimes),
+    "mp4 of open groups": (
+        "open.mp4",
+        {"options": {**SMALL_GROUPS, "x264-params": "open-gop=1:scenecut=0"}},
+        IndexedTimes,
+    ),
+    "mp4 of uneven times": ("vfr.mp4", {"options": SMALL_GROUPS, "pts": UNEVEN}, IndexedTimes),
+    "mkv": ("v.mkv", {"options": SMALL_GROUPS}, DemuxedTimes),
+    "mkv of uneven times": ("vfr.mkv", {"options": SMALL_GROUPS, "pts": UNEVEN}, DemuxedTimes),
     "frames of one time": ("same.mp4", {"options": {"g": "7", "bf": "0"}, "pts": [0] * 20}, None),
-    "transport stream": ("v.ts", {"options": SMALL_GROUPS}, Packets),
+    "transport stream": ("v.ts", {"options": SMALL_GROUPS}, DemuxedTimes),
     "program stream, whose packets lack times": ("v.mpg", {"codec": "mpeg2video"}, None),
-    "vp9": ("v.webm", {"codec": "libvpx-vp9"}, Packets),
-    "only key frames": ("v.mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}, Index),
+    "vp9": ("v.webm", {"codec": "libvpx-vp9"}, DemuxedTimes),
+    "only key frames": ("v.mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}, IndexedTimes),
     "vp8, with hidden frames": ("v8.webm", {"codec": "libvpx"}, None),
     "avi without times of B-frames": ("order.avi", {"options": SMALL_GROUPS}, None),
 }
@@ -57,7 +61,7 @@ def test_frames_in_any_order(tmp_path, kind):
 
 
 def test_backwards_past_what_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("xmem_infer.io.seeking.KEPT_BYTES", 0)  # eight frames then
+    monkeypatch.setattr("xmem_infer.io.seeking.CACHE_BYTES", 0)  # eight frames then
     path = make_video(tmp_path / "v.mp4", frames=30, size=(48, 64))
     assert_same(path, order=range(29, -1, -1))
 
@@ -90,4 +94,4 @@ def test_opening_and_jumping_reads_a_part_of_the_file(tmp_path):
     path = make_video(tmp_path / "v.mp4", frames=200, size=(48, 64), options={"g": "10"})
     frames = open_frames(path, DataConfig())
     frames[150]
-    assert 150 in frames._seeker._times._found and len(frames._seeker._times._found) <= 10
+    assert 150 in frames._seeker._times._located and len(frames._seeker._times._located) <= 10

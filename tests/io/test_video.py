@@ -521,7 +521,7 @@ class TestPauses:
         gaps = Gaps()
         for time_s in times:
             gaps.seen(time_s)
-        return gaps.remark()
+        return gaps.warning()
 
     def test_a_hole_is_remarked(self):
         times = [i * 0.04 for i in range(50)] + [4 + i * 0.04 for i in range(50)]

@@ -1,1 +1,1 @@
-"""Frames and masks in, results out: everything that touches the disk except checkpoints."""
+"""Reading of frames and masks, and atomic writing of files. Checkpoints are read by `weights`."""

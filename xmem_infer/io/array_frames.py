@@ -1,4 +1,4 @@
-"""Frames that a library user already has in memory."""
+"""Frames given as arrays, tensors or PIL images in memory."""
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import chain
@@ -14,10 +14,14 @@ from .listing import numbered_name
 
 
 class ArrayFrames:
-    """Pictures a library user already has: (H, W, 3) uint8 RGB arrays, tensors or PIL images of one size.
+    """A video given as an iterable of images of equal size: (H, W, 3) uint8 RGB arrays, tensors or PIL images.
 
-    A generator is consumed lazily, its first picture at construction. Arrays are copied, so that a loop
-    that fills the same buffer again and again is safe. Raises UsageError for what is no such array.
+    The first image is read at construction; a generator is then consumed lazily. Arrays are copied, so the
+    caller may reuse one buffer for all frames.
+
+    Raises:
+        UsageError: The iterable is empty, or an element is not such an image.
+        VideoError: A later image differs in size (during iteration).
     """
 
     def __init__(self, images: Iterable[Any], name: str = "array"):
@@ -59,7 +63,7 @@ class ArrayFrames:
     def _checked(self, index: int, image: object) -> np.ndarray:
         array = host_array(image.convert("RGB") if isinstance(image, Image.Image) else image)
         if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3 and hasattr(image, "detach"):
-            array = array.transpose(1, 2, 0)  # torch's own layout
+            array = array.transpose(1, 2, 0)  # tensors are usually channels first
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
             raise UsageError(
                 f"{self.name}: frame {index} must be an array of shape (height, width, 3) and type uint8 (RGB), "

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all: they grow under a hidden name and are renamed, by one process at a time."""
+"""Atomic output: write under a hidden temporary name, then rename; lock files keep other processes out."""
 
 import errno
 import json
@@ -29,16 +29,22 @@ ADVICE = {
 
 
 def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
-    """The error to raise when writing the output `path` failed: which path, why, and what to do."""
+    """Return the error for a failed write to `path`; its message gives the path, the cause and a remedy."""
     advice = ADVICE.get(error.errno or 0, "check the disk")
     return EnvironmentFault(f"cannot write {path}: {error.strerror or error}; {advice}")
 
 
 @contextmanager
 def held(folder: Path, what: str, setting: str) -> Iterator[None]:
-    """Make a folder and hold it for this process alone; the lock, a file in it, dies with the process.
+    """Create `folder` and hold an exclusive lock on it; the operating system releases the lock if the process dies.
 
-    Raises EnvironmentFault where `what`, another process's work, has it: give another `setting`.
+    Args:
+        folder: The lock file `.lock` is created in it.
+        what: Start of the error message, for example "another run is writing to FOLDER".
+        setting: Name of the setting that chooses the folder, for the advice in that message.
+
+    Raises:
+        EnvironmentFault: Another process holds the lock, or the folder cannot be written.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
@@ -55,12 +61,13 @@ def held(folder: Path, what: str, setting: str) -> Iterator[None]:
 
 
 class Staged:
-    """A file or folder `final` that is built as `partial`, a hidden neighbour, until `publish` renames it.
+    """A file or folder that is written under a temporary name and renamed to its final name when complete.
 
-    A folder cannot be renamed onto another, so a replaced folder waits as `old` for the moment of the two
-    renames. Whenever the process is killed, `final` is absent, the old result or the new one, never a
-    mixture, and the next `prepare` brings an old result back that was left aside. Whatever is removed is a
-    partial first, so that nothing half removed is ever taken for whole.
+    The temporary name, `partial`, is a hidden entry next to `final`. A folder cannot be renamed onto an existing
+    folder, so `publish` moves a previous result to `old` first and removes it afterwards. If the process is killed
+    at any moment, `final` is missing, the previous result or the new one, never a mixture; the next `prepare`
+    restores a previous result that is still at `old`. Results are renamed to `partial` before they are deleted,
+    so that an interrupted deletion never leaves an incomplete result under a final name.
     """
 
     def __init__(self, final: Path) -> None:
@@ -69,21 +76,21 @@ class Staged:
         self.old = final.with_name(f".{final.name}.old")
 
     def prepare(self) -> None:
-        """Make the parent folder and clear what a killed run left. Raises OSError."""
+        """Create the parent folder and remove the leftovers of a killed process. Raises OSError."""
         self.final.parent.mkdir(parents=True, exist_ok=True)
         self.restore()
         remove(self.partial)
         self._remove(self.old)
 
     def restore(self) -> None:
-        """Bring back an old result that a killed `publish` left aside. Raises OSError."""
+        """Restore the previous result if a `publish` was killed between its two renames. Raises OSError."""
         if os.path.lexists(self.old) and not os.path.lexists(self.final):
             self.old.rename(self.final)
 
     def publish(self) -> None:
-        """Give the finished partial its final name, in place of an older result. Raises OSError.
+        """Rename the finished result to its final name, replacing a previous result. Raises OSError.
 
-        A file takes no folder's place: what stands there then is no older result.
+        A file never replaces a folder, because such a folder is not a previous result.
         """
         if self.partial.is_dir():
             if os.path.lexists(self.final):
@@ -94,12 +101,12 @@ class Staged:
             self.partial.replace(self.final)
 
     def discard(self) -> None:
-        """Drop the partial, quietly: this runs while another error is on its way out."""
+        """Delete the temporary file or folder; errors are ignored so that they do not hide the original one."""
         with suppress(OSError):
             remove(self.partial)
 
     def withdraw(self) -> None:
-        """Remove the result and what is left of others; killed, it leaves the result whole or none. Raises OSError."""
+        """Delete the result and all leftovers; if killed, the result is still complete or gone. Raises OSError."""
         remove(self.partial)
         self._remove(self.old)
         self._remove(self.final)
@@ -111,7 +118,7 @@ class Staged:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, link or folder; nothing there is fine."""
+    """Delete a file, link or folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -119,16 +126,16 @@ def remove(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise EnvironmentFault where no file can be written to `path`, before the work whose result it is to hold."""
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    is_free = there.is_dir() and os.access(there, os.W_OK)
-    if path.is_dir() or not is_free:
-        code = errno.EISDIR if path.is_dir() else errno.EACCES if there.is_dir() else errno.ENOTDIR
+    """Raise EnvironmentFault if no file can be written to `path`; call it before a long computation."""
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    is_writable = parent.is_dir() and os.access(parent, os.W_OK)
+    if path.is_dir() or not is_writable:
+        code = errno.EISDIR if path.is_dir() else errno.EACCES if parent.is_dir() else errno.ENOTDIR
         raise disk_fault(OSError(code, os.strerror(code)), path)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make a file that appears under its name whole or not at all. Raises EnvironmentFault."""
+    """Call `write` with a temporary path and rename that file to `path` when done. Raises EnvironmentFault."""
     staged = Staged(path)
     try:
         staged.prepare()
@@ -141,7 +148,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole or not at all. Raises EnvironmentFault."""
+    """Write a JSON file atomically. Raises EnvironmentFault."""
     text = json.dumps(content, indent=2, default=_plain, ensure_ascii=False)
     write_whole(path, lambda to: to.write_text(text + "\n", encoding="utf-8"))
 

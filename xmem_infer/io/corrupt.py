@@ -1,4 +1,4 @@
-"""What happens to a frame that cannot be decoded, the same for folders and videos."""
+"""Handling of frames that cannot be decoded, shared by image folders and video files."""
 
 from ..config import OnCorrupt
 from ..errors import VideoError
@@ -6,9 +6,10 @@ from ..types import Frame
 
 
 class CorruptPolicy:
-    """Stop at a corrupt frame, or repeat the picture before it and say so in `warnings`, the source's own list.
+    """Raise an error for a corrupt frame, or replace it with the last readable frame and add a warning.
 
-    One object per pass over the video, which notes each frame that could be read in `last_readable`.
+    Create one policy per iteration over the video and set `last_readable` after each frame that could be decoded.
+    Warnings are appended to the list `warnings`, which belongs to the frame source.
     """
 
     def __init__(self, video: str, on_corrupt: OnCorrupt, warnings: list[str]):
@@ -16,9 +17,17 @@ class CorruptPolicy:
         self.last_readable: Frame | None = None
 
     def corrupt(self, frame: str, index: int, name: str, reason: str, time_s: float | None = None) -> Frame:
-        """A frame to stand in; raises VideoError instead where asked to, or where there is none before it.
+        """Return the replacement for a corrupt frame.
 
-        frame: what the user knows it by. reason: the rest of a sentence that begins with the frame.
+        Args:
+            frame: What messages call the frame, for example its path.
+            index: Index of the frame.
+            name: Name of the frame.
+            reason: What is wrong; it continues a sentence that starts with `frame`.
+            time_s: Presentation time, if known.
+
+        Raises:
+            VideoError: `on_corrupt` is `fail`, or there is no readable frame before this one.
         """
         if self.last_readable is None or self._on_corrupt is OnCorrupt.fail:
             raise corrupt_error(self._video, frame, reason, is_first=self.last_readable is None)
@@ -27,7 +36,7 @@ class CorruptPolicy:
 
 
 def corrupt_error(video: str, frame: str, reason: str, is_first: bool) -> VideoError:
-    """The error for a frame that cannot be decoded, and the way round it where there is one."""
+    """Return the error for a frame that cannot be decoded, with a remedy if there is one."""
     if is_first:
         return VideoError(f"{video}: {frame} {reason}; without a first frame there is nothing to segment")
     return VideoError(f"{video}: {frame} {reason}. To repeat the frame before it and go on, set data.on_corrupt=warn")

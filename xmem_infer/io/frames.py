@@ -1,4 +1,4 @@
-"""Where frames come from: a folder, arrays, or (video.py) a file. All give the same stream of `Frame`."""
+"""Frame sources: the common protocols, and frames from image folders and multi-page images."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -38,12 +38,16 @@ from .video import VideoFile
 
 @runtime_checkable
 class FrameSource(Protocol):
-    """A video, as a stream of frames in one pass.
+    """A video that can be iterated frame by frame.
 
-    name: what its results are called. size: (H, W) px of every frame, after rotation. count: frames
-    declared, None if unknown. fps: None where the source has no clock. stems: the frames' names where they
-    are known, None where frames are numbered. warnings: grows while iterating. incomplete: the end was
-    found missing, known after iterating.
+    Attributes:
+        name: Name of the video, used for its results.
+        size: (H, W) px of every frame, after rotation.
+        count: Declared number of frames; None if unknown.
+        fps: Frames per second; None if the source has no timestamps.
+        stems: Names of the frames (file names without suffix); None if frames are named by their number.
+        warnings: Messages for the user; the list grows during iteration.
+        incomplete: Whether the end of the video is missing; known after iteration.
     """
 
     name: str
@@ -59,19 +63,25 @@ class FrameSource(Protocol):
 
 @runtime_checkable
 class IndexedFrames(FrameSource, Protocol):
-    """A video whose frames can be had in any order. One thread at a time may ask for them."""
+    """A video with random access to its frames. Not thread-safe."""
 
     def __len__(self) -> int:
-        """Number of frames; where the file does not tell, it is read through."""
+        """Return the number of frames; if the file does not declare it, the whole file is read."""
 
     def __getitem__(self, index: int) -> Frame:
-        """The frame of an index from 0, as iterating gives it; IndexError outside the video."""
+        """Return the frame at `index` (0 is the first), equal to the one that iteration yields.
+
+        Raises:
+            IndexError: `index` is outside the video.
+        """
 
 
 def open_frames(path: str | Path, data: DataConfig) -> IndexedFrames:
-    """A folder of frames, a video file or a file of several pictures, checked without decoding all of it.
+    """Open a folder of images, a video file or a multi-page image, and check it without decoding every frame.
 
-    Raises UsageError for a path that holds neither, VideoError for a video that cannot be segmented.
+    Raises:
+        UsageError: The path is none of these.
+        VideoError: The video cannot be segmented.
     """
     path = Path(path)
     if path.is_dir():
@@ -82,18 +92,21 @@ def open_frames(path: str | Path, data: DataConfig) -> IndexedFrames:
 
 
 def frame_name(source: FrameSource, index: int) -> str:
-    """The name of a frame: the stem of its file, or its number where frames are numbered."""
+    """Return the name of a frame: the stem of its file, or its number if it has no file of its own."""
     return source.stems[index] if source.stems else numbered_name(index, source.count)
 
 
 class FrameFolder:
-    """A folder of images, in natural order of their names, each header checked at construction.
+    """The images of a folder in natural order of their names; every header is checked at construction.
 
-    Frames are turned upright as their EXIF orientation says, because that is how viewers and most annotation
-    tools show them and how masks come out of those tools; `size` is that of the turned frame. Grey of more than 8 bits
-    is stretched alike in all frames, as data.range or the values of all of them say.
-    Raises UsageError (no such folder, no images, two files with one stem, several pictures in a file, a data.range
-    that nothing needs) and VideoError (frames of mixed size, over data.max_pixels, corrupt under on_corrupt=fail).
+    The EXIF orientation is applied, because viewers and most annotation tools show the rotated image, so masks
+    drawn with them match it; `size` is the size after rotation. Greyscale of more than 8 bits is scaled linearly to
+    8 bits with one range for all frames: data.range, or else the range of their values.
+
+    Raises:
+        UsageError: The folder is missing or has no images, two files share a stem, a file has several pages, or
+            data.range is set although all images have 8 bits.
+        VideoError: Frames differ in size, exceed data.max_pixels, or are corrupt under data.on_corrupt=fail.
     """
 
     def __init__(self, folder: str | Path, data: DataConfig):
@@ -108,14 +121,14 @@ class FrameFolder:
         self._setup(folder.absolute().name or "video", files, [f"frame {file}" for file in files], data)
 
     def _setup(self, name: str, files: list[Path], labels: list[str], data: DataConfig) -> None:
-        """labels: what the user knows each frame by."""
+        """Read and check all headers; labels: what messages call each frame."""
         self.name = name
         self._files, self._labels, self._data = files, labels, data
         self.count: int | None = len(labels)
         self.fps: float | None = None
         self.stems: list[str] | None = [file.stem for file in files] if len(files) == len(labels) else None
         self.incomplete = False
-        self._headers: list[Header | str] = []  # or why it cannot be read
+        self._headers: list[Header | str] = []  # a string is the reason why the file cannot be read
         for label, picture in zip(labels, self._pictures(), strict=True):
             self._headers.append(self._checked_header(label, picture))
         self.size = self._first_header().size
@@ -127,10 +140,13 @@ class FrameFolder:
                 "without one must be drawn on the turned frame, as viewers show it"
             )
         self._range = self._value_range()
-        self._known_before = len(self.warnings)
+        self._num_setup_warnings = len(self.warnings)
 
     def _pictures(self) -> Iterator[AbstractContextManager[ImageFile.ImageFile]]:
-        """Each frame's picture, to be entered before the next one is asked for. Raises UnreadableImage."""
+        """Yield a context manager per frame that opens its image; enter each one before advancing to the next.
+
+        Entering raises UnreadableImage.
+        """
         for file in self._files:
             yield opened(file, self._data.max_pixels)
 
@@ -162,7 +178,7 @@ class FrameFolder:
         return header
 
     def _value_range(self) -> tuple[float, float] | None:
-        """The values that become 0 and 255 in all frames; None where they have 8 bits."""
+        """Return the values that map to 0 and 255 in all frames; None if all frames have 8 bits."""
         deep = [isinstance(header, Header) and header.deep for header in self._headers]
         if not any(deep):
             if self._data.range is not None:
@@ -194,7 +210,7 @@ class FrameFolder:
         return len(self._headers)
 
     def __iter__(self) -> Iterator[Frame]:
-        del self.warnings[self._known_before :]
+        del self.warnings[self._num_setup_warnings :]
         policy = CorruptPolicy(self.name, self._data.on_corrupt, self.warnings)
         for index, picture in enumerate(self._pictures()):
             try:
@@ -217,7 +233,7 @@ class FrameFolder:
 
     @contextmanager
     def _decoded(self, index: int, picture: AbstractContextManager[ImageFile.ImageFile]) -> Iterator[Image.Image]:
-        """The picture of a frame, decoded and upright, inside the block. Raises UnreadableImage."""
+        """Yield the decoded image of a frame with its EXIF orientation applied. Raises UnreadableImage."""
         if isinstance(header := self._headers[index], str):
             raise UnreadableImage(header)
         with picture as image:
@@ -228,7 +244,7 @@ class FrameFolder:
 
 
 class ImageStack(FrameFolder):
-    """A file of several pictures, such as a TIFF of many pages: each is a frame, numbered from 0."""
+    """An image file with several pages or frames, such as a multi-page TIFF; each one is a frame, numbered from 0."""
 
     def __init__(self, path: Path, data: DataConfig):
         try:
@@ -244,15 +260,15 @@ class ImageStack(FrameFolder):
     def _pictures(self) -> Iterator[AbstractContextManager[ImageFile.ImageFile]]:
         with opened(self._files[0], self._data.max_pixels) as image:
             for index in range(len(self._labels)):
-                yield self._at(image, index)
+                yield self._page(image, index)
 
     @contextmanager
     def _picture(self, index: int) -> Iterator[ImageFile.ImageFile]:
-        with opened(self._files[0], self._data.max_pixels) as image, self._at(image, index) as picture:
+        with opened(self._files[0], self._data.max_pixels) as image, self._page(image, index) as picture:
             yield picture
 
     @contextmanager
-    def _at(self, image: ImageFile.ImageFile, index: int) -> Iterator[ImageFile.ImageFile]:
+    def _page(self, image: ImageFile.ImageFile, index: int) -> Iterator[ImageFile.ImageFile]:
         with readable():
             image.seek(index)
             refuse_large((image.size[1], image.size[0]), self._data.max_pixels)

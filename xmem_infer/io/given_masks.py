@@ -1,4 +1,4 @@
-"""Masks as a library user gives them: of several kinds, by the frame's name or index."""
+"""Masks passed by library users: files, arrays, tensors or images, keyed by frame name or index."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,13 +18,13 @@ MaskLike = LabelMask | np.ndarray | Tensor | Image.Image | str | Path
 
 
 class CheckedMasks(Mapping[str, LabelMask]):
-    """The masks of a video by frame name, read and checked when they are asked for."""
+    """The masks of a video by frame name; each mask is read and checked on access."""
 
     def __init__(self, source: FrameSource, first: MaskLike, later: Mapping[Any, MaskLike], max_pixels: int) -> None:
-        """Raises UsageError for a first mask that does not fit, and for keys of later ones that mean no frame."""
+        """Raise UsageError if the first mask does not match the video or a key of `later` matches no frame."""
         self.max_pixels, self.size, self.colours = max_pixels, source.size, ColourIds()
         self.masks: dict[str, MaskLike] = {frame_name(source, 0): as_mask(first, max_pixels, self.colours)}
-        self[frame_name(source, 0)]  # checked now, not when its frame comes
+        self[frame_name(source, 0)]  # checks the first mask now, before any frame is processed
         for key, name in frame_names(source, later, "later_masks").items():
             if name in self.masks:
                 raise UsageError(f"later_masks has a mask of the first frame ({key!r}), which `mask` gives")
@@ -43,23 +43,29 @@ class CheckedMasks(Mapping[str, LabelMask]):
 
 
 def frame_names(source: FrameSource, keys: Iterable[str | int], what: str) -> dict[str | int, str]:
-    """The name of each frame that a key of the argument `what` means: its name, or its index (0 is the first).
+    """Return the name of the frame that each key refers to.
 
-    Where the length is not known before, no index is too high. Raises UsageError for what means no frame, or one twice.
+    Args:
+        source: The video.
+        keys: Frame names, or indices from 0. If the length of the video is unknown, any index is accepted.
+        what: Name of the argument that holds the keys, for messages.
+
+    Raises:
+        UsageError: A key matches no frame, or two keys match the same frame.
     """
     names: dict[str | int, str] = {}
     for key in [keys] if isinstance(keys, str) else keys:
-        name = _name_meant(source, key)
+        name = _resolve_name(source, key)
         if name is None:
-            some = f"such as {frame_name(source, 0)!r}" + ("" if source.count is None else f" of {source.count}")
-            raise UsageError(f"{what} has {key!r}, no frame of {source.name}: give a name, {some}, or an index from 0")
+            hint = f"such as {frame_name(source, 0)!r}" + ("" if source.count is None else f" of {source.count}")
+            raise UsageError(f"{what} has {key!r}, no frame of {source.name}: give a name, {hint}, or an index from 0")
         if name in names.values():
             raise UsageError(f"{what} has frame {name!r} of {source.name} twice")
         names[key] = name
     return names
 
 
-def _name_meant(source: FrameSource, key: object) -> str | None:
+def _resolve_name(source: FrameSource, key: object) -> str | None:
     if isinstance(key, str):
         if source.stems is not None:
             return key if key in source.stems else None

@@ -1,4 +1,4 @@
-"""Image files: headers read and checked before anything is allocated, pictures turned into RGB."""
+"""Image files: check headers before allocating memory, and decode images to RGB."""
 
 import struct
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-# Imported for what they put into Image.OPEN; only these formats are read, whatever the file is called.
+# Imported because they register their formats in Image.OPEN. Only these formats are read, whatever the file suffix.
 from PIL import (
     BmpImagePlugin,  # noqa: F401
     Image,
@@ -24,7 +24,7 @@ from ..errors import XMemInferError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 RANGE_ADVICE = "set data.range=[LOW,HIGH], or save it with 8 or 16 bits"
-ORIENTATION = 0x0112  # EXIF tag: how to turn the stored picture to see it upright
+ORIENTATION = 0x0112  # EXIF tag: how to rotate or mirror the stored image for display
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,7 +37,7 @@ UPRIGHT = {
 
 
 class UnreadableImage(Exception):
-    """Why an image file cannot be used; the message continues a sentence that starts with the file's name."""
+    """An image file cannot be used; the message continues a sentence that starts with the file's name."""
 
 
 class TooManyPixels(UnreadableImage):
@@ -46,13 +46,13 @@ class TooManyPixels(UnreadableImage):
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes say of an image file.
+    """Header of an image file.
 
     Attributes:
-        size: (H, W) px as seen, after turning.
-        orientation: EXIF value, 1 = upright; 1 too where Pillow itself turns the picture.
-        pictures: How many the file holds: pages, or frames of an animation.
-        deep: Whether its values need a range to be seen: grey of more than 8 bits.
+        size: (H, W) px after the EXIF orientation is applied.
+        orientation: EXIF value, 1 to 8; 1 (upright) if Pillow applies the orientation itself.
+        pictures: Number of pages, or frames of an animation.
+        deep: Whether the image is greyscale of more than 8 bits, which needs a value range for display.
     """
 
     size: tuple[int, int]
@@ -63,10 +63,11 @@ class Header:
 
 @contextmanager
 def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """The image at `path`, header read, picture not yet decoded.
+    """Open an image and read its header, without decoding it.
 
-    Every way in which damaged bytes fail, here and while decoding inside the block, becomes UnreadableImage.
-    Raises TooManyPixels before allocation.
+    Raises:
+        TooManyPixels: The header declares more than `max_pixels`; nothing has been allocated.
+        UnreadableImage: The file is damaged or cannot be read; also raised for errors inside the `with` block.
     """
     with readable(), path.open("rb") as file:
         start = file.read(32)
@@ -79,19 +80,19 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """Turn every way in which damaged bytes fail inside the block into UnreadableImage."""
+    """Convert errors that damaged files cause inside the `with` block to UnreadableImage."""
     try:
         yield
     except (UnreadableImage, XMemInferError, MemoryError):
         raise
     except OSError as error:
         raise UnreadableImage(f"cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # Pillow answers damaged bytes with exceptions of any kind
+    except Exception as error:  # Pillow raises exceptions of many types for damaged data
         raise UnreadableImage(f"is damaged: {error}") from error
 
 
 def _identify(file: IO[bytes], path: Path, start: bytes) -> ImageFile.ImageFile:
-    # Not Image.open: its own pixel limit is a global, with a warning below ours and an error above it.
+    # Not Image.open, whose pixel limit is a global setting that would warn or fail independently of max_pixels.
     for name in FORMATS:
         factory, accept = Image.OPEN[name]
         if accept is None or accept(start) is True:
@@ -102,22 +103,23 @@ def _identify(file: IO[bytes], path: Path, start: bytes) -> ImageFile.ImageFile:
 
 
 def read_header(path: Path, max_pixels: int) -> Header:
-    """What the first bytes of an image file say, without decoding it. Raises UnreadableImage, TooManyPixels."""
+    """Read the header of an image file. Raises UnreadableImage, TooManyPixels."""
     with opened(path, max_pixels) as image:
         return header_of(image)
 
 
 def header_of(image: ImageFile.ImageFile) -> Header:
-    """The header of an image that is opened and not yet decoded, or of the page that it stands at."""
-    pictures = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)  # a photo's second is no frame
+    """Return the header of an opened, not yet decoded image, or of its current page."""
+    # The second picture of a JPEG photo (MPO) is a preview or another view, not a frame.
+    pictures = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
     deep = is_deep(image.mode)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # Pillow turns TIFF itself when it decodes; which size it tells before depends on its version.
+        # Pillow applies the orientation of TIFF while decoding; the size reported before depends on its version.
         width, height = image.tag_v2[256], image.tag_v2[257]
         turned = image.tag_v2.get(ORIENTATION, 1) in (5, 6, 7, 8)
         return Header((width, height) if turned else (height, width), 1, pictures, deep)
     orientation = 1
-    if "exif" in image.info:  # not getexif(): it decodes the whole of a PNG
+    if "exif" in image.info:  # not getexif(), which decodes the whole image for PNG
         exif = Image.Exif()
         exif.load(image.info["exif"])
         orientation = exif.get(ORIENTATION, 1)
@@ -127,14 +129,14 @@ def header_of(image: ImageFile.ImageFile) -> Header:
 
 
 def is_deep(mode: str) -> bool:
-    """Whether pixels of this mode of Pillow are numbers of more than 8 bits."""
+    """Return whether images of this Pillow mode have more than 8 bits per pixel value."""
     return mode in ("I", "F") or mode.startswith("I;16")
 
 
 def upright(image: Image.Image, header: Header) -> Image.Image:
-    """The decoded picture, turned as its EXIF orientation says: the one rule for frames and masks.
+    """Decode an image and apply its EXIF orientation; used for frames and masks alike.
 
-    Raises UnreadableImage where the picture is not the one the header promised.
+    Raises UnreadableImage if the size differs from that of `header`, because the file has changed since.
     """
     image.load()
     turned = image.transpose(UPRIGHT[header.orientation]) if header.orientation in UPRIGHT else image
@@ -146,17 +148,26 @@ def upright(image: Image.Image, header: Header) -> Image.Image:
 
 
 def read_rgb(path: Path, max_pixels: int) -> np.ndarray:
-    """Decode an image file: (H, W, 3) uint8 RGB, turned upright, writable. Raises UnreadableImage, TooManyPixels."""
+    """Decode an image file to a writable (H, W, 3) uint8 RGB array with its EXIF orientation applied.
+
+    Raises UnreadableImage, TooManyPixels.
+    """
     with opened(path, max_pixels) as image:
         return to_rgb(upright(image, header_of(image)))
 
 
 def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a decoded image of any mode.
+    """Convert a decoded image of any mode to (H, W, 3) uint8 RGB.
 
-    Transparency is left out: the colours beneath it are kept, as ffmpeg and OpenCV do.
-    value_range: for deep images, what becomes 0 and 255, the values beyond being clipped; None: the range of this
-    picture (`ValueCounts`). Raises UnreadableImage for values without a known range.
+    The alpha channel is dropped and the stored colours of transparent pixels are used, as ffmpeg and OpenCV do.
+
+    Args:
+        image: The decoded image.
+        value_range: The values that map to 0 and 255 in images of more than 8 bits; values outside are clipped.
+            None computes the range from this image, see `ValueCounts`.
+
+    Raises:
+        UnreadableImage: The range is needed and cannot be computed.
     """
     if is_deep(image.mode):
         if value_range is None:
@@ -167,20 +178,20 @@ def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -
         grey = np.clip((np.asarray(image).astype(np.float64) - low) * (255 / (high - low)), 0, 255)
         return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode == "P":
-        image.info.pop("transparency", None)  # Pillow warns about it on the way to RGB
+        image.info.pop("transparency", None)  # otherwise Pillow warns during the conversion
     return np.array(image.convert("RGB"))
 
 
 class ValueCounts:
-    """How often each value of 16 bits occurs in the pictures of a video, for the range that shows them all."""
+    """Histogram of the 16-bit values of all frames of a video, to compute one common value range."""
 
-    CLIPPED = 0.001  # share of the values at either end, so that a few hot pixels do not darken the rest
+    CLIPPED = 0.001  # share of pixels clipped at either end, so that a few hot pixels do not darken the image
 
     def __init__(self) -> None:
         self.counts = np.zeros(65536, np.int64)
 
     def add(self, image: Image.Image) -> None:
-        """Count a decoded deep image. Raises UnreadableImage where its values are not of 16 bits."""
+        """Add a decoded image of more than 8 bits. Raises UnreadableImage if its values do not fit into 16 bits."""
         if image.mode == "F":
             raise UnreadableImage(f"holds floating point numbers without a known range; {RANGE_ADVICE}")
         values = np.asarray(image)
@@ -189,21 +200,21 @@ class ValueCounts:
         self.counts += np.bincount(values.ravel().astype(np.uint16), minlength=65536)
 
     def range(self) -> tuple[float, float]:
-        """The values that become 0 and 255: all but a thousandth lies between them at either end."""
-        reached = np.cumsum(self.counts)
-        low = int(np.searchsorted(reached, self.CLIPPED * reached[-1], side="right"))
-        high = int(np.searchsorted(reached, (1 - self.CLIPPED) * reached[-1]))
+        """Return the values that map to 0 and 255: the 0.1 % and 99.9 % percentiles."""
+        cumulative = np.cumsum(self.counts)
+        low = int(np.searchsorted(cumulative, self.CLIPPED * cumulative[-1], side="right"))
+        high = int(np.searchsorted(cumulative, (1 - self.CLIPPED) * cumulative[-1]))
         return (low, high) if low < high else (low, low + 1)
 
 
 def refuse_large(size: tuple[int, int] | None, max_pixels: int) -> None:
-    """Raise TooManyPixels where (H, W) is more than `max_pixels`; None passes."""
+    """Raise TooManyPixels if an image of this (H, W) exceeds `max_pixels`; None (unknown) is accepted."""
     if size is not None and size[0] * size[1] > max_pixels:
         raise TooManyPixels(too_large_words(size, max_pixels))
 
 
 def too_large_words(size: tuple[int, int], max_pixels: int) -> str:
-    """The rest of the sentence for a picture that is over the limit."""
+    """Return the error message for an image over the limit, to follow the file's name."""
     return (
         f"declares {size_words(size)} = {size[0] * size[1]:,} pixels, more than "
         f"data.max_pixels={max_pixels:,}; if the file is sound, raise data.max_pixels"
@@ -211,17 +222,20 @@ def too_large_words(size: tuple[int, int], max_pixels: int) -> str:
 
 
 def host_array(picture: Any) -> np.ndarray:
-    """The numbers of an array, a tensor on any device or a PIL image."""
+    """Convert an array, a tensor on any device or a PIL image to a NumPy array."""
     return np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
 
 
 def size_words(size: tuple[int, ...]) -> str:
-    """(H, W) as people say it: width x height."""
+    """Format (H, W) as "WxH"."""
     return f"{size[1]}x{size[0]}"
 
 
 def _webp_size(start: bytes) -> tuple[int, int] | None:
-    """(H, W) from the first bytes of a WebP file, None for others: Pillow allocates its canvas when opening."""
+    """Parse (H, W) from the first bytes of a WebP file; None for other formats.
+
+    Needed because Pillow allocates the canvas of a WebP image already when opening it.
+    """
     if start[:4] != b"RIFF" or start[8:12] != b"WEBP" or len(start) < 30:
         return None
     kind = start[12:16]

@@ -1,4 +1,4 @@
-"""What lies in a folder: image files in natural order, and words for what was found instead."""
+"""List the images, videos and sub-folders of a folder in natural order, and describe its contents in messages."""
 
 import re
 from collections import Counter
@@ -12,11 +12,11 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".mts", ".3gp", ".ogv",
 )  # fmt: skip
-MAX_NAMED = 3  # names spelled out in a message; the rest is counted
+MAX_NAMED = 3  # names listed in a message; of the others only the number is given
 
 
 def existing_path(text: str, key: str) -> Path:
-    """The path that the setting `key` names. Raises UsageError where there is nothing."""
+    """Return the path given for the setting `key`. Raises UsageError if it does not exist."""
     path = Path(text).expanduser()
     if not path.exists():
         from_where = "" if path.is_absolute() else f" (seen from {Path.cwd()})"
@@ -25,87 +25,90 @@ def existing_path(text: str, key: str) -> Path:
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sort key under which 2 comes before 10; names that differ only in zeros or case keep a fixed order."""
+    """Return a sort key that puts 2 before 10; the second element orders names that differ only in case or zeros."""
     parts: list[str | int] = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.casefold())]
     return parts, name
 
 
 def is_image_name(path: Path) -> bool:
-    """Whether the name says image: a known suffix in any case, not hidden (`._1.jpg` is no frame)."""
+    """Return whether the file name has an image suffix (in any case) and is not hidden, like `._1.jpg`."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Image files of `folder`, in natural order of their names; everything else is ignored.
+    """Return the image files of `folder` in natural order of their names; all other files are ignored.
 
-    Links to nowhere are among them: a frame that is lost must not go unsaid.
-    Raises UsageError where two files share a stem: their masks would get the same name.
+    Broken links are included, so that a lost frame is reported instead of silently skipped.
+
+    Raises:
+        UsageError: Two files share a stem, so that their masks would get the same name.
     """
     images = [path for path in _entries(folder) if is_image_name(path) and not path.is_dir()]
-    return _refuse_twins(folder, images)
+    return _require_unique_stems(folder, images)
 
 
-def _refuse_twins(folder: Path, files: list[Path]) -> list[Path]:
+def _require_unique_stems(folder: Path, files: list[Path]) -> list[Path]:
     by_stem: dict[str, Path] = {}
     for file in files:
-        twin = by_stem.setdefault(file.stem, file)
-        if twin is not file:
+        other = by_stem.setdefault(file.stem, file)
+        if other is not file:
             raise UsageError(
-                f"{folder}: {twin.name} and {file.name} have the same name but for their ending, so it is not "
+                f"{folder}: {other.name} and {file.name} have the same name but for their ending, so it is not "
                 "clear which one is meant; keep one of them here (masks go into a folder of their own)"
             )
     return files
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """Sub-folders of `folder` that are not hidden, in natural order."""
+    """Return the sub-folders of `folder` that are not hidden, in natural order."""
     return [path for path in _entries(folder) if _is_folder(path) and not path.name.startswith(".")]
 
 
 def _is_folder(path: Path) -> bool:
-    """Also a link to nowhere that is called like a folder: a video that is lost must not go unsaid."""
+    """Return whether `path` is a folder or a broken link without suffix, so that a lost video is reported."""
     return path.is_dir() or (not path.suffix and path.is_symlink() and not path.exists())
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """Video files of `folder` by their endings, in natural order.
+    """Return the files of `folder` with a video suffix, in natural order.
 
-    Raises UsageError where two files share a stem: their results would get the same name.
+    Raises:
+        UsageError: Two files share a stem, so that their results would get the same name.
     """
     videos = [path for path in _entries(folder) if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()]
-    return _refuse_twins(folder, [path for path in videos if not path.name.startswith(".")])
+    return _require_unique_stems(folder, [path for path in videos if not path.name.startswith(".")])
 
 
 def describe_contents(folder: Path) -> str:
-    """What a folder holds, in words: '3 .mp4 files, 2 folders (a, b)' or 'nothing'."""
+    """Describe the contents of a folder, for example "3 .mp4 files, 2 folders (a, b)" or "nothing"."""
     entries = [p for p in _entries(folder) if not p.name.startswith(".")]
     kinds = Counter(p.suffix.lower() for p in entries if not p.is_dir())
-    found = [counted(count, f"{kind or 'unnamed'} file") for kind, count in kinds.most_common()]
+    parts = [counted(count, f"{kind or 'unnamed'} file") for kind, count in kinds.most_common()]
     if folders := list_folders(folder):
-        found.append(f"{counted(len(folders), 'folder')} ({name_some([p.name for p in folders])})")
-    return ", ".join(found) or "nothing"
+        parts.append(f"{counted(len(folders), 'folder')} ({name_some([p.name for p in folders])})")
+    return ", ".join(parts) or "nothing"
 
 
 def name_some(names: Sequence[str]) -> str:
-    """The first few names and how many more there are."""
+    """Join the first few names and append how many more there are."""
     rest = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 frame`, `2 frames`."""
+    """Return the number with the noun in singular or plural: "1 frame", "2 frames"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def numbered_name(index: int, count: int | None) -> str:
-    """Name of a frame that has none of its own: its number, with 5 digits, more where `count` needs them."""
+    """Return the name of a frame without a file name: its index with at least 5 digits, or as many as `count` needs."""
     return f"{index:0{max(5, len(str((count or 1) - 1)))}d}"
 
 
 def numbering_warnings(stems: Sequence[str]) -> list[str]:
-    """What the numbers in the frames' names give away: missing frames, or a sampled video. Usually nothing.
+    """Return warnings if the numbers in frame names show missing frames or a regularly sampled video.
 
-    Looked at only where all names are the same text followed by a number.
+    Names are only checked if all of them are the same text followed by a number.
     """
     matches = [re.fullmatch(r"(.*?)(\d+)", stem) for stem in stems]
     if len({match[1] if match else None for match in matches}) != 1:

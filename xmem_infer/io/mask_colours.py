@@ -1,4 +1,4 @@
-"""Masks painted in colours: which object id stands for which colour, the same in all masks of a video."""
+"""Object ids for masks painted in colours, consistent over all masks of a video."""
 
 import numpy as np
 from PIL import ImageColor
@@ -10,14 +10,15 @@ NAMES = {code: name for name, code in reversed(ImageColor.colormap.items()) if i
 
 
 class ColourIds:
-    """The ids of the colours seen so far in a video's masks.
+    """Mapping from the colours seen so far in a video's masks to object ids.
 
-    A colour keeps its id. New ones take their label in the DAVIS palette where all of a mask's are of it, their value
-    where all are grey, else the lowest free ids, colours with more red first, then green, then blue.
+    A colour never changes its id. If all colours of a mask belong to the DAVIS palette, new colours get their index
+    in it; if all are grey, their grey value; otherwise the lowest free ids, in descending order of red, then green,
+    then blue.
 
     Attributes:
-        ids: By packed colour (red << 16 | green << 8 | blue); black is 0, the background.
-        painted: Whether any was given out by `assign`.
+        ids: Object id by packed colour (red << 16 | green << 8 | blue); black is 0, the background.
+        painted: Whether `assign` has assigned any id.
     """
 
     def __init__(self) -> None:
@@ -25,13 +26,13 @@ class ColourIds:
         self.painted = False
 
     def note(self, object_ids: list[int], palette: bytes | None) -> None:
-        """Take in the ids of a mask that holds numbers, under the colours of its palette, or as shades of grey."""
+        """Register the ids of a palette or greyscale mask under their palette colours or grey values."""
         for object_id in object_ids:
             colour = palette[3 * object_id : 3 * object_id + 3] if palette else bytes([object_id] * 3)
             self.ids.setdefault(int.from_bytes(colour, "big"), object_id)
 
     def assign(self, colours: list[int]) -> list[int]:
-        """Give ids to the colours that have none; returns those. Raises ValueError where 255 ids do not suffice."""
+        """Assign ids to new colours and return these colours. Raises ValueError if there are more than 255 objects."""
         new = sorted((colour for colour in colours if colour not in self.ids), reverse=True)
         if all(colour in _DAVIS_IDS for colour in colours):
             wanted = [_DAVIS_IDS[colour] for colour in new]
@@ -50,31 +51,31 @@ class ColourIds:
         return new
 
     def lookup(self, packed: np.ndarray) -> np.ndarray:
-        """(H, W) packed colours, all of them known, as (H, W) uint8 ids."""
-        colours, where = np.unique(packed, return_inverse=True)
+        """Convert (H, W) packed colours, all of which have an id, to (H, W) uint8 object ids."""
+        colours, inverse = np.unique(packed, return_inverse=True)
         ids = np.array([self.ids[colour] for colour in colours.tolist()], np.uint8)
-        return ids[where].reshape(packed.shape)
+        return ids[inverse].reshape(packed.shape)
 
     def palette(self) -> bytes:
-        """768 bytes of RGB: each id in its colour, the others in DAVIS's."""
-        # not of a number painted as a shade of grey, which is mostly too dark to be seen
-        seen = {one: colour.to_bytes(3, "big") for colour, one in self.ids.items() if colour != one * GREY}
-        return with_colours(None, seen)
+        """Return a palette of 768 bytes (RGB) with the colour of each id, and DAVIS colours for unused ids."""
+        # Ids painted as their own grey value keep the DAVIS colour, because most such greys are too dark to see.
+        colours = {id_: colour.to_bytes(3, "big") for colour, id_ in self.ids.items() if colour != id_ * GREY}
+        return with_colours(None, colours)
 
     def describe(self, colours: list[int]) -> str:
-        """What became what: 'red -> 1, blue -> 2'."""
+        """Describe the ids of these colours, for example "red -> 1, blue -> 2"."""
         ordered = sorted(colours, key=lambda colour: self.ids[colour])
         return ", ".join(f"{colour_name(colour)} -> {self.ids[colour]}" for colour in ordered)
 
 
 def colour_name(colour: int) -> str:
-    """What people call a packed colour, where it has a name in HTML, else its code (#fa3253)."""
+    """Return the HTML name of a packed colour, or its code (#fa3253) if it has no name."""
     code = f"#{colour:06x}"
     return NAMES.get(code, code)
 
 
 def pack(colours: np.ndarray) -> np.ndarray:
-    """(..., 3) uint8 RGB as one integer each."""
+    """Pack (..., 3) uint8 RGB into one int64 per pixel: red << 16 | green << 8 | blue."""
     wide = colours.astype(np.int64)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 

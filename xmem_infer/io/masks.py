@@ -1,4 +1,4 @@
-"""Label masks: read, checked and explained before anything expensive starts."""
+"""Read label masks and check them, with messages that explain what is wrong and how to correct it."""
 
 import logging
 from collections.abc import Sequence
@@ -24,19 +24,20 @@ WHAT_A_MASK_IS = (
 
 
 def read_mask(path: str | Path, max_pixels: int, colours: ColourIds | None = None) -> LabelMask:
-    """Read a label image, turned upright as its EXIF orientation says, like frames.
+    """Read a label image and apply its EXIF orientation, as for frames.
 
-    Palette and greyscale images give their stored values (a black-and-white 0/255 mask is label 255), 1-bit images
-    label 1. Flat colours get ids, which are logged: see `ColourIds`. Transparent pixels of RGBA are background.
-    `palette` is kept from palette images, filled up to 256 colours with DAVIS's, and made from flat colours.
+    The ids of palette and greyscale images are their stored values (a black-and-white 0/255 mask has object 255);
+    a 1-bit image has object 1. Flat colours are mapped to ids by `ColourIds`, and the mapping is logged. Fully
+    transparent pixels are background. The result's `palette` is that of a palette image, extended to 256 colours
+    with the DAVIS palette, or built from the flat colours.
 
     Args:
         path: An image file with a single picture.
-        max_pixels: Larger headers are refused before allocation.
-        colours: Of the masks read before for the same video; extended by the new ones.
+        max_pixels: Images whose header declares more pixels are refused before memory is allocated.
+        colours: Colours of the masks already read for the same video; new colours are added.
 
     Raises:
-        UsageError: What was found, and how to mend it.
+        UsageError: The file is not a valid mask; the message says what is wrong and how to correct it.
     """
     path = Path(path)
     if not path.is_file():
@@ -63,9 +64,15 @@ def _why_no_file(path: Path) -> str:
 
 
 def as_mask(mask: Any, max_pixels: int, colours: ColourIds | None = None) -> LabelMask:
-    """The mask that a path, an array, a tensor or a PIL image holds; a LabelMask as it is. Raises UsageError.
+    """Convert a path, array, tensor or PIL image to a LabelMask; a LabelMask is returned unchanged.
 
-    colours: see `read_mask`.
+    Args:
+        mask: The mask.
+        max_pixels: See `read_mask`.
+        colours: See `read_mask`.
+
+    Raises:
+        UsageError: It is not a valid mask.
     """
     if isinstance(mask, LabelMask):
         return mask
@@ -76,7 +83,7 @@ def as_mask(mask: Any, max_pixels: int, colours: ColourIds | None = None) -> Lab
 
 
 def mask_from_array(array: np.ndarray, palette: bytes | None = None) -> LabelMask:
-    """A mask from an array (H, W) of bools or integers 0 to 255; True is label 1. Raises UsageError."""
+    """Create a mask from an (H, W) array of bools or integers from 0 to 255; True is object 1. Raises UsageError."""
     array = np.asarray(array)
     if array.dtype == object and array.ndim == 0:
         raise UsageError(f"a mask is a file, an array, a tensor or a PIL image, got {array.tolist()!r}")
@@ -96,7 +103,7 @@ def mask_from_array(array: np.ndarray, palette: bytes | None = None) -> LabelMas
 
 
 def check_mask(mask: LabelMask, size: tuple[int, int], where: str = "the video") -> None:
-    """Raise UsageError unless the mask has the frames' size (H, W) px; where: what has that size."""
+    """Raise UsageError unless the mask has the given size (H, W) px; where: what has that size, for the message."""
     found = (mask.ids.shape[0], mask.ids.shape[1])
     if found == size:
         return
@@ -110,7 +117,7 @@ def check_mask(mask: LabelMask, size: tuple[int, int], where: str = "the video")
 
 
 def _refuse_format(image: ImageFile.ImageFile, header: Header, path: Path) -> None:
-    """Raise UsageError for files that cannot hold one label image, told from the header."""
+    """Raise UsageError if, by its header, the file cannot be a label image."""
     problem = None
     if image.format in ("JPEG", "MPO"):
         problem = "is a JPEG, whose compression changes labels; save the mask as PNG"
@@ -126,14 +133,14 @@ def _refuse_format(image: ImageFile.ImageFile, header: Header, path: Path) -> No
 
 
 def _ids(image: Image.Image, path: Path, colours: ColourIds) -> tuple[np.ndarray, bytes | None]:
-    """(H, W) uint8 object ids of a decoded mask, and its palette."""
+    """Return the (H, W) uint8 object ids of a decoded mask, and its palette."""
     if image.mode in ("RGB", "RGBA", "LA", "PA"):
         return _from_colours(image, path, colours)
     values = np.array(image)
     if is_deep(image.mode):
         _refuse_large_values(values, path)
-    found = image.getpalette("RGB") if image.mode == "P" else None
-    palette = full_palette(bytes(found)) if found else None
+    stored = image.getpalette("RGB") if image.mode == "P" else None
+    palette = full_palette(bytes(stored)) if stored else None
     colours.note(np.unique(values.astype(np.uint8)).tolist(), palette)
     return values.astype(np.uint8), palette
 
@@ -151,7 +158,7 @@ def _refuse_large_values(values: np.ndarray, path: Path) -> None:
 
 
 def _from_colours(image: Image.Image, path: Path, known: ColourIds) -> tuple[np.ndarray, bytes]:
-    """Object ids and palette of an image of flat colours; transparent pixels are background."""
+    """Return the object ids and palette of an image painted in flat colours; transparent pixels are background."""
     pixels = np.array(image.convert("RGBA"))
     transparent = pixels[..., 3] == 0
     if (~transparent & (pixels[..., 3] < 255)).any():

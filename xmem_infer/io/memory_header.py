@@ -1,4 +1,4 @@
-"""What a file of memory says of itself, read without torch."""
+"""The description stored in a memory file, read without importing torch."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,13 @@ FORMAT = "xmem_infer memory 1"
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
-    """What a memory is of: `objects` (ids), `size` (H, W inside the network), `kind`, `precision`, `weights` (sha256).
+    """Read the description of a memory file that `save_memory` has written.
+
+    Returns:
+        `objects` (ids), `size` (H, W inside the network), `kind`, `precision` and `weights` (sha256).
 
     Raises:
-        UsageError: No such file, or not one of `save_memory`.
+        UsageError: There is no such file, or `save_memory` has not written it.
     """
     if not Path(path).is_file():
         raise UsageError(f"memory.load={path} is not a file: give one that memory.save=FILE has written")

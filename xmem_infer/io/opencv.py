@@ -1,4 +1,4 @@
-"""OpenCV where it is needed, and what to do where it does not load."""
+"""Import OpenCV on demand, with installation advice if that fails."""
 
 from types import ModuleType
 
@@ -6,7 +6,14 @@ from ..errors import EnvironmentFault
 
 
 def opencv(what: str) -> ModuleType:
-    """cv2, or EnvironmentFault that says how to get it. what: the start of a sentence, such as "scores need"."""
+    """Import and return cv2.
+
+    Args:
+        what: Start of the error message, for example "scores need".
+
+    Raises:
+        EnvironmentFault: OpenCV cannot be imported.
+    """
     try:
         import cv2
     except ImportError as error:

@@ -1,18 +1,18 @@
-"""Colours of labels: the palette stored in mask files, and a brightened twin for drawing over pictures."""
+"""Colours of object ids: the palette stored in mask files, and a brighter version for overlays."""
 
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 PALETTE_BYTES = 768  # 256 colours of 3 bytes: a full PNG palette
-VIVID = (255, 45, 130)  # for label 255, the object of black-and-white masks: rare in nature, unlike white
+VIVID = (255, 45, 130)  # for id 255, the object of black-and-white masks: pink is rare in nature, unlike white
 
 
 def davis_palette() -> bytes:
-    """The palette of PASCAL VOC and DAVIS: 768 bytes, RGB triples of labels 0 (black) to 255.
+    """Return the palette of PASCAL VOC and DAVIS: 768 bytes, RGB triples of the ids 0 (black) to 255.
 
-    Bit k of a colour's channel c, counted from the top, is bit 3k + c of the label: neighbouring labels
-    get distant colours (1 red, 2 green, 3 olive, 4 blue, ...).
+    Bit 7 - k of a colour's channel c is bit 3k + c of the id, so that consecutive ids get very different colours
+    (1 red, 2 green, 3 olive, 4 blue, ...).
     """
     label = np.arange(256)
     colours = np.zeros((256, 3), np.uint8)
@@ -23,9 +23,9 @@ def davis_palette() -> bytes:
 
 
 def full_palette(palette: bytes | None) -> bytes:
-    """`palette` as 768 bytes: a missing one is DAVIS's, a short one is filled up with DAVIS's later colours.
+    """Extend `palette` to 768 bytes; missing colours are taken from the DAVIS palette.
 
-    Raises ValueError where the length is not a multiple of 3 or above 768.
+    Raises ValueError if its length is not a multiple of 3 or exceeds 768.
     """
     given = palette or b""
     if len(given) % 3 or len(given) > PALETTE_BYTES:
@@ -34,7 +34,7 @@ def full_palette(palette: bytes | None) -> bytes:
 
 
 def with_colours(palette: bytes | None, colours: Mapping[int, Iterable[int]]) -> bytes:
-    """`full_palette` with these colours, (red, green, blue) by label, in place of its own."""
+    """Return `full_palette(palette)` with some colours replaced; colours: (red, green, blue) by id."""
     table = bytearray(full_palette(palette))
     for label, colour in colours.items():
         table[3 * label : 3 * label + 3] = bytes(colour)
@@ -42,12 +42,12 @@ def with_colours(palette: bytes | None, colours: Mapping[int, Iterable[int]]) ->
 
 
 def visible_colours(palette: bytes | None) -> np.ndarray:
-    """Colours (256, 3) uint8 for drawing labels over pictures; row 0 (background) is black.
+    """Return colours (256, 3) uint8 for drawing objects over frames; row 0 (background) is black.
 
-    Hues are the palette's. Dark ones are brightened (the strongest channel m becomes 128 + m / 2, which
-    keeps two shades of a hue apart); labels that the palette paints black or as near-black grey (masks
-    whose palette is the grey ramp 0, 1, 2, ...) take the DAVIS colour, or nobody would see them. Label 255,
-    where it is a shade of white, becomes pink.
+    Hues are those of the palette. Every colour is brightened: its strongest channel m becomes 128 + m / 2, so
+    that two shades of one hue remain distinguishable. Ids that would be invisible, because the palette colour is
+    nearly black or the palette is a grey ramp (0, 1, 2, ...), get their DAVIS colour. If the colour of id 255 is
+    nearly grey or white, it becomes pink.
     """
     colours = np.frombuffer(full_palette(palette), np.uint8).reshape(256, 3).astype(np.float32)
     davis = np.frombuffer(davis_palette(), np.uint8).reshape(256, 3)

@@ -1,4 +1,4 @@
-"""Decoding frames in a thread while the network works on earlier ones."""
+"""Prefetch frames in a background thread while the network processes earlier ones."""
 
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -10,10 +10,14 @@ END: Any = object()
 
 
 def read_ahead(source: Iterable[T], depth: int = 4) -> Generator[tuple[T, bool], None, None]:
-    """Iterate over `source` in a background thread, at most `depth` items ahead; to be closed.
+    """Iterate over `source` in a background thread that reads at most `depth` items ahead.
 
-    Yields (item, last): `last` tells whether the source ends here, which takes a look at the item after it.
-    An error of the source is raised where its item would have come.
+    An exception raised by `source` is re-raised at the position of the item that failed. Close the generator
+    to stop the thread early.
+
+    Yields:
+        (item, last): `last` is True for the final item. To know this, each item is yielded only after the next one
+        has been read.
     """
     iterator = iter(source)
     with ThreadPoolExecutor(1, "read ahead") as thread:
@@ -23,7 +27,7 @@ def read_ahead(source: Iterable[T], depth: int = 4) -> Generator[tuple[T, bool],
             while item is not END:
                 ahead.append(thread.submit(next, iterator, END))
                 following = ahead.popleft()
-                # The frame before a failing one is not the last: the video goes on, only not for us.
+                # If reading the next item failed, this item is not the last one: the source has more.
                 yield item, following.exception() is None and following.result() is END
                 item = following.result()
         finally:

@@ -1,8 +1,8 @@
-"""Frames of a video file in any order, each as one pass over the file would give it.
+"""Random access to the frames of a video file, with the same result as decoding it sequentially.
 
-Which time a frame has is learned from coded packets, without decoding. MP4 files have an index of them; of others the
-file is read up to there. Then the key frame before is looked for and decoded on from, and the frame that carries the
-time is the one. Where times or seeking cannot be relied on, the file is decoded from its start.
+The presentation timestamp (pts) of a frame is read from the packets, without decoding: MP4 files have an index of
+their packets, other files are demuxed up to the frame. Then the decoder seeks to the keyframe before it and decodes
+until it returns the frame with this pts. If timestamps or seeking are unreliable, the file is decoded from its start.
 """
 
 import threading
@@ -25,18 +25,18 @@ from .video_faults import DroppedFrames, Truncation
 if TYPE_CHECKING:
     from .video import VideoFile
 
-SHOW_TIMES = ("mov", "matroska", "mpegts", "flv")  # formats that store when a frame is shown
-REORDERED = 32  # packets by which a frame may come later than it is shown; codecs allow 16
-KEPT_BYTES = 128 * 2**20  # of decoded frames, so that going backwards decodes each stretch once
-RAN_THROUGH = 8  # frames ahead that are decoded rather than sought
+PTS_FORMATS = ("mov", "matroska", "mpegts", "flv")  # container formats that store presentation timestamps
+REORDER_PACKETS = 32  # how many packets later than its presentation order a frame may be coded; codecs allow 16
+CACHE_BYTES = 128 * 2**20  # decoded frames to cache, so that stepping backwards decodes each section only once
+DECODE_AHEAD = 8  # a frame at most this far ahead is reached by decoding on instead of seeking
 
 
 class UnreliableTimes(Exception):
-    """The packets do not tell which frame is which."""
+    """The packets' timestamps do not identify the frames."""
 
 
-class Packets:
-    """Times of the coded frames, from the packets of the file, as far as they have been asked for."""
+class DemuxedTimes:
+    """Timestamps of the frames, collected by demuxing the file as far as needed."""
 
     def __init__(self, video: "VideoFile"):
         self._container = video.open()
@@ -44,22 +44,29 @@ class Packets:
         self._packets = self._container.demux(self._stream)
         self._dropped = DroppedFrames(self._stream.codec_context, self._container.format.name)
         self._truncation = Truncation(self._container, self._stream)
-        self._times: list[int] = []
-        self._keys: list[int] = []
+        self._times: list[int] = []  # pts of all frames, sorted
+        self._keyframes: list[int] = []  # pts of the keyframes, sorted
         self._ended = False
 
     def locate(self, index: int) -> tuple[int, list[int]]:
-        """The time of a frame, and where to seek for it, best first. Raises IndexError behind the last frame."""
-        self._read(index + 1 + REORDERED)
+        """Return the pts of a frame, and up to three timestamps to seek to, the nearest first.
+
+        Raises:
+            IndexError: `index` is beyond the last frame.
+            UnreliableTimes: The timestamps do not identify the frames.
+        """
+        self._read(index + 1 + REORDER_PACKETS)
         time = self._times[index]
-        return time, self._keys[max(0, bisect_right(self._keys, time) - 3) : bisect_right(self._keys, time)][::-1]
+        stop = bisect_right(self._keyframes, time)
+        return time, self._keyframes[max(0, stop - 3) : stop][::-1]
 
     def count(self) -> int:
-        """Number of frames: the file is read to its end."""
+        """Return the number of frames; demuxes the file to its end. Raises UnreliableTimes."""
         self._read(None)
         return len(self._times)
 
     def _read(self, count: int | None) -> None:
+        """Demux until `count` frames are known, or to the end of the file if None."""
         while not self._ended and (count is None or len(self._times) < count):
             try:
                 packet = next(self._packets, None)
@@ -80,69 +87,69 @@ class Packets:
                 raise UnreliableTimes("two frames have one time")
             self._times.insert(place, packet.pts)
             if packet.is_keyframe:
-                insort(self._keys, packet.pts)
+                insort(self._keyframes, packet.pts)
         if self._ended and self._truncation.missing(len(self._times)):
             raise UnreliableTimes("the file ends early")
-        if not (self._dropped.active or _shows_times(self._container)):
+        if not (self._dropped.active or _has_pts(self._container)):
             raise UnreliableTimes("times do not show the order of frames")
 
 
-class Index:
-    """The same from an index of all packets, so that only those around a frame are read."""
+class IndexedTimes:
+    """Timestamps of the frames from the file's index, which lists all packets; only packets near a frame are read."""
 
     def __init__(self, video: "VideoFile"):
         self._container = video.open()
         self._stream = video.stream(self._container)
         entries = list(self._stream.index_entries)
-        self._coded = [entry.timestamp for entry in entries]
-        self._keys = [number for number, entry in enumerate(entries) if entry.is_keyframe]
-        is_whole = len(entries) == self._stream.frames and not any(entry.is_discard for entry in entries)
-        in_order = all(a < b for a, b in zip(self._coded, self._coded[1:], strict=False))
+        self._dts = [entry.timestamp for entry in entries]
+        self._keyframes = [number for number, entry in enumerate(entries) if entry.is_keyframe]
+        is_complete = len(entries) == self._stream.frames and not any(entry.is_discard for entry in entries)
+        is_sorted = all(a < b for a, b in zip(self._dts, self._dts[1:], strict=False))
         first = next(self._container.demux(self._stream), None)
-        if not (_shows_times(self._container) and is_whole and in_order and self._keys[:1] == [0]):
+        if not (_has_pts(self._container) and is_complete and is_sorted and self._keyframes[:1] == [0]):
             raise UnreliableTimes("there is no whole index")
-        if first is None or first.pts is None or first.dts != self._coded[0]:
+        if first is None or first.pts is None or first.dts != self._dts[0]:
             raise UnreliableTimes("the index is not of the packets")
-        self._delay = first.pts - first.dts  # seeking takes times of showing, less this
-        self._found: dict[int, tuple[int, list[int]]] = {}
+        self._delay = first.pts - first.dts  # added to a dts of the index, because seeking takes a pts
+        self._located: dict[int, tuple[int, list[int]]] = {}  # results of `locate` around the last request
 
     def locate(self, index: int) -> tuple[int, list[int]]:
-        """See `Packets.locate`."""
-        if index >= len(self._coded):
+        """Return the pts of a frame, and timestamps to seek to, as `DemuxedTimes.locate` does."""
+        if index >= len(self._dts):
             raise IndexError(index)
-        if index not in self._found:
-            self._found = self._around(index)
-        if index not in self._found:
+        if index not in self._located:
+            self._located = self._locate_group(index)
+        if index not in self._located:
             raise UnreliableTimes("the file ends early")
-        return self._found[index]
+        return self._located[index]
 
     def count(self) -> int:
-        """Number of frames."""
-        return len(self._coded)
+        """Return the number of frames."""
+        return len(self._dts)
 
-    def _around(self, index: int) -> dict[int, tuple[int, list[int]]]:
-        """Times of the frames between the key frame at or before one and the key frame after it, by index.
+    def _locate_group(self, index: int) -> dict[int, tuple[int, list[int]]]:
+        """Locate all frames from the keyframe at or before `index` up to the next keyframe; returned by index.
 
-        Frames coded from a key frame on are shown after all that are coded before it.
+        This relies on frames coded from a keyframe on being shown after all frames coded before it.
         """
-        key = bisect_right(self._keys, index) - 1
-        start = self._keys[key]
-        stop = self._keys[key + 1] if key + 1 < len(self._keys) else len(self._coded)
-        self._container.seek(self._coded[start] + self._delay, stream=self._stream)
-        packets = [p for p in islice(self._container.demux(self._stream), stop - start + REORDERED) if p.size]
+        key = bisect_right(self._keyframes, index) - 1
+        start = self._keyframes[key]
+        stop = self._keyframes[key + 1] if key + 1 < len(self._keyframes) else len(self._dts)
+        self._container.seek(self._dts[start] + self._delay, stream=self._stream)
+        packets = [p for p in islice(self._container.demux(self._stream), stop - start + REORDER_PACKETS) if p.size]
         times = [packet.pts for packet in packets if packet.pts is not None]
-        if not packets or packets[0].dts != self._coded[start] or len(set(times)) < len(packets):
+        if not packets or packets[0].dts != self._dts[start] or len(set(times)) < len(packets):
             raise UnreliableTimes("seeking does not lead to the key frame")
-        # Frames that are shown before the key frame refer to frames before it.
-        seeks = [self._coded[number] + self._delay for number in self._keys[max(0, key - 2) : key + 1]][::-1]
-        found = {}
+        # Frames shown before the keyframe depend on earlier frames, so the seek must go to an earlier keyframe.
+        seeks = [self._dts[number] + self._delay for number in self._keyframes[max(0, key - 2) : key + 1]][::-1]
+        located = {}
         for number, time in enumerate(sorted(times)[: stop - start]):
-            found[start + number] = time, seeks if time >= times[0] else seeks[1:]
-        return found
+            located[start + number] = time, seeks if time >= times[0] else seeks[1:]
+        return located
 
 
 class Seeker:
-    """Decodes the frames of a file that are asked for; two threads may ask."""
+    """Random access to the frames of a video file by index; several threads may call `__getitem__`."""
 
     def __init__(self, video: "VideoFile"):
         self._video = video
@@ -151,42 +158,42 @@ class Seeker:
         self._stream = video.stream(self._container)
         self._decoded: Iterator[VideoFrame] = iter(())
         height, width = video.size
-        self._recent: deque[VideoFrame] = deque(maxlen=max(8, KEPT_BYTES // (height * width * 2)))
+        self._recent: deque[VideoFrame] = deque(maxlen=max(8, CACHE_BYTES // (height * width * 2)))
         self._newest = -1  # index of the last frame in `_recent`
-        self._passed: deque[Frame] = deque(maxlen=max(8, KEPT_BYTES // (height * width * 3)))
-        self._pass: Iterator[Frame] = iter(())
-        self._times: Index | Packets | None = self._packet_times(Index)
+        self._sequential: Iterator[Frame] = iter(())
+        self._sequential_recent: deque[Frame] = deque(maxlen=max(8, CACHE_BYTES // (height * width * 3)))
+        self._times: IndexedTimes | DemuxedTimes | None = self._open_times(IndexedTimes)  # None: not reliable
 
     def __len__(self) -> int:
         while self._times is not None:
             try:
                 return self._times.count()
             except UnreliableTimes:
-                self._give_up()
+                self._fall_back()
         return sum(1 for _ in self._video)
 
     def __getitem__(self, index: int) -> Frame:
         with self._lock:
             while self._times is not None:
                 try:
-                    return self._sought(index)
+                    return self._frame_by_seeking(index)
                 except UnreliableTimes:
-                    self._give_up()
-            return self._counted(index)
+                    self._fall_back()
+            return self._frame_by_counting(index)
 
-    def _packet_times(self, kind: type[Index] | type[Packets] | None) -> Index | Packets | None:
+    def _open_times(self, kind: type[IndexedTimes] | type[DemuxedTimes] | None) -> IndexedTimes | DemuxedTimes | None:
         try:
             return kind(self._video) if kind else None
         except (UnreliableTimes, av.FFmpegError):
-            return self._packet_times(Packets if kind is Index else None)
+            return self._open_times(DemuxedTimes if kind is IndexedTimes else None)
 
-    def _give_up(self) -> None:
-        """Go over to the next way to know times."""
-        self._times = self._packet_times(Packets if isinstance(self._times, Index) else None)
+    def _fall_back(self) -> None:
+        """Switch from the index to demuxed timestamps, or from these to sequential decoding."""
+        self._times = self._open_times(DemuxedTimes if isinstance(self._times, IndexedTimes) else None)
         self._newest = -1
         self._recent.clear()
 
-    def _sought(self, index: int) -> Frame:
+    def _frame_by_seeking(self, index: int) -> Frame:
         assert self._times is not None, "there are times to seek by"
         time, seeks = self._times.locate(index)
         if not any(frame.pts == time for frame in self._recent):
@@ -197,14 +204,14 @@ class Seeker:
             if frame.pts == time and not frame.is_corrupt:
                 return self._video.checked(Frame(index, name, upright(frame), time_s))
         policy = CorruptPolicy(self._video.name, self._video.on_corrupt, [])
-        policy.last_readable = self._sought(index - 1) if index else None
+        policy.last_readable = self._frame_by_seeking(index - 1) if index else None
         return policy.corrupt(f"frame {name}", index, name, "cannot be decoded", time_s)
 
     def _decode_to(self, index: int, time: int, seeks: list[int]) -> None:
-        """Decode up to a frame's time, from where decoding stands or from a key frame before."""
-        is_near = self._recent and self._newest >= 0 and 0 < index - self._newest <= RAN_THROUGH
-        is_ahead = self._recent and seeks and seeks[0] <= (self._recent[-1].pts or 0) < time
-        if (is_near or is_ahead) and self._run_to(time):
+        """Decode up to the frame with this pts, from the current position or after seeking to an earlier keyframe."""
+        is_near = self._recent and self._newest >= 0 and 0 < index - self._newest <= DECODE_AHEAD
+        is_past_keyframe = self._recent and seeks and seeks[0] <= (self._recent[-1].pts or 0) < time
+        if (is_near or is_past_keyframe) and self._decode_until(time):
             self._newest = index
             return
         for seek in [*seeks, None]:
@@ -215,12 +222,12 @@ class Seeker:
             else:
                 self._container.seek(seek, stream=self._stream)
             self._decoded = self._decode()
-            if self._run_to(time):
+            if self._decode_until(time):
                 self._newest = index
                 return
 
-    def _run_to(self, time: int) -> bool:
-        """Whether decoding has passed a time, and shown a frame at or before it."""
+    def _decode_until(self, time: int) -> bool:
+        """Decode into `_recent` up to this pts; return whether `_recent` holds a frame at or before it."""
         for frame in self._decoded:
             if frame.pts is None:
                 raise UnreliableTimes("decoded frames have no times")
@@ -233,33 +240,33 @@ class Seeker:
         for packet in self._container.demux(self._stream):
             try:
                 yield from self._stream.decode(packet)
-            except av.FFmpegError:  # which frame it was, its time tells
+            except av.FFmpegError:  # the frame is missing from `_recent`, where `_frame_by_seeking` notices it
                 continue
 
-    def _counted(self, index: int) -> Frame:
-        """The frame of an index by counting, from the start where it lies behind."""
-        for frame in self._passed:
+    def _frame_by_counting(self, index: int) -> Frame:
+        """Return frame `index` by decoding sequentially, restarting if it is before the frames still cached."""
+        for frame in self._sequential_recent:
             if frame.index == index:
                 return frame
-        if not self._passed or index < self._passed[-1].index:
-            self._passed.clear()
-            self._pass = iter(self._video)
-        for frame in self._pass:
-            self._passed.append(frame)
+        if not self._sequential_recent or index < self._sequential_recent[-1].index:
+            self._sequential_recent.clear()
+            self._sequential = iter(self._video)
+        for frame in self._sequential:
+            self._sequential_recent.append(frame)
             if frame.index == index:
                 return frame
         raise IndexError(index)
 
 
-def _shows_times(container: InputContainer) -> bool:
-    return container.format.name.startswith(SHOW_TIMES)
+def _has_pts(container: InputContainer) -> bool:
+    return container.format.name.startswith(PTS_FORMATS)
 
 
 def upright(frame: VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a decoded frame, turned and mirrored as its display matrix says.
+    """Convert a decoded frame to (H, W, 3) uint8 RGB, rotated and mirrored according to its display matrix.
 
-    The matrix (a b; c d) takes a pixel at (x, y) to (a x + c y, b x + d y), y pointing down. Turns that are
-    no multiple of 90 degrees are left out.
+    The matrix (a b; c d) maps a pixel at (x, y) to (a x + c y, b x + d y), with y pointing down. Rotations that are
+    not multiples of 90 degrees are ignored.
     """
     pixels = frame.to_ndarray(format="rgb24")
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")

@@ -1,32 +1,32 @@
-"""Telling a label image from a picture of one: anti-aliased, blurred or JPEG-compressed masks.
+"""Detect masks that were anti-aliased, blurred, resized with interpolation or JPEG-compressed.
 
-Such masks hold values nobody drew, each of which would become an object. True label images do not, however
-thin or small their objects are. Thresholds were set on 2,000 true label images (DAVIS, YouTube-VOS, COCO, BSDS
-with up to 88 regions, also shrunk and relabelled), whose slopes make up at most 0.10 of the edge pixels and
-speckles 0.03, and 2,000 spoilt ones. Not told apart: a resize that copies nearly every pixel, and small labels
-(1 to 5) blurred so lightly that no new value appears.
+Such masks contain intermediate values along edges, each of which would become an object. Valid label images do not,
+however thin or small their objects are. The thresholds were chosen on 2,000 valid label images (DAVIS, YouTube-VOS,
+COCO, BSDS with up to 88 regions, some of them shrunk and relabelled), in which slopes make up at most 0.10 of the
+edge pixels and speckles at most 0.03, and on 2,000 damaged ones. Not detected: a resize that copies nearly every
+pixel, and low ids (1 to 5) blurred so slightly that no new value appears.
 """
 
 import numpy as np
 
 SLOPE_SHARE = 0.15
 SPECKLE_SHARE = 0.05
-FEWEST_PX = 24  # below this there is too little to judge by
+MIN_PX = 24  # with fewer pixels than this on slopes or speckles, a mask passes
 HALF_DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 def smoothed_values(labels: np.ndarray) -> int:
-    """How many values make up the smoothed edges of `labels` (H, W) uint8; 0 where edges are clean.
+    """Count the distinct values on smoothed edges of `labels` (H, W) uint8; 0 if its edges are sharp.
 
-    Slopes: many of the pixels at edges lie strictly between their neighbours left and right or above and below,
-    with three values or more. Speckles (the ringing of JPEG): many are like none of their eight neighbours,
-    with two values or more that do so repeatedly.
+    A mask is smoothed if many of its edge pixels are slopes or speckles. Slopes lie strictly between their left and
+    right or their upper and lower neighbours; at least three values must occur on them. Speckles, the ringing
+    artefacts of JPEG, differ from all eight neighbours; at least two values must occur on them repeatedly.
     """
     values = labels.astype(np.int16)
     flat = np.ones(values.shape, bool)
     slope = np.zeros(values.shape, bool)
-    alone = np.ones(values.shape, bool)
-    padded = np.pad(values, 1, constant_values=-1)  # outside the image
+    speckle = np.ones(values.shape, bool)
+    padded = np.pad(values, 1, constant_values=-1)  # -1 marks pixels outside the image
     height, width = values.shape
 
     def neighbour(down: int, right: int) -> np.ndarray:
@@ -34,17 +34,14 @@ def smoothed_values(labels: np.ndarray) -> int:
 
     for direction in HALF_DIRECTIONS:
         ahead, behind = neighbour(*direction), neighbour(-direction[0], -direction[1])
-        alone &= (values != ahead) & (values != behind)
-        if 0 in direction:  # not on diagonals, where the corners of neat patches meet
+        speckle &= (values != ahead) & (values != behind)
+        if 0 in direction:  # not diagonally, where sharp corners of neighbouring regions can look like slopes
             inside = (ahead >= 0) & (behind >= 0)
             slope |= inside & (np.sign(values - ahead) * np.sign(values - behind) < 0)
             flat &= ((values == ahead) | (ahead < 0)) & ((values == behind) | (behind < 0))
     edges = max(1, int((~flat).sum()))
 
-    def count(where: np.ndarray) -> np.ndarray:
-        return np.bincount(labels[where], minlength=256)
-
-    on_slopes, on_speckles = count(slope), count(alone)
-    is_sloped = on_slopes.sum() >= max(FEWEST_PX, SLOPE_SHARE * edges) and (on_slopes > 0).sum() >= 3
-    is_speckled = on_speckles.sum() >= max(FEWEST_PX, SPECKLE_SHARE * edges) and (on_speckles > 1).sum() >= 2
+    on_slopes, on_speckles = (np.bincount(labels[pixels], minlength=256) for pixels in (slope, speckle))
+    is_sloped = on_slopes.sum() >= max(MIN_PX, SLOPE_SHARE * edges) and (on_slopes > 0).sum() >= 3
+    is_speckled = on_speckles.sum() >= max(MIN_PX, SPECKLE_SHARE * edges) and (on_speckles > 1).sum() >= 2
     return int(((on_slopes > 0) | (on_speckles > 0)).sum()) if is_sloped or is_speckled else 0

@@ -1,4 +1,4 @@
-"""Versions of what a result depends on; light, since it is asked for where nothing heavy is loaded."""
+"""Versions of the software that a result depends on, looked up without importing the packages."""
 
 import platform
 import subprocess
@@ -9,15 +9,15 @@ _PACKAGES = ("xmem-infer", "torch", "torchvision", "numpy", "opencv-python", "av
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages, and the commit of a checkout."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and the packages and, in a git checkout, the commit."""
+    result = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            result[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
+            result[name] = "not installed"
     commit = _commit()
-    return {**found, "commit": commit} if commit else found
+    return {**result, "commit": commit} if commit else result
 
 
 def _commit() -> str | None:

@@ -1,4 +1,4 @@
-"""Frames of a video file, decoded by PyAV in one pass, each coded frame once."""
+"""Sequential decoding of video files with PyAV; random access is in `seeking`."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -19,17 +19,20 @@ from .listing import numbered_name
 from .seeking import Seeker, upright
 from .video_faults import DroppedFrames, Gaps, Truncation
 
-TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg plays text files as pictures of text
+TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg renders text files as video with these
 
 
 class VideoFile:
-    """A video file as a stream of frames; its first frame is decoded at construction.
+    """The frames of a video file; the first frame is decoded at construction.
 
-    Rotation from the display matrix is applied. Variable frame rate: one frame per coded frame, `time_s` from
-    its presentation time. A frame that is damaged or lost stops the video, or is stood in for and reported
-    (data.on_corrupt); so does an end that is missing. What a decoder conceals without telling (damage that
-    spreads into later frames up to the next key frame) cannot be seen here.
-    Raises UsageError (no such file), VideoError (not a video, over data.max_pixels, size changes, corrupt).
+    Iteration yields each coded frame once, also at a variable frame rate, with `time_s` from its presentation
+    timestamp. The rotation of the display matrix is applied. A damaged or lost frame, or a missing end of the file,
+    raises an error or is replaced and reported, depending on data.on_corrupt. Damage that the decoder conceals
+    silently (it can spread up to the next keyframe) is not detected.
+
+    Raises:
+        UsageError: There is no such file.
+        VideoError: The file is not a video, exceeds data.max_pixels, changes its frame size or is corrupt.
     """
 
     def __init__(self, path: str | Path, data: DataConfig):
@@ -52,17 +55,17 @@ class VideoFile:
             self.size = self._first_size(container, stream)
 
     def open(self) -> InputContainer:
-        """The file, opened anew. Raises VideoError."""
+        """Open a new container for the file. Raises VideoError."""
         if self._path.stat().st_size == 0:
             raise VideoError(f"{self._path} is empty (0 bytes)")
-        # "file:" and the whitelist: a name is a name, and a playlist inside reaches nothing but files.
-        # max_pixels holds for the frames that FFmpeg decodes already while opening; twice ours, because
-        # it counts the padding of coded frames.
+        # "file:" keeps FFmpeg from taking a file name for a URL, and with the whitelist a playlist in the file can
+        # reach local files only. max_pixels also limits the frames that FFmpeg decodes while opening; it is doubled
+        # because FFmpeg counts the padding of coded frames.
         options = {"protocol_whitelist": "file", "max_pixels": str(2 * self._data.max_pixels)}
         try:
             return av.open(f"file:{self._path}", options=options)
         except av.FFmpegError as error:
-            if isinstance(error, OSError):  # no permission, a disk that fails
+            if isinstance(error, OSError):  # for example a missing permission or a failing disk
                 raise VideoError(f"{self._path} cannot be opened: {error.strerror}") from error
             raise VideoError(
                 f"{self._path} is not a video, or one that was cut off before its index was written "
@@ -70,7 +73,7 @@ class VideoFile:
             ) from error
 
     def stream(self, container: InputContainer) -> VideoStream:
-        """The first video stream that is more than cover art, set up for decoding."""
+        """Return the first video stream that is not cover art, set up for decoding. Raises VideoError."""
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             kinds = ", ".join(sorted(s.type for s in container.streams)) or "none at all"
@@ -107,9 +110,8 @@ class VideoFile:
             for frame in self._frames(container, self.stream(container), policy):
                 gaps.seen(frame.time_s)
                 yield self.checked(frame)
-        remark = gaps.remark()
-        if remark:
-            self.warnings.append(remark)
+        if warning := gaps.warning():
+            self.warnings.append(warning)
 
     def __len__(self) -> int:
         self._length = self._length or self.count or len(self._seeker)
@@ -132,7 +134,7 @@ class VideoFile:
         return Seeker(self)
 
     def checked(self, frame: Frame) -> Frame:
-        """The frame; VideoError where it is of another size than the first."""
+        """Return `frame` unchanged. Raises VideoError if its size differs from that of the first frame."""
         if frame.image.shape[:2] != self.size:
             raise VideoError(
                 f"{self.name}: from frame {frame.name} on the picture is {size_words(frame.image.shape)}, before it "
@@ -158,11 +160,11 @@ class VideoFile:
 
         for decoded in _decode(container, stream, dropped, truncation):
             if isinstance(decoded, av.FFmpegError):
-                if not dropped.active:  # otherwise `dropped` tells which frame it was
+                if not dropped.active:  # otherwise `dropped` reports the frame, with its timestamp
                     yield lost(f"cannot be decoded ({decoded.strerror})", None)
                 continue
-            before, damaged = dropped.received(decoded.pts)
-            for pts in before:
+            lost_before, damaged = dropped.received(decoded.pts)
+            for pts in lost_before:
                 yield lost("cannot be decoded", pts)
             if damaged or decoded.is_corrupt:
                 yield lost("is damaged", decoded.pts)
@@ -195,10 +197,10 @@ class VideoFile:
 def _decode(
     container: InputContainer, stream: VideoStream, dropped: DroppedFrames, truncation: Truncation
 ) -> Iterator[VideoFrame | av.FFmpegError]:
-    """Frames in presentation order, and in between the errors of decoding."""
+    """Yield frames in presentation order, and decoding errors at the position where they occur."""
     try:
         for packet in container.demux():
-            if packet.size == 0:  # the end of a stream
+            if packet.size == 0:  # the flush packet at the end of a stream
                 continue
             truncation.seen(packet)
             if packet.stream_index != stream.index:
@@ -213,7 +215,7 @@ def _decode(
     while True:
         try:
             frames = stream.decode(None)
-        except av.FFmpegError:  # the decoder is empty; what it lost, `dropped` tells
+        except av.FFmpegError:  # the decoder is flushed; `dropped` reports the frames that it lost
             return
         if not frames:
             return
