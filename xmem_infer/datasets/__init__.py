@@ -1,1 +1,1 @@
-"""Which videos there are, with which masks, and what of them is saved."""
+"""Discovery of the videos to process, their given masks, and the frames whose masks are saved."""

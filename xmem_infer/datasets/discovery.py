@@ -1,4 +1,4 @@
-"""What `video_dir` and `mask` mean: which videos there are, and which masks were given for them."""
+"""Find the videos and masks that the settings `video_dir`, `mask` and `references` refer to."""
 
 import logging
 from pathlib import Path
@@ -19,10 +19,18 @@ KINDS = (
 def find_videos(
     video_dir: str | None, mask: str | None, data: DataConfig, references: str | None = None
 ) -> list[VideoInput]:
-    """The videos that `video_dir` means, in natural order, each with what `mask` means for it.
+    """Find the videos in `video_dir`, in natural order, and the mask file or folder of each.
 
-    Raises UsageError where that is nothing, or not clear. What is wrong with one video's own frames or masks
-    is found by `open_frames` and `find_masks`.
+    Frames and masks themselves are not read here; `VideoInput.open` checks them.
+
+    Args:
+        video_dir: A video file, a folder of videos, a folder of frames, or a folder with JPEGImages/.
+        mask: The first mask, or a folder of masks; None looks beside each video.
+        data: Its `masks` decides whether masks of later frames are used.
+        references: A folder of masks of any frames, given instead of `mask`.
+
+    Raises:
+        UsageError: No videos or masks were found, or it is ambiguous which ones are meant.
     """
     if not video_dir:
         raise UsageError(f"video_dir is not set. Give what to segment as video_dir=PATH: {KINDS}")
@@ -37,17 +45,17 @@ def find_videos(
     masks = _masks_by_video(given, paths, "mask" if references is None else "references")
     use_all = data.masks is MaskPolicy.all
     if data.masks is MaskPolicy.auto:
-        # Masks found beside a video may be ground truth; a folder given by name is meant to be used.
+        # Masks that merely lie beside a video may be ground truth; a folder given explicitly is meant as input.
         use_all = given is not None and given.is_dir()
-    late = references is not None
-    return [VideoInput(video_name(path), path, masks[path], use_all, may_start_late=late) for path in paths]
+    may_start_late = references is not None
+    return [VideoInput(video_name(path), path, masks[path], use_all, may_start_late=may_start_late) for path in paths]
 
 
 def _video_paths(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if (path / FRAMES).is_dir():
-        return _videos_in(path / FRAMES)
+        return _video_folders(path / FRAMES)
     videos = list_videos(path)
     if videos and not any(list_images(folder) for folder in list_folders(path)):
         mask_names = {f"{video.stem}{ending}" for video in videos for ending in BESIDE}
@@ -59,14 +67,14 @@ def _video_paths(path: Path) -> list[Path]:
             log.warning(f"warning: {path} is read as the frames of one video, without {beside} that it also holds")
         return [path]
     if FRAMES in path.absolute().parts and list_folders(path):
-        return _videos_in(path)
+        return _video_folders(path)
     raise UsageError(
         f"video_dir={path} holds neither images nor a folder {FRAMES}; it holds {describe_contents(path)}. Give {KINDS}"
     )
 
 
-def _videos_in(root: Path) -> list[Path]:
-    """Video folders in a JPEGImages folder, also below one level for the resolution (480p)."""
+def _video_folders(root: Path) -> list[Path]:
+    """Return the video folders in a JPEGImages folder or in its only resolution folder, such as 480p."""
     folders = list_folders(root)
     if not folders:
         raise UsageError(
@@ -77,7 +85,7 @@ def _videos_in(root: Path) -> list[Path]:
     if not levels:
         return folders
     if len(folders) == 1:
-        return _videos_in(folders[0])
+        return _video_folders(folders[0])
     raise UsageError(
         f"{root} holds {name_some([folder.name for folder in folders])}, of which "
         f"{name_some([folder.name for folder in levels])} hold folders again: give the one that holds the "
@@ -88,7 +96,7 @@ def _videos_in(root: Path) -> list[Path]:
 def _holds_folders_only(folder: Path) -> bool:
     try:
         return bool(list_folders(folder)) and not list_images(folder)
-    except UsageError:  # it cannot be read, which fails this video when it is opened, and no other
+    except UsageError:  # unreadable; this fails when that video is opened, without affecting the others
         return False
 
 
@@ -104,11 +112,11 @@ def _masks_by_video(given: Path | None, videos: list[Path], key: str) -> dict[Pa
         return {videos[0]: given}
     if len(videos) == 1 and list_images(given):
         return {videos[0]: given}
-    root, below = given, list_folders(given)
+    root, folders = given, list_folders(given)
     names = {video_name(video) for video in videos}
-    if len(below) == 1 and below[0].name not in names and list_folders(below[0]):
-        root = below[0]  # the resolution level of DAVIS
-    masks: dict[Path, Path | None] = {video: _mask_of(root, video_name(video)) for video in videos}
+    if len(folders) == 1 and folders[0].name not in names and list_folders(folders[0]):
+        root = folders[0]  # the resolution level of DAVIS
+    masks: dict[Path, Path | None] = {video: _mask_path(root, video_name(video)) for video in videos}
     if not any(mask and mask.exists() for mask in masks.values()):
         wanted = name_some([video_name(video) for video in videos])
         raise UsageError(
@@ -118,7 +126,7 @@ def _masks_by_video(given: Path | None, videos: list[Path], key: str) -> dict[Pa
     return masks
 
 
-def _mask_of(root: Path, name: str) -> Path:
-    """The folder of masks of a video, or the image of its first mask where there is that."""
+def _mask_path(root: Path, name: str) -> Path:
+    """Return the folder of masks of a video, or the image of its first mask if only that exists."""
     image = root / f"{name}.png"
     return image if image.is_file() and not (root / name).is_dir() else root / name

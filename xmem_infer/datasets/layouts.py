@@ -1,4 +1,4 @@
-"""The layouts of the benchmarks: which videos there are, with which masks, and which frames are saved."""
+"""Folder layouts of benchmark data sets: find their videos, given masks and the frames to save."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -13,26 +13,32 @@ from .mask_files import ANNOTATIONS, FRAMES
 from .tree import Tree, listed_videos, open_tree, require_videos
 from .video_input import VideoInput
 
-DAVIS_SIZE = 480  # px: what DAVIS is scored at, and the name of its folders at that size
-DAVIS_FULL_RESOLUTION = ("Full-Resolution", "1080p")  # of the releases of 2017 and 2016
+DAVIS_SIZE = 480  # px: the resolution at which DAVIS is scored; its folders of that resolution are called 480p
+DAVIS_FULL_RESOLUTION = ("Full-Resolution", "1080p")  # folder names in the releases of 2017 and 2016
 
 
 @dataclass(frozen=True)
 class FoundSet:
-    """The videos of a data set in the order of its list; warnings: about the set as a whole."""
+    """The videos of a data set in the order of its list, and warnings about the data set as a whole."""
 
     videos: list[VideoInput]
     warnings: list[str] = field(default_factory=list)
 
 
 class Layout(Protocol):
-    """How the files of a data set lie: finds its videos, not yet opened."""
+    """A function that finds the videos of a data set by its folder structure, without opening them."""
 
     def __call__(self, rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes: list[int]) -> FoundSet:
-        """The videos below `data_root`; sizes: the working sizes (short side, px) of this run.
+        """Find the videos below `data_root`.
+
+        Args:
+            rules: The data set's configuration.
+            data_root: Folder of the data set.
+            data: Its `masks` overrides which masks the data set gives.
+            sizes: The working sizes (short side, px) of this run.
 
         Raises:
-            UsageError: Which file or folder, of which data set, is missing and where it is expected.
+            UsageError: A file or folder is missing; the message says which one and where it is expected.
         """
 
 
@@ -40,7 +46,7 @@ LAYOUTS: Registry[Layout] = Registry("data-set layout", "dataset.layout")
 
 
 def _refuse_unread(rules: DatasetConfig, *keys: str) -> None:
-    """Raise UsageError where a setting is made that this layout does not read."""
+    """Raise UsageError if one of the settings `keys`, or dataset.saved=listed, is set but not used by this layout."""
     for key in keys:
         if getattr(rules, key):
             raise UsageError(f"dataset.{key}={getattr(rules, key)} is of no use with dataset.layout={rules.layout}")
@@ -64,7 +70,7 @@ def _davis(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes:
 
 
 def _davis_full_resolution(tree: Tree, names: list[str]) -> tuple[Path, Path] | None:
-    """Frames and masks at full resolution; where there are none 480p has to do, with a warning."""
+    """Return the folders of frames and masks at full resolution; None, with a warning, if there are none."""
     for level in DAVIS_FULL_RESOLUTION:
         if (tree.root / FRAMES / level).is_dir():
             frames, masks = tree.frames_and_masks(level)
@@ -82,19 +88,19 @@ def _ytvos(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes:
     _refuse_unread(rules, "video_lists")
     tree = open_tree(rules, data_root, f"{rules.split}/{ANNOTATIONS}")
     masks = tree.folder(rules.split, ANNOTATIONS)
-    whole = tree.root / "all_frames" / f"{rules.split}_all_frames" / FRAMES
-    frames = whole if whole.is_dir() else tree.root / rules.split / FRAMES
+    all_frames = tree.root / "all_frames" / f"{rules.split}_all_frames" / FRAMES
+    frames = all_frames if all_frames.is_dir() else tree.root / rules.split / FRAMES
     if not frames.is_dir():
-        raise tree.missing(f"the folder of frames {FRAMES}", whole)
+        raise tree.missing(f"the folder of frames {FRAMES}", all_frames)
     names = [folder.name for folder in list_folders(frames)]
     require_videos(tree, names, frames, masks)
     meta = tree.root / rules.split / "meta.json"
     listed = _listed_frames(tree, meta, names) if rules.saved is SavedFrames.listed else {}
     sampled = [name for name in names if numbering_warnings([file.stem for file in list_images(frames / name)])]
-    if frames != whole or 2 * len(sampled) > len(names):
+    if frames != all_frames or 2 * len(sampled) > len(names):
         tree.warnings.append(
             f"{rules.title}: the frames in {frames} look sampled (in {len(sampled)} of {len(names)} videos the "
-            f"numbers leave frames out). Results are up to 10 points better with all frames, expected at {whole}"
+            f"numbers leave frames out). Results are up to 10 points better with all frames, expected at {all_frames}"
         )
     return FoundSet(
         [_video(rules, data, frames / name, masks / name, listed.get(name)) for name in names], tree.warnings
@@ -102,7 +108,7 @@ def _ytvos(rules: DatasetConfig, data_root: str | None, data: DataConfig, sizes:
 
 
 def _listed_frames(tree: Tree, meta: Path, names: list[str]) -> dict[str, frozenset[str]]:
-    """By video, the frames in which meta.json lists any object."""
+    """Return, for each video, the names of the frames for which meta.json lists at least one object."""
     if not meta.is_file():
         raise tree.missing("the list of frames to save", meta)
     try:

@@ -1,4 +1,4 @@
-"""Finding the parts of a data set on disk, and words for what is missing: which file, of which set, where."""
+"""Locate the folders and list files of a data set, with precise messages for missing ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,14 @@ from .mask_files import ANNOTATIONS, FRAMES
 
 @dataclass(frozen=True)
 class Tree:
-    """A data set as it lies on disk: its rules, the folder it begins in, what to tell the user about it."""
+    """A data set on disk: its configuration, its root folder, and warnings for the user."""
 
     rules: DatasetConfig
     root: Path
     warnings: list[str]
 
     def folder(self, *parts: str) -> Path:
-        """A folder below the root; UsageError where it is missing."""
+        """Return a folder below the root. Raises UsageError if it is missing."""
         folder = self.root.joinpath(*parts)
         if not folder.is_dir():
             parent = next(parent for parent in folder.parents if parent.is_dir())
@@ -29,16 +29,19 @@ class Tree:
         return folder
 
     def frames_and_masks(self, *level: str) -> tuple[Path, Path]:
-        """JPEGImages and Annotations, at a level below them (480p). Raises UsageError."""
+        """Return the folders JPEGImages and Annotations, or a sub-folder of both such as 480p. Raises UsageError."""
         return self.folder(FRAMES, *level), self.folder(ANNOTATIONS, *level)
 
     def missing(self, what: str, expected: Path) -> UsageError:
-        """The error for a file or folder of this data set that is not there."""
+        """Return the error for a missing file or folder of this data set."""
         return UsageError(f"{self.rules.title}: {what} is missing, expected at {expected}")
 
 
 def open_tree(rules: DatasetConfig, data_root: str | None, mark: str) -> Tree:
-    """The tree below `data_root`, at the first of its levels that holds the folder `mark`. Raises UsageError."""
+    """Return the data set at the first of `rules.levels` below `data_root` that contains the folder `mark`.
+
+    Raises UsageError if none of them does.
+    """
     if not data_root:
         raise UsageError(
             f"data_root is not set: dataset={rules.name} needs data_root=PATH, the folder that holds "
@@ -60,9 +63,9 @@ def open_tree(rules: DatasetConfig, data_root: str | None, mark: str) -> Tree:
 
 
 def listed_videos(tree: Tree) -> list[str]:
-    """Names of videos from the first of the set's list files that is there.
+    """Read the names of the videos from the first of the data set's list files that exists.
 
-    A line is a name, or, in DAVIS-2016's own lists, the paths of a frame and of its mask.
+    Each line is a name or, in the lists of DAVIS-2016, the paths of a frame and of its mask. Raises UsageError.
     """
     files = [tree.root / name for name in tree.rules.video_lists]
     file = next((file for file in files if file.is_file()), None)
@@ -88,7 +91,7 @@ def listed_videos(tree: Tree) -> list[str]:
 
 
 def require_videos(tree: Tree, names: list[str], frames: Path, masks: Path) -> None:
-    """Raise UsageError unless every video has its folder of frames and of masks, neither of them empty."""
+    """Raise UsageError unless every video has a non-empty folder of frames and of masks."""
     if not names:
         raise UsageError(f"{tree.rules.title}: {frames} holds no folder per video")
     for root, what in ((frames, "frames"), (masks, "masks")):

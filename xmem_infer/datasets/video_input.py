@@ -1,4 +1,4 @@
-"""One video of a run: where its frames and masks lie, and, once opened, frames and masks themselves."""
+"""The input of one video: paths of its frames and masks and, after `open`, the frames and masks themselves."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ from ..io.masks import check_mask, read_mask
 from ..types import LabelMask
 from .mask_files import find_masks
 
-LEAST_ANNOTATED = 3  # frames of a video that can be scored: the first and the last do not count
+MIN_ANNOTATED = 3  # annotated frames needed for scoring, because the first and the last are not scored
 
 
 class MaskFiles(Mapping[str, LabelMask]):
-    """The masks given for a video by frame name, read anew at every look: there may be more than fit into memory."""
+    """The given masks of a video by frame name, read from disk on every access because all may not fit in memory."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class MaskFiles(Mapping[str, LabelMask]):
         colours: ColourIds,
         only: Mapping[str, list[int]] | None = None,
     ):
-        """only: by frame name, the object ids to keep of that mask, the rest becoming 0; None: masks as they are."""
+        """only: by frame name, the object ids to keep, others become background; None keeps masks unchanged."""
         self.files, self.max_pixels, self.colours, self.only = dict(files), max_pixels, colours, only
 
     def __getitem__(self, frame: str) -> LabelMask:
@@ -48,31 +48,31 @@ class MaskFiles(Mapping[str, LabelMask]):
 
 @dataclass
 class VideoInput:
-    """One video of a run, found by `discovery` or a data-set layout, opened by `open`. It pickles.
+    """One video of a run. Found by `discovery` or a data-set layout, then opened with `open`. Can be pickled.
 
     Attributes:
-        name: What its results are called.
+        name: Name of the video's results.
         path: Folder of frames or video file.
-        mask: Image or folder of masks given for it; None: looked for beside the video.
+        mask: Image or folder of masks given for the video; None looks for masks beside the video.
         all_masks: Whether masks of later frames are used too.
-        new_objects_only: Whether a later mask gives ids not seen before, and nothing else.
-        annotated: Whether all masks are a data set's annotations.
-        may_start_late: Whether the first mask may be that of a later frame.
-        one_object: Whether more than one object is a mistake.
-        recalled: Ids of objects that a loaded memory knows, so that no mask is needed.
-        absent: Where objects are absent although no mask says so: indices of first and last frames, by id.
-        saved: Names of the frames whose masks are saved; None: all.
-        truth: Folder of annotations to score with; filled by `open` where masks beside the video serve.
-        full_resolution: The same frames and masks, read for working sizes other than 480.
+        new_objects_only: Whether of later masks only objects not seen before are used.
+        annotated: Whether all masks are annotations of a data set.
+        may_start_late: Whether the first mask may belong to a later frame than the first.
+        one_object: Whether the data set has exactly one object per video, so that more are an error.
+        recalled: Ids of the objects in a loaded memory, which make a mask unnecessary.
+        absent: Frame ranges in which an object is known to be absent: (first, last) frame indices, by object id.
+        saved: Names of the frames whose masks are saved; None saves all.
+        truth: Folder of ground truth for scoring; `open` sets it if the masks beside the video can be used.
+        full_resolution: The same video at full resolution, read for working sizes other than 480.
 
-    Known once opened:
+    Set by `open`:
         frames: The frames.
         masks: The given masks by frame name.
-        complete: Names of the frames whose mask shows every object, so that one not painted is absent.
-        palette: That of the first mask.
-        object_ids: The ids of all objects.
-        fingerprint: Hash of what the result depends on besides settings and weights.
-        warnings: What the user should know about these inputs.
+        complete: Names of the frames whose mask shows every object, so that an object not in it is absent.
+        palette: Palette of the first mask, with the colours of later ones if masks are painted in colours.
+        object_ids: Ids of all objects.
+        fingerprint: Hash of the inputs: everything that the result depends on besides settings and weights.
+        warnings: Messages for the user about these inputs.
     """
 
     name: str
@@ -97,11 +97,14 @@ class VideoInput:
     warnings: list[str] = field(init=False, compare=False, repr=False)
 
     def open(self, data: DataConfig) -> "VideoInput":
-        """Open the frames and check every mask; a bad one should be known before work starts.
+        """Open the frames and read every mask once, so that invalid masks are reported before work starts.
+
+        Returns:
+            This object.
 
         Raises:
-            UsageError: A mask that is missing, unreadable, of another size, or not what the data set promises.
-            VideoError: Frames that cannot be segmented, or two resolutions that do not belong together.
+            UsageError: A mask is missing, unreadable, of the wrong size, or violates the rules of the data set.
+            VideoError: The frames cannot be segmented, or the two resolutions do not match.
         """
         self.frames = open_frames(self.path, data)
         if self.recalled and self.mask is None:
@@ -110,14 +113,15 @@ class VideoInput:
         seen: set[int] = set()
         only: dict[str, list[int]] = {}
         colours = ColourIds()
-        corrections = set()  # frames whose mask shows an object known by then
+        corrections = set()  # frames whose mask contains an object that an earlier mask has introduced
         for number, (frame, path) in enumerate(files.items()):
             mask = read_mask(path, data.max_pixels, colours)
             check_mask(mask, self.frames.size, f"the video {self.frames.name}")
-            only[frame] = [one for one in mask.object_ids() if one not in seen or number == 0]
-            if len(only[frame]) < len(mask.object_ids()):
+            object_ids = mask.object_ids()
+            only[frame] = [object_id for object_id in object_ids if object_id not in seen or number == 0]
+            if len(only[frame]) < len(object_ids):
                 corrections.add(frame)
-            seen.update(mask.object_ids())
+            seen.update(object_ids)
             if number == 0:
                 self.palette, is_painted = mask.palette, colours.painted
         if is_painted:
@@ -137,7 +141,7 @@ class VideoInput:
             else MaskFiles(files, data.max_pixels, colours)
         )
         complete = self.annotated if data.complete_masks is None else data.complete_masks
-        # Annotations may leave out objects where they only introduce others; who says so himself is taken at his word.
+        # An annotation that only introduces new objects may leave out the others; data.complete_masks overrides this.
         self.complete = frozenset(() if not complete else corrections if data.complete_masks is None else files)
         self.truth = self.truth or self._annotations(folder, files[first], data.max_pixels)
         parts = [_hash_files(self.path, list(files.values()))]
@@ -148,8 +152,8 @@ class VideoInput:
         parts += sorted(self.saved or ())
         if self.absent:
             parts.append(str(sorted(self.absent.items())))
-        plain = self.full_resolution is None and self.saved is None and not self.absent
-        self.fingerprint = parts[0] if plain else hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        files_only = self.full_resolution is None and self.saved is None and not self.absent
+        self.fingerprint = parts[0] if files_only else hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return self
 
     def _without_masks(self, data: DataConfig) -> "VideoInput":
@@ -159,12 +163,12 @@ class VideoInput:
         return self
 
     def is_saved(self, frame: str) -> bool:
-        """Whether the mask of this frame is among the results."""
+        """Return whether the mask of this frame is saved."""
         return self.saved is None or frame in self.saved
 
     @property
     def saved_count(self) -> int | None:
-        """How many masks are saved, where that is known."""
+        """Number of masks that are saved; None if unknown."""
         return self.frames.count if self.saved is None else len(self.saved)
 
     def _refuse_unfit(self, first: Path) -> None:
@@ -181,12 +185,12 @@ class VideoInput:
             )
 
     def _annotations(self, folder: Path | None, first: Path, max_pixels: int) -> Path | None:
-        """Masks beside the video of which only the first is used: the truth, where they are named after frames."""
+        """Return the folder of masks if it can serve as ground truth: only the first mask is used as input, and all
+        files are named after frames."""
         if self.all_masks or folder is None or self.frames.stems is None:
             return None
         annotated = {file.stem for file in list_images(folder) if file.suffix.lower() == ".png"}
-        fits = len(annotated) >= LEAST_ANNOTATED and annotated <= set(self.frames.stems)
-        if not fits:
+        if len(annotated) < MIN_ANNOTATED or not annotated <= set(self.frames.stems):
             return None
         with opened(first, max_pixels) as image:
             if image.mode not in ("P", "L", "1"):
@@ -212,13 +216,13 @@ class VideoInput:
 
 
 def _hash_files(path: Path, masks: list[Path]) -> str:
-    """Hash of names, sizes and times of change of a video's frames and masks, whatever else lies in its folder."""
+    """Hash the names, sizes and modification times of a video's frames and masks; other files are ignored."""
     files = sorted(list_images(path)) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in [*files, *masks]:
         try:
             stat = file.stat()
-        except OSError:  # a link to nowhere; where it is a frame, reading it fails
+        except OSError:  # a broken link; reading it fails later if it is a frame
             stat = file.lstat()
         digest.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
