@@ -23,7 +23,7 @@ def chosen(frames, count):
         if sample.wants(position):
             sample.add(Thumb(position, CELL))
             assert len(sample.kept) <= SLOTS
-    return [thumb.position for thumb in sample.chosen(Thumb(frames - 1, CELL))]
+    return [thumb.position for thumb in sample.select(Thumb(frames - 1, CELL))]
 
 
 @settings(deadline=None, max_examples=60)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from xmem_infer.io.palette import visible_colours
-from xmem_infer.outputs.object_colours import LEAST_DISTANCE, ObjectColours, lab, write_ids
+from xmem_infer.outputs.object_colours import MIN_DISTANCE, ObjectColours, lab, write_ids
 
 SIZE = (96, 128)
 
@@ -27,16 +27,16 @@ def painted(colour, ids):
 @pytest.mark.parametrize("colour", [(200, 10, 10), (120, 20, 20), (255, 60, 60)])
 def test_red_on_a_red_car_takes_another_colour(colour):
     colours = ObjectColours(None)
-    colours.see(painted(colour, disc()), disc())
+    colours.update(painted(colour, disc()), disc())
     own, drawn = lab(np.array([colour], np.uint8)), lab(colours.table[1][None])
-    assert np.linalg.norm(own - drawn) > LEAST_DISTANCE
+    assert np.linalg.norm(own - drawn) > MIN_DISTANCE
 
 
 def test_a_colour_that_stands_out_stays_and_is_kept():
     colours = ObjectColours(None)
-    colours.see(painted((10, 10, 200), disc()), disc())
+    colours.update(painted((10, 10, 200), disc()), disc())
     assert (colours.table == visible_colours(None)).all()
-    colours.see(painted((200, 10, 10), disc()), disc())  # the object turns red later
+    colours.update(painted((200, 10, 10), disc()), disc())  # the object turns red later
     assert (colours.table == visible_colours(None)).all()
 
 

@@ -1,1 +1,1 @@
-"""Results to disk: masks, overlay, preview, confidence, scores, charts."""
+"""Writing of results: masks, overlay video, preview sheet, confidence table, probabilities."""

@@ -1,4 +1,4 @@
-"""The sound of a video file, carried over into what is made of its pictures."""
+"""Copy the audio of a source video into an output video."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -9,14 +9,14 @@ from typing import Any
 import av
 from av.container import OutputContainer
 
-ENCODERS = {"aac": "aac", "opus": "libopus"}  # of the codecs that others are turned into
-OPUS_RATE = 48_000  # samples per second, that Opus always takes
+ENCODERS = {"aac": "aac", "opus": "libopus"}  # FFmpeg's encoder of each codec to which audio may be converted
+OPUS_RATE = 48_000  # samples per second; every Opus encoder supports it
 
 
 class AudioTrack:
-    """The first audio stream of a file, written in pieces beside the pictures of the same time.
+    """The first audio stream of a file, written in pieces interleaved with the video frames of the same time.
 
-    Raises av.FFmpegError where the file or its sound cannot be read.
+    Raises av.FFmpegError if the file or its audio cannot be read.
     """
 
     def __init__(self, source: Path) -> None:
@@ -25,7 +25,10 @@ class AudioTrack:
         self.waiting: Any = None
 
     def open(self, output: OutputContainer, kept: Sequence[str]) -> None:
-        """Add the stream to the video, before its first picture: codecs in `kept` as they are, others as kept[0]."""
+        """Add the audio stream to `output`; call it before the first video frame is written.
+
+        kept: codecs that are copied without re-encoding; audio of any other codec is converted to kept[0].
+        """
         assert self.stream is not None
         context = self.stream.codec_context
         self.output = output
@@ -49,7 +52,7 @@ class AudioTrack:
         yield from self.target.encode(None)
 
     def write_until(self, time_s: float, start_s: float) -> None:
-        """Write the sound up to `time_s` of the source; `start_s` is where its pictures begin."""
+        """Write the audio up to `time_s` (source time); start_s: source time of the first video frame."""
         while (packet := self.waiting or next(self.packets, None)) is not None:
             self.waiting = None
             if packet.pts is None or packet.time_base is None:

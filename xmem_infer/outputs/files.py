@@ -1,4 +1,4 @@
-"""Results frame by frame: masks and probabilities as one file each, confidence as one table."""
+"""Outputs that store a file per frame (masks, probabilities), and the confidence table."""
 
 import csv
 import io
@@ -22,13 +22,13 @@ class FrameFolder(Output):
 
     @abstractmethod
     def encode(self, item: Item) -> bytes:
-        """The content of one frame's file."""
+        """Return the content of one frame's file."""
 
     def write(self, item: Item) -> None:
         self.staged.partial.mkdir(exist_ok=True)
         path = self.staged.partial / f"{item.frame.name}{self.suffix}"
         try:
-            with open(path, "xb") as file:  # x: two frames of one name must not overwrite each other
+            with open(path, "xb") as file:  # x: two frames with the same name must not overwrite each other
                 file.write(self.encode(item))
         except FileExistsError as error:
             raise UsageError(
@@ -39,7 +39,7 @@ class FrameFolder(Output):
 
 @OUTPUTS.register("masks")
 class MaskFolder(FrameFolder):
-    """Masks as palette PNG: mode P, the object ids as they are, the given palette or DAVIS's."""
+    """Masks as palette PNG (mode P) whose values are the object ids, with the input's palette or that of DAVIS."""
 
     path = "masks/{video}"
     suffix = ".png"
@@ -69,7 +69,7 @@ class ScoreFolder(FrameFolder):
     needs_scores = True
 
     def encode(self, item: Item) -> bytes:
-        assert item.scores is not None  # the writer checked at the door
+        assert item.scores is not None  # `VideoWriter.put` has checked
         npz = io.BytesIO()
         object_ids = np.array(list(item.confidence), np.uint8)
         np.savez_compressed(npz, probabilities=item.scores, labels=object_ids)
@@ -78,37 +78,41 @@ class ScoreFolder(FrameFolder):
 
 @OUTPUTS.register("confidence")
 class ConfidenceTable(Output):
-    """CSV, one row per frame and object: frame, label (its id), area_px, mean_probability, lost (0 or 1),
-    key_distance, drift (its signs with spaces between), int8_differs (empty where nothing was compared)."""
+    """CSV with one row per frame and object: frame, label (object id), area_px, mean_probability, lost (0 or 1),
+    key_distance, drift (its signs, separated by spaces), int8_differs (empty if nothing was compared)."""
 
     path = "confidence/{video}.csv"
     HEADER = ("frame", "label", "area_px", "mean_probability", "lost", "key_distance", "drift", "int8_differs")
 
     def write(self, item: Item) -> None:
-        # surrogateescape: a file name that is no valid UTF-8 keeps its bytes
+        # surrogateescape preserves the bytes of file names that are not valid UTF-8
         with open(self.staged.partial, "a", newline="", encoding="utf-8", errors="surrogateescape") as file:
             table = csv.writer(file)
             if file.tell() == 0:
                 table.writerow(self.HEADER)
-            for object_id, seen in sorted(item.confidence.items()):
-                table.writerow(confidence_row(item.frame.name, object_id, seen))
+            for object_id, confidence in sorted(item.confidence.items()):
+                table.writerow(confidence_row(item.frame.name, object_id, confidence))
 
 
-def confidence_row(frame: str, object_id: int, seen: ObjectConfidence) -> tuple[str | int, ...]:
-    """A row of the table of confidences, see `ConfidenceTable.HEADER`."""
-    probability, distance = f"{seen.mean_probability:.4f}", f"{seen.key_distance:.4f}"
-    compared = "" if seen.int8_differs is None else f"{seen.int8_differs:.4f}"
-    return frame, object_id, seen.area_px, probability, int(seen.lost), distance, " ".join(seen.drift), compared
+def confidence_row(frame: str, object_id: int, confidence: ObjectConfidence) -> tuple[str | int, ...]:
+    """Format one row of the confidence table; for the columns see `ConfidenceTable.HEADER`."""
+    probability, distance = f"{confidence.mean_probability:.4f}", f"{confidence.key_distance:.4f}"
+    differs = "" if confidence.int8_differs is None else f"{confidence.int8_differs:.4f}"
+    lost, drift = int(confidence.lost), " ".join(confidence.drift)
+    return frame, object_id, confidence.area_px, probability, lost, distance, drift, differs
 
 
 def read_confidence(path: Path) -> dict[str, dict[int, ObjectConfidence]]:
-    """A table of confidences as it was written: by frame name, then by object id. Older ones lack columns."""
-    found: dict[str, dict[int, ObjectConfidence]] = defaultdict(dict)
+    """Read a confidence table: confidence by frame name, then by object id.
+
+    Tables of older versions lack the last columns, for which defaults are used.
+    """
+    table: dict[str, dict[int, ObjectConfidence]] = defaultdict(dict)
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         for row in csv.DictReader(file):
             distance, drift = float(row.get("key_distance", 0)), tuple(row.get("drift", "").split())
             area_px, probability, lost = int(row["area_px"]), float(row["mean_probability"]), row["lost"] == "1"
-            compared = float(row["int8_differs"]) if row.get("int8_differs") else None
-            seen = ObjectConfidence(area_px, probability, lost, distance, drift, compared)
-            found[row["frame"]][int(row["label"])] = seen
-    return found
+            differs = float(row["int8_differs"]) if row.get("int8_differs") else None
+            confidence = ObjectConfidence(area_px, probability, lost, distance, drift, differs)
+            table[row["frame"]][int(row["label"])] = confidence
+    return table

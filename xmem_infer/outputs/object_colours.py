@@ -1,13 +1,13 @@
-"""How objects are told apart in a drawn picture: colours that stand out from what they cover, and ids."""
+"""Colours and id labels that distinguish objects in overlays."""
 
 import numpy as np
 
 from ..io.opencv import opencv
 from ..io.palette import visible_colours
 
-LEAST_DISTANCE = 60.0  # in CIE Lab, between an object's own colour and the one it is drawn in
-LEAST_NAMED = 1 / 4000  # share of the picture; smaller objects get no number
-SPARE = np.array(
+MIN_DISTANCE = 60.0  # in CIE Lab, between the mean colour of an object's pixels and the colour it is drawn in
+MIN_LABELLED_SHARE = 1 / 4000  # of the picture; smaller objects get no id label
+FALLBACK_COLOURS = np.array(
     [
         (255, 45, 130), (0, 200, 255), (255, 220, 0), (70, 230, 70),
         (150, 90, 255), (255, 130, 0), (0, 90, 255), (255, 40, 40),
@@ -17,60 +17,64 @@ SPARE = np.array(
 
 
 class ObjectColours:
-    """The colours of a video's objects, each chosen where the object appears first and kept from there.
+    """The drawing colours of a video's objects, chosen when an object first appears and constant from then on.
 
-    An object has the colour of the palette, unless that is too near to the mean colour of the object's own pixels (red
-    on a red car shows nothing). Then it has the spare colour furthest from them and from the colours of the others.
+    An object gets its palette colour, unless that is too similar to the mean colour of the object's own pixels (red
+    is invisible on a red car). Then it gets the fallback colour that differs most from its pixels and from the
+    colours of the other objects.
 
     Attributes:
         table: (256, 3) uint8 RGB by object id, see `visible_colours`.
+        seen: Ids of the objects whose colour is chosen.
     """
 
     def __init__(self, palette: bytes | None) -> None:
         self.table = visible_colours(palette)
         self.seen: set[int] = set()
 
-    def see(self, image: np.ndarray, mask: np.ndarray) -> None:
-        """Choose colours for the objects that appear in this frame: (H, W, 3) and (H, W) uint8."""
+    def update(self, image: np.ndarray, mask: np.ndarray) -> None:
+        """Choose colours for new objects in a frame; image: (H, W, 3) uint8 RGB, mask: (H, W) uint8 ids."""
         areas = np.bincount(mask.ravel(), minlength=256)
         for object_id in np.flatnonzero(areas).tolist():
             if object_id == 0 or object_id in self.seen:
                 continue
             mean = image[mask == object_id].mean(0).round().astype(np.uint8)
             own, drawn = lab(mean[None]), lab(self.table[object_id][None])
-            if np.linalg.norm(own - drawn) < LEAST_DISTANCE:
+            if np.linalg.norm(own - drawn) < MIN_DISTANCE:
                 others = lab(self.table[sorted(self.seen)]) if self.seen else np.empty((0, 3))
-                apart = np.linalg.norm(lab(SPARE)[:, None] - np.concatenate([own, others])[None], axis=2).min(1)
-                self.table[object_id] = SPARE[apart.argmax()]
+                to_avoid = np.concatenate([own, others])
+                distances = np.linalg.norm(lab(FALLBACK_COLOURS)[:, None] - to_avoid[None], axis=2).min(1)
+                self.table[object_id] = FALLBACK_COLOURS[distances.argmax()]
             self.seen.add(object_id)
 
 
 def lab(colours: np.ndarray) -> np.ndarray:
-    """(N, 3) uint8 RGB in CIE Lab: (N, 3) float32."""
+    """Convert (N, 3) uint8 RGB to CIE Lab, (N, 3) float32."""
     cv2 = opencv("overlay and preview are drawn with")
     converted: np.ndarray = cv2.cvtColor((colours[None] / np.float32(255)).astype(np.float32), cv2.COLOR_RGB2LAB)[0]
     return converted
 
 
 def write_ids(picture: np.ndarray, mask: np.ndarray) -> None:
-    """Write the id of each object at its middle into `picture` (H, W, 3) uint8; specks are left out."""
+    """Draw the id of each object at its centroid into `picture` (H, W, 3) uint8; very small objects are skipped."""
     cv2 = opencv("overlay and preview are drawn with")
     height, width = mask.shape
     scale = max(0.4, min(height, width) / 650)
-    thick = max(1, round(1.6 * scale))
+    thickness = max(1, round(1.6 * scale))
     areas = np.bincount(mask.ravel(), minlength=256)
-    for object_id in np.flatnonzero(areas >= max(30, LEAST_NAMED * mask.size)).tolist():
+    for object_id in np.flatnonzero(areas >= max(30, MIN_LABELLED_SHARE * mask.size)).tolist():
         if object_id == 0:
             continue
         shape = (mask == object_id).view(np.uint8)
         moments = cv2.moments(shape, binaryImage=True)
         x, y = round(moments["m10"] / moments["m00"]), round(moments["m01"] / moments["m00"])
-        if not shape[y, x]:  # the middle of a ring or a bow is outside of it
+        if not shape[y, x]:  # the centroid of a ring or an arc lies outside of it
             y, x = np.unravel_index(cv2.distanceTransform(shape, cv2.DIST_L2, 3).argmax(), shape.shape)
-        (wide, high), _ = cv2.getTextSize(str(object_id), cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
-        at = (
-            int(np.clip(x - wide // 2, 1, max(1, width - wide - 1))),
-            int(np.clip(y + high // 2, high + 1, height - 1)),
+        text, font = str(object_id), cv2.FONT_HERSHEY_SIMPLEX
+        (text_width, text_height), _ = cv2.getTextSize(text, font, scale, thickness)
+        origin = (
+            int(np.clip(x - text_width // 2, 1, max(1, width - text_width - 1))),
+            int(np.clip(y + text_height // 2, text_height + 1, height - 1)),
         )
-        for shade, extra in (((0, 0, 0), 2), ((255, 255, 255), 0)):
-            cv2.putText(picture, str(object_id), at, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, thick + extra, cv2.LINE_AA)
+        for colour, extra in (((0, 0, 0), 2), ((255, 255, 255), 0)):  # white with a black outline
+            cv2.putText(picture, text, origin, font, scale, colour, thickness + extra, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Masks drawn over pictures, and the review video made of them."""
+"""Draw masks over frames, and write the overlay video."""
 
 import numpy as np
 
@@ -11,31 +11,35 @@ LONG_SIDE, SHORT_SIDE = 1920, 1080  # px; larger frames are scaled down to this 
 
 
 def tint(image: np.ndarray, mask: np.ndarray, colours: np.ndarray, alpha: float = 0.45) -> np.ndarray:
-    """A copy of `image` (H, W, 3) uint8 with every object in its colour and a contour around it.
+    """Return a copy of an image with every object tinted in its colour and outlined.
 
-    mask: (H, W) uint8. colours: (256, 3) uint8, see `visible_colours`. Inside, `alpha` of the colour is
-    mixed in; the rim of each object is its colour lightened, the rim of the background darkened.
+    The inner contour of each object is drawn in a lighter shade of its colour; the background along it is darkened.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8 object ids.
+        colours: (256, 3) uint8 RGB by object id, see `visible_colours`.
+        alpha: Opacity of the tint, 0 to 1.
     """
     cv2 = opencv("overlay and preview are drawn with")
     drawn = image.copy()
     if not mask.any():
         return drawn
     rim_px = max(1, round(min(mask.shape) / 400))
-    left, top, width, height = cv2.boundingRect(mask)  # everything beyond it and its rim stays as it is
+    left, top, width, height = cv2.boundingRect(mask)  # nothing changes outside of this box and its rim
     box = (
         slice(max(0, top - rim_px), top + height + rim_px),
         slice(max(0, left - rim_px), left + width + rim_px),
     )
     image, mask = image[box], np.ascontiguousarray(mask[box])
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    highest = cv2.dilate(mask, cross, iterations=rim_px)
-    rim = highest != cv2.erode(mask, cross, iterations=rim_px)
+    rim = cv2.dilate(mask, cross, iterations=rim_px) != cv2.erode(mask, cross, iterations=rim_px)
     inside = mask > 0
     lightened = ((colours.astype(np.uint16) + 255) // 2).astype(np.uint8)
 
-    def paint(shade: np.ndarray, share: float, where: np.ndarray) -> None:
-        flat = cv2.LUT(cv2.merge([mask] * 3), shade.reshape(1, 256, 3))
-        cv2.copyTo(cv2.addWeighted(image, 1 - share, flat, share, 0), where.view(np.uint8), drawn[box])
+    def paint(shades: np.ndarray, opacity: float, pixels: np.ndarray) -> None:
+        flat = cv2.LUT(cv2.merge([mask] * 3), shades.reshape(1, 256, 3))
+        cv2.copyTo(cv2.addWeighted(image, 1 - opacity, flat, opacity, 0), pixels.view(np.uint8), drawn[box])
 
     paint(colours, alpha, inside)
     paint(lightened, 0.9, inside & rim)
@@ -45,7 +49,7 @@ def tint(image: np.ndarray, mask: np.ndarray, colours: np.ndarray, alpha: float 
 
 @OUTPUTS.register("overlay")
 class OverlayVideo(VideoOutput):
-    """Every frame with its masks drawn over it; frames beyond 1080p are scaled down. See `VideoOutput`."""
+    """A video of all frames with their masks drawn over them; frames larger than 1080p are scaled down."""
 
     path = "overlay/{video}.mp4"
 
@@ -56,21 +60,21 @@ class OverlayVideo(VideoOutput):
 
     def draw(self, item: Item) -> np.ndarray:
         image, mask = shrink(item.frame.image, item.mask)
-        self.colours.see(image, mask)
+        self.colours.update(image, mask)
         picture = tint(image, mask, self.colours.table)
         write_ids(picture, mask)
         return picture
 
 
 def shrink(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both scaled down to fit 1920 x 1080 or 1080 x 1920; unchanged where they do."""
+    """Scale image and mask down to fit into 1920 x 1080 or 1080 x 1920; return them unchanged if they fit."""
     height, width = mask.shape
     factor = min(1.0, LONG_SIDE / max(height, width), SHORT_SIDE / min(height, width))
     return resized(image, mask, factor)
 
 
 def resized(image: np.ndarray, mask: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Image (area or linear) and mask (nearest) scaled by `factor`, at least one pixel each way."""
+    """Scale an image (area or linear interpolation) and its mask (nearest) by `factor`, to at least 1 x 1 px."""
     if factor == 1:
         return image, mask
     cv2 = opencv("overlay and preview are drawn with")

@@ -1,4 +1,4 @@
-"""The preview of a video: a dozen frames spread over it, with their masks, on one contact sheet."""
+"""The preview of a video: a contact sheet of about a dozen evenly spaced frames with their masks."""
 
 from typing import NamedTuple
 
@@ -13,21 +13,21 @@ from .protocol import OUTPUTS, Item, Output, VideoDetails
 from .sheet import ACCENT, Cell, contact_sheet, picture_scale
 
 FRAMES = 12  # pictures on a sheet
-SLOTS = 48  # thumbnails held while the video runs; more of them spread the chosen ones more evenly
+SLOTS = 48  # thumbnails kept in memory during the video; more slots make the final selection more even
 
 
 class Thumb(NamedTuple):
-    """A drawn frame; position counts the frames of the video from 0."""
+    """A drawn frame and its position in the video, counted from 0."""
 
     position: int
     cell: Cell
 
 
 class EvenSample:
-    """Thumbnails spread evenly over a stream of unknown length, never more than SLOTS.
+    """At most SLOTS thumbnails, evenly spaced over a stream of unknown length.
 
-    Every `stride`-th frame is kept; when the slots are full every second one goes and the stride doubles.
-    count: the number of frames to come where known; only a hint that saves drawing thumbnails in vain.
+    Every `stride`-th frame is kept. When the slots are full, every second thumbnail is dropped and the stride is
+    doubled. count: the expected number of frames, if known, so that fewer thumbnails are drawn and dropped again.
     """
 
     def __init__(self, count: int | None = None) -> None:
@@ -43,22 +43,22 @@ class EvenSample:
             self.kept = self.kept[::2]
             self.stride *= 2
 
-    def chosen(self, last: Thumb) -> list[Thumb]:
-        """Up to FRAMES thumbs in order, the first frame and `last` among them."""
+    def select(self, last: Thumb) -> list[Thumb]:
+        """Return up to FRAMES evenly spaced thumbnails in order, including the first frame and `last`."""
         thumbs = [*(thumb for thumb in self.kept if thumb.position != last.position), last]
         if len(thumbs) <= FRAMES:
             return thumbs
-        at = np.array([thumb.position for thumb in thumbs])
-        nearest = {int(np.abs(at - wanted).argmin()) for wanted in np.linspace(0, last.position, FRAMES)}
+        positions = np.array([thumb.position for thumb in thumbs])
+        nearest = {int(np.abs(positions - target).argmin()) for target in np.linspace(0, last.position, FRAMES)}
         return [thumbs[i] for i in sorted(nearest)]
 
 
 @OUTPUTS.register("preview")
 class PreviewSheet(Output):
-    """PNG of about 12 frames over the whole video, tinted, with names, signs of drift and a legend.
+    """PNG contact sheet of about 12 frames of the video with overlaid masks, names, signs of drift and a legend.
 
-    The first frame is marked as the given one. Memory does not grow with the video: thumbnails only, and
-    the frame seen last.
+    The first frame is marked as given. Memory use does not depend on the length of the video, because only
+    thumbnails and the most recent frame are stored.
     """
 
     path = "preview/{video}.png"
@@ -74,7 +74,8 @@ class PreviewSheet(Output):
         opencv("overlay and preview are drawn with")
 
     def write(self, item: Item) -> None:
-        self.colours.see(*shrink(item.frame.image, item.mask))  # the same picture as the overlay's, for the same choice
+        # Scaled down as for the overlay, so that both choose the same colours.
+        self.colours.update(*shrink(item.frame.image, item.mask))
         if self.sample.wants(self.frames):
             self.sample.add(self.thumb(item, self.frames))
         self.object_ids.update(item.confidence)
@@ -89,12 +90,11 @@ class PreviewSheet(Output):
         write_ids(picture, mask)
         if position == 0:
             return Thumb(0, Cell(picture, item.frame.name, "given mask", ACCENT, framed=True))
-        found = sorted(item.confidence.items())
-        lost = [str(object_id) for object_id, seen in found if seen.lost]
-        drifted = [str(object_id) for object_id, seen in found if seen.drift and not seen.lost]
+        objects = sorted(item.confidence.items())
+        lost = [str(object_id) for object_id, confidence in objects if confidence.lost]
+        drifted = [str(object_id) for object_id, confidence in objects if confidence.drift and not confidence.lost]
         parts = (f"{word}: {', '.join(ids)}" for word, ids in (("lost", lost), ("drift", drifted)) if ids)
-        note = "; ".join(parts)
-        return Thumb(position, Cell(picture, item.frame.name, note))
+        return Thumb(position, Cell(picture, item.frame.name, "; ".join(parts)))
 
     def finish(self) -> None:
         if self.last is None:
@@ -103,7 +103,7 @@ class PreviewSheet(Output):
         objects, frames = counted(len(self.object_ids), "object"), counted(self.frames, "frame")
         drift = describe_briefly(self.drift.episodes())
         sheet = contact_sheet(
-            [thumb.cell for thumb in self.sample.chosen(self.thumb(self.last, self.frames - 1))],
+            [thumb.cell for thumb in self.sample.select(self.thumb(self.last, self.frames - 1))],
             title=self.staged.final.stem,
             subtitle="  ·  ".join(filter(None, (f"{width} x {height}", frames, objects, drift))),
             legend={label: tuple(self.colours.table[label].tolist()) for label in sorted(self.object_ids)},

@@ -1,4 +1,4 @@
-"""One kind of result on disk: the protocol, its registry, and what every implementation is given."""
+"""The base class of outputs (kinds of results on disk), their registry, and the data passed to them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -13,22 +13,22 @@ from ..io.atomic import Staged, disk_fault
 from ..registry import Registry
 from ..types import Frame, ObjectConfidence
 
-FALLBACK_FPS = 24.0  # folders of frames have no clock; 24 is DAVIS's
+FALLBACK_FPS = 24.0  # for folders of frames, which have no timestamps; DAVIS videos have 24
 
 
 @dataclass(frozen=True)
 class VideoDetails:
-    """What an output is told of its video before the first frame.
+    """The properties of a video that outputs need before its first frame.
 
     Attributes:
-        output_dir: Folder of the whole run.
+        output_dir: Output folder of the run.
         name: The video's name; its files and folders are named after it.
-        palette: 768 bytes of RGB of the input mask; None: DAVIS's.
-        fps: Frames per second, for frames without a time of their own.
-        count: Number of frames where known; a hint.
-        source: The video file that the frames come from, for its sound; None: no file, or none known.
-        names: Of the objects, by id, where they have one.
-        image_name: What a frame's picture is called in formats that name it, with {frame} and {video} to fill in.
+        palette: 768 bytes of RGB, the palette of the input mask; None uses that of DAVIS.
+        fps: Frames per second, for frames without a timestamp.
+        count: Expected number of frames, if known.
+        source: The video file of the frames, from which audio is copied; None if there is none.
+        names: Object names by id, for objects that have one.
+        image_name: Template for the image name of a frame in formats that refer to it, with {frame} and {video}.
     """
 
     output_dir: Path
@@ -42,14 +42,14 @@ class VideoDetails:
 
 
 class Item(NamedTuple):
-    """One frame's result.
+    """The result of one frame.
 
     Attributes:
-        frame: The picture with its name.
+        frame: The frame.
         mask: (H, W) uint8 object ids, 0 = background.
-        confidence: By object id.
-        scores: (O + 1, H, W) uint8 = 255 p, background first, then the ids in the order of `confidence`;
-            None where no output of the run needs them.
+        confidence: Confidence by object id.
+        scores: (O + 1, H, W) uint8 = 255 p, the background first, then the objects in the order of `confidence`;
+            None if no output of the run needs them.
     """
 
     frame: Frame
@@ -59,14 +59,15 @@ class Item(NamedTuple):
 
 
 class Output(ABC):
-    """One output of one video: `stage`, `write` per frame, `finish`, `publish`; or `discard` at any point.
+    """One output of one video, a file or a folder.
 
-    A file or folder appears whole or not at all: it grows under a hidden name until `publish` renames it.
-    Except for `discard`, methods may raise OSError where the disk refuses; the writer names the file.
+    The methods are called in the order `stage`, `write` for every frame, `finish`, `publish`; `discard` may be called
+    at any point. The result is written under a hidden temporary name until `publish` renames it, so it is never
+    visible incomplete. All methods but `discard` may raise OSError, to which the caller adds the path.
 
     Attributes:
-        path: Where it appears below the output folder; {video} stands for the video's name.
-        needs_scores: Whether `write` must be given the probabilities.
+        path: Path of the result below the output folder; {video} stands for the video's name.
+        needs_scores: Whether `write` needs `Item.scores`.
     """
 
     path: str
@@ -76,30 +77,30 @@ class Output(ABC):
         self.staged = Staged(video.output_dir / self.path.format(video=video.name))
 
     def stage(self) -> None:
-        """Make room for the result and clear what a killed run left."""
+        """Create the parent folder and remove the leftovers of a killed run."""
         self.staged.prepare()
 
     @abstractmethod
     def write(self, item: Item) -> None:
-        """Take one frame's result; called in the video's order, in a background thread."""
+        """Write the result of one frame; called in the order of the video, in a background thread."""
 
     def finish(self) -> None:  # noqa: B027 (most outputs are complete with their last frame)
-        """Complete what lies under the hidden name; called once, after at least one frame."""
+        """Complete the temporary file or folder; called once, after at least one frame."""
 
     def publish(self) -> None:
-        """Give the result its final name, in place of an older one."""
+        """Rename the result to its final name, replacing a previous result."""
         self.staged.publish()
 
     def discard(self) -> None:
-        """Close and remove what is unfinished; never raises."""
+        """Close and remove the unfinished result; never raises."""
         self.staged.discard()
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Around the writing of all frames: published where the block ends well, else nothing is left.
+        """Stage the output, then publish it if the `with` block succeeds and discard it otherwise.
 
         Raises:
-            EnvironmentFault: The disk refuses.
+            EnvironmentFault: Writing failed, for example because the disk is full.
         """
         try:
             self.stage()

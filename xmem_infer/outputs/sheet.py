@@ -1,4 +1,4 @@
-"""Drawing a contact sheet: rows of captioned pictures under a title and a legend of labels."""
+"""Draw a contact sheet: rows of captioned pictures below a title and a legend of object ids."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -6,15 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-SHEET_PX = 1600  # width of the row of pictures
-MAX_PICTURE_PX = 900  # height of one picture, reached by tall frames
-MAX_LEGEND = 40  # labels named in the legend; the rest is counted
+SHEET_PX = 1600  # width of a row of pictures
+MAX_PICTURE_PX = 900  # maximum height of a picture
+MAX_LEGEND = 40  # objects in the legend; of further ones only the number is given
 MARGIN, GAP, CAPTION, LEGEND, CHIP = 28, 16, 30, 34, 84  # px
 BACKGROUND, TEXT, FAINT, ACCENT, ALARM = "#14171c", "#f2f4f7", "#98a2b3", "#ffb020", "#ff7a70"
 
 
 class Cell(NamedTuple):
-    """A picture (h, w, 3) uint8 with a caption at its left and a coloured note at its right."""
+    """A picture (H, W, 3) uint8 RGB with a caption below on the left and a coloured note below on the right."""
 
     picture: np.ndarray
     caption: str
@@ -24,12 +24,12 @@ class Cell(NamedTuple):
 
 
 def columns(width: int, height: int) -> int:
-    """Pictures in a row for frames of this shape: fewer where they are wide."""
+    """Return the number of pictures per row for frames of this size; fewer for wide frames."""
     return 3 if width > 2.2 * height else 4 if width >= height else 6
 
 
 def picture_scale(width: int, height: int) -> float:
-    """The factor by which frames of width x height px are scaled for a sheet."""
+    """Return the factor by which frames of width x height px are scaled for a sheet."""
     across = columns(width, height)
     return min((SHEET_PX - (across - 1) * GAP) // across / width, MAX_PICTURE_PX / height)
 
@@ -37,7 +37,7 @@ def picture_scale(width: int, height: int) -> float:
 def contact_sheet(
     cells: Sequence[Cell], title: str, subtitle: str, legend: Mapping[int, tuple[int, int, int]]
 ) -> Image.Image:
-    """RGB picture of `cells`, all pictures of one size; legend: RGB colour by label."""
+    """Draw a contact sheet of pictures of equal size; legend: RGB colour by object id."""
     height, width = cells[0].picture.shape[:2]
     across = min(columns(width, height), len(cells))
     rows = -(-len(cells) // across)
@@ -62,7 +62,7 @@ def contact_sheet(
 
 
 def draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: int) -> None:
-    """The picture with its top left corner at (x, y), caption and note below."""
+    """Draw a picture with its top left corner at (x, y), its caption and note below it."""
     height, width = cell.picture.shape[:2]
     sheet.paste(Image.fromarray(cell.picture), (x, y))
     if cell.framed:
@@ -77,7 +77,7 @@ def draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int,
 def legend_entries(
     legend: Mapping[int, tuple[int, int, int]],
 ) -> list[tuple[str, tuple[int, int, int] | None]]:
-    """What the legend says: label and colour, in the end how many found no room (no colour)."""
+    """Return text and colour of each legend entry; a last entry without colour counts the objects left out."""
     entries: list[tuple[str, tuple[int, int, int] | None]] = [
         (str(label), colour) for label, colour in list(legend.items())[:MAX_LEGEND]
     ]
@@ -87,7 +87,7 @@ def legend_entries(
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """DejaVu Sans where the system has it (it knows more scripts), else the one inside Pillow."""
+    """Return DejaVu Sans if it is installed, since it covers more scripts, else Pillow's built-in font."""
     try:
         return ImageFont.truetype("DejaVuSans.ttf", size)
     except OSError:
@@ -95,8 +95,8 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def fitted(draw: ImageDraw.ImageDraw, text: str, width: int, size: int) -> str:
-    """`text` cut to `width` px: an ellipsis and its end, since names of frames differ at their ends."""
-    # File names may hold line breaks and bytes that are no characters; neither can be drawn
+    """Shorten `text` to `width` px with an ellipsis at its start, because frame names differ at their ends."""
+    # File names may contain line breaks and undecodable bytes, which cannot be drawn.
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     if draw.textlength(text, font(size)) <= width:
         return text

@@ -1,4 +1,4 @@
-"""A video with a picture made of each frame: encoded, timed like its source, with its sound."""
+"""Base class of outputs that encode a video, with the timestamps and the audio of the source."""
 
 import logging
 import math
@@ -18,30 +18,33 @@ from .protocol import FALLBACK_FPS, Item, Output, VideoDetails
 
 log = logging.getLogger(__name__)
 
-TICKS = 90_000  # time stamps per second, the clock of MPEG: fine enough for any source
-BT709 = 1  # code of the bt709 primaries, transfer function and matrix in the H.264 tables
+TICKS = 90_000  # units of the time base per second, as in MPEG: precise enough for any source
+BT709 = 1  # code of the BT.709 primaries, transfer function and matrix in the H.264 tables
 
 
 class VideoOutput(Output):
-    """A video file; by default H.264 in MP4 that browsers play: yuv420p, bt709, index in front.
+    """A video file; by default H.264 in MP4, playable in browsers: yuv420p, BT.709, index at the start of the file.
 
-    Odd sizes gain one repeated pixel. Time stamps are the frames' own, counted from the first one; the sound of a video
-    file goes along where the format holds it. Frames without a clock follow at `fps` (24 where None). Raises
-    EnvironmentFault where PyAV lacks the encoder.
+    Odd widths and heights are padded by one repeated pixel. Timestamps are those of the frames, relative to the
+    first one; frames without timestamps are spaced by `fps` (24 if unknown). The audio of a source file is copied,
+    or converted if the format does not support its codec.
 
     Attributes:
-        container_format: FFmpeg's name.
+        container_format: FFmpeg's name of the container format.
         codec: FFmpeg's name of the encoder.
-        pixels: The pixel format of the encoded video; one with alpha takes RGBA pictures.
-        options: Of the encoder.
-        sound_codecs: Those copied as they are; sound in another becomes the first one.
+        pixels: Pixel format of the encoded video; with an alpha channel, `draw` returns RGBA.
+        options: Options of the encoder.
+        sound_codecs: Audio codecs that are copied without re-encoding; others are converted to the first one.
+
+    Raises:
+        EnvironmentFault: This build of PyAV lacks the encoder.
     """
 
     container_format = "mp4"
     codec = "libx264"
     pixels = "yuv420p"
-    # A key frame every two seconds or so keeps seeking quick. Fixed threads keep the bytes reproducible; so does
-    # going without mbtree, whose vector code lets what lay in memory before decide a small picture's bit rate.
+    # A keyframe about every two seconds keeps seeking fast. The output is reproducible to the byte because the number
+    # of threads is fixed and mbtree is off, whose SIMD code reads uninitialised memory for small pictures.
     options: ClassVar[dict[str, str]] = {"preset": "veryfast", "crf": "20", "g": "48", "x264-params": "mbtree=0"}
     sound_codecs: tuple[str, ...] = ("aac", "mp3", "opus", "flac", "alac", "ac3")
 
@@ -50,7 +53,7 @@ class VideoOutput(Output):
         self.source = video.source
         self.audio: AudioTrack | None = None
         fps = video.fps or 0.0
-        self.fps = fps if 0.1 <= fps <= 1000 else FALLBACK_FPS  # beyond it: a broken header
+        self.fps = fps if 0.1 <= fps <= 1000 else FALLBACK_FPS  # other values come from a broken header
         self.container: av.container.OutputContainer | None = None
         self.start_s: float | None = None
         self.last_tick = -1
@@ -62,7 +65,7 @@ class VideoOutput(Output):
 
     @abstractmethod
     def draw(self, item: Item) -> np.ndarray:
-        """The picture of a frame: (H, W, 3) uint8 RGB, or (H, W, 4) RGBA where `pixels` has alpha."""
+        """Return the picture of a frame: (H, W, 3) uint8 RGB, or (H, W, 4) RGBA if `pixels` has an alpha channel."""
 
     def write(self, item: Item) -> None:
         picture = even(self.draw(item))
@@ -77,7 +80,7 @@ class VideoOutput(Output):
         self.sound(item.frame.time_s)
 
     def sound(self, time_s: float | None) -> None:
-        """Write the sound up to a time of the source, None: all of it. Sound that cannot be read ends there."""
+        """Write the audio up to `time_s` (source time), or all of it if None; if it is damaged, it ends early."""
         if self.audio is None or self.start_s is None:
             return
         try:
@@ -87,23 +90,26 @@ class VideoOutput(Output):
             self.close_sound()
 
     def tick(self, time_s: float | None) -> int:
-        """Time stamp of the next frame. Where the source's clock stands still, goes back or leaps by more than
-        an hour, the frame follows the one before at `fps` and the clock counts on from there."""
-        follows = 0 if self.last_tick < 0 else self.last_tick + round(TICKS / self.fps)
+        """Return the timestamp of the next frame in TICKS.
+
+        If the source's timestamps repeat, go back or jump by more than an hour, the frame is placed 1 / `fps` after
+        the previous one, and later timestamps are shifted accordingly.
+        """
+        by_rate = 0 if self.last_tick < 0 else self.last_tick + round(TICKS / self.fps)
         if time_s is None:
-            return follows
+            return by_rate
         tick = -1 if self.start_s is None else round((time_s - self.start_s) * TICKS)
         if self.last_tick < tick <= self.last_tick + 3600 * TICKS:
             return tick
-        self.start_s = time_s - follows / TICKS
-        return follows
+        self.start_s = time_s - by_rate / TICKS
+        return by_rate
 
     def open(self, width: int, height: int) -> None:
         flags = {"movflags": "+faststart"} if self.container_format in ("mp4", "mov") else {}
-        # An absolute path, since FFmpeg takes what stands before a colon for a protocol
+        # An absolute path, because FFmpeg interprets the text before a colon as a protocol.
         self.container = av.open(str(self.staged.partial.absolute()), "w", format=self.container_format, options=flags)
         rate = Fraction(self.fps).limit_denominator(1001)
-        # PyAV's types know the kind of stream by the literal name only
+        # The cast is needed because PyAV's type stubs infer the stream's class from a literal codec name only.
         stream = cast(VideoStream, self.container.add_stream(self.codec, rate=rate))
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, self.pixels
@@ -129,7 +135,7 @@ class VideoOutput(Output):
     def mux(self, frame: av.VideoFrame | None) -> None:
         assert self.container is not None
         for packet in self.stream.encode(frame):
-            if not packet.duration:  # decides how long the last frame stays on screen
+            if not packet.duration:  # determines how long the last frame is shown
                 packet.duration = round(TICKS / self.fps)
             self.container.mux(packet)
 
@@ -152,11 +158,11 @@ class VideoOutput(Output):
             try:
                 self.container.close()
             except (OSError, ValueError):
-                self.container = None  # unfinished on purpose; the file is removed next
+                self.container = None  # the file is incomplete anyway, and is removed next
         super().discard()
 
 
 def even(picture: np.ndarray) -> np.ndarray:
-    """(H, W, C) with H and W made even by repeating the last row or column: yuv420p halves both."""
+    """Pad (H, W, C) to even H and W by repeating the last row or column, because yuv420p halves both."""
     height, width = picture.shape[:2]
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

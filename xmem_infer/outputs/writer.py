@@ -1,4 +1,4 @@
-"""Results of one video to disk, in a background thread and whole or not at all."""
+"""Write the results of one video in a background thread, and publish them when all are complete."""
 
 import queue
 import threading
@@ -12,18 +12,18 @@ from ..config import OutputConfig
 from ..errors import VideoError
 from ..io.atomic import disk_fault
 from ..types import Frame, ObjectConfidence
-from . import files, overlay, preview  # noqa: F401  # they register themselves
+from . import files, overlay, preview  # noqa: F401  # imported because they register outputs
 from .protocol import OUTPUTS, Item, Output, VideoDetails
 
 
 def chosen_outputs(options: OutputConfig) -> list[str]:
-    """Names of the outputs that the settings ask for, in the order of publication.
+    """Return the names of the outputs to write, in the order in which they are published.
 
-    Masks come last: where masks/<video> is new, everything else of the video is new too. Confidence is always
-    written.
+    Masks come last, so that once masks/<video> has been replaced all other outputs of the video have been replaced
+    too. Confidence is always written.
 
     Raises:
-        UsageError: `output.also` names an output that nobody registered.
+        UsageError: `output.also` contains the name of an output that is not registered.
     """
     names = [name for name in ("overlay", "preview") if getattr(options, name)]
     names += ["confidence", *(["scores"] if options.scores else []), *options.also]
@@ -38,16 +38,21 @@ def chosen_outputs(options: OutputConfig) -> list[str]:
 class VideoWriter:
     """Writes the outputs of one video in a background thread.
 
-    Below the output folder: masks/<video>/<frame>.png, overlay/<video>.mp4, preview/<video>.png,
-    confidence/<video>.csv (always), scores/<video>/<frame>.npz and those of `output.also`, as `options` ask.
-    Nothing has its final name before `close`, which renames all of it. An exception inside `with`, or `abort`,
-    removes everything unfinished; older results then stay.
+    Depending on `options`, these are masks/<video>/<frame>.png, overlay/<video>.mp4, preview/<video>.png,
+    confidence/<video>.csv (always), scores/<video>/<frame>.npz and those of `output.also`, below the output folder.
+    All results have temporary names until `close` renames them. An exception in the `with` block, or `abort`,
+    removes the unfinished results and leaves previous results unchanged.
 
-    size: (H, W) of the frames. queue_frames: results held before `put` waits.
+    Args:
+        video: Properties of the video.
+        size: (H, W) of the frames.
+        options: Which outputs to write.
+        queue_frames: Maximum number of queued results; `put` waits while the queue is full.
 
     Raises:
-        EnvironmentFault: The disk refuses; here, by the next `put` or by `close`.
-        UsageError: `output.also` names an output that nobody registered.
+        EnvironmentFault: Writing failed, for example because the disk is full; errors of the background thread are
+            raised by the next `put` or by `close`.
+        UsageError: `output.also` contains the name of an output that is not registered.
     """
 
     def __init__(
@@ -72,39 +77,39 @@ class VideoWriter:
         confidence: Mapping[int, ObjectConfidence],
         scores: np.ndarray | None = None,
     ) -> None:
-        """Hand over one frame's result; waits while the queue is full.
+        """Queue the result of one frame; waits while the queue is full.
 
         Args:
-            frame: With its (H, W, 3) uint8 picture. Arrays are kept by reference until written.
+            frame: The frame, with a (H, W, 3) uint8 image. Arrays are not copied and must not change until written.
             mask: (H, W) uint8 object ids.
-            confidence: By object id.
-            scores: (O + 1, H, W), background first, then the ids in the order of `confidence`; uint8, or float
-                in [0, 1]. Needed where `needs_scores`.
+            confidence: Confidence by object id.
+            scores: (O + 1, H, W), the background first, then the objects in the order of `confidence`; uint8, or
+                float in [0, 1]. Required if `needs_scores`.
 
         Raises:
-            ValueError: Other shapes or types.
-            EnvironmentFault: What went wrong in the background.
+            ValueError: An array has the wrong shape or type.
+            EnvironmentFault: The background thread failed to write an earlier frame.
         """
         if self.error is not None:
             raise self.error
-        # Here, with the caller's line in the traceback, is refused what no file could hold.
+        # Arguments are checked here, not in the background thread, so that the traceback shows the caller.
         if self.closed:
             raise RuntimeError(f"the writer of {self.video} is closed")
         if mask.shape != self.size or mask.dtype != np.uint8:
             raise ValueError(f"mask must be uint8 {self.size}, got {mask.dtype} {mask.shape}")
-        image, wanted = frame.image, (*self.size, 3)
-        if image.shape != wanted or image.dtype != np.uint8:
-            raise ValueError(f"the image of frame {frame.name} must be uint8 {wanted}, got {image.dtype} {image.shape}")
-        found, expected = None if scores is None else scores.shape, (len(confidence) + 1, *self.size)
-        if self.needs_scores and found != expected:
-            raise ValueError(f"output.scores needs scores of shape {expected} (background first), got {found}")
+        image, shape = frame.image, (*self.size, 3)
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ValueError(f"the image of frame {frame.name} must be uint8 {shape}, got {image.dtype} {image.shape}")
+        got, expected = None if scores is None else scores.shape, (len(confidence) + 1, *self.size)
+        if self.needs_scores and got != expected:
+            raise ValueError(f"output.scores needs scores of shape {expected} (background first), got {got}")
         if scores is not None and scores.dtype != np.uint8:
             scores = np.rint(np.asarray(scores, np.float32) * 255).astype(np.uint8)
         self.items.put(Item(frame, mask, dict(confidence), scores if self.needs_scores else None))
         self.frames += 1
 
     def run(self) -> None:
-        """The thread: write until told to stop; after an error or abort only empty the queue."""
+        """Write queued results until None is queued; after an error or `abort`, only drain the queue."""
         while (item := self.items.get()) is not None:
             if self.error is not None or self.cancelled.is_set():
                 continue
@@ -113,11 +118,11 @@ class VideoWriter:
                     output.write(item)
             except OSError as error:
                 self.error = disk_fault(error, output.staged.final)
-            except BaseException as error:  # nobody else would see it
+            except BaseException as error:  # `put` and `close` raise it in the caller's thread
                 self.error = error
 
     def each(self, step: Callable[[Output], None]) -> None:
-        """Take a step with every output; where the disk refuses, the message names the output."""
+        """Call `step` for every output. Raises EnvironmentFault with the output's path if the disk fails."""
         for output in self.outputs:
             try:
                 step(output)
@@ -125,7 +130,7 @@ class VideoWriter:
                 raise disk_fault(error, output.staged.final) from error
 
     def close(self) -> None:
-        """Wait until everything is written, then publish it; on an error remove it and raise."""
+        """Wait until all results are written, then publish them; after an error, remove them and raise it."""
         if self.closed:
             return
         try:
@@ -141,14 +146,14 @@ class VideoWriter:
             raise
 
     def abort(self) -> None:
-        """Stop after the frame being written and remove everything unfinished."""
+        """Stop after the frame that is being written, and remove all unfinished results."""
         self.cancelled.set()
         self.stop()
         for output in self.outputs:
             output.discard()
 
     def stop(self) -> None:
-        """Let the thread finish the queue and end; safe to call again after an interrupt."""
+        """Wait for the thread to finish the queue and exit; may be called again after an interrupt."""
         self.closed = True
         if self.thread.is_alive():
             self.items.put(None)
