@@ -1,1 +1,1 @@
-"""Masks in the formats of other programs: annotations, cut-outs, videos."""
+"""Export of masks to the formats of other programs: annotations, cut-outs, videos."""

@@ -1,4 +1,4 @@
-"""Masks as annotations: COCO, YOLO segmentation, CVAT, Label Studio."""
+"""Export formats of annotation tools: COCO, YOLO segmentation, CVAT, Label Studio."""
 
 import json
 from typing import Any
@@ -8,16 +8,16 @@ import numpy as np
 
 from ..errors import EnvironmentFault
 from ..outputs.protocol import Item, VideoDetails
-from . import pictures  # noqa: F401  # registers what is wanted most often, so that it stands first in lists
+from . import pictures  # noqa: F401  # imported first, so that the most popular formats come first in lists
 from .polygons import polygon
 from .protocol import EXPORTERS, AnnotationOutput, Exporter
 
-MAX_RUN = 1 << 16  # values in one run of Label Studio's encoding
-RUN_BITS = (4, 8, 12, 16)  # the four sizes in which it writes the length of a run
+MAX_RUN = 1 << 16  # longest run, in values, of Label Studio's run-length encoding
+RUN_BITS = (4, 8, 12, 16)  # the four field widths, in bits, in which it stores the length of a run
 
 
 class Coco(AnnotationOutput):
-    """COCO instances with masks as compressed RLE, read by pycocotools; `track_id` is the object's id."""
+    """COCO instances with masks as compressed RLE, readable by pycocotools; `track_id` is the object id."""
 
     path = "coco/{video}.json"
 
@@ -64,10 +64,10 @@ class Coco(AnnotationOutput):
 
 
 class Yolo(AnnotationOutput):
-    """YOLO segmentation: labels/<frame>.txt, a line `class x y x y ...` for each object, and data.yaml with the names.
+    """YOLO segmentation: labels/<frame>.txt with a line `class x y x y ...` per object, and data.yaml with the names.
 
-    Coordinates are fractions of width and height. The parts of an object and its holes, which the format has no words
-    for, are joined to one polygon by bridges without width, see `polygon`.
+    Coordinates are fractions of width and height. The format has one polygon per object, so separate parts and
+    holes are joined by bridges of zero width, see `polygon`.
     """
 
     path = "yolo/{video}"
@@ -90,10 +90,10 @@ class Yolo(AnnotationOutput):
 
 
 class Cvat(AnnotationOutput):
-    """`CVAT for images 1.1`: masks as RLE inside their boxes; `group_id` is the object's id.
+    """`CVAT for images 1.1`: masks as RLE within their bounding boxes; `group_id` is the object id.
 
-    CVAT imports masks as shapes of single frames only, also into a video's task, whose frames it finds by the number
-    in `id`; its tracks hold no masks.
+    CVAT tracks cannot contain masks, so masks are shapes of single frames. In a video task CVAT matches them to
+    frames by the number in `id`.
     """
 
     path = "cvat/{video}.xml"
@@ -136,7 +136,7 @@ class Cvat(AnnotationOutput):
 
 
 class LabelStudio(AnnotationOutput):
-    """Label Studio tasks with brush masks as predictions, for `BrushLabels` named "tag" on an `Image` named "image"."""
+    """Label Studio tasks with brush masks as predictions, for `BrushLabels` "tag" on an `Image` named "image"."""
 
     path = "label_studio/{video}.json"
 
@@ -174,7 +174,7 @@ class LabelStudio(AnnotationOutput):
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
-    """Lengths of the runs of a mask of 0 and 1, row by row, in turns of 0 and 1; the first may be empty."""
+    """Return the run lengths of a binary mask in row-major order, alternating 0 and 1; the first may be 0."""
     flat = mask.ravel()
     ends = np.flatnonzero(np.diff(flat)) + 1
     lengths = np.diff(np.concatenate([[0], ends, [len(flat)]])).tolist()
@@ -182,20 +182,20 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 
 
 def brush_rle(mask: np.ndarray) -> bytes:
-    """A mask of 0 and 1 as Label Studio stores brushes: the run lengths of an RGBA picture, bit by bit.
+    """Encode a binary mask as a Label Studio brush: a bit stream of the run lengths of an RGBA image.
 
-    32 bits: how many values there are (four a pixel); 5: bits of a value, less one; four times 4: bits of the lengths
-    of runs, less one. Then each run: 1, which of the four sizes (2 bits), its length less one, its value (0 or 255).
+    Header: number of values (32 bits; four per pixel), bits per value - 1 (5 bits), and the four RUN_BITS - 1 (4 bits
+    each). Then for each run: a 1, the index of its RUN_BITS (2 bits), length - 1, and value (8 bits, 0 or 255).
     """
-    bits = [f"{4 * mask.size:032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in RUN_BITS)]
+    fields = [f"{4 * mask.size:032b}", f"{8 - 1:05b}", *(f"{width - 1:04b}" for width in RUN_BITS)]
     for number, pixels in enumerate(run_lengths(mask)):
-        left = 4 * pixels
-        while left:
-            run = min(left, MAX_RUN)
-            size = next(i for i, bits_of in enumerate(RUN_BITS) if run <= 1 << bits_of)
-            bits.append(f"1{size:02b}{run - 1:0{RUN_BITS[size]}b}{255 * (number % 2):08b}")
-            left -= run
-    text = "".join(bits)
+        remaining = 4 * pixels
+        while remaining:
+            run = min(remaining, MAX_RUN)
+            code = next(i for i, width in enumerate(RUN_BITS) if run <= 1 << width)
+            fields.append(f"1{code:02b}{run - 1:0{RUN_BITS[code]}b}{255 * (number % 2):08b}")
+            remaining -= run
+    text = "".join(fields)
     text += "0" * (-len(text) % 8)
     return int(text, 2).to_bytes(len(text) // 8, "big")
 

@@ -1,4 +1,4 @@
-"""What `scripts/export.py` does: every video of a folder of masks, in one format."""
+"""The export command: export the masks of every video in a folder to one format."""
 
 import json
 import logging
@@ -22,15 +22,15 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ExportConfig:
-    masks: str | None = None  # folder of masks, of folders of masks, a run's output, or a project
+    masks: str | None = None  # folder of masks, folder of such folders, output folder of a run, or project
     format: str | None = None  # palette, coco, yolo, cvat, label_studio, cutout_png, prores4444, webm_alpha, ...
-    frames: str | None = None  # the video or folder of frames, for formats that show them; of several: their folder
-    output_dir: str = "output/export"  # a folder for each format in it
-    names: Any = None  # of the objects by their ids, {1:cup,2:hand}; null: those of a project
-    objects: list[int] = field(default_factory=list)  # ids of those to export; none: all
-    image_name: str = "{frame}.jpg"  # what the other program calls the pictures; {frame}, {video}
-    fps: float | None = None  # of a video from a folder of frames; null: 24
-    overwrite: bool = False  # replace an older export
+    frames: str | None = None  # video or folder of frames, for formats that show them; for several videos their folder
+    output_dir: str = "output/export"  # each format gets its own sub-folder
+    names: Any = None  # object names by id, {1:cup,2:hand}; null: the names in a project
+    objects: list[int] = field(default_factory=list)  # ids of the objects to export; empty: all
+    image_name: str = "{frame}.jpg"  # name of a frame's image in the other program, from {frame} and {video}
+    fps: float | None = None  # frame rate of videos made from a folder of frames; null: 24
+    overwrite: bool = False  # replace a previous export
 
     def __post_init__(self) -> None:
         read_choices(self)
@@ -39,7 +39,10 @@ class ExportConfig:
 
 
 def export(config: ExportConfig) -> int:
-    """Export every video and log where to; returns 0. Raises UsageError, VideoError or EnvironmentFault."""
+    """Export every video, log the path of each result and return the exit code 0.
+
+    Raises UsageError, VideoError or EnvironmentFault, see `export_masks` and `open_frames`.
+    """
     if config.masks is None or config.format is None:
         raise UsageError(f"say what and how: xmem-infer export MASKS FORMAT, one of {', '.join(EXPORTERS.names())}")
     EXPORTERS[config.format]
@@ -48,7 +51,7 @@ def export(config: ExportConfig) -> int:
     names |= _names(config.names)
     folders = video_folders(root / "masks" if (root / "masks").is_dir() else root, "masks")
     for name, folder in sorted(folders.items(), key=lambda entry: natural_key(entry[0])):
-        path = None if config.frames is None else _frames_of(Path(config.frames).expanduser(), name, len(folders))
+        path = None if config.frames is None else _frames_path(Path(config.frames).expanduser(), name, len(folders))
         frames = None if path is None else open_frames(path, DataConfig())
         with tqdm(desc=name, unit="frame", disable=None) as bar:
 
@@ -56,22 +59,22 @@ def export(config: ExportConfig) -> int:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            made = export_masks(
+            result = export_masks(
                 config.format, folder, Path(config.output_dir).expanduser(), frames, name=name, names=names,
                 source=path if path and path.is_file() else None, colours=colours, objects=config.objects,
                 image_name=config.image_name, fps=config.fps, overwrite=config.overwrite, progress=advance,
             )  # fmt: skip
-        log.info(f"written to {made}")
+        log.info(f"written to {result}")
     return 0
 
 
-def _frames_of(given: Path, name: str, videos: int) -> Path:
-    """The frames of one of several videos, in the folder of all; of a single one it may be `given` itself."""
-    inside = [given / name, *(given / f"{name}{suffix}" for suffix in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES))]
-    found = next((path for path in inside if path.exists()), None)
-    if found is None and videos > 1:
+def _frames_path(given: Path, name: str, videos: int) -> Path:
+    """Return the file or folder of the video `name` in the folder `given`; for a single video, else `given` itself."""
+    candidates = [given / name, *(given / f"{name}{suffix}" for suffix in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES))]
+    match = next((path for path in candidates if path.exists()), None)
+    if match is None and videos > 1:
         raise UsageError(f"frames={given} has no video {name}; it holds {describe_contents(given)}")
-    return found or given
+    return match or given
 
 
 def _names(given: Any) -> dict[int, str]:
@@ -82,13 +85,13 @@ def _names(given: Any) -> dict[int, str]:
 
 
 def _project_objects(root: Path) -> tuple[dict[int, str], dict[int, Colour]]:
-    """Names and colours of the objects of a project; none for other folders."""
+    """Return the names and colours of the objects of a project, by id; both are empty if `root` is no project."""
     path = root / "project.json"
     if not path.is_file():
         return {}, {}
     try:
         objects = json.loads(path.read_text(encoding="utf-8"))["objects"]
-        names = {int(one["id"]): str(one["name"]) for one in objects}
-        return names, {int(one["id"]): ImageColor.getrgb(one["colour"])[:3] for one in objects}
+        names = {int(entry["id"]): str(entry["name"]) for entry in objects}
+        return names, {int(entry["id"]): ImageColor.getrgb(entry["colour"])[:3] for entry in objects}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} cannot be read as a project: {error!r}") from error

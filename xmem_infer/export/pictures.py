@@ -1,4 +1,4 @@
-"""Masks with their pictures: palette PNG, cut-outs with alpha, videos with alpha, a green screen, the overlay."""
+"""Export formats made of images: palette PNG, cut-outs and videos with alpha, green screen, overlay."""
 
 import io
 from typing import ClassVar
@@ -16,13 +16,13 @@ GREEN = (0, 255, 0)
 
 
 class PaletteFolder(MaskFolder):
-    """Masks as DAVIS and YouTube-VOS keep them: palette PNG, the object ids as they are."""
+    """Masks in the format of DAVIS and YouTube-VOS: palette PNG whose values are the object ids."""
 
     path = "palette/{video}"
 
 
 class CutOutFolder(FrameFolder):
-    """RGBA PNG: the picture where there is an object, transparent black elsewhere."""
+    """RGBA PNG that shows the objects and is transparent black elsewhere."""
 
     path = "cutout_png/{video}"
     suffix = ".png"
@@ -34,7 +34,7 @@ class CutOutFolder(FrameFolder):
 
 
 class ProRes(VideoOutput):
-    """ProRes 4444 in MOV: the whole picture, the objects in its alpha channel (straight, without loss)."""
+    """ProRes 4444 in MOV: the whole frames, with the objects as alpha channel (straight alpha, stored losslessly)."""
 
     path = "prores4444/{video}.mov"
     container_format = "mov"
@@ -48,7 +48,7 @@ class ProRes(VideoOutput):
 
 
 class WebmAlpha(VideoOutput):
-    """VP9 in WebM as browsers play it with alpha: the whole picture, the objects in its alpha channel (lossy)."""
+    """VP9 with alpha in WebM, playable in browsers: the whole frames, with the objects as (lossy) alpha channel."""
 
     path = "webm_alpha/{video}.webm"
     container_format = "webm"
@@ -64,7 +64,7 @@ class WebmAlpha(VideoOutput):
 
 
 class GreenScreen(VideoOutput):
-    """The objects before pure green, H.264 in MP4."""
+    """The objects in front of pure green, H.264 in MP4."""
 
     path = "green_screen/{video}.mp4"
 
@@ -73,7 +73,7 @@ class GreenScreen(VideoOutput):
 
 
 def with_alpha(item: Item) -> np.ndarray:
-    """(H, W, 4) uint8: the picture, 255 where there is an object and 0 elsewhere."""
+    """Return the frame as (H, W, 4) uint8 RGBA, with alpha 255 on objects and 0 elsewhere."""
     return np.dstack([item.frame.image, (item.mask > 0).view(np.uint8) * 255])
 
 

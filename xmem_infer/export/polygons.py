@@ -1,19 +1,19 @@
-"""One polygon around an object, whatever its parts and holes."""
+"""Convert a mask with any number of parts and holes to a single polygon."""
 
 import numpy as np
 
 from ..io.opencv import opencv
 
-TOLERANCE = 0.5  # of half a pixel: so far a simplified outline may lie from the exact one
+TOLERANCE = 0.5  # half pixels: maximum distance of the simplified outline from the exact one
 
 
 def polygon(mask: np.ndarray) -> np.ndarray:
-    """A closed polygon (N, 2) of x and y in px around all parts of a mask (H, W) of 0 and 1, its holes left out.
+    """Return one closed polygon (N, 2) of (x, y) in px around all parts of a binary mask (H, W), excluding its holes.
 
-    Pixel (x, y) covers the square from (x, y) to (x + 1, y + 1). Outlines run a quarter of a pixel inside the object's
-    edge, so that each of its pixels keeps its centre inside. Parts and holes are joined to the outline before by a
-    bridge that is walked there and back; holes are walked the other way round, so that they stay empty for any rule of
-    filling.
+    Pixel (x, y) covers the square from (x, y) to (x + 1, y + 1). Outlines run a quarter of a pixel inside the edge of
+    the object, so that they contain the centre of each of its pixels. Every part and hole is connected to the path
+    by a bridge that is traversed in both directions. Holes have the opposite orientation of the outline, so that they
+    are empty under both the even-odd and the non-zero fill rule.
     """
     cv2 = opencv("format=yolo needs")
     doubled = np.pad(mask.repeat(2, axis=0).repeat(2, axis=1), 1)
@@ -22,7 +22,7 @@ def polygon(mask: np.ndarray) -> np.ndarray:
     for outline in outlines:
         shorter = cv2.approxPolyDP(outline, TOLERANCE, True)
         ring = (shorter if len(shorter) >= 3 else outline)[:, 0].astype(np.float64)
-        rings.append((ring - 0.5) / 2)  # less the padding; the centre of half a pixel
+        rings.append((ring - 0.5) / 2)  # -1 for the padding, +0.5 for the pixel centre, then undo the doubling
     path = rings.pop(0)
     while rings:
         distances = [_nearest(path, ring) for ring in rings]
@@ -34,7 +34,7 @@ def polygon(mask: np.ndarray) -> np.ndarray:
 
 
 def _nearest(path: np.ndarray, ring: np.ndarray) -> tuple[float, int, int]:
-    """Squared distance of the two nearest corners, and which they are."""
+    """Return the squared distance of the nearest pair of corners, and their indices in `path` and `ring`."""
     squared = ((path[:, None] - ring[None]) ** 2).sum(2)
-    at = int(squared.argmin())
-    return float(squared.flat[at]), at // len(ring), at % len(ring)
+    nearest = int(squared.argmin())
+    return float(squared.flat[nearest]), nearest // len(ring), nearest % len(ring)

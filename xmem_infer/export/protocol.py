@@ -1,4 +1,4 @@
-"""A format that masks are exported in: an output with a title, found by its name."""
+"""The registry of export formats, and the base class of those for annotation tools."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -11,12 +11,12 @@ from ..registry import Registry
 
 
 class Exporter(NamedTuple):
-    """A format.
+    """An export format.
 
     Attributes:
-        title: For people who choose.
-        make: The output of one video; with masks alone, its frames are black.
-        draws: Whether it needs the frames' pictures.
+        title: Name shown to users.
+        make: Creates the output of one video. If `draws` is False, it is given black frames.
+        draws: Whether the format needs the images of the frames.
     """
 
     title: str
@@ -28,17 +28,20 @@ EXPORTERS: Registry[Exporter] = Registry("export format", "format")
 
 
 class AnnotationOutput(Output):
-    """What the formats of annotation tools share. Objects of one name are of one class, numbered as they appear."""
+    """Base class of the formats of annotation tools.
+
+    Objects with the same name belong to the same class; classes are numbered in the order in which they appear.
+    """
 
     def __init__(self, video: VideoDetails) -> None:
         super().__init__(video)
         self.video = video
         self.classes: dict[str, int] = {}
-        self.colours: list[str] = []  # of the classes, as #rrggbb
+        self.colours: list[str] = []  # colours of the classes, as #rrggbb
         self.palette = full_palette(video.palette)
 
     def class_of(self, object_id: int) -> tuple[int, str]:
-        """Number, from 0, and name of an object's class."""
+        """Return the number (from 0) and the name of an object's class."""
         name = self.video.names.get(object_id) or f"object {object_id}"
         if name not in self.classes:
             self.classes[name] = len(self.classes)
@@ -46,11 +49,11 @@ class AnnotationOutput(Output):
         return self.classes[name], name
 
     def shapes(self, item: Item) -> Iterator[tuple[int, np.ndarray]]:
-        """Each object of a frame with its own mask, (H, W) uint8 of 0 and 1."""
+        """Yield the id and the binary mask, (H, W) uint8 of 0 and 1, of each object in a frame."""
         for object_id in np.unique(item.mask).tolist():
             if object_id:
                 yield object_id, (item.mask == object_id).view(np.uint8)
 
     def image_name(self, item: Item) -> str:
-        """What the frame's picture is called in the other program."""
+        """Return the name of the frame's image in the other program."""
         return self.video.image_name.replace("{frame}", item.frame.name).replace("{video}", self.video.name)

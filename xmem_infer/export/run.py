@@ -1,4 +1,4 @@
-"""The masks of one video, exported in one format."""
+"""Export the masks of one video to one format."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from ..io.palette import with_colours
 from ..outputs.protocol import Item, VideoDetails
 from ..scoring.pairing import existing, mask_files
 from ..types import Frame, LabelMask
-from . import annotations, pictures  # noqa: F401  # formats register themselves
+from . import annotations, pictures  # noqa: F401  # imported because they register formats
 from .protocol import EXPORTERS
 
 log = logging.getLogger(__name__)
@@ -44,35 +44,35 @@ def export_masks(
     overwrite: bool = False,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Path:
-    """Write the masks of a video in another format. The result appears whole or not at all.
+    """Export the masks of a video to another format. The result is published only when it is complete.
 
-    Frames without a mask are left out where masks are written, and have no objects in videos.
+    Formats that write masks skip frames without a mask; formats that draw frames show these frames without objects.
 
     Args:
-        kind: Name of a format, see EXPORTERS.
+        kind: Name of the format, see EXPORTERS.
         masks: Folder of PNG masks of one size, named after their frames.
-        output_dir: Where results go, each format in a folder of its own.
-        frames: The video; without it, formats that draw pictures are refused.
-        name: What the result is called; None: as the frames, or the folder of masks.
-        source: The video file, for its sound; None: no sound.
-        names: Of the objects, by id.
-        colours: Of the objects, as RGB; others have those of the first mask's palette.
-        objects: Ids of those to export; none: all.
-        image_name: What pictures are called in formats that name them; {frame} and {video} are filled in.
-        fps: Frames per second of a video from frames without a clock; None: 24.
-        overwrite: Whether an older result is replaced.
-        progress: Called after each frame with how many are done, and of how many (None: not known). What it raises
-            stops the export.
+        output_dir: Output folder; each format has its own sub-folder.
+        frames: The video; required by formats that draw frames.
+        name: Name of the result; None uses the name of `frames` or of the folder of masks.
+        source: Video file from which audio is copied; None for no audio.
+        names: Object names by id.
+        colours: RGB colours of objects by id; other objects get those of the first mask's palette.
+        objects: Ids of the objects to export; empty exports all.
+        image_name: Template for image names in formats that refer to images, with {frame} and {video}.
+        fps: Frame rate of a video made from frames without timestamps; None uses 24.
+        overwrite: Whether to replace a previous result.
+        progress: Called after each frame with the number of finished frames and the total (None if unknown). An
+            exception that it raises stops the export.
 
     Returns:
-        The file or folder.
+        The file or folder written.
 
     Raises:
-        UsageError: Before any work: no masks, masks of frames that are not there or of another size, a format that is
-            not there, an older result. At the end where the video's length is not known before.
-        EnvironmentFault: A missing package, a disk that cannot be written.
+        UsageError: There are no masks, masks match no frame or differ in size, the format is unknown, or a previous
+            result exists. Raised before any work, except for unmatched masks if the video's length is unknown.
+        EnvironmentFault: A required package is missing, or writing failed.
     """
-    exporter, files = EXPORTERS[kind], _checked_files(masks, frames)
+    exporter, files = EXPORTERS[kind], _checked_mask_files(masks, frames)
     if exporter.draws and frames is None:
         raise UsageError(f"format={kind} shows the pictures, too: give frames=VIDEO, the file or folder of its frames")
     read = _Reader(files, objects)
@@ -83,9 +83,9 @@ def export_masks(
     output = exporter.make(video)
     _check_destination(output.staged.final, masks, overwrite)
     items, total = (
-        (_with_pictures(read, frames), frames.count)
+        (_items_with_frames(read, frames), frames.count)
         if exporter.draws and frames is not None
-        else (_masks_alone(read, frames), len(files))
+        else (_items_without_frames(read, frames), len(files))
     )
     with output.whole():
         for done, item in enumerate(items, 1):
@@ -98,7 +98,7 @@ def export_masks(
 
 
 class _Reader:
-    """Reads the mask of a frame by its name; objects that were not asked for are background."""
+    """Reads the mask of a frame by its name, replacing objects that are not exported with background."""
 
     def __init__(self, files: Mapping[str, Path], objects: Collection[int]) -> None:
         self.files, self.objects, self.colours = files, objects, ColourIds()
@@ -113,22 +113,22 @@ class _Reader:
         return mask
 
 
-def _checked_files(masks: Path, frames: FrameSource | None) -> dict[str, Path]:
-    """The mask files by frame name, in the order of the video. Raises UsageError."""
-    found = mask_files(existing(masks, "masks"))
-    if not found:
+def _checked_mask_files(masks: Path, frames: FrameSource | None) -> dict[str, Path]:
+    """Return the mask files by frame name, in the order of the video. Raises UsageError."""
+    files = mask_files(existing(masks, "masks"))
+    if not files:
         raise UsageError(f"masks={masks} holds no PNG masks")
-    files = {stem: found[stem] for stem in sorted(found, key=natural_key)}
+    files = {stem: files[stem] for stem in sorted(files, key=natural_key)}
     if frames is not None and frames.count is not None:
         known = {frame_name(frames, index) for index in range(frames.count)}
         _refuse_unknown([stem for stem in files if stem not in known], frames)
     size, what = (frames.size, "the video is") if frames is not None else (None, "")
     for path in files.values():
-        found_size = read_header(path, DataConfig.max_pixels).size
+        mask_size = read_header(path, DataConfig.max_pixels).size
         if size is None:
-            size, what = found_size, f"{path.name} is"
-        if found_size != size:
-            raise UsageError(f"mask {path} is {size_words(found_size)}, {what} {size_words(size)}: all need one size")
+            size, what = mask_size, f"{path.name} is"
+        if mask_size != size:
+            raise UsageError(f"mask {path} is {size_words(mask_size)}, {what} {size_words(size)}: all need one size")
     return files
 
 
@@ -147,21 +147,21 @@ def _check_destination(final: Path, masks: Path, overwrite: bool) -> None:
         raise UsageError(f"{final} is there already: give another output_dir, or overwrite=true to replace it")
 
 
-def _masks_alone(read: _Reader, frames: FrameSource | None) -> Iterator[Item]:
-    """Items whose pictures are black; frames are numbered as in the video, or as their names say."""
-    numbers = {stem: index for index, stem in enumerate((frames.stems if frames is not None else None) or ())}
-    named = all(stem.isdecimal() for stem in read.files)
+def _items_without_frames(read: _Reader, frames: FrameSource | None) -> Iterator[Item]:
+    """Yield an item with a black image for each mask; its index is that in the video, else the number in its name."""
+    indices = {stem: index for index, stem in enumerate((frames.stems if frames is not None else None) or ())}
+    is_numbered = all(stem.isdecimal() for stem in read.files)
     for position, stem in enumerate(read.files):
         mask = read(stem)
-        index = numbers.get(stem, int(stem) if named else position)
+        index = indices.get(stem, int(stem) if is_numbered else position)
         black = np.broadcast_to(np.uint8(0), (*mask.ids.shape, 3))
         yield Item(Frame(index, stem, black), mask.ids, {}, None)
 
 
-def _with_pictures(read: _Reader, frames: FrameSource) -> Iterator[Item]:
-    missing = set(read.files)
+def _items_with_frames(read: _Reader, frames: FrameSource) -> Iterator[Item]:
+    unmatched = set(read.files)
     for frame in frames:
-        missing.discard(frame.name)
+        unmatched.discard(frame.name)
         mask = read(frame.name).ids if frame.name in read.files else np.zeros(frame.image.shape[:2], np.uint8)
         yield Item(frame, mask, {}, None)
-    _refuse_unknown(sorted(missing, key=natural_key), frames)
+    _refuse_unknown(sorted(unmatched, key=natural_key), frames)
