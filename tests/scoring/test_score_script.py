@@ -16,7 +16,7 @@ from PIL import Image
 from xmem_infer.cli.commands import exit_code
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.io.palette import visible_colours
-from xmem_infer.scoring.pictures import close_up, compare
+from xmem_infer.scoring.pictures import close_up, draw_comparison
 from xmem_infer.scoring.score_folders import ScoreConfig, score, score_folders
 
 FIGURES = ("J&F", "J", "F", "J_recall", "J_decay", "F_recall", "F_decay")
@@ -283,7 +283,7 @@ def test_sheets_show_prediction_filled_and_annotation_outlined():
     prediction, annotation = np.zeros((2, 30, 40), np.uint8)  # half the size of the picture
     prediction[5:15, 5:15], annotation[12:25, 20:35] = 1, 2
     colours = visible_colours(None)
-    drawn = compare(picture, prediction, annotation, colours)
+    drawn = draw_comparison(picture, prediction, annotation, colours)
     assert drawn[20, 20].tolist() == np.rint(0.5 * 100 + 0.5 * colours[1]).tolist()  # inside the prediction
     assert drawn[3, 3].tolist() == [100, 100, 100]  # neither
     assert drawn[36, 55].tolist() == [100, 100, 100]  # inside the annotation: only its outline is drawn

@@ -1,1 +1,1 @@
-"""Judging results: region and boundary measures, scored folders, and the tables and pictures made of them."""
+"""Scoring of predicted masks against annotations: metrics, scored folders, reports and charts."""

@@ -1,7 +1,7 @@
-"""The metrics of one object in one frame, and their recall and decay over frames: J and F of DAVIS, and others.
+"""Metrics of one object in one frame (J and F of DAVIS, and registered ones), and recall and decay over frames.
 
-Source: Perazzi et al., CVPR 2016, and the official evaluation of DAVIS-2017, whose float64 arithmetic is
-kept in order, so that figures agree to the last bit. Masks are (H, W) uint8; nothing here reads files.
+Source: Perazzi et al., CVPR 2016, and the official evaluation of DAVIS-2017. The float64 operations are in the same
+order as in the official code, so that results agree to the last bit. Masks are (H, W) uint8; no files are read.
 """
 
 import math
@@ -14,33 +14,33 @@ import numpy as np
 from ..io.opencv import opencv
 from ..registry import Registry
 
-BOUNDARY_SHARE = 0.008  # of the image diagonal: how far apart boundaries may lie and still match
+BOUNDARY_SHARE = 0.008  # of the image diagonal: maximum distance of boundary pixels that match
 RECALL_ABOVE = 0.5
 DECAY_BINS = 4
-VOID = 255  # DAVIS-2017: pixels nobody is judged on
-EMPTY = 1.0  # every metric of an object that neither mask shows
+VOID = 255  # DAVIS-2017: pixels that are excluded from scoring
+EMPTY = 1.0  # value of every metric for an object that is in neither mask
 
 
 def ids_in(mask: np.ndarray) -> tuple[int, ...]:
-    """Ids other than 0 in a mask (H, W) uint8, sorted."""
+    """Return the sorted ids in a mask (H, W) uint8, without 0."""
     pixels = opencv("scores need").calcHist([np.ascontiguousarray(mask)], [0], None, [256], [0, 256])
     return tuple(int(value) for value in np.flatnonzero(pixels) if value)
 
 
 class Metric(Protocol):
-    """One figure of one object in one frame, in [0, 1], the higher the better.
+    """A function that scores one object in one frame, in [0, 1], higher is better.
 
-    Registered in METRICS and chosen by `metrics: [J, F]`. Reports show its mean, recall and decay. Not called
-    where neither mask shows the object: that is 1.
+    Metrics are registered in METRICS and selected by the setting `metrics`, such as [J, F]. Reports show their mean,
+    recall and decay. A metric is not called for an object that is in neither mask: its value is then 1.
     """
 
     def __call__(self, predicted: np.ndarray, annotated: np.ndarray, size: tuple[int, int]) -> float:
-        """Compare two shapes.
+        """Compare the predicted and the annotated mask of an object.
 
         Args:
-            predicted: (h, w) uint8 of 0 and 1, cut to the box around both shapes and one pixel more.
-            annotated: The same for the annotation.
-            size: (H, W) of the whole frame, px.
+            predicted: (h, w) uint8 of 0 and 1, cropped to the bounding box of both masks plus one pixel.
+            annotated: (h, w) uint8 of 0 and 1, cropped to the same box.
+            size: (H, W) of the whole frame in px.
         """
 
 
@@ -48,17 +48,18 @@ METRICS: Registry[Metric] = Registry("metric", "metrics")
 
 
 def chosen_metrics(names: Sequence[str] = ("J", "F")) -> dict[str, Metric]:
-    """The metrics by name, in the order given. Raises UsageError for a name that nobody registered."""
+    """Return the metrics by name, in the given order. Raises UsageError if a name is not registered."""
     return {name: METRICS[name] for name in names}
 
 
 def score_objects(
     prediction: np.ndarray, annotation: np.ndarray, object_ids: Iterable[int], metrics: Sequence[Metric]
 ) -> dict[int, tuple[float, ...]]:
-    """The metrics of every object of a frame, in their order.
+    """Compute the metrics of every object in a frame; returned by object id, in the order of `metrics`.
 
-    Both masks are (H, W) uint8. Everything happens inside the box around both shapes and one pixel more: no boundary
-    lies outside, and the rules for the last row and column apply only where the box ends with the image.
+    Both masks are (H, W) uint8. Metrics are computed on the bounding box of both shapes plus one pixel. This does not
+    change F: all boundary pixels are inside the box, and the special rules of `boundary_map` for the last row and
+    column only matter if the box ends at the edge of the image.
     """
     cv2 = opencv("scores need")
     height, width = annotation.shape
@@ -81,41 +82,42 @@ def score_objects(
 
 @METRICS.register("J")
 def region_similarity(predicted: np.ndarray, annotated: np.ndarray, size: tuple[int, int]) -> float:
-    """J: intersection over union, see `Metric`."""
+    """Return J, the intersection over union; for the arguments see `Metric`."""
     union = int(np.count_nonzero(predicted | annotated))
     return int(np.count_nonzero(predicted & annotated)) / union if union else EMPTY
 
 
 @METRICS.register("F")
 def boundary_accuracy(predicted: np.ndarray, annotated: np.ndarray, size: tuple[int, int]) -> float:
-    """F with the published tolerance, see `Metric`."""
+    """Return F with the published tolerance, `boundary_radius`; for the arguments see `Metric`."""
     return boundary_measure(predicted, annotated, boundary_radius(*size))
 
 
 def boundary_measure(predicted: np.ndarray, annotated: np.ndarray, radius: int) -> float:
-    """F of two (H, W) uint8 masks of 0 and 1: harmonic mean of the matched shares of both boundaries.
+    """Return F of two (H, W) uint8 masks of 0 and 1: the harmonic mean of boundary precision and recall.
 
-    A boundary pixel matches where the other boundary has one at most `radius` px away. One boundary
-    missing: 0; both missing: 1.
+    A boundary pixel matches if the other boundary has a pixel at most `radius` px away. F is 0 if only one mask has
+    a boundary and 1 if neither has.
     """
-    of_predicted, of_annotated = boundary_map(predicted), boundary_map(annotated)
-    predicted_px = int(np.count_nonzero(of_predicted))
-    annotated_px = int(np.count_nonzero(of_annotated))
+    predicted_edge, annotated_edge = boundary_map(predicted), boundary_map(annotated)
+    predicted_px = int(np.count_nonzero(predicted_edge))
+    annotated_px = int(np.count_nonzero(annotated_edge))
     if predicted_px == 0 or annotated_px == 0:
         return 1.0 if predicted_px == annotated_px else 0.0
     cv2 = opencv("scores need")
-    reach = disk(radius)
-    precision = int(np.count_nonzero(of_predicted & cv2.dilate(of_annotated, reach))) / predicted_px
-    recall = int(np.count_nonzero(of_annotated & cv2.dilate(of_predicted, reach))) / annotated_px
+    kernel = disk(radius)
+    precision = int(np.count_nonzero(predicted_edge & cv2.dilate(annotated_edge, kernel))) / predicted_px
+    recall = int(np.count_nonzero(annotated_edge & cv2.dilate(predicted_edge, kernel))) / annotated_px
     if precision + recall == 0:
         return 0.0
     return 2 * precision * recall / (precision + recall)
 
 
 def boundary_map(mask: np.ndarray) -> np.ndarray:
-    """Boundary pixels (H, W) uint8 of a mask of 0 and 1: those unlike their right, lower or diagonal neighbour.
+    """Return the boundary pixels, (H, W) uint8 of 0 and 1, of a binary mask.
 
-    The last row looks to the right only, the last column down only, the last pixel is never boundary.
+    A boundary pixel differs from its right, lower or lower right neighbour. In the last row only the right neighbour
+    counts, in the last column only the lower one; the bottom right pixel is never boundary.
     """
     boundary = np.zeros_like(mask)
     here = mask[:-1, :-1]
@@ -126,27 +128,27 @@ def boundary_map(mask: np.ndarray) -> np.ndarray:
 
 
 def boundary_radius(height: int, width: int) -> int:
-    """Tolerance of F in px for images of this size: ceil(0.008 * diagonal)."""
+    """Return the tolerance of F in px for images of this size: ceil(0.008 * diagonal)."""
     return math.ceil(BOUNDARY_SHARE * np.linalg.norm((height, width)))
 
 
 @lru_cache(maxsize=8)
 def disk(radius: int) -> np.ndarray:
-    """(2r + 1, 2r + 1) uint8, 1 where the distance to the middle is at most r."""
+    """Return a (2r + 1, 2r + 1) uint8 kernel with 1 within distance r of its centre and 0 outside."""
     across = np.arange(-radius, radius + 1)
     return (across[:, None] ** 2 + across**2 <= radius**2).astype(np.uint8)
 
 
 def recall(values: np.ndarray) -> float:
-    """Share of frames above 0.5; values (N,) float64."""
+    """Return the share of values above 0.5; values (N,) float64."""
     return float(np.mean(values > RECALL_ABOVE))
 
 
 def decay(values: np.ndarray) -> float:
-    """Mean of the first quarter of the frames minus mean of the last; values (N,) float64, N >= 1.
+    """Return the mean of the first quarter of the frames minus that of the last; values (N,) float64, N >= 1.
 
-    The quarters share their end frames, as in the official tool. Its 8 bit frame indices, which overflow
-    in videos of more than 256 frames, are not followed.
+    Neighbouring quarters share a frame, as in the official tool. Unlike the official tool, this works for more than
+    256 frames, where the tool's 8-bit frame indices overflow.
     """
     ends = np.round(np.linspace(1, len(values), DECAY_BINS + 1) + 1e-10).astype(np.int64) - 1
     first, last = values[ends[0] : ends[1] + 1], values[ends[-2] : ends[-1] + 1]

@@ -1,4 +1,4 @@
-"""Which mask files are compared with which: finding the folders, matching videos and frames, reading masks."""
+"""Match predicted masks with annotations by video and frame, and read masks for scoring."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,21 @@ from ..errors import UsageError, VideoError
 from ..io.images import TooManyPixels, UnreadableImage, header_of, opened, upright
 from ..io.listing import counted, name_some, natural_key
 
-MAX_PIXELS = DataConfig.max_pixels  # per mask; larger headers are refused before allocation
-RESOLUTIONS = ("480p", "Full-Resolution", "1080p")  # levels of a DAVIS tree, the scored one first
-LABEL_MODES = ("P", "L", "1")  # of Pillow: one small integer per pixel
+MAX_PIXELS = DataConfig.max_pixels  # per mask; larger images are refused before memory is allocated
+RESOLUTIONS = ("480p", "Full-Resolution", "1080p")  # resolution folders of DAVIS; the first existing one is used
+LABEL_MODES = ("P", "L", "1")  # Pillow modes with one integer of at most 8 bits per pixel
 
 
 @dataclass(frozen=True)
 class VideoPair:
-    """One video's files: annotated frames in order, and the prediction of each (None: not there).
+    """The files of one video.
 
-    unannotated: how many predicted frames have no annotation.
+    Attributes:
+        name: Name of the video.
+        frames: Names of the annotated frames, in order.
+        annotations: Annotation of each frame.
+        predictions: Prediction of each frame; None if missing.
+        unannotated: Number of predicted frames without an annotation.
     """
 
     name: str
@@ -32,9 +37,14 @@ class VideoPair:
 
 @dataclass
 class Pairing:
-    """Both folders as found, the videos that can be compared, and why the others cannot.
+    """The videos of two folders of masks, matched for comparison.
 
-    one_video: its name where the folders hold the masks of one video directly, else None.
+    Attributes:
+        predictions: Folder of predicted masks, as resolved by `pair_folders`.
+        annotations: Folder of annotations, as resolved by `pair_folders`.
+        pairs: The videos that can be compared.
+        problems: Why other videos cannot be compared, by video name.
+        one_video: Name of the video if the folders contain the masks of one video directly, else None.
     """
 
     predictions: Path
@@ -47,10 +57,18 @@ class Pairing:
 def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | None = None) -> Pairing:
     """Match the masks below two folders by video folder and file stem.
 
-    predictions: folder of video folders, or what `eval.py` wrote (its `masks` is taken). annotations: the
-    same, or a data set's root. Both may also hold the masks of one video directly. videos: the ones to
-    score, in this order; None: all that are annotated or predicted. Raises UsageError where a folder is
-    missing or holds no masks, or a name is in neither; anything wrong with one video goes into `problems`.
+    Args:
+        predictions: Folder of video folders, or the output folder of a run, of which the sub-folder `masks` is used.
+            May also contain the masks of one video directly.
+        annotations: The same, or the root folder of a data set.
+        videos: Names of the videos to score, in this order; None scores all that are annotated or predicted.
+
+    Returns:
+        The matched videos; a problem with a single video is listed in `problems`.
+
+    Raises:
+        UsageError: A folder is missing or contains no masks, only one of them is the folder of a single video, or a
+            name of `videos` is in neither folder.
     """
     annotations = annotations_folder(existing(annotations, "annotations"))
     if (annotations / "masks").is_dir() and not mask_names(annotations / "masks"):
@@ -61,13 +79,13 @@ def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | N
         predictions = predictions / "masks"
     predicted = video_folders(predictions, "predictions")
     pairing = Pairing(predictions, annotations)
-    direct = (list(annotated.values()) == [annotations], list(predicted.values()) == [predictions])
-    if all(direct):  # one video, whatever the folders are called
+    is_single = (list(annotated.values()) == [annotations], list(predicted.values()) == [predictions])
+    if all(is_single):  # the names of the two folders may differ
         predicted = {annotations.name: predictions}
         pairing.one_video = annotations.name
-    elif any(direct):
+    elif any(is_single):
         one, many, key = (
-            (annotations, predicted, "predictions") if direct[0] else (predictions, annotated, "annotations")
+            (annotations, predicted, "predictions") if is_single[0] else (predictions, annotated, "annotations")
         )
         raise UsageError(
             f"{one} holds the masks of one video, but {key} holds {counted(len(many), 'video folder')} "
@@ -91,7 +109,7 @@ def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | N
 
 
 def pair_video(pairing: Pairing, name: str, annotated: Path, predicted: Path) -> None:
-    """Append one video to the pairs, or to the problems where frames are missing or ambiguous."""
+    """Add one video to `pairing.pairs`, or to `pairing.problems` if frames are missing or ambiguous."""
     try:
         annotations, predictions = mask_files(annotated), mask_files(predicted)
     except VideoError as error:
@@ -105,10 +123,10 @@ def pair_video(pairing: Pairing, name: str, annotated: Path, predicted: Path) ->
             "and the last are not scored"
         )
     elif missing:
-        there = name_some(sorted(predictions, key=natural_key)) if predictions else "no PNG files at all"
+        present = name_some(sorted(predictions, key=natural_key)) if predictions else "no PNG files at all"
         pairing.problems[name] = (
             f"{len(missing)} of {counted(len(frames) - 2, 'prediction')} missing in {predicted}: {name_some(missing)} "
-            f"(found {there})"
+            f"(found {present})"
         )
     else:
         unannotated = len(predictions.keys() - annotations.keys())
@@ -117,14 +135,14 @@ def pair_video(pairing: Pairing, name: str, annotated: Path, predicted: Path) ->
 
 
 def existing(folder: Path, key: str) -> Path:
-    """`folder`, or UsageError where it is none."""
+    """Return `folder`. Raises UsageError if it is not a folder; key: the setting that names it."""
     if not folder.is_dir():
         raise UsageError(f"{key}={folder} " + ("is a file, not a folder" if folder.exists() else "does not exist"))
     return folder
 
 
 def annotations_folder(root: Path) -> Path:
-    """The folder of video folders below a data set's root (DAVIS with or without `trainval`); else `root`."""
+    """Return the folder of annotations below the root of a data set (DAVIS with or without `trainval`), or `root`."""
     for level in ("trainval", "Annotations"):
         if (root / level / "Annotations").is_dir() or (level == "Annotations" and (root / level).is_dir()):
             root = root / level
@@ -132,23 +150,26 @@ def annotations_folder(root: Path) -> Path:
 
 
 def video_folders(root: Path, key: str) -> dict[str, Path]:
-    """Folder of each video by name: the sub-folders, or `root` itself where it holds masks directly."""
-    below = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    direct = any(is_mask(path) for path in root.iterdir())
-    holding = {name: path for name, path in below.items() if key == "predictions" or mask_names(path)}
-    if holding and not direct:
-        return holding
-    if direct and not any(mask_names(path) for path in below.values()):
+    """Return the folder of each video by name: the sub-folders of `root`, or `root` itself if it contains masks.
+
+    Raises UsageError if `root` contains both or neither; key: the setting that names it.
+    """
+    subfolders = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    has_masks = any(is_mask(path) for path in root.iterdir())
+    videos = {name: path for name, path in subfolders.items() if key == "predictions" or mask_names(path)}
+    if videos and not has_masks:
+        return videos
+    if has_masks and not any(mask_names(path) for path in subfolders.values()):
         return {root.name: root}
-    if direct:
+    if has_masks:
         raise UsageError(f"{key}={root} holds masks and folders of masks; which are meant? Give one of them")
     others = sorted({path.suffix for path in root.rglob("*") if path.is_file() and path.suffix})[:3]
-    found = f"found {', '.join(others)} files only" if others else "it is empty"
-    raise UsageError(f"{key}={root} has no PNG masks, neither directly nor in video folders; {found}")
+    contents = f"found {', '.join(others)} files only" if others else "it is empty"
+    raise UsageError(f"{key}={root} has no PNG masks, neither directly nor in video folders; {contents}")
 
 
 def mask_files(folder: Path) -> dict[str, Path]:
-    """Mask file by stem. Raises VideoError where two files share a stem."""
+    """Return the mask files of a folder by stem. Raises VideoError if two files share a stem."""
     files: dict[str, Path] = {}
     for path in mask_names(folder):
         if path.stem in files:
@@ -158,19 +179,19 @@ def mask_files(folder: Path) -> dict[str, Path]:
 
 
 def mask_names(folder: Path) -> list[Path]:
-    """The PNG files of a folder, sorted."""
+    """Return the mask files of a folder, sorted."""
     return sorted(path for path in folder.iterdir() if is_mask(path))
 
 
 def is_mask(path: Path) -> bool:
-    """PNG by name, and none of the hidden companions that macOS leaves."""
+    """Return whether the name is that of a PNG file and not hidden, like the `._` files that macOS creates."""
     return path.suffix.lower() == ".png" and not path.name.startswith(".")
 
 
 def read_ids(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W) uint8 object ids of a mask file: palette indices, grey values, or 0 and 1.
+    """Read the (H, W) uint8 object ids of a mask file: palette indices, grey values, or 0 and 1.
 
-    size: (H, W) it must have. Raises VideoError, and before decoding where the header tells.
+    size: (H, W) that the mask must have. Raises VideoError, if possible before the file is decoded.
     """
     try:
         with opened(path, MAX_PIXELS) as image:

@@ -1,4 +1,4 @@
-"""Spreading small independent tasks over processes."""
+"""Run small independent tasks in worker processes."""
 
 import multiprocessing
 import os
@@ -19,18 +19,24 @@ Result = TypeVar("Result")
 def in_parallel(
     task: Callable[[Item], Result], items: Sequence[Item], workers: int, at_once: int = 1
 ) -> Iterator[Result]:
-    """The result of every item, in their order; in this process where one worker is enough.
+    """Yield `task(item)` for every item in order; with a single worker or item, all in this process.
 
-    `task` and items travel to other processes, `at_once` items together, so both must pickle. Raises what `task`
-    raises, and EnvironmentFault where a process dies.
+    Args:
+        task: The function to call; it must be picklable.
+        items: Its arguments; they must be picklable.
+        workers: Number of worker processes.
+        at_once: Number of items sent to a process together.
+
+    Raises:
+        EnvironmentFault: A worker process died. Exceptions of `task` are re-raised.
     """
     workers = min(workers, len(items))
     if workers <= 1:
         yield from map(task, items)
         return
-    opencv("scores need")  # its absence is told here; in a worker it would only look like a sudden death
-    # Never forked from here: the caller may hold threads or a GPU, and neither survives a fork. A fork server
-    # is a fresh process; it loads the modules once for all workers, and once for all calls.
+    opencv("scores need")  # reports a missing OpenCV here; in a worker it would only look like a crash
+    # This process must not be forked, because threads and GPU contexts of the caller do not survive a fork. The fork
+    # server is a fresh process that imports the modules once for all workers and all calls.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     context.set_forkserver_preload([f"{__package__}.score_folders", "cv2"])
@@ -38,7 +44,7 @@ def in_parallel(
     try:
         try:
             results = pool.map(task, items, chunksize=at_once)  # starts the processes
-        except (EOFError, ConnectionError) as error:  # the process that forks them was killed
+        except (EOFError, ConnectionError) as error:  # the fork server was killed
             raise BrokenProcessPool(str(error)) from error
         yield from results
     except BrokenProcessPool as error:
@@ -50,14 +56,14 @@ def in_parallel(
 
 
 def start_worker() -> None:
-    """One core per worker, no Ctrl-C (the parent sees to that), and no life after the parent's."""
+    """Initialise a worker: one thread, Ctrl-C left to the parent, and exit when the parent process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     opencv("scores need").setNumThreads(1)
     threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
 def leave_with_parent() -> None:
-    """Wait for the parent's end, then go too: a killed parent can no longer tell its workers to."""
+    """Exit when the parent process ends, because a killed parent cannot stop its workers."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Pictures of a scored set: the worst frames of each video on a sheet, and a chart of all videos."""
+"""Pictures of a scored set: a contact sheet of the worst frames of each video, and a bar chart of all videos."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,41 +18,44 @@ from .metrics import VOID, boundary_map
 from .pairing import MAX_PIXELS, VideoPair, read_ids
 from .scores import Rules, SetScores, VideoScore, figure_names
 
-TINT = 0.5  # share of an object's colour over the picture
-COLOURS = ("#3f72af", "#e8a33d", "#5a9e6f", "#b0508a", "#7a6fb0")  # of the metrics in the chart, in turn
+TINT = 0.5  # opacity of an object's colour over the frame
+COLOURS = ("#3f72af", "#e8a33d", "#5a9e6f", "#b0508a", "#7a6fb0")  # bar colours of the metrics, repeated cyclically
 TITLES = {"J": "J (region)", "F": "F (boundary)"}
-MAX_BARS = 60  # videos in the chart, the lowest scores; more would be unreadable
-LIGHTEN = 0.6  # of outlines, towards white
-ROOM = 1.6  # side of a close-up over that of what it shows
-LEAST_SHARE = 0.25  # of the frame's sides: tiny objects are not blown up beyond this
-PLAIN = 96  # grey level behind the masks where there is no picture
+MAX_BARS = 60  # videos in the chart, those with the lowest scores; more would be unreadable
+LIGHTEN = 0.6  # share of white in the colour of outlines
+CLOSE_UP_MARGIN = 1.6  # side of a close-up relative to the bounding box of the objects
+MIN_CLOSE_UP = 0.25  # minimum side of a close-up relative to the frame, so that tiny objects are not magnified more
+PLAIN = 96  # grey level of the background if there is no image
 
 Box = tuple[slice, slice]
 
 
 class SheetJob(NamedTuple):
-    """The worst frames of one video: files, rules, folder of its pictures (None: there are none), the sheet."""
+    """The arguments of `draw_sheet`; they are sent to worker processes."""
 
     video: VideoScore
     pair: VideoPair
-    worst: list[tuple[str, float]]
+    worst: list[tuple[str, float]]  # name and overall score of each frame
     rules: Rules
-    images: Path | None
-    path: Path
+    images: Path | None  # folder of the video's frames; None if there are none
+    path: Path  # the sheet to write
 
 
 def sheet_jobs(scores: SetScores, number: int, images: Path | None, folder: Path) -> list[SheetJob]:
-    """One sheet `folder/<video>.png` per video with its `number` worst frames; images: see `picture_folder`."""
+    """Return a job per video to draw its `number` worst frames to `folder/<video>.png`; images: see `frames_folder`."""
     jobs = []
     for video in scores.videos:
         pair = scores.pairs[video.name]
-        pictures, path = picture_folder(images, pair), folder / f"{video.name}.png"
-        jobs.append(SheetJob(video, pair, video.worst_frames(number), scores.rules, pictures, path))
+        frames, path = frames_folder(images, pair), folder / f"{video.name}.png"
+        jobs.append(SheetJob(video, pair, video.worst_frames(number), scores.rules, frames, path))
     return jobs
 
 
-def picture_folder(images: Path | None, pair: VideoPair) -> Path | None:
-    """Where a video's frames lie: below `images`; None: in JPEGImages beside the Annotations, if there."""
+def frames_folder(images: Path | None, pair: VideoPair) -> Path | None:
+    """Return the folder of a video's frames, or None if there is none.
+
+    It is searched in `images` or, if that is None, in JPEGImages next to Annotations.
+    """
     if images is not None:
         candidates = [images / pair.name, images]
     else:
@@ -63,83 +66,86 @@ def picture_folder(images: Path | None, pair: VideoPair) -> Path | None:
 
 
 def draw_sheet(job: SheetJob) -> Path:
-    """Write one sheet; returns its path. Raises EnvironmentFault where the disk refuses."""
-    found = sorted(filter(is_image_name, job.images.iterdir())) if job.images is not None else []
-    pictures = {path.stem: path for path in found}
+    """Draw and write one sheet and return its path. Raises EnvironmentFault if it cannot be written."""
+    files = sorted(filter(is_image_name, job.images.iterdir())) if job.images is not None else []
+    images = {path.stem: path for path in files}
     measures, colours = job.video.measures, visible_colours(None)
     name = next(iter(measures))
     cells: list[Cell] = []
     shown: set[int] = set()
-    size: tuple[int, int] | None = None  # all cells have that of the first
-    for frame, overall in job.worst:
+    size: tuple[int, int] | None = None  # all cells have the size of the first one
+    for frame, score in job.worst:
         prediction, annotation = read_pair(job, frame)
-        size = size or shrunk(annotation)
+        size = size or cell_size(annotation)
         box = close_up(prediction | annotation)
-        picture = load_picture(pictures.get(frame), size, box, annotation.shape)
-        picture = compare(picture, prediction[box], annotation[box], colours)
-        cells.append(Cell(picture, frame, f"{name} {100 * overall:.1f}"))
-        shown |= {int(label) for label in np.unique(np.stack([annotation, prediction])) if label}
-    shares = f"the video has {name} {100 * measures.overall:.1f}"
-    subtitle = f"worst frames, close up; filled: prediction, outlined: annotation; {shares}"
-    legend = {label: tuple(colours[label].tolist()) for label in sorted(shown)}
+        picture = load_picture(images.get(frame), size, box, annotation.shape)
+        picture = draw_comparison(picture, prediction[box], annotation[box], colours)
+        cells.append(Cell(picture, frame, f"{name} {100 * score:.1f}"))
+        shown |= {int(object_id) for object_id in np.unique(np.stack([annotation, prediction])) if object_id}
+    overall = f"the video has {name} {100 * measures.overall:.1f}"
+    subtitle = f"worst frames, close up; filled: prediction, outlined: annotation; {overall}"
+    legend = {object_id: tuple(colours[object_id].tolist()) for object_id in sorted(shown)}
     sheet = contact_sheet(cells, job.video.name, subtitle, legend)
     write_whole(job.path, lambda path: sheet.save(path, format="PNG"))
     return job.path
 
 
 def read_pair(job: SheetJob, frame: str) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and annotation (H, W) uint8 of a scored frame, as the rules see them."""
-    at = job.pair.frames.index(frame)
-    prediction_file = job.pair.predictions[at]
-    assert prediction_file is not None  # or the frame would have no score
-    prediction, annotation = read_ids(prediction_file), read_ids(job.pair.annotations[at])
+    """Read prediction and annotation, (H, W) uint8, of a scored frame, and apply the scoring rules to them."""
+    index = job.pair.frames.index(frame)
+    prediction_file = job.pair.predictions[index]
+    assert prediction_file is not None  # otherwise the frame would have no score
+    prediction, annotation = read_ids(prediction_file), read_ids(job.pair.annotations[index])
     if job.rules is Rules.davis16:
         return (prediction > 0).view(np.uint8), (annotation > 0).view(np.uint8)
-    judged = annotation != VOID
-    return prediction * judged, annotation * judged
+    is_scored = annotation != VOID
+    return prediction * is_scored, annotation * is_scored
 
 
-def shrunk(mask: np.ndarray) -> tuple[int, int]:
-    """(width, height) in px of a sheet's pictures for masks of this shape."""
+def cell_size(mask: np.ndarray) -> tuple[int, int]:
+    """Return the (width, height) in px of a sheet's pictures for masks of this shape."""
     height, width = mask.shape
     scale = picture_scale(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def close_up(mask: np.ndarray) -> Box:
-    """Rows and columns around all that a mask (H, W) shows, with room, in the proportions of the frame."""
+    """Return the box around all objects of a mask (H, W), with a margin and the aspect ratio of the frame."""
     height, width = mask.shape
-    left, top, across, down = opencv("scores need").boundingRect(mask)
-    if not across:
+    left, top, box_width, box_height = opencv("scores need").boundingRect(mask)
+    if not box_width:
         return slice(0, height), slice(0, width)
-    share = min(1.0, max(ROOM * across / width, ROOM * down / height, LEAST_SHARE))
+    share = min(1.0, max(CLOSE_UP_MARGIN * box_width / width, CLOSE_UP_MARGIN * box_height / height, MIN_CLOSE_UP))
     rows, columns = max(1, round(share * height)), max(1, round(share * width))
-    y = min(max(top + (down - rows) // 2, 0), height - rows)
-    x = min(max(left + (across - columns) // 2, 0), width - columns)
+    y = min(max(top + (box_height - rows) // 2, 0), height - rows)
+    x = min(max(left + (box_width - columns) // 2, 0), width - columns)
     return slice(y, y + rows), slice(x, x + columns)
 
 
 def load_picture(path: Path | None, size: tuple[int, int], box: Box, shape: tuple[int, ...]) -> np.ndarray:
-    """What a box shows of a frame, (H, W, 3) uint8 RGB of `size` (width, height); plain grey where there is no picture.
+    """Read the part of a frame inside a box, (H, W, 3) uint8 RGB, scaled to `size` (width, height).
 
-    box: in a mask of `shape` (H, W), which need not be the picture's.
+    Returns a grey image if `path` is None or unreadable. box: in the pixels of a mask of `shape` (H, W), which may
+    differ in size from the frame.
     """
     if path is not None:
         try:
-            picture = Image.fromarray(read_rgb(path, MAX_PIXELS))
-            down, across = picture.height / shape[0], picture.width / shape[1]
-            edges = (box[1].start * across, box[0].start * down, box[1].stop * across, box[0].stop * down)
-            return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box=edges))
+            image = Image.fromarray(read_rgb(path, MAX_PIXELS))
+            scale_y, scale_x = image.height / shape[0], image.width / shape[1]
+            edges = (box[1].start * scale_x, box[0].start * scale_y, box[1].stop * scale_x, box[0].stop * scale_y)
+            return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=edges))
         except UnreadableImage:
-            pass  # the figures stand; a picture that cannot be read is no reason to lose the sheet
+            pass  # the masks are worth showing even without the image
     return np.full((size[1], size[0], 3), PLAIN, np.uint8)
 
 
-def compare(picture: np.ndarray, prediction: np.ndarray, annotation: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """`picture` (h, w, 3) uint8 with the prediction tinted and the annotation outlined, object by object.
+def draw_comparison(
+    picture: np.ndarray, prediction: np.ndarray, annotation: np.ndarray, colours: np.ndarray
+) -> np.ndarray:
+    """Return `picture` (h, w, 3) uint8 with each object of the prediction tinted and of the annotation outlined.
 
-    Masks of any size are scaled to the picture. The same object has the same colour in both, so that
-    exchanged objects stand out.
+    Masks are scaled to the size of the picture. An object has the same colour in both, so that swapped objects are
+    easy to see.
     """
     cv2 = opencv("scores need")
     size = (picture.shape[1], picture.shape[0])
@@ -151,18 +157,20 @@ def compare(picture: np.ndarray, prediction: np.ndarray, annotation: np.ndarray,
         for object_id in np.unique(annotation)
         if object_id
     }
-    halo = np.ones((3, 3), np.uint8)  # dark around the light line: it shows on any ground
-    for edge in edges.values():
-        drawn[cv2.dilate(edge, halo) > 0] //= 2
+    kernel = np.ones((3, 3), np.uint8)
+    for edge in edges.values():  # a dark halo makes the light line visible on any background
+        drawn[cv2.dilate(edge, kernel) > 0] //= 2
     for object_id, edge in edges.items():
         drawn[edge > 0] = LIGHTEN * 255 + (1 - LIGHTEN) * colours[object_id]
     return drawn
 
 
 def draw_chart(scores: SetScores, paths: Sequence[Path]) -> None:
-    """The metrics of every video as bars, sorted by the overall figure; one file per path, its suffix says which kind.
+    """Draw a bar chart of the metrics of every video, sorted by overall score, to each path; suffixes choose formats.
 
-    Raises ImportError without matplotlib, EnvironmentFault where the disk refuses.
+    Raises:
+        ImportError: matplotlib is not installed.
+        EnvironmentFault: A file cannot be written.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -197,7 +205,7 @@ def draw_chart(scores: SetScores, paths: Sequence[Path]) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
-    # Neither dates nor random ids in the files: the same scores give the same bytes
+    # No dates or random ids in the files, so that equal scores give identical files.
     with matplotlib.rc_context({"svg.hashsalt": "xmem-infer"}):
         for path in paths:
             kind = path.suffix[1:]

@@ -1,4 +1,4 @@
-"""The figures of the paper beside those measured here."""
+"""Compare measured scores with those published for a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -8,30 +8,33 @@ from .scores import SetScores, figure_names
 
 
 def is_whole(dataset: DatasetConfig, videos: int) -> bool:
-    """Whether that many videos are all of the data set."""
+    """Return whether this number of videos is the complete data set."""
     return videos in dataset.videos
 
 
 def compare(dataset: DatasetConfig, weights: Path, scores: SetScores) -> dict[str, Any] | None:
-    """For scores.json: published figures of this checkpoint and the differences, as fractions of 1.
+    """Return the published scores of a checkpoint and the differences, as fractions of 1, for scores.json.
 
-    None where nothing is published for it, or where not the whole set was scored.
+    None if no scores are published for the checkpoint, or if the data set was not scored completely.
     """
-    here, published = scores.measures, _published(dataset, weights, scores)
-    if not published or here is None or not is_whole(dataset, len(scores.videos)):
+    measured, published = scores.measures, _published(dataset, weights, scores)
+    if not published or measured is None or not is_whole(dataset, len(scores.videos)):
         return None
     return {
         "dataset": dataset.title,
         "checkpoint": weights.stem,
         "figures": {name: round(percent / 100, 4) for name, percent in published.items()},
-        "difference": {name: here[name] - percent / 100 for name, percent in published.items()},
+        "difference": {name: measured[name] - percent / 100 for name, percent in published.items()},
     }
 
 
 def describe_comparison(dataset: DatasetConfig, weights: Path, scores: SetScores) -> str | None:
-    """One line that sets the scores beside the published ones, or says why they do not compare."""
-    here = scores.measures
-    if not dataset.published or here is None:
+    """Return a line that compares the scores with the published ones or says why they cannot be compared.
+
+    None if the data set has no published scores, or if videos could not be scored.
+    """
+    measured = scores.measures
+    if not dataset.published or measured is None:
         return None
     if not is_whole(dataset, len(scores.videos)):
         return (
@@ -40,21 +43,21 @@ def describe_comparison(dataset: DatasetConfig, weights: Path, scores: SetScores
         )
     if weights.stem not in dataset.published:
         return f"published for {dataset.title}: {all_published(dataset)}; the weights here are {weights.stem}"
-    found = [
-        f"{name} {100 * here[name]:.1f} here, {percent:.1f} published ({100 * here[name] - percent:+.1f})"
+    parts = [
+        f"{name} {100 * measured[name]:.1f} here, {percent:.1f} published ({100 * measured[name] - percent:+.1f})"
         for name, percent in _published(dataset, weights, scores).items()
     ]
-    return f"{weights.stem} on {dataset.title}: {'; '.join(found)}"
+    return f"{weights.stem} on {dataset.title}: {'; '.join(parts)}"
 
 
 def _published(dataset: DatasetConfig, weights: Path, scores: SetScores) -> dict[str, float]:
-    """Published percentages of these weights, of the figures that were measured here too."""
+    """Return the scores published for these weights, in percent, limited to those that were also measured."""
     names = figure_names(scores.metrics)
     return {name: value for name, value in dataset.published.get(weights.stem, {}).items() if name in names}
 
 
 def all_published(dataset: DatasetConfig) -> str:
-    """`XMem: J&F 86.2, J 82.9, F 89.5; XMem-s012: J&F 87.7`, in percent."""
+    """List all published scores in percent, for example "XMem: J&F 86.2, J 82.9, F 89.5; XMem-s012: J&F 87.7"."""
     return "; ".join(
         f"{checkpoint}: {', '.join(f'{name} {percent:.1f}' for name, percent in figures.items())}"
         for checkpoint, figures in dataset.published.items()

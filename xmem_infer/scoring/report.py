@@ -1,4 +1,4 @@
-"""A scored set in words and numbers: the table on the terminal, scores.csv, scores.json, pictures."""
+"""Report a scored set: a table on the terminal, scores.csv, scores.json and pictures."""
 
 import csv
 import io
@@ -17,11 +17,11 @@ from .pictures import draw_chart, draw_sheet, sheet_jobs
 from .scores import Measures, Rules, SetScores, VideoScore, figure_names
 
 log = logging.getLogger(__name__)
-tables = logging.getLogger("xmem_infer.tables")  # what belongs on standard output
+tables = logging.getLogger("xmem_infer.tables")  # written to standard output
 
 
 def log_scores(scores: SetScores, remarks: Iterable[str]) -> None:
-    """The table to standard output; what was not scored and the remarks to standard error."""
+    """Log the table to standard output, and videos that were not scored and remarks to standard error."""
     if scores.videos:
         tables.info(table(scores))
     for name, problem in scores.problems.items():
@@ -40,17 +40,21 @@ def write_report(
 ) -> list[str]:
     """Write scores.csv, scores.png, scores.svg, worst/<video>.png and, last, scores.json below `output_dir`.
 
-    Pictures of an older run that this one does not replace are removed, so that all files agree.
+    Pictures of a previous run that are not replaced are removed, so that all files are consistent.
 
     Args:
-        scores: What to write.
-        output_dir: Where.
-        images: The videos' frames for the sheets; None: JPEGImages beside Annotations.
-        worst_frames: How many on each sheet; 0: no sheets.
-        workers: Processes that draw them.
-        published: The published figures for scores.json, see `published.compare`.
+        scores: The scores.
+        output_dir: Output folder.
+        images: Folder of the videos' frames for the sheets; None uses JPEGImages next to Annotations.
+        worst_frames: Number of frames on each sheet; 0 writes no sheets.
+        workers: Number of processes that draw the sheets.
+        published: The comparison with published scores for scores.json, see `published.compare`.
 
-    Returns remarks for the reader. Raises EnvironmentFault where the disk refuses.
+    Returns:
+        Remarks for the reader of the scores.
+
+    Raises:
+        EnvironmentFault: A file cannot be written.
     """
     remarks = notes(scores)
     sheets, charts = output_dir / "worst", [output_dir / "scores.png", output_dir / "scores.svg"]
@@ -76,7 +80,7 @@ def write_report(
 
 
 def write_csv(scores: SetScores, path: Path) -> None:
-    """One row per object, per video and, where all videos were scored, for the set; fractions of 1."""
+    """Write a row per object, per video and, if all videos were scored, for the set; scores are fractions of 1."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("level", "video", "object", "frames", *figure_names(scores.metrics)))
@@ -91,7 +95,7 @@ def write_csv(scores: SetScores, path: Path) -> None:
 
 
 def write_scores(scores: SetScores, path: Path, worst_frames: int, published: dict[str, Any] | None) -> None:
-    """scores.json; fractions of 1. The set's figures stand at the top, null unless all videos were scored."""
+    """Write scores.json, with scores as fractions of 1; those of the set are null unless all videos were scored."""
     content: dict[str, Any] = {
         **(scores.measures or dict.fromkeys(figure_names(scores.metrics))),
         "complete": not scores.problems,
@@ -118,7 +122,7 @@ def write_scores(scores: SetScores, path: Path, worst_frames: int, published: di
 
 
 def video_entry(video: VideoScore, worst_frames: int) -> dict[str, Any]:
-    """What scores.json says of one video."""
+    """Return the entry of one video in scores.json."""
     overall = next(iter(video.measures))
     return {
         **video.measures,
@@ -136,7 +140,7 @@ def video_entry(video: VideoScore, worst_frames: int) -> dict[str, Any]:
 
 
 def table(scores: SetScores) -> str:
-    """The videos and their mean in percent, as columns of text; a mean over some videos only says so."""
+    """Format the scores of all videos and their mean, in percent, as a table; a partial mean is labelled as such."""
     total = len(scores.videos) + len(scores.problems)
     headings = [name.replace("_", " ") for name in figure_names(scores.metrics)]
     rows = [["video", "objects", "frames", *headings]]
@@ -161,13 +165,13 @@ def percent(measures: Measures) -> list[str]:
 
 
 def notes(scores: SetScores) -> list[str]:
-    """What a reader of the figures should know, though nothing is wrong."""
-    found = []
+    """Return remarks that help to interpret the scores; none of them is an error."""
+    remarks = []
     if void := ", ".join(video.name for video in scores.videos if video.has_void):
-        found.append(f"label 255 is void by the {Rules.davis17.name} rules: such pixels were left out in {void}")
+        remarks.append(f"label 255 is void by the {Rules.davis17.name} rules: such pixels were left out in {void}")
     for video in scores.videos:
-        if labels := ", ".join(map(str, video.unscored)):
-            found.append(f"{video.name}: object {labels} appears on the last frame only, which is not scored")
+        if object_ids := ", ".join(map(str, video.unscored)):
+            remarks.append(f"{video.name}: object {object_ids} appears on the last frame only, which is not scored")
     if unannotated := sum(pair.unannotated for pair in scores.pairs.values()):
-        found.append(f"{counted(unannotated, 'predicted frame')} without an annotation: not scored")
-    return found
+        remarks.append(f"{counted(unannotated, 'predicted frame')} without an annotation: not scored")
+    return remarks

@@ -1,4 +1,4 @@
-"""Scoring folders of masks by the DAVIS rules, in parallel over frames; what `scripts/score.py` does."""
+"""Score folders of masks by the DAVIS rules, in parallel over frames; used by `scripts/score.py`."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,20 +24,20 @@ from .scores import FrameScore, Rules, SetScores
 
 log = logging.getLogger(__name__)
 
-CHUNK_FRAMES = 8  # that go to a process together: few, so that an interruption is felt at once
+CHUNK_FRAMES = 8  # frames sent to a process together; few, so that an interrupt takes effect quickly
 
 
 @dataclass
 class ScoreConfig:
-    predictions: str | None = None  # folder of video folders with PNG masks, or an output_dir of eval.py
-    annotations: str | None = None  # the same, or a data set's root (Annotations/480p in it is found)
-    output_dir: str | None = None  # scores.csv, scores.json, pictures; null: beside the predictions
-    images: str | None = None  # frames behind the sheets of worst frames; null: JPEGImages beside Annotations
-    videos: Any = None  # names, [a,b], or a text file with one per line (ImageSets/2017/val.txt); null: all
-    rules: Rules = Rules.auto  # davis16: not 0 is the one object; davis17: labels are objects, 255 void
+    predictions: str | None = None  # folder of video folders with PNG masks, or the output_dir of eval.py
+    annotations: str | None = None  # the same, or the root of a data set (its Annotations/480p is used)
+    output_dir: str | None = None  # folder for scores.csv, scores.json and pictures; null: next to the predictions
+    images: str | None = None  # frames shown on the sheets of worst frames; null: JPEGImages next to Annotations
+    videos: Any = None  # names, [a,b], or a text file with one name per line (ImageSets/2017/val.txt); null: all
+    rules: Rules = Rules.auto  # davis16: all values but 0 are one object; davis17: ids are objects, 255 is void
     metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # names of metrics; J&F is their mean
-    workers: int | None = None  # processes; null: one per core
-    worst_frames: int = 8  # per video; 0: no sheets
+    workers: int | None = None  # number of processes; null: one per core
+    worst_frames: int = 8  # number of worst frames shown per video; 0: no sheets
 
     def __post_init__(self) -> None:
         read_choices(self)
@@ -47,11 +47,16 @@ class ScoreConfig:
 
 
 def score(config: ScoreConfig) -> int:
-    """Score, log the table and what went wrong, and write the report; returns 0, or 1 where videos were not scored.
+    """Score two folders, log the table and all problems, and write the report.
 
-    Where none was scored nothing is written: an earlier report stays.
+    If no video could be scored, nothing is written and a previous report is left unchanged.
 
-    Raises UsageError for a wrong request, EnvironmentFault where the output cannot be written.
+    Returns:
+        The exit code: 0, or 1 if some videos could not be scored.
+
+    Raises:
+        UsageError: The settings are invalid, or there is nothing to compare.
+        EnvironmentFault: The report cannot be written.
     """
     predictions, annotations = _folder(config.predictions, "predictions"), _folder(config.annotations, "annotations")
     images = None if config.images is None else _folder(config.images, "images")
@@ -79,18 +84,21 @@ def score_folders(
     videos: Sequence[str] | None = None,
     metrics: Sequence[str] = ("J", "F"),
 ) -> SetScores:
-    """Score all videos of a folder of predicted masks. What is wrong with one is told in `problems`.
+    """Score all videos of a folder of predicted masks.
 
     Args:
-        predictions: See `pair_folders` for what the folders may be.
-        annotations: The true masks.
+        predictions: Folder of predicted masks, see `pair_folders` for the supported structures.
+        annotations: Folder of ground truth masks.
         rules: See `Rules`.
-        workers: Processes; with more than one the calling script needs its `__main__` guard.
-        videos: Names, in the order of the means; None: all.
-        metrics: Names, see METRICS.
+        workers: Number of processes; with more than one, the calling script needs an `if __name__ == "__main__"` guard.
+        videos: Names of the videos to score, in this order; None scores all.
+        metrics: Names of registered metrics, see METRICS.
+
+    Returns:
+        The scores; videos that could not be scored are listed in `problems`.
 
     Raises:
-        UsageError: There is nothing to compare, or a metric that nobody registered.
+        UsageError: There is nothing to compare, or a metric is not registered.
     """
     pairing = pair_folders(Path(predictions), Path(annotations), videos)
     return score_pairing(pairing, rules, workers, metrics=metrics)
@@ -103,8 +111,8 @@ def score_pairing(
     progress: bool = False,
     metrics: Sequence[str] = ("J", "F"),
 ) -> SetScores:
-    """Score what `pair_folders` found; see `score_folders`."""
-    chosen = chosen_metrics(metrics)  # the functions travel to the workers, where nobody may have registered them
+    """Score the videos that `pair_folders` has matched; for the arguments see `score_folders`."""
+    chosen = chosen_metrics(metrics)  # functions, not names, because workers may not have them registered
     problems, rules = dict(pairing.problems), choice(Rules, rules, "rules")
     if rules is Rules.auto:
         rules = rules_for(_first_masks(pairing.pairs))
@@ -114,9 +122,9 @@ def score_pairing(
     frame_scores = iter(list(bar))
     scored = []
     for pair in pairing.pairs:
-        of_video = list(islice(frame_scores, len(pair.frames)))
+        video_frames = list(islice(frame_scores, len(pair.frames)))
         try:
-            scored.append(gather_video(pair.name, pair.frames, of_video, rules, tuple(chosen)))
+            scored.append(gather_video(pair.name, pair.frames, video_frames, rules, tuple(chosen)))
         except VideoError as error:
             problems[pair.name] = str(error)
     pairs = {pair.name: pair for pair in pairing.pairs}
@@ -124,7 +132,10 @@ def score_pairing(
 
 
 def score_files(files: tuple[Path, Path | None], rules: Rules, metrics: Metrics) -> FrameScore:
-    """Score one frame from its annotation and its prediction (None: only look); an unreadable mask is a problem."""
+    """Score one frame from the files of its annotation and its prediction.
+
+    If the prediction is None, only the annotated ids are collected. An unreadable mask becomes a `problem`.
+    """
     annotation_file, prediction_file = files
     try:
         annotation = read_ids(annotation_file)
@@ -135,45 +146,45 @@ def score_files(files: tuple[Path, Path | None], rules: Rules, metrics: Metrics)
 
 
 def _first_masks(pairs: Iterable[VideoPair]) -> Iterator[np.ndarray]:
-    """The first annotation of each video; an unreadable one is left for later."""
+    """Yield the first annotation of each video; unreadable ones are skipped, since scoring reports them."""
     for pair in pairs:
         with suppress(VideoError):
             yield read_ids(pair.annotations[0])
 
 
 def _files_to_compare(pair: VideoPair) -> list[tuple[Path, Path | None]]:
-    """Annotation and prediction of each frame; of the first and last frame only the annotation is looked at."""
+    """Return annotation and prediction of each frame; the first and last prediction are None, as they do not count."""
     return list(zip(pair.annotations, (None, *pair.predictions[1:-1], None), strict=True))
 
 
 def _folder(given: str | None, key: str) -> Path:
-    """The folder a setting names; UsageError where it is not given or is none."""
+    """Return the folder given for a setting. Raises UsageError if it is not given or not a folder."""
     if given is None:
         raise UsageError(f"{key} is not given: xmem-infer score predictions=FOLDER annotations=FOLDER")
     return existing(Path(given).expanduser(), key)
 
 
 def _read_names(videos: Any) -> list[str] | None:
-    """Names of videos, given as a list or one per line of a text file such as ImageSets/2017/val.txt; None for None."""
+    """Return the names of videos from a list or a text file with one name per line; None if None is given."""
     if videos is None:
         return None
     try:
         is_file = isinstance(videos, str | Path)
-        given = Path(videos).expanduser().read_text(encoding="utf-8").splitlines() if is_file else map(str, videos)
+        entries = Path(videos).expanduser().read_text(encoding="utf-8").splitlines() if is_file else map(str, videos)
     except (OSError, UnicodeDecodeError, TypeError) as error:
         raise UsageError(
             f"videos={videos} cannot be read ({error}); give names, videos=[a,b], or a text file, a name per line"
         ) from error
-    names = list(dict.fromkeys(name.strip() for name in given if name.strip()))
+    names = list(dict.fromkeys(name.strip() for name in entries if name.strip()))
     if not names:
         raise UsageError(f"videos={videos} is empty; give names, videos=[a,b], or a text file with a name per line")
     return names
 
 
 def _output_folder(given: str | None, pairing: Pairing) -> Path:
-    """Where the report goes: `given`, else beside the predictions; for one video's masks output/<video>.
+    """Return the folder for the report: `given`, else the parent of the predictions, or output/<video> for one video.
 
-    Not among the masks, where the next run would take the report's pictures for a video.
+    Raises UsageError if it is a folder of masks, where the next run would take the report's pictures for a video.
     """
     if given is None:
         return Path("output") / pairing.one_video if pairing.one_video else pairing.predictions.parent

@@ -1,4 +1,4 @@
-"""Scoring one video by the DAVIS rules: which objects count from where, and what does not fit."""
+"""Score one video by the DAVIS rules: from which frame each object counts, and checks of the predicted ids."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from ..io.listing import counted, name_some
 from .metrics import EMPTY, VOID, Metric, chosen_metrics, ids_in, score_objects
 from .scores import FrameScore, ObjectScore, Rules, VideoScore, mean_measures, measure_object
 
-MANY_IDS = 16  # that nobody annotated: more are no ids but grey levels
+MANY_IDS = 16  # more unannotated ids than this are probably grey levels, not ids
 
 Metrics = Mapping[str, Metric]
 
@@ -23,19 +23,19 @@ def score_video(
     frames: Sequence[str] | None = None,
     metrics: Sequence[str] = ("J", "F"),
 ) -> VideoScore:
-    """Score one video in memory.
+    """Score one video whose masks are in memory.
 
     Args:
-        predictions: (H, W) uint8 masks, frame by frame; the first and the last are not used.
+        predictions: (H, W) uint8 masks of all frames; the first and the last are not used and may be None.
         annotations: (H, W) uint8 masks of the same frames.
         rules: See `Rules`.
-        name: Of the video, for messages.
-        frames: Names of the frames; None: 0, 1, 2, ...
-        metrics: Names, see METRICS.
+        name: Name of the video, for messages.
+        frames: Names of the frames; None names them 0, 1, 2, ...
+        metrics: Names of registered metrics, see METRICS.
 
     Raises:
-        VideoError: Ids, sizes or the number of masks do not fit.
-        UsageError: A metric that nobody registered.
+        VideoError: Ids, sizes or the number of masks do not match.
+        UsageError: A metric is not registered.
     """
     chosen, rules = chosen_metrics(metrics), choice(Rules, rules, "rules")
     if len(predictions) != len(annotations) or len(annotations) < 3:
@@ -57,23 +57,27 @@ def score_video(
 
 
 def rules_for(firsts: Iterable[np.ndarray]) -> Rules:
-    """davis16 where all masks hold nothing but 0 and 255, and one of them 255."""
-    found = {object_id for mask in firsts for object_id in ids_in(mask)}
-    return Rules.davis16 if found == {VOID} else Rules.davis17
+    """Choose the rules from the first mask of each video: davis16 if 255 is the only id, else davis17."""
+    ids = {object_id for mask in firsts for object_id in ids_in(mask)}
+    return Rules.davis16 if ids == {VOID} else Rules.davis17
 
 
 def score_frame(prediction: np.ndarray | None, annotation: np.ndarray, rules: Rules, metrics: Metrics) -> FrameScore:
-    """Score one frame; masks (H, W) uint8 of one shape; prediction None: only look what is annotated.
+    """Score one frame.
 
-    rules: davis16 or davis17.
+    Args:
+        prediction: (H, W) uint8 mask; None only collects the annotated ids.
+        annotation: (H, W) uint8 mask.
+        rules: davis16 or davis17, not auto.
+        metrics: Metrics by name.
     """
     annotated = ids_in(annotation)
     has_void = rules is Rules.davis17 and VOID in annotated
     if has_void:
-        judged = annotation != VOID
-        annotation = annotation * judged
+        is_scored = annotation != VOID
+        annotation = annotation * is_scored
         annotated = annotated[:-1]
-        prediction = None if prediction is None else prediction * judged
+        prediction = None if prediction is None else prediction * is_scored
     if prediction is None:
         return FrameScore(annotated, has_void=has_void)
     predicted = ids_in(prediction)
@@ -88,10 +92,10 @@ def score_frame(prediction: np.ndarray | None, annotation: np.ndarray, rules: Ru
 def gather_video(
     name: str, frames: Sequence[str], scores: Sequence[FrameScore], rules: Rules, metrics: Sequence[str]
 ) -> VideoScore:
-    """The video's score from those of its annotated frames, first and last included (they do not count).
+    """Combine the scores of a video's annotated frames; the first and the last are included but do not count.
 
-    An object counts from its first annotated frame on; where neither mask shows it, every metric is 1. Raises
-    VideoError that tells what was wrong.
+    An object counts from its first annotated frame on. In frames where it is in neither mask, every metric is 1.
+    Raises VideoError if a frame could not be scored or ids do not match.
     """
     check_frames(frames, scores)
     first_seen: dict[int, int] = {}
@@ -107,12 +111,12 @@ def gather_video(
     objects, unscored = [], []
     absent = (EMPTY,) * len(metrics)
     for object_id in sorted(first_seen):
-        start = max(first_seen[object_id] - 1, 0)  # among the counted frames
+        start = max(first_seen[object_id] - 1, 0)  # index in `counted`
         if start == len(counted):
             unscored.append(object_id)
             continue
-        of_frames = np.array([score.values.get(object_id, absent) for score in counted[start:]], np.float64)
-        values = dict(zip(metrics, of_frames.T.copy(), strict=True))
+        by_frame = np.array([score.values.get(object_id, absent) for score in counted[start:]], np.float64)
+        values = dict(zip(metrics, by_frame.T.copy(), strict=True))
         objects.append(ObjectScore(object_id, start, values, measure_object(values)))
     if not objects:
         raise VideoError("objects are annotated on the last frame only, which is not scored")
@@ -127,7 +131,7 @@ def gather_video(
 
 
 def check_frames(frames: Sequence[str], scores: Sequence[FrameScore]) -> None:
-    """Raise VideoError where frames could not be scored: the first one, and how many others."""
+    """Raise VideoError if frames could not be scored, with the problem of the first and the number of others."""
     failed = [(frame, score.problem) for frame, score in zip(frames, scores, strict=True) if score.problem]
     if failed:
         frame, problem = failed[0]
@@ -136,9 +140,9 @@ def check_frames(frames: Sequence[str], scores: Sequence[FrameScore]) -> None:
 
 
 def check_ids(frames: Sequence[str], scores: Sequence[FrameScore], known: set[int], rules: Rules) -> None:
-    """Raise VideoError at the first frame that predicts objects which no annotation of the video has.
+    """Raise VideoError for the first frame with predicted ids that no annotation of the video contains.
 
-    known: ids annotated anywhere. davis16 takes any values, but no more kinds of them than annotated.
+    known: all annotated ids. By the davis16 rules ids may differ, but there must not be more than annotated.
     """
     seen: set[int] = set()
     for frame, score in zip(frames, scores, strict=True):
@@ -158,6 +162,6 @@ def check_ids(frames: Sequence[str], scores: Sequence[FrameScore], known: set[in
 
 
 def listed(ids: Iterable[int]) -> str:
-    """`label 1`, `labels 1, 2, 3 and 4 more`."""
+    """List ids for a message: "label 1", "labels 1, 2, 3 and 4 more"."""
     names = [str(value) for value in sorted(ids)]
     return ("label " if len(names) == 1 else "labels ") + name_some(names)

@@ -1,4 +1,4 @@
-"""Scores as values: of a frame, an object, a video and a set."""
+"""Data classes for the scores of a frame, an object, a video and a data set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,10 @@ from .pairing import VideoPair
 
 
 class Rules(Enum):
-    """davis16: whatever is not 0 is the one object. davis17: ids are objects, 255 is void.
+    """How mask values are interpreted.
 
-    auto: davis16 where the first masks of all videos hold only 0 and 255, else davis17.
+    davis16: all values other than 0 are one object. davis17: each id is an object, and 255 is void (not scored).
+    auto: davis16 if the first masks of all videos contain only 0 and 255, else davis17.
     """
 
     auto = "auto"
@@ -23,20 +24,28 @@ class Rules(Enum):
 
 
 class Measures(dict[str, float]):
-    """Figures by published name, as fractions of 1: J&F, J, F, J_recall, J_decay, F_recall, F_decay.
+    """Scores by their published names, as fractions of 1: J&F, J, F, J_recall, J_decay, F_recall, F_decay.
 
-    For other metrics the same names in their order; J&F where J and F are among them.
+    Other metrics are named and ordered in the same way; J&F is present if both J and F are.
     """
 
     @property
     def overall(self) -> float:
-        """J&F, or the first metric."""
+        """J&F if present, else the first metric."""
         return next(iter(self.values()))
 
 
 @dataclass(frozen=True)
 class FrameScore:
-    """One annotated frame: the ids in both masks; the metrics by object; problem: why it could not be scored."""
+    """The scores of one annotated frame.
+
+    Attributes:
+        annotated: Ids in the annotation.
+        predicted: Ids in the prediction.
+        values: Metrics by object id.
+        has_void: Whether pixels were excluded as void.
+        problem: Why the frame could not be scored; None if it was.
+    """
 
     annotated: tuple[int, ...] = ()
     predicted: tuple[int, ...] = ()
@@ -47,10 +56,13 @@ class FrameScore:
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """One object of a video.
+    """The scores of one object in a video.
 
-    object_id: its value in the masks. start: index of the first frame that counts. values: by metric, (frames from
-    `start` on,) float64. measures: the figures of these frames.
+    Attributes:
+        object_id: Value of the object in the masks.
+        start: Index of the first scored frame in which the object counts.
+        values: Values of each metric, (frames from `start` on,) float64.
+        measures: Mean, recall and decay of the metrics over these frames.
     """
 
     object_id: int
@@ -60,7 +72,7 @@ class ObjectScore:
 
     @property
     def overall(self) -> np.ndarray:
-        """(frames,) float64: the mean of J and F, or the first metric."""
+        """J&F of each frame, or else the first metric; (frames from `start` on,) float64."""
         if "J&F" in self.measures:
             return np.asarray((self.values["J"] + self.values["F"]) / 2)
         return next(iter(self.values.values()))
@@ -68,9 +80,15 @@ class ObjectScore:
 
 @dataclass(frozen=True)
 class VideoScore:
-    """One video: names of the scored frames, the objects and the mean over them.
+    """The scores of one video.
 
-    unscored: ids annotated on the last frame only, which is not scored. has_void: whether pixels were left out.
+    Attributes:
+        name: Name of the video.
+        frames: Names of the scored frames.
+        objects: Scores of the objects.
+        measures: Mean over the objects.
+        unscored: Ids annotated in the last frame only, which is not scored.
+        has_void: Whether pixels were excluded as void.
     """
 
     name: str
@@ -81,7 +99,7 @@ class VideoScore:
     has_void: bool = False
 
     def frame_overall(self) -> np.ndarray:
-        """(frames,) float64: mean J&F of the objects counted there, NaN where none is."""
+        """Return the mean overall score of the objects that count in each frame, (frames,) float64; NaN for none."""
         total, counted = np.zeros(len(self.frames)), np.zeros(len(self.frames))
         for scored in self.objects:
             total[scored.start :] += scored.overall
@@ -89,21 +107,31 @@ class VideoScore:
         return np.divide(total, counted, out=np.full_like(total, np.nan), where=counted > 0)
 
     def worst_frames(self, number: int) -> list[tuple[str, float]]:
-        """At most `number` frames and their J&F, the worst first; of neighbours only the worst, so that they spread."""
+        """Return the names and overall scores of at most `number` frames, worst first.
+
+        Frames close to a chosen frame are skipped, so that the frames are spread over the video.
+        """
         values = self.frame_overall()
-        apart = max(1, len(values) // (number + 1))  # frames
+        min_distance = max(1, len(values) // (number + 1))  # frames
         chosen: list[int] = []
         for i in np.argsort(values, kind="stable").tolist():
-            if len(chosen) < number and not np.isnan(values[i]) and all(abs(i - j) >= apart for j in chosen):
+            if len(chosen) < number and not np.isnan(values[i]) and all(abs(i - j) >= min_distance for j in chosen):
                 chosen.append(i)
         return [(self.frames[i], float(values[i])) for i in chosen]
 
 
 @dataclass(frozen=True)
 class SetScores:
-    """A scored set: the rules applied, both folders of masks, the videos that could be scored.
+    """The scores of a set of videos.
 
-    problems: by video, why it has no score. pairs: the compared files by video. metrics: their names.
+    Attributes:
+        rules: The rules that were applied.
+        predictions: Folder of predicted masks.
+        annotations: Folder of annotations.
+        videos: Scores of the videos that could be scored.
+        problems: Why other videos could not be scored, by name.
+        pairs: The compared files, by video name.
+        metrics: Names of the metrics.
     """
 
     rules: Rules
@@ -116,34 +144,34 @@ class SetScores:
 
     @property
     def measures(self) -> Measures | None:
-        """The set's figures; None unless every video was scored."""
+        """Mean over all objects of the set; None unless every video was scored."""
         return None if self.problems else self.measures_of_scored
 
     @property
     def measures_of_scored(self) -> Measures | None:
-        """Mean over the objects of the videos that could be scored; None where there are none."""
+        """Mean over the objects of the videos that could be scored; None if there are none."""
         objects = [scored.measures for video in self.videos for scored in video.objects]
         return mean_measures(objects) if objects else None
 
 
 def figure_names(metrics: Sequence[str]) -> list[str]:
-    """The figures that reports show for these metrics, in their order."""
+    """Return the names of the scores shown for these metrics, in the order of reports."""
     both = ["J&F"] if {"J", "F"} <= set(metrics) else []
     return [*both, *metrics, *(f"{metric}_{part}" for metric in metrics for part in ("recall", "decay"))]
 
 
 def measure_object(values: Mapping[str, np.ndarray]) -> Measures:
-    """Figures of one object from its frames; values by metric, (N,) float64, N >= 1."""
-    figures = {metric: float(np.mean(of_frames)) for metric, of_frames in values.items()}
-    for metric, of_frames in values.items():
-        figures |= {f"{metric}_recall": recall(of_frames), f"{metric}_decay": decay(of_frames)}
+    """Compute the scores of one object from the values of each metric in its frames, (N,) float64, N >= 1."""
+    figures = {metric: float(np.mean(by_frame)) for metric, by_frame in values.items()}
+    for metric, by_frame in values.items():
+        figures |= {f"{metric}_recall": recall(by_frame), f"{metric}_decay": decay(by_frame)}
     return _with_overall(figures)
 
 
 def mean_measures(measures: Sequence[Measures]) -> Measures:
-    """Mean of every figure in the order given; J&F is the mean of the mean J and the mean F."""
+    """Return the mean of every score; J&F is the mean of mean J and mean F."""
     names = [name for name in measures[0] if name != "J&F"]
-    return _with_overall({name: float(np.mean([one[name] for one in measures])) for name in names})
+    return _with_overall({name: float(np.mean([item[name] for item in measures])) for name in names})
 
 
 def _with_overall(figures: dict[str, float]) -> Measures:
