@@ -14,7 +14,7 @@ compiled = pytest.mark.skipif(best_tokens._compiled() is None, reason="no C++ co
 
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch):
-    monkeypatch.setattr(best_tokens, "FEWEST_SCORES", 1)
+    monkeypatch.setattr(best_tokens, "MIN_SCORES", 1)
     with torch.no_grad():
         yield
 
@@ -84,7 +84,7 @@ def reads():
 @compiled
 def test_a_memory_reads_the_same_with_and_without_it(monkeypatch):
     found, use = reads()
-    monkeypatch.setattr(best_tokens, "FEWEST_SCORES", 10**12)
+    monkeypatch.setattr(best_tokens, "MIN_SCORES", 10**12)
     torch.testing.assert_close(reads(), (found, use))
 
 

@@ -1,1 +1,1 @@
-"""Pure tensor functions: memory reading, soft aggregation, padding and resizing."""
+"""Pure tensor functions: memory readout, soft aggregation, padding and resizing."""

@@ -1,10 +1,11 @@
-// The best tokens of every query, exactly, from a first pass in integers. Needs AVX2 and FMA;
-// AVX-512 doubles what one instruction multiplies, and VNNI adds in it, too.
+// Exact top-k tokens of every query, using a first pass in integer arithmetic. Needs AVX2 and FMA. AVX-512 multiplies
+// twice as many numbers per instruction, and VNNI multiplies and adds in one instruction.
 //
-// Both sides of the inner product are rounded to 16-bit integers, which multiply at twice the rate of floats and whose
-// products never leave the registers: a query compares them with a bound and remembers the few tokens above. Where a
-// query has remembered `room` of them, their scores are worked out in float32, the best `count` stay, and the worst of
-// those, less the largest error that rounding can make (Cauchy-Schwarz), is the new bound. So no token is missed.
+// Both factors of the inner product are rounded to 16-bit integers, which are multiplied at twice the rate of floats.
+// The products stay in registers: each is compared with the bound of its query, and tokens above it become candidates.
+// When a query has `room` candidates, those that the bound excludes are dropped; if too many remain, their scores are
+// computed in float32, the best `count` are kept, and the bound becomes the worst of these scores minus the largest
+// possible rounding error (by the Cauchy-Schwarz inequality). Therefore no token of the top k is missed.
 
 #include <immintrin.h>
 
@@ -25,7 +26,8 @@ constexpr long TILE = 12;
 #else
 constexpr long TILE = 6;
 #endif
-constexpr long PANEL = 16, BLOCK = 64, LANES = 8, GROUPS = 8;  // queries and tokens of one product in registers; panels in cache
+// TILE queries times PANEL tokens are multiplied in registers; BLOCK panels fit into the cache.
+constexpr long PANEL = 16, BLOCK = 64, LANES = 8, GROUPS = 8;
 
 struct Candidate {
     int score, token;
@@ -55,7 +57,7 @@ float product(const float* a, const float* b, long length) {
     return total;
 }
 
-// Sums of a tile of queries with a panel of tokens; both lie pair of columns by pair of columns.
+// Inner products of a tile of queries with a panel of tokens; in both, pairs of columns are the outermost axis.
 __attribute__((noinline)) void products(const int* queries, const __m256i* tokens, long pairs, __m256i (*out)[2]) {
 #ifdef __AVX512BW__
     __m512i sums[TILE];
@@ -93,21 +95,21 @@ __attribute__((noinline)) void products(const int* queries, const __m256i* token
 #endif
 }
 
-// What a query has found.
-struct Found {
+// The state of the search of one query. Integer scores are the inner products of the rounded factors.
+struct Search {
     const float* query;
-    int* best;  // the `count` largest integers so far, padded to a multiple of LANES
+    int* best;  // the `count` largest integer scores so far, padded to a multiple of LANES
     Candidate* candidates;
-    long size;
-    double unit, error;  // score of one integer; largest error of a score, in integers
-    int bound;           // tokens whose integer is above it are remembered
-    int lowest;          // of `best`
+    long size;           // number of candidates
+    double unit, error;  // float score per unit of integer score; largest error of an integer score
+    int bound;           // tokens with an integer score above it become candidates
+    int lowest;          // minimum of `best`
 
-    void raise(double to) {
+    void raise_bound(double to) {
         bound = std::max(bound, static_cast<int>(std::clamp(std::floor(to) - 1, double(INT_MIN), double(INT_MAX))));
     }
 
-    void remember(int score, int token, long padded) {
+    void add_candidate(int score, int token, long padded) {
         candidates[size++] = {score, token};
         if (score <= lowest) return;
         const __m256i worst = _mm256_set1_epi32(lowest);
@@ -122,52 +124,53 @@ struct Found {
         least = _mm256_min_epi32(least, _mm256_shuffle_epi32(least, 0x4e));
         least = _mm256_min_epi32(least, _mm256_shuffle_epi32(least, 0xb1));
         lowest = _mm256_cvtsi256_si32(least);
-        if (lowest != INT_MIN) raise(lowest - 2 * error);
+        if (lowest != INT_MIN) raise_bound(lowest - 2 * error);
     }
 };
 
-// The `count` best by their scores in float32, those with their tokens.
-std::vector<std::pair<float, int>> exact(const Found& found, const float* tokens, long length, long count) {
-    std::vector<std::pair<float, int>> scores(found.size);
-    for (long i = 0; i < found.size; i++) {
-        const int token = found.candidates[i].token;
-        scores[i] = {product(found.query, tokens + token * length, length), static_cast<int>(i)};
+// The float32 scores and candidate numbers of the `count` best candidates, unordered except that the worst comes last.
+std::vector<std::pair<float, int>> exact_best(const Search& search, const float* tokens, long length, long count) {
+    std::vector<std::pair<float, int>> scores(search.size);
+    for (long i = 0; i < search.size; i++) {
+        const int token = search.candidates[i].token;
+        scores[i] = {product(search.query, tokens + token * length, length), static_cast<int>(i)};
     }
     std::nth_element(scores.begin(), scores.begin() + count - 1, scores.end(), std::greater<>());
     scores.resize(count);
     return scores;
 }
 
-// Makes room: forgets candidates that cannot be among the best.
-void forget(Found& found, const float* tokens, long length, long count) {
-    Candidate *first = found.candidates, *last = first + found.size;
-    found.size = std::remove_if(first, last, [&](const Candidate& x) { return x.score <= found.bound; }) - first;
-    if (found.size <= 6 * count) return;
-    // Too many alike: their order needs their scores.
-    auto best = exact(found, tokens, length, count);
-    found.raise(best[count - 1].first / found.unit - found.error);
-    std::vector<Candidate> stay;
-    for (auto& one : best) stay.push_back(first[one.second]);
-    std::copy(stay.begin(), stay.end(), first);
-    found.size = count;
+// Drops candidates that cannot be among the best.
+void prune(Search& search, const float* tokens, long length, long count) {
+    Candidate *first = search.candidates, *last = first + search.size;
+    search.size = std::remove_if(first, last, [&](const Candidate& x) { return x.score <= search.bound; }) - first;
+    if (search.size <= 6 * count) return;
+    // The integer scores are too similar to tell the best apart, so float32 scores are needed.
+    auto best = exact_best(search, tokens, length, count);
+    search.raise_bound(best[count - 1].first / search.unit - search.error);
+    std::vector<Candidate> kept;
+    for (auto& entry : best) kept.push_back(first[entry.second]);
+    std::copy(kept.begin(), kept.end(), first);
+    search.size = count;
 }
 
 }  // namespace
 
-// tokens (n, length), queries (q, length) -> scores, index (q, count), of each query in any order; count <= n.
-// Not 0 where a number is not finite: then nothing has been found.
+// tokens (n, length), queries (q, length) -> scores and index (q, count), unordered for each query; count <= n.
+// Returns 0, or 1 if a number is not finite; the outputs are then undefined.
 extern "C" int best_tokens(const float* tokens, long n, const float* queries, long q, long length, long count,
                             long threads, float* scores, int64_t* index) {
     const long pairs = (length + 1) / 2, panels = (n + PANEL - 1) / PANEL, tiles = (q + TILE - 1) / TILE;
     const long room = 8 * count, padded = (count + LANES - 1) / LANES * LANES;
     const float limit = std::min(32767.0, std::floor(std::sqrt(2147483647.0 / (2 * pairs))));  // no sum overflows
 
-    // Columns of very different sizes: each is scaled to the same range, and the queries' the other way.
+    // Columns differ widely in magnitude, so each column of the tokens is scaled to the same range, and the same
+    // column of the queries by the inverse factor.
     std::vector<float> largest(length, 1e-30f);
     for (long t = 0; t < n; t++)
         for (long c = 0; c < length; c++) largest[c] = std::max(largest[c], std::fabs(tokens[t * length + c]));
 
-    std::vector<int16_t> packed(panels * pairs * PANEL * 2, 0);  // of each panel: pair of columns, token, column
+    std::vector<int16_t> packed(panels * pairs * PANEL * 2, 0);  // (panel, pair of columns, token, column of the pair)
     std::vector<double> norm(panels), residual(panels);
     std::atomic<bool> finite{true};
     in_parallel(panels, threads, [&](long first, long last) {
@@ -194,7 +197,8 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
         std::vector<int16_t> rounded(own * pairs * 2, 0);
         std::vector<Candidate> candidates(own * room);
         std::vector<int> best(own * padded, INT_MIN);
-        std::vector<Found> all(own, {nullptr, nullptr, nullptr, 0, 1, 0, INT_MAX, INT_MAX});  // of no query: finds nothing
+        // Rows of the last tile without a query keep the bound INT_MAX, so that they get no candidates.
+        std::vector<Search> searches(own, {nullptr, nullptr, nullptr, 0, 1, 0, INT_MAX, INT_MAX});
         for (long i = 0; i < own; i++) {
             if (first * TILE + i >= q) continue;
             const float* query = queries + (first * TILE + i) * length;
@@ -210,15 +214,16 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
             if (!std::isfinite(square)) finite = false;
             std::fill(&best[i * padded] + count, &best[i * padded] + padded, INT_MAX);
             const double norm = std::sqrt(square), lost = std::sqrt(square_lost);
-            // Of rounding both sides; and of the float32 sums themselves.
+            // The error of rounding both factors, plus that of summing in float32.
             const double error = lost * token_norm + (norm + lost) * token_lost + 1e-6 * norm * token_norm;
-            all[i] = {query, &best[i * padded], &candidates[i * room], 0, double(most) / limit / limit, error, INT_MIN,
-                      INT_MIN};
+            searches[i] = {query, &best[i * padded], &candidates[i * room], 0, double(most) / limit / limit, error,
+                           INT_MIN, INT_MIN};
         }
         if (!finite) return;
         if (count <= GROUPS * PANEL && panels >= 2 * BLOCK)
             for (long tile = 0; tile < own; tile += TILE) {
-                // Groups of tokens compete by their largest: each is a token, so the count-th is a first bound.
+                // Initial bound: the `count`-th largest of the maxima of groups of tokens, since at least `count`
+                // tokens have scores that large.
                 alignas(32) int largest[TILE][GROUPS][PANEL];
                 std::fill(&largest[0][0][0], &largest[0][0][0] + sizeof largest / sizeof(int), INT_MIN);
                 for (long panel = 0; panel < BLOCK; panel++) {
@@ -232,12 +237,12 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
                     }
                 }
                 for (long i = 0; i < TILE; i++) {
-                    int *all_of_it = &largest[i][0][0];
-                    std::nth_element(all_of_it, all_of_it + count - 1, all_of_it + GROUPS * PANEL, std::greater<>());
-                    all[tile + i].raise(all_of_it[count - 1] - 2 * all[tile + i].error);
+                    int* maxima = &largest[i][0][0];
+                    std::nth_element(maxima, maxima + count - 1, maxima + GROUPS * PANEL, std::greater<>());
+                    searches[tile + i].raise_bound(maxima[count - 1] - 2 * searches[tile + i].error);
                 }
             }
-        // The newest tokens first: they resemble the queries most, and soon give a high bound.
+        // The newest tokens first, because they are most similar to the queries and quickly give a high bound.
         for (long stop = panels; stop > 0; stop -= BLOCK)
             for (long tile = 0; tile < own; tile += TILE)
                 for (long panel = std::max(0L, stop - BLOCK); panel < stop; panel++) {
@@ -246,7 +251,8 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
                              reinterpret_cast<const __m256i*>(&packed[panel * pairs * PANEL * 2]), pairs, sums);
                     for (long i = 0; i < TILE; i++)
                         for (long half = 0; half < 2; half++) {
-                            const __m256i above = _mm256_cmpgt_epi32(sums[i][half], _mm256_set1_epi32(all[tile + i].bound));
+                            const __m256i bound = _mm256_set1_epi32(searches[tile + i].bound);
+                            const __m256i above = _mm256_cmpgt_epi32(sums[i][half], bound);
                             int mask = _mm256_movemask_ps(_mm256_castsi256_ps(above));
                             if (!mask) continue;
                             alignas(32) int integers[8];
@@ -254,19 +260,19 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
                             for (; mask; mask &= mask - 1) {
                                 const long token = panel * PANEL + half * 8 + __builtin_ctz(mask);
                                 if (token >= n) break;
-                                Found& found = all[tile + i];
-                                if (found.size == room) forget(found, tokens, length, count);
-                                found.remember(integers[token % 8], static_cast<int>(token), padded);
+                                Search& search = searches[tile + i];
+                                if (search.size == room) prune(search, tokens, length, count);
+                                search.add_candidate(integers[token % 8], static_cast<int>(token), padded);
                             }
                         }
                 }
         for (long i = 0; i < own && first * TILE + i < q; i++) {
             const long row = (first * TILE + i) * count;
-            forget(all[i], tokens, length, count);
-            auto best = exact(all[i], tokens, length, count);
+            prune(searches[i], tokens, length, count);
+            auto top = exact_best(searches[i], tokens, length, count);
             for (long k = 0; k < count; k++) {
-                scores[row + k] = best[k].first;
-                index[row + k] = all[i].candidates[best[k].second].token;
+                scores[row + k] = top[k].first;
+                index[row + k] = searches[i].candidates[top[k].second].token;
             }
         }
     });

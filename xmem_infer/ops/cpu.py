@@ -1,4 +1,4 @@
-"""What the CPU can compute in."""
+"""Query of the CPU's instruction sets."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,6 @@ import torch
 
 
 def cpu_capabilities() -> dict[str, Any]:
-    """By the names of torch.cpu.get_capabilities, as `avx512_vnni`; nothing where this torch does not tell."""
-    ask: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
-    return ask()
+    """Return torch.cpu.get_capabilities(), with keys such as `avx512_vnni`; empty if this torch lacks the function."""
+    get_capabilities: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    return get_capabilities()

@@ -1,4 +1,4 @@
-"""Pixels in: normalisation, the size the network works at, padding."""
+"""Preparation of images for the network: normalisation, resizing to the working size, padding."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ STRIDE = 16
 
 
 class Padding(NamedTuple):
-    """Pixels added on each side so that both sides divide by 16."""
+    """Number of pixels added on each side, so that height and width become multiples of 16."""
 
     left: int
     right: int
@@ -22,9 +22,13 @@ class Padding(NamedTuple):
 
 
 def working_size(height: int, width: int, size: int, enlarge: bool = True) -> tuple[int, int]:
-    """Height and width inside the network: short side `size`, the long one rounded down; -1 keeps both.
+    """Return the (height, width) at which the network processes a frame.
 
-    enlarge: whether smaller pictures are made larger.
+    Args:
+        height: Height of the frame in px.
+        width: Width of the frame in px.
+        size: Short side in px; the long side is scaled accordingly and rounded down. -1 keeps the original size.
+        enlarge: Whether frames with a smaller short side are enlarged.
     """
     short = min(height, width)
     if size == -1 or size == short or (size > short and not enlarge):
@@ -33,35 +37,35 @@ def working_size(height: int, width: int, size: int, enlarge: bool = True) -> tu
 
 
 def normalise(image: Tensor) -> Tensor:
-    """(H, W, 3) uint8 RGB -> (3, H, W) float32 with ImageNet's mean and deviation taken out."""
-    # Planes first, and one array for all steps: ten times as fast as going through the interleaved colours each time.
+    """Normalise (H, W, 3) uint8 RGB to (3, H, W) float32 with ImageNet's mean and standard deviation."""
+    # Channels first and in place: ten times as fast as broadcasting over interleaved channels in each step.
     pixels = image.permute(2, 0, 1).contiguous().float().div_(255)
     mean, std = pixels.new_tensor(MEAN), pixels.new_tensor(STD)
     return pixels.sub_(mean[:, None, None]).div_(std[:, None, None])
 
 
 def resize(image: Tensor, size: tuple[int, int], antialias: bool = False) -> Tensor:
-    """Bilinear resize of (C, H, W), align_corners=False; untouched where the size is right already."""
+    """Resize (C, H, W) bilinearly with align_corners=False; return it unchanged if it has this size already."""
     if image.shape[-2:] == size:
         return image
     return F.interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
 
 def resize_labels(labels: Tensor, size: tuple[int, int], mode: str = "nearest") -> Tensor:
-    """Resize of a label image (H, W), the same as resizing one channel per label; mode: nearest or nearest-exact."""
+    """Resize a label image (H, W); mode: nearest or nearest-exact. Equal to resizing one channel per label."""
     if labels.shape == size:
         return labels
     return F.interpolate(labels[None, None].float(), size, mode=mode)[0, 0].to(labels.dtype)
 
 
 def padding_for(height: int, width: int) -> Padding:
-    """Padding to multiples of 16: the floor of half before, the rest after."""
+    """Return the padding to multiples of 16; an odd pixel is added on the right or at the bottom."""
     extra_h, extra_w = -height % STRIDE, -width % STRIDE
     return Padding(extra_w // 2, extra_w - extra_w // 2, extra_h // 2, extra_h - extra_h // 2)
 
 
 def pad(x: Tensor, padding: Padding, colour: Sequence[float] | None = None) -> Tensor:
-    """Add pixels around the last two axes of (C, H, W): of a colour, one number a channel, or zeros."""
+    """Pad the last two axes of (C, H, W) with a colour (one number per channel), or with zeros."""
     if not any(padding):
         return x
     if colour is None:
@@ -71,6 +75,6 @@ def pad(x: Tensor, padding: Padding, colour: Sequence[float] | None = None) -> T
 
 
 def unpad(x: Tensor, padding: Padding) -> Tensor:
-    """Take `padding` off the last two axes again."""
+    """Remove `padding` from the last two axes."""
     left, right, top, bottom = padding
     return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]

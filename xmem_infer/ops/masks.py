@@ -1,4 +1,4 @@
-"""Probabilities of several objects that share one picture, and how they meet the background."""
+"""Soft aggregation of per-object probabilities, and conversion between probabilities and masks."""
 
 import math
 from collections.abc import Sequence
@@ -15,70 +15,80 @@ MAX_LOG_ODDS = math.log1p(-1e-7) - math.log(1e-7)
 
 
 def aggregate_logits(logits: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
-    """Soft aggregation of independent per-object logits: log-odds and probabilities, background first.
+    """Combine independent per-object logits by soft aggregation.
 
-    logits (..., O, ...) float32 or wider with objects on `dim` -> two tensors with O + 1 entries there.
-    The background's probability is prod(1 - p). Computed in log space: the published order (probability,
-    clamp, log-odds) keeps no digits near saturation in float32.
+    The probability of the background is prod(1 - p). It is computed in log space, because the published order of
+    operations (probability, clamp, log-odds) loses all digits near saturation in float32.
+
+    Args:
+        logits: (..., O, ...) float32 or float64, with the objects on axis `dim`.
+        dim: Axis of the objects.
+
+    Returns:
+        Log-odds and probabilities, each with O + 1 entries on axis `dim`, the background first.
     """
     if logits.shape[dim] == 1:
         background = -logits  # 1 - p
     else:
-        log_background = F.logsigmoid(-logits).sum(dim, keepdim=True)
+        log_background = F.logsigmoid(-logits).sum(dim, keepdim=True)  # log prod(1 - p)
         background = log_background - torch.log(-torch.expm1(log_background.clamp(max=-1e-7)))
     odds = torch.cat([background, logits], dim).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
     return odds, odds.softmax(dim)
 
 
 def aggregate(prob: Tensor, dim: int = 0) -> Tensor:
-    """Soft aggregation of per-object probabilities in [0, 1]: (..., O, ...) -> (..., O + 1, ...)."""
+    """Combine per-object probabilities in [0, 1] by soft aggregation: (..., O, ...) -> (..., O + 1, ...)."""
     prob = torch.cat([(1 - prob).prod(dim, keepdim=True), prob], dim)
     return torch.logit(prob).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS).softmax(dim)
 
 
 def without(prob: Tensor, slots: Sequence[int]) -> Tensor:
-    """Probabilities (O + 1, H, W), background first, where the objects in these slots are not there.
+    """Remove the objects in these slots from probabilities (O + 1, H, W), background first, and renormalise.
 
-    The others keep their odds to each other, which is soft aggregation without these.
+    The ratios between the remaining probabilities do not change, which is soft aggregation of the remaining objects.
     """
     prob = prob.clone()
     prob[[slot + 1 for slot in slots]] = 0
-    prob[0] += 1e-7  # where nothing else was left
+    prob[0] += 1e-7  # avoids 0 / 0 where a removed object had probability 1
     return prob / prob.sum(0)
 
 
 def one_hot(labels: Tensor, values: list[int]) -> Tensor:
-    """Label image (H, W) -> (len(values), H, W) float32, 1 where a pixel carries that label."""
-    wanted = torch.tensor(values, dtype=labels.dtype, device=labels.device)
-    return (labels == wanted[:, None, None]).float()
+    """Convert a label image (H, W) to (len(values), H, W) float32: 1 where a pixel has that value, else 0."""
+    channels = torch.tensor(values, dtype=labels.dtype, device=labels.device)
+    return (labels == channels[:, None, None]).float()
 
 
 def most_probable(prob: Tensor, object_ids: Sequence[int]) -> tuple[np.ndarray, dict[int, ObjectConfidence]]:
-    """The most probable object of each pixel, (H, W) uint8, and confidence; prob (O + 1, H, W), background first.
+    """Return the most probable object of each pixel, (H, W) uint8 ids, and the confidence of each object.
 
-    Of equal probabilities the first one wins.
+    If probabilities are equal, the first channel wins.
+
+    Args:
+        prob: (O + 1, H, W) probabilities, the background first.
+        object_ids: Ids of the other channels.
     """
     best = prob.amax(0)
     mask = torch.zeros(best.shape, dtype=torch.uint8, device=prob.device)
-    # Plane by plane, last one first: an index of the maximum over interleaved planes takes several times as long.
-    for object_id, plane in reversed([*zip([0, *object_ids], prob, strict=True)]):
-        mask.masked_fill_(plane == best, object_id)
+    # Channel by channel from the last to the first, which is several times as fast as argmax over the channels.
+    for object_id, channel in reversed([*zip([0, *object_ids], prob, strict=True)]):
+        mask.masked_fill_(channel == best, object_id)
     inside = [mask == object_id for object_id in object_ids]
-    # Stacked, so that a device is waited for twice and not twice for each object.
+    # Stacked, so that the host waits for the device only twice and not twice per object.
     areas = torch.stack([pixels.sum() for pixels in inside]).tolist() if inside else []
     sums = torch.stack([(best * pixels).sum() for pixels in inside]).tolist() if inside else []
-    found = zip(object_ids, areas, sums, strict=True)
-    return mask.cpu().numpy(), {object_id: _confidence(area, total) for object_id, area, total in found}
+    totals = zip(object_ids, areas, sums, strict=True)
+    return mask.cpu().numpy(), {object_id: _confidence(area, total) for object_id, area, total in totals}
 
 
 def confidence_inside(prob: Tensor, object_ids: Sequence[int], mask: np.ndarray) -> dict[int, ObjectConfidence]:
-    """Confidence inside a mask (H, W) uint8 that was given rather than predicted; prob (O + 1, H, W)."""
+    """Return the confidence of each object inside a given mask (H, W) uint8; prob (O + 1, H, W)."""
     given = torch.from_numpy(mask).to(prob.device)
-    found = {}
-    for slot, object_id in enumerate(object_ids, start=1):
-        pixels = prob[slot][given == object_id]
-        found[object_id] = _confidence(pixels.numel(), float(pixels.sum()))
-    return found
+    confidence = {}
+    for channel, object_id in enumerate(object_ids, start=1):
+        pixels = prob[channel][given == object_id]
+        confidence[object_id] = _confidence(pixels.numel(), float(pixels.sum()))
+    return confidence
 
 
 def _confidence(area_px: int, total: float) -> ObjectConfidence:
