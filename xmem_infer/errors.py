@@ -1,25 +1,25 @@
-"""What can go wrong, sorted by whose move it is next. The command line's exit codes are in `cli/commands.py`."""
+"""Exceptions, grouped by who can resolve the problem. `cli/commands.py` maps them to exit codes."""
 
 
 class XMemInferError(Exception):
-    """Base of every error this package raises on purpose. The message says what was wrong, found and to do."""
+    """Base class of all errors of this package. Messages say what is wrong, what was found and how to correct it."""
 
 
 class UsageError(XMemInferError, ValueError):
-    """The request is wrong: path, mask or setting. Raised before expensive work starts."""
+    """A path, mask or setting is invalid. Raised before expensive work starts, whenever this is possible."""
 
 
 class VideoError(XMemInferError, RuntimeError):
-    """One video cannot be read or segmented: not a video, truncated, corrupt, non-finite output."""
+    """A video cannot be read or segmented: it is not a video, truncated or corrupt, or gives non-finite output."""
 
 
 class NonFiniteError(VideoError):
-    """The network's probabilities hold NaN or infinity; the state of the video is as it was before the frame."""
+    """The network's probabilities contain NaN or infinity; the state of the video is unchanged by the frame."""
 
 
 class EnvironmentFault(XMemInferError, RuntimeError):
-    """The machine cannot do it: disk full, read-only output, output in use, out of memory."""
+    """The machine prevents the request: full disk, read-only or locked output, missing package, out of memory."""
 
 
 class WeightsError(EnvironmentFault):
-    """A checkpoint is missing, damaged, unsafe or does not fit the network."""
+    """A checkpoint is missing, damaged, unsafe or does not match the network."""

@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM as a question asked at safe moments.
+"""Deferred handling of SIGINT and SIGTERM: signals are recorded, and `check` raises at safe points.
 
-An exception out of a signal handler strikes anywhere, also inside a lock of `queue`, which then stays held and
-the program hangs. So the handler only notes the signal, and `check` raises between two frames. Where no
-such moment comes within GRACE_S (a frame may take longer than that), the exception strikes after all.
+An exception raised by a signal handler can occur anywhere, even while a lock of `queue` is held, which is then never
+released and the program hangs. Therefore the handler only records the signal, and `check` raises between two frames.
+If `check` is not called within GRACE_S (a frame may take longer), the exception is raised immediately after all.
 """
 
 import signal
@@ -13,11 +13,11 @@ from types import FrameType
 
 GRACE_S = 2.0
 
-_pending: list[int] = []
+_pending: list[int] = []  # numbers of the signals received and not yet raised
 
 
 class Interrupted(KeyboardInterrupt):
-    """The program was asked to stop by the signal `number`."""
+    """The program was interrupted by the signal `number`."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -25,26 +25,26 @@ class Interrupted(KeyboardInterrupt):
 
 
 def check() -> None:
-    """Raise Interrupted if a signal came since `noted_signals` began; to be called where stopping is safe."""
+    """Raise Interrupted if a signal was recorded inside `noted_signals`; call this where it is safe to stop."""
     if _pending:
         if hasattr(signal, "SIGALRM"):
-            signal.setitimer(signal.ITIMER_REAL, 0)  # not once more, while things are put away
+            signal.setitimer(signal.ITIMER_REAL, 0)  # the timer must not raise again during cleanup
         raise Interrupted(_pending[0])
 
 
 @contextmanager
 def noted_signals() -> Iterator[None]:
-    """Within this block SIGINT and SIGTERM are noted for `check`; handlers and timer are put back at its end.
+    """Record SIGINT and SIGTERM for `check` inside the `with` block; restore handlers and timer afterwards.
 
-    Has no effect outside the main thread, which alone may set handlers.
+    Has no effect outside the main thread, because only the main thread may set signal handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     numbers = [signal.SIGINT, signal.SIGTERM]
-    before = {number: signal.signal(number, _note) for number in numbers}
+    handlers = {number: signal.signal(number, _record) for number in numbers}
     if hasattr(signal, "SIGALRM"):
-        timer, alarm = signal.setitimer(signal.ITIMER_REAL, 0), signal.signal(signal.SIGALRM, _strike)
+        timer, alarm = signal.setitimer(signal.ITIMER_REAL, 0), signal.signal(signal.SIGALRM, _raise_pending)
     _pending.clear()
     try:
         yield
@@ -53,16 +53,16 @@ def noted_signals() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarm)
             signal.setitimer(signal.ITIMER_REAL, *timer)
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _note(number: int, frame: FrameType | None) -> None:
+def _record(number: int, frame: FrameType | None) -> None:
     _pending.append(number)
     if not hasattr(signal, "SIGALRM"):
         raise Interrupted(number)
     signal.setitimer(signal.ITIMER_REAL, GRACE_S)
 
 
-def _strike(number: int, frame: FrameType | None) -> None:
+def _raise_pending(number: int, frame: FrameType | None) -> None:
     raise Interrupted(_pending[0])

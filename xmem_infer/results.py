@@ -1,4 +1,4 @@
-"""What goes into a pass over a video, what the network gives for a frame, and what comes out."""
+"""Data classes for a pass over a video, the prediction for a frame, and the results."""
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -17,13 +17,13 @@ from .types import Frame, LabelMask, ObjectConfidence
 
 @dataclass(frozen=True)
 class Pass:
-    """One way to look at a video.
+    """One pass over a video; test-time augmentation makes several passes of different size or orientation.
 
     Attributes:
         frames: The frames, at any resolution.
-        masks: Given masks at that resolution, by frame name.
-        size: Short side inside the network in px, -1 = original.
-        flipped: Whether the network sees frames and masks mirrored left to right.
+        masks: The given masks by frame name, at the resolution of the frames.
+        size: Short side in px at which the network processes the frames; -1 = original size.
+        flipped: Whether frames and masks are flipped horizontally for the network.
     """
 
     frames: FrameSource
@@ -34,14 +34,14 @@ class Pass:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One frame as the network sees it.
+    """The prediction of one pass for one frame.
 
     Attributes:
-        prob: (O + 1, H', W') float32 at the working size, background first.
-        flipped: Whether `prob` is mirrored left to right.
-        object_ids: The ids of the other channels.
-        complete: Whether the given mask speaks for every object, so that nothing was predicted.
-        stage_ms: Milliseconds spent on `upload` and `segment`.
+        prob: (O + 1, H', W') float32 probabilities at the working size, background first.
+        flipped: Whether `prob` is flipped horizontally.
+        object_ids: Object ids of the channels after the background.
+        complete: Whether a given mask annotates every object, so that nothing was predicted.
+        stage_ms: Duration of the stages `upload` and `segment` in milliseconds.
     """
 
     prob: Tensor
@@ -53,16 +53,16 @@ class Prediction:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One segmented frame.
+    """The result for one frame.
 
     Attributes:
-        frame: The picture.
-        mask: (H, W) uint8 at the frame's own size, the object id of each pixel, 0 = background.
-        object_ids: The ids known so far, in slot order.
-        confidence: By object id.
-        stage_ms: Milliseconds spent on `read`, `upload`, `segment` and `post`.
+        frame: The frame.
+        mask: (H, W) uint8 object id of each pixel at the original size of the frame, 0 = background.
+        object_ids: Ids of all objects known so far, in the order of the channels of `probabilities`.
+        confidence: Confidence by object id.
+        stage_ms: Duration of the stages `read`, `upload`, `segment` and `post` in milliseconds.
         working_prob: (O + 1, H', W') float32 probabilities at the working size, background first.
-        given: Whether the mask was given for every object, and comes back as it is.
+        given: Whether a mask was given that annotates every object; `mask` is then this mask, unchanged.
     """
 
     frame: Frame
@@ -74,13 +74,15 @@ class FrameResult:
     given: bool = False
 
     def __repr__(self) -> str:
-        areas = {object_id: found.area_px for object_id, found in self.confidence.items()}
+        areas = {object_id: confidence.area_px for object_id, confidence in self.confidence.items()}
         return f"FrameResult({self.frame!r}, pixels by object {areas}{', given' if self.given else ''})"
 
     def probabilities(self) -> np.ndarray:
-        """(O + 1, H, W) float32 at the frame's own size, background first, then as `object_ids`.
+        """Return the probabilities at the original size of the frame.
 
-        Of a given mask these are the mask's own 0 and 1.
+        Returns:
+            (O + 1, H, W) float32, the background first, then the objects in the order of `object_ids`. If `given`,
+            they are 0 and 1 according to the mask.
         """
         if self.given:
             values = np.array([0, *self.object_ids], np.uint8)
@@ -91,9 +93,10 @@ class FrameResult:
 
 
 class Results(Iterator[FrameResult]):
-    """The results of a video's frames, each as soon as it is known.
+    """An iterator over the results of a video's frames, each computed when it is requested.
 
-    `close` stops the work. `len` is the number of frames, where the source tells it; TypeError otherwise.
+    `len` returns the number of frames, or raises TypeError if the source does not declare it. `close` stops the
+    computation early.
     """
 
     def __init__(self, stream: Generator[FrameResult, None, None], count: int | None):
@@ -108,12 +111,12 @@ class Results(Iterator[FrameResult]):
         return self._count
 
     def close(self) -> None:
-        """Stop; what has been read ahead is dropped."""
+        """Stop the computation and discard frames that have been read ahead."""
         self._stream.close()
 
 
 def all_reached(stream: Generator[FrameResult, None, None], names: set[str]) -> Generator[FrameResult, None, None]:
-    """The results; UsageError at their end for frames named that were not among them."""
+    """Yield all results, then raise UsageError if any of the frames in `names` was not among them."""
     with closing(stream):
         for result in stream:
             names.discard(result.frame.name)

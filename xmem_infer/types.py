@@ -1,7 +1,7 @@
-"""Values that cross rooms, and the axis letters used in every docstring.
+"""Data classes shared by all packages, and the dimension names used in docstrings.
 
-O objects, H W pixels (padded to 16 inside the engine), h w = H/16 W/16, N memory tokens, Q = h*w query
-tokens, C_k C_v C_h channels of key, value and sensory memory.
+O: objects; H, W: height and width in pixels (padded to multiples of 16 inside the engine); h, w: H / 16, W / 16;
+N: memory tokens; Q = h * w: query tokens; C_k, C_v, C_h: channels of key, value and sensory memory.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,15 @@ from .errors import UsageError
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a video.
+    """One frame of a video.
 
     Attributes:
-        index: Position in the video, from 0.
-        name: Stem of the file under which its mask is saved.
+        index: Index of the frame in the video, from 0.
+        name: Name of the frame; its mask is saved under this name.
         image: (H, W, 3) uint8 RGB.
-        time_s: Presentation time in seconds; None where the source has no clock.
-        corrupt: Why the picture could not be decoded (it then repeats the one before); None for a sound frame.
+        time_s: Presentation time in seconds; None if the source has no timestamps.
+        corrupt: Why the frame could not be decoded, in which case `image` is that of the last readable frame before
+            it; None if it was decoded.
     """
 
     index: int
@@ -35,12 +36,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class LabelMask:
-    """A checked label image.
+    """A label image: the object id of each pixel.
 
     Attributes:
         ids: (H, W) uint8, the object id of each pixel, 0 = background.
-        palette: 768 bytes of RGB, or None.
-        source: Where it came from, for messages.
+        palette: Palette of 768 bytes (RGB), or None.
+        source: Origin of the mask, for messages.
+
+    Raises:
+        UsageError: `ids` is not of shape (H, W) or contains values other than integers from 0 to 255.
     """
 
     ids: np.ndarray
@@ -61,23 +65,23 @@ class LabelMask:
         return f"LabelMask({self.source!r}, {self.ids.shape[1]}x{self.ids.shape[0]}, objects {self.object_ids()})"
 
     def object_ids(self) -> list[int]:
-        """The ids that it shows, ascending, without 0."""
+        """Return the ids in the mask in ascending order, without 0."""
         return [object_id for object_id in np.unique(self.ids).tolist() if object_id]
 
 
 @dataclass(frozen=True)
 class ObjectConfidence:
-    """How sure the network is of one object in one frame.
+    """The confidence of the network in one object in one frame.
 
     Attributes:
-        area_px: Pixels of its mask.
-        mean_probability: Mean probability of the object inside its own mask, in [0, 1]; 0 where the mask is empty.
-        lost: Whether the object has no pixel in this frame.
-        key_distance: How far the network's keys inside the mask are from those where the object's mask was given: 1
-            minus the cosine to the nearest; 0 where it is lost or given.
+        area_px: Number of pixels in the object's mask.
+        mean_probability: Mean probability of the object inside its mask, in [0, 1]; 0 if the mask is empty.
+        lost: Whether the mask is empty.
+        key_distance: Distance of the network's keys inside the mask from those inside the object's given masks, as 1
+            minus the cosine similarity with the nearest one; 0 if the object is lost or its mask was given.
         drift: Signs that the mask has left the object (lost, jumped, area, appearance, unsure), see docs/evaluation.md.
-        int8_differs: With runtime.precision=int8, the pixels in which its mask differed from that of fp32, in those of
-            either mask; None where they were not compared.
+        int8_differs: With runtime.precision=int8, the share of pixels in the union of the int8 and the fp32 mask in
+            which the two differ; None if they were not compared.
     """
 
     area_px: int
