@@ -1,7 +1,8 @@
-"""Every setting, typed. YAML in `configs/` is merged on these; library users build them directly.
+"""Data classes of all settings. The YAML files in `configs/` are merged into them; library users create them directly.
 
-Not frozen, because Hydra's group overrides fail on frozen schemas. Choices are enums, because OmegaConf
-refuses `Literal`; their names are what stands on the command line.
+The classes are not frozen, because Hydra's group overrides fail on frozen schemas. Choices are enums, because
+OmegaConf does not support `Literal`; the member names are the values on the command line. The comment after a setting
+is its explanation in `--help`.
 """
 
 import os
@@ -49,20 +50,20 @@ class GradMode(Enum):
 
     @property
     def records(self) -> bool:
-        """Whether autograd builds a graph in this mode."""
+        """Whether autograd records a graph in this mode."""
         return self in (GradMode.enable_grad, GradMode.enable_grad_detached)
 
 
 class GivenMasks(Enum):
-    first = "first"  # of each video the first file
-    new_objects = "new_objects"  # all files; a later one gives labels not seen before, its 0 says nothing
+    first = "first"  # the first mask of each video
+    new_objects = "new_objects"  # all masks, but of later ones only objects not seen before
     all = "all"
 
 
 class SavedFrames(Enum):
     all = "all"
-    annotated = "annotated"  # frames that have an annotation
-    listed = "listed"  # frames that meta.json lists for any object
+    annotated = "annotated"  # frames with an annotation
+    listed = "listed"  # frames for which meta.json lists at least one object
 
 
 class Direction(Enum):
@@ -82,14 +83,14 @@ class Precision(Enum):
 
 @dataclass
 class DataConfig:
-    size: int = 480  # px of the short side inside the network; -1 = original
-    antialias: bool | None = None  # smooth frames when making them smaller; null: as the network was published
-    on_corrupt: OnCorrupt = OnCorrupt.fail  # a frame that cannot be decoded
-    masks: MaskPolicy = MaskPolicy.auto  # which of the masks there are given
-    complete_masks: bool | None = None  # an object that a later mask leaves out is absent; null: in dataset=generic
+    size: int = 480  # short side in px at which the network processes frames; -1: original size
+    antialias: bool | None = None  # antialias frames when scaling them down; null: as the network was published
+    on_corrupt: OnCorrupt = OnCorrupt.fail  # a frame that cannot be decoded is an error, or is replaced by the last
+    masks: MaskPolicy = MaskPolicy.auto  # which of the available masks are used as input
+    complete_masks: bool | None = None  # objects missing in a later mask are absent; null: in dataset=generic
     permanent: bool = False  # frames with a given mask stay in memory for the whole video
-    max_pixels: int = 100_000_000  # px per frame; larger headers are refused before allocation
-    range: list[float] | None = None  # values of 16-bit grey frames that become 0 and 255; null: by all the frames
+    max_pixels: int = 100_000_000  # limit of px per frame; larger ones are refused before memory is allocated
+    range: list[float] | None = None  # values of 16-bit grey frames that map to 0 and 255; null: from all frames
 
     def __post_init__(self) -> None:
         read_choices(self, "data")
@@ -101,22 +102,22 @@ class DataConfig:
 
 @dataclass
 class MemoryConfig:
-    kind: str = "auto"  # a memory by name; auto: the one that the network was published with
+    kind: str = "auto"  # name of a memory; auto: the one that the network was published with
     memory_every: int = 5  # frames between memory frames (r)
-    deep_update_every: int = -1  # frames; < 0: on every memory frame
-    stagger_updates: int = 5  # of memory_every frames, how many update the sensory state (Cutie)
-    long_term: bool = True  # consolidate old memory frames; false: they are kept (XMem) or dropped (Cutie)
-    fifo_frames: int = 5  # kept without long-term memory, the first one included (Cutie)
-    min_working_frames: int = 5  # T_min: memory frames that a consolidation leaves
-    max_working_frames: int = 10  # T_max: memory frames that bring one about
-    num_prototypes: int = 128  # P: tokens that a consolidation makes
-    max_long_term_tokens: int = 10_000  # LT_max: tokens of consolidations that are kept
-    buffer_tokens: int = 2_000  # room that a full long-term memory makes beyond what is needed (Cutie)
+    deep_update_every: int = -1  # frames between deep updates; < 0: on every memory frame
+    stagger_updates: int = 5  # how many of memory_every frames update the sensory state (Cutie)
+    long_term: bool = True  # consolidate old memory frames; false: keep (XMem) or drop them (Cutie)
+    fifo_frames: int = 5  # memory frames kept without long-term memory, including the first (Cutie)
+    min_working_frames: int = 5  # T_min: memory frames left after a consolidation
+    max_working_frames: int = 10  # T_max: memory frames that trigger a consolidation
+    num_prototypes: int = 128  # P: tokens created by a consolidation
+    max_long_term_tokens: int = 10_000  # LT_max: maximum number of long-term tokens
+    buffer_tokens: int = 2_000  # tokens that a full long-term memory removes beyond those it must (Cutie)
     top_k: int = 30  # tokens read per query
     late_objects: LateObjects = LateObjects.aligned  # how objects of later frames are paired with memory
-    load: str | None = None  # a file of memory.save: its objects are tracked in this video, without a mask
-    save: str | None = None  # where the memory of the video is written at its end, or that of its references
-    frozen: bool = False  # nothing is added to the memory that was loaded
+    load: str | None = None  # file written by memory.save; its objects are tracked in this video without a mask
+    save: str | None = None  # file for the memory at the end of the video, or for that of its references
+    frozen: bool = False  # add nothing to the loaded memory
 
     def __post_init__(self) -> None:
         read_choices(self, "memory")
@@ -125,8 +126,8 @@ class MemoryConfig:
         require(self.deep_update_every != 0, "memory.deep_update_every", 0, "negative or at least 1")
         require(self.buffer_tokens >= 0, "memory.buffer_tokens", self.buffer_tokens, "at least 0")
         for name, lower in (("max_working_frames", "min_working_frames"), ("max_long_term_tokens", "num_prototypes")):
-            found, least = getattr(self, name), getattr(self, lower)
-            require(found > least, f"memory.{name}", found, f"more than memory.{lower} ({least})")
+            value, minimum = getattr(self, name), getattr(self, lower)
+            require(value > minimum, f"memory.{name}", value, f"more than memory.{lower} ({minimum})")
         for name in ("load", "save"):
             if getattr(self, name):
                 setattr(self, name, os.path.expanduser(getattr(self, name)))
@@ -136,11 +137,11 @@ class MemoryConfig:
 @dataclass
 class RuntimeConfig:
     device: Device = Device.auto  # auto: CUDA, MPS, else the CPU
-    grad_mode: GradMode = GradMode.set_grad_enabled  # whether and how autograd is switched off
-    precision: Precision = Precision.auto  # of the network; auto: by what the device computes fast
-    variant: str = "auto"  # a backend by name: eager, fast, compiled, openvino; auto: see docs/modes-and-speed.md
-    objects_at_once: int = 8  # in encoders and decoder; more are processed in turns, with the same result
-    threads: int | None = None  # CPU threads of torch; null = torch's choice
+    grad_mode: GradMode = GradMode.set_grad_enabled  # whether and how autograd is disabled
+    precision: Precision = Precision.auto  # precision of the network; auto: depends on what the device computes fast
+    variant: str = "auto"  # name of a backend: eager, fast, compiled, openvino; auto: see docs/modes-and-speed.md
+    objects_at_once: int = 8  # objects per batch in encoders and decoder; does not change the result
+    threads: int | None = None  # CPU threads of torch; null: torch's default
 
     def __post_init__(self) -> None:
         read_choices(self, "runtime")
@@ -150,11 +151,11 @@ class RuntimeConfig:
 
 @dataclass
 class OutputConfig:
-    masks: bool = True  # a PNG for each frame
-    overlay: bool = True  # a video with the masks drawn in
-    preview: bool = True  # a sheet of frames
-    scores: bool = False  # probabilities as 8 bit arrays, large
-    also: list[str] = field(default_factory=list)  # outputs that others registered, by name
+    masks: bool = True  # write a PNG mask for each frame
+    overlay: bool = True  # write a video with the masks drawn over the frames
+    preview: bool = True  # write a contact sheet of frames
+    scores: bool = False  # write probabilities as 8-bit arrays (large)
+    also: list[str] = field(default_factory=list)  # names of further registered outputs
 
     def __post_init__(self) -> None:
         read_choices(self, "output")
@@ -163,7 +164,7 @@ class OutputConfig:
 @dataclass
 class ExecutorConfig:
     kind: str = "auto"  # in_process, processes, ray; auto: in_process for one worker, else processes
-    address: str | None = None  # of a Ray cluster; null: $RAY_ADDRESS, else one is started on this machine
+    address: str | None = None  # address of a Ray cluster; null: $RAY_ADDRESS, else a local cluster is started
 
     def __post_init__(self) -> None:
         is_used = self.address is None or self.kind == "ray"
@@ -172,11 +173,11 @@ class ExecutorConfig:
 
 @dataclass
 class TtaConfig:
-    """Several passes over each video, merged frame by frame: the mean of their probabilities decides."""
+    """Test-time augmentation: several passes over each video, whose probabilities are averaged frame by frame."""
 
-    flip: bool = False  # mirrored passes too
-    only_flipped: bool = False  # mirrored passes alone, for merging saved scores
-    sizes: list[int] = field(default_factory=list)  # px of the short side, a pass for each; none: data.size
+    flip: bool = False  # add horizontally flipped passes
+    only_flipped: bool = False  # only flipped passes, for merging saved scores
+    sizes: list[int] = field(default_factory=list)  # short sides in px, one pass each; empty: data.size
 
     def __post_init__(self) -> None:
         read_choices(self, "tta")
@@ -188,22 +189,22 @@ class TtaConfig:
 
 @dataclass
 class DatasetConfig:
-    """A benchmark: where its files lie below data_root, which masks are given, what is saved and scored."""
+    """A benchmark data set: its layout below data_root, the given masks, and what is saved and scored."""
 
     name: str = "generic"
-    title: str = "this data set"  # in messages
-    layout: str = "folders"  # a layout by name: davis, ytvos, folders
-    levels: list[str] = field(default_factory=lambda: ["."])  # below data_root, where the tree may begin
-    split: str = ""  # of the ytvos layout
-    video_lists: list[str] = field(default_factory=list)  # the first one there names the videos; none: folders
-    given: GivenMasks = GivenMasks.first  # data.masks=first|all overrides it
+    title: str = "this data set"  # name in messages
+    layout: str = "folders"  # name of a layout: davis, ytvos, folders
+    levels: list[str] = field(default_factory=lambda: ["."])  # folders below data_root that may contain the data set
+    split: str = ""  # split to use (ytvos layout)
+    video_lists: list[str] = field(default_factory=list)  # list files, of which the first existing is read; empty: none
+    given: GivenMasks = GivenMasks.first  # masks used as input; data.masks=first|all overrides this
     saved: SavedFrames = SavedFrames.all
-    rules: str = "auto"  # of scoring: davis16 (one object), davis17 (255 is void), auto
-    scored: bool = False  # the annotations are public
-    videos: list[int] = field(default_factory=list)  # how many the whole set has (several: of its releases)
-    published: dict[str, dict[str, float]] = field(default_factory=dict)  # checkpoint -> figure -> percent
-    zip_root: str | None = None  # folder inside the zip for the server, "" = top; null: there is no server
-    server: str = ""  # where to upload it
+    rules: str = "auto"  # scoring rules: davis16 (one object), davis17 (255 is void), auto
+    scored: bool = False  # whether the annotations are public, so that results can be scored
+    videos: list[int] = field(default_factory=list)  # number of videos in the complete set, one entry per release
+    published: dict[str, dict[str, float]] = field(default_factory=dict)  # checkpoint -> score name -> percent
+    zip_root: str | None = None  # folder inside the zip for the evaluation server, "" = top; null: no server
+    server: str = ""  # URL to which the zip is uploaded
 
     def __post_init__(self) -> None:
         read_choices(self, "dataset")
@@ -214,18 +215,18 @@ class DatasetConfig:
 @dataclass
 class EvalConfig:
     video_dir: str | None = None  # folder of frames, video file, or folder with JPEGImages/ and Annotations/
-    mask: str | None = None  # image (first frame) or folder of masks named after frames; null: looked for beside it
-    references: str | None = None  # folder of masks named after frames, all of them in memory from the start
-    direction: Direction = Direction.forward  # from the references: forward, backward or both
-    dataset: DatasetConfig | None = None  # a benchmark by name; any of its rules can be changed: dataset.rules=davis17
-    data_root: str | None = None  # the folder that dataset=NAME lies in
-    score: bool = True  # J&F where all frames are annotated
+    mask: str | None = None  # image (first frame) or folder of masks named after frames; null: found next to the video
+    references: str | None = None  # folder of masks named after frames, all in memory from the start
+    direction: Direction = Direction.forward  # direction of tracking, starting at the references
+    dataset: DatasetConfig | None = None  # name of a benchmark; its settings can be overridden: dataset.rules=davis17
+    data_root: str | None = None  # folder that contains dataset=NAME
+    score: bool = True  # compute J&F if annotations are available
     metrics: list[str] = field(default_factory=lambda: ["J", "F"])  # names of metrics; J&F is their mean
-    output_dir: str | None = None  # null: output/<name of video_dir or data set>
-    weights: str = "auto"  # path, or the name of a published checkpoint
-    network: str = "auto"  # family of the checkpoint; auto: told by its entries
-    overwrite: bool = False  # replace what other settings or inputs made in output_dir
-    workers: int = 1  # processes, each with a network of its own; executor=ray: on the machines of a Ray cluster
+    output_dir: str | None = None  # folder for results; null: output/<name of video_dir or data set>
+    weights: str = "auto"  # path, or name of a published checkpoint
+    network: str = "auto"  # family of the checkpoint; auto: detected from its entries
+    overwrite: bool = False  # replace results of other settings or inputs in output_dir
+    workers: int = 1  # processes, each with its own network; executor=ray: on the machines of a Ray cluster
     data: DataConfig = field(default_factory=DataConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
@@ -240,9 +241,10 @@ class EvalConfig:
 
 
 def read_choices(config: Any, group: str = "") -> None:
-    """Put members of enums for their names in a settings dataclass, as a library user may have made it by hand.
+    """Replace the names of enum members in a settings object by the members, and check ints and bools, in place.
 
-    Raises UsageError for a name that is none, and where numbers or truth values are something else.
+    Library users may set choices by name, and without Hydra nothing else checks the types. Raises UsageError for an
+    unknown name and for a value of the wrong type; group: prefix of the keys in its message.
     """
     for name, kind in get_type_hints(type(config)).items():
         value, key = getattr(config, name), f"{group}.{name}".lstrip(".")
@@ -256,7 +258,7 @@ def read_choices(config: Any, group: str = "") -> None:
 
 
 def choice(kind: type[Choice], value: object, key: str) -> Choice:
-    """The member of an enum that is given itself or by its name. Raises UsageError that lists the names."""
+    """Return the member of an enum given as member or by name. Raises UsageError with all names if there is none."""
     if isinstance(value, kind):
         return value
     names = [member.name for member in kind]
@@ -265,17 +267,17 @@ def choice(kind: type[Choice], value: object, key: str) -> Choice:
 
 
 def require(holds: bool, key: str, found: object, allowed: str) -> None:
-    """Raise UsageError naming the key, what was found and what is allowed, unless `holds`."""
+    """Raise UsageError with the key, the value found and the allowed values, unless `holds` is True."""
     if not holds:
         raise UsageError(f"{key}={found} is not possible: it must be {allowed}")
 
 
 def require_names(names: list[str], key: str) -> None:
-    """Raise UsageError for a list of names that is empty or repeats itself."""
+    """Raise UsageError if a list of names is empty or contains duplicates."""
     require(bool(names) and len(set(names)) == len(names), key, names, "one name or more, each once")
 
 
 def configs_dir() -> Path:
-    """The YAML tree: inside the package in a wheel, beside it in a checkout."""
+    """Return the folder of YAML files: inside the package in a wheel, next to it in a checkout."""
     packaged = Path(__file__).resolve().parent / "configs"
     return packaged if packaged.is_dir() else packaged.parent.parent / "configs"
