@@ -520,7 +520,7 @@ class TestPauses:
     def remark(self, times):
         gaps = Gaps()
         for time_s in times:
-            gaps.seen(time_s)
+            gaps.record(time_s)
         return gaps.warning()
 
     def test_a_hole_is_remarked(self):

@@ -10,7 +10,7 @@ import numpy as np
 from ..config import DataConfig
 from ..errors import UsageError, VideoError
 from ..io.frames import IndexedFrames, frame_name, open_frames
-from ..io.images import opened
+from ..io.images import open_image
 from ..io.listing import list_images, name_some
 from ..io.mask_colours import ColourIds
 from ..io.masks import check_mask, read_mask
@@ -192,7 +192,7 @@ class VideoInput:
         annotated = {file.stem for file in list_images(folder) if file.suffix.lower() == ".png"}
         if len(annotated) < MIN_ANNOTATED or not annotated <= set(self.frames.stems):
             return None
-        with opened(first, max_pixels) as image:
+        with open_image(first, max_pixels) as image:
             if image.mode not in ("P", "L", "1"):
                 self.warnings.append(
                     f"the masks in {folder} are not scored: they hold pixels of mode {image.mode}, and annotations are "

@@ -15,7 +15,7 @@ from ..memory.manager import MEMORIES
 from ..memory.protocol import Memory, StorableMemory
 from ..model.family import Network, ObjectState
 from ..ops.images import pad, padding_for, unpad
-from ..ops.masks import aggregate, one_hot, without
+from ..ops.masks import aggregate, one_hot, remove_objects
 from .schedule import Clock, advance, plan_frame
 from .state import VideoState
 
@@ -152,7 +152,7 @@ class Engine:
                 prob = batch[0]
                 del odds, readouts  # as large as the probabilities: free them before the memory is updated
                 if absent_slots := [slot for slot, known_id in enumerate(state.object_ids) if known_id in absent]:
-                    prob = without(prob, absent_slots)
+                    prob = remove_objects(prob, absent_slots)
             if given is not None:
                 prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.annotated))
             assert prob is not None, "a frame is segmented or given"

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config import EvalConfig
 from ..errors import UsageError
-from ..io.atomic import Staged, disk_fault, held, write_json
+from ..io.atomic import Staged, disk_fault, locked, write_json
 
 
 @dataclass(frozen=True)
@@ -116,5 +116,5 @@ def locked_output(output_dir: Path) -> Iterator[None]:
         raise UsageError(
             f"{output_dir} is a project of the page, whose corrections would be replaced: give another output_dir"
         )
-    with held(records, f"another run is writing to {output_dir}", "output_dir"):
+    with locked(records, f"another run is writing to {output_dir}", "output_dir"):
         yield

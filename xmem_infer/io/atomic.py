@@ -35,7 +35,7 @@ def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
 
 
 @contextmanager
-def held(folder: Path, what: str, setting: str) -> Iterator[None]:
+def locked(folder: Path, what: str, setting: str) -> Iterator[None]:
     """Create `folder` and hold an exclusive lock on it; the operating system releases the lock if the process dies.
 
     Args:

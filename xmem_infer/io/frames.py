@@ -16,10 +16,10 @@ from .images import (
     TooManyPixels,
     UnreadableImage,
     ValueCounts,
+    convert_errors,
     header_of,
-    opened,
+    open_image,
     read_header,
-    readable,
     refuse_large,
     size_words,
     to_rgb,
@@ -148,7 +148,7 @@ class FrameFolder:
         Entering raises UnreadableImage.
         """
         for file in self._files:
-            yield opened(file, self._data.max_pixels)
+            yield open_image(file, self._data.max_pixels)
 
     def _first_header(self) -> Header:
         assert isinstance(self._headers[0], Header), "a broken first frame is refused"
@@ -240,7 +240,7 @@ class FrameFolder:
             yield upright(image, header)
 
     def _picture(self, index: int) -> AbstractContextManager[ImageFile.ImageFile]:
-        return opened(self._files[index], self._data.max_pixels)
+        return open_image(self._files[index], self._data.max_pixels)
 
 
 class ImageStack(FrameFolder):
@@ -258,18 +258,18 @@ class ImageStack(FrameFolder):
         self._setup(path.stem, [path], [f"picture {index + 1} of {path}" for index in range(pictures)], data)
 
     def _pictures(self) -> Iterator[AbstractContextManager[ImageFile.ImageFile]]:
-        with opened(self._files[0], self._data.max_pixels) as image:
+        with open_image(self._files[0], self._data.max_pixels) as image:
             for index in range(len(self._labels)):
                 yield self._page(image, index)
 
     @contextmanager
     def _picture(self, index: int) -> Iterator[ImageFile.ImageFile]:
-        with opened(self._files[0], self._data.max_pixels) as image, self._page(image, index) as picture:
+        with open_image(self._files[0], self._data.max_pixels) as image, self._page(image, index) as picture:
             yield picture
 
     @contextmanager
     def _page(self, image: ImageFile.ImageFile, index: int) -> Iterator[ImageFile.ImageFile]:
-        with readable():
+        with convert_errors():
             image.seek(index)
             refuse_large((image.size[1], image.size[0]), self._data.max_pixels)
             yield image

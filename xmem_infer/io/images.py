@@ -62,14 +62,14 @@ class Header:
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+def open_image(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """Open an image and read its header, without decoding it.
 
     Raises:
         TooManyPixels: The header declares more than `max_pixels`; nothing has been allocated.
         UnreadableImage: The file is damaged or cannot be read; also raised for errors inside the `with` block.
     """
-    with readable(), path.open("rb") as file:
+    with convert_errors(), path.open("rb") as file:
         start = file.read(32)
         refuse_large(_webp_size(start), max_pixels)
         file.seek(0)
@@ -79,7 +79,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
 
 
 @contextmanager
-def readable() -> Iterator[None]:
+def convert_errors() -> Iterator[None]:
     """Convert errors that damaged files cause inside the `with` block to UnreadableImage."""
     try:
         yield
@@ -104,7 +104,7 @@ def _identify(file: IO[bytes], path: Path, start: bytes) -> ImageFile.ImageFile:
 
 def read_header(path: Path, max_pixels: int) -> Header:
     """Read the header of an image file. Raises UnreadableImage, TooManyPixels."""
-    with opened(path, max_pixels) as image:
+    with open_image(path, max_pixels) as image:
         return header_of(image)
 
 
@@ -152,7 +152,7 @@ def read_rgb(path: Path, max_pixels: int) -> np.ndarray:
 
     Raises UnreadableImage, TooManyPixels.
     """
-    with opened(path, max_pixels) as image:
+    with open_image(path, max_pixels) as image:
         return to_rgb(upright(image, header_of(image)))
 
 

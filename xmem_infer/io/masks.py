@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 
 from ..errors import UsageError
 from ..types import LabelMask
-from .images import Header, UnreadableImage, header_of, host_array, is_deep, opened, size_words, upright
+from .images import Header, UnreadableImage, header_of, host_array, is_deep, open_image, size_words, upright
 from .mask_colours import ColourIds, pack
 from .palette import full_palette
 from .smoothing import smoothed_values
@@ -43,7 +43,7 @@ def read_mask(path: str | Path, max_pixels: int, colours: ColourIds | None = Non
     if not path.is_file():
         raise UsageError(f"mask {path} {_why_no_file(path)}")
     try:
-        with opened(path, max_pixels) as image:
+        with open_image(path, max_pixels) as image:
             header = header_of(image)
             _refuse_format(image, header, path)
             ids, palette = _ids(upright(image, header), path, ColourIds() if colours is None else colours)

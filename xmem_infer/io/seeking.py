@@ -76,7 +76,7 @@ class DemuxedTimes:
                 self._ended = True
                 continue
             skipped = self._dropped.skipped
-            self._truncation.seen(packet)
+            self._truncation.record(packet)
             self._dropped.sent(packet)
             if not self._dropped.reliable or packet.pts is None:
                 raise UnreliableTimes("times are missing, or jump back")

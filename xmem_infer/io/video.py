@@ -108,7 +108,7 @@ class VideoFile:
         gaps = Gaps()
         with self.open() as container:
             for frame in self._frames(container, self.stream(container), policy):
-                gaps.seen(frame.time_s)
+                gaps.record(frame.time_s)
                 yield self.checked(frame)
         if warning := gaps.warning():
             self.warnings.append(warning)
@@ -202,7 +202,7 @@ def _decode(
         for packet in container.demux():
             if packet.size == 0:  # the flush packet at the end of a stream
                 continue
-            truncation.seen(packet)
+            truncation.record(packet)
             if packet.stream_index != stream.index:
                 continue
             dropped.sent(packet)

@@ -108,7 +108,7 @@ class Truncation:
         self._packets = 0
         self.reading_failed: str | None = None  # the error that stopped reading before the end of the file
 
-    def seen(self, packet: Packet) -> None:
+    def record(self, packet: Packet) -> None:
         """Record a packet of any stream."""
         is_own = packet.stream_index == self._stream_index
         self._packets += is_own
@@ -147,7 +147,7 @@ class Gaps:
         self._last_s = self._longest_s = self._longest_at_s = 0.0
         self._frames = 0
 
-    def seen(self, time_s: float | None) -> None:
+    def record(self, time_s: float | None) -> None:
         """Record the presentation time of a frame."""
         if time_s is None:
             return

@@ -42,7 +42,7 @@ def aggregate(prob: Tensor, dim: int = 0) -> Tensor:
     return torch.logit(prob).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS).softmax(dim)
 
 
-def without(prob: Tensor, slots: Sequence[int]) -> Tensor:
+def remove_objects(prob: Tensor, slots: Sequence[int]) -> Tensor:
     """Remove the objects in these slots from probabilities (O + 1, H, W), background first, and renormalise.
 
     The ratios between the remaining probabilities do not change, which is soft aggregation of the remaining objects.

@@ -17,7 +17,7 @@ from ..datasets.mask_files import find_masks
 from ..datasets.video_input import VideoInput
 from ..errors import EnvironmentFault, UsageError
 from ..interrupts import check
-from ..io.atomic import disk_fault, held
+from ..io.atomic import disk_fault, locked
 from ..io.frames import IndexedFrames, frame_name, open_frames
 from ..io.listing import describe_contents, existing_path
 from .project import Project
@@ -75,7 +75,7 @@ def page(config: PageConfig) -> int:
     source = open_frames(path, config.data)
     folder = Path(config.project).expanduser() if config.project else Path("output") / f"{source.name}.project"
     _refuse_foreign(folder)
-    with held(folder / "records", f"another program is writing to {folder}", "project"):
+    with locked(folder / "records", f"another program is writing to {folder}", "project"):
         try:
             project = Project(folder, source, path)
         except OSError as error:

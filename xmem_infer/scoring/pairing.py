@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import DataConfig
 from ..errors import UsageError, VideoError
-from ..io.images import TooManyPixels, UnreadableImage, header_of, opened, upright
+from ..io.images import TooManyPixels, UnreadableImage, header_of, open_image, upright
 from ..io.listing import counted, name_some, natural_key
 
 MAX_PIXELS = DataConfig.max_pixels  # per mask; larger images are refused before memory is allocated
@@ -194,7 +194,7 @@ def read_ids(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     size: (H, W) that the mask must have. Raises VideoError, if possible before the file is decoded.
     """
     try:
-        with opened(path, MAX_PIXELS) as image:
+        with open_image(path, MAX_PIXELS) as image:
             header = header_of(image)
             height, width = header.size
             if image.mode not in LABEL_MODES:

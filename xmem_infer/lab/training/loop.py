@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ...config import MemoryConfig, Precision, RuntimeConfig
 from ...errors import UsageError
 from ...interrupts import Interrupted
-from ...io.atomic import disk_fault, held
+from ...io.atomic import disk_fault, locked
 from ...runtime.device import choose_device
 from ...runtime.limits import check_threads, thread_count
 from .batches import batches
@@ -47,7 +47,7 @@ def train(config: TrainConfig) -> TrainState:
     check_threads(config.threads)
     try:
         # Locked, because a second process would delete this one's checkpoints.
-        with held(run, f"another process trains in {run}", "run_dir"), thread_count(config.threads):
+        with locked(run, f"another process trains in {run}", "run_dir"), thread_count(config.threads):
             plot_curves(run)  # fails without matplotlib: better now than after an hour
             cache = Path(config.cache_dir) if config.cache_dir else run / "pack"
             packs = [decode_pack(Path(tar), cache) for tar in config.data_packs]
