@@ -56,7 +56,9 @@ def page(items):
     parts = [INTRODUCTION.format(number=sum(map(len, rows.values())))]
     for area in dict.fromkeys([*AREAS.values(), ELSEWHERE]):
         if area in rows:
-            parts.append(f"## {area}\n\n| fault | required behaviour | test |\n|---|---|---|\n" + "\n".join(rows[area]) + "\n")
+            parts.append(
+                f"## {area}\n\n| fault | required behaviour | test |\n|---|---|---|\n" + "\n".join(rows[area]) + "\n"
+            )
     return "\n".join(parts)
 
 
