@@ -41,24 +41,24 @@ def make_plan(config: EvalConfig) -> Plan:
     """
     absent = apply_project(config)
     _check_tracking(config)
-    found = _find(config)
+    found_set = _find(config)
     if config.memory.load is not None:
         ids = read_description(config.memory.load)["objects"]
-        for video in found.videos:
+        for video in found_set.videos:
             video.recalled = frozenset(ids)
-    for video in found.videos:
+    for video in found_set.videos:
         video.absent = absent
     if (path := config.memory.save) is not None:
-        if len(found.videos) > 1:
-            raise UsageError(f"memory.save={path} is one file, but video_dir means {len(found.videos)} videos")
+        if len(found_set.videos) > 1:
+            raise UsageError(f"memory.save={path} is one file, but video_dir means {len(found_set.videos)} videos")
         check_writable(Path(path))
-    plan = Plan([], {}, output_folder(config), found.warnings)
-    for video in found.videos:
+    plan = Plan([], {}, output_folder(config), found_set.warnings)
+    for video in found_set.videos:
         try:
             plan.videos.append(video.open(config.data))
             _check_start(config, video)
         except XMemInferError as error:
-            if len(found.videos) == 1:
+            if len(found_set.videos) == 1:
                 raise
             plan.failures[video.name] = error
     return plan

@@ -138,12 +138,12 @@ def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedSc
 
 def _refuse_other_runs(record: Path, runs: list[str], overwrite: bool) -> None:
     try:
-        there = json.loads(record.read_text(encoding="utf-8"))["runs"]
+        merged = json.loads(record.read_text(encoding="utf-8"))["runs"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if there != runs and not overwrite:
+    if merged != runs and not overwrite:
         raise UsageError(
-            f"{record.parent} holds masks merged from other runs ({', '.join(there)}). "
+            f"{record.parent} holds masks merged from other runs ({', '.join(merged)}). "
             "Give another output_dir, or overwrite=true to replace them"
         )
 

@@ -48,18 +48,18 @@ def load_memory(path: str | Path, segmenter: Segmenter, size: tuple[int, int], f
         UsageError: The file is not a memory file, or was written with another network, precision or working size.
     """
     described = read_description(path)
-    found = {name: described[name] for name in ("kind", "precision", "weights")}
-    wanted = _network_of(segmenter)
-    if found != wanted:
+    stored = {name: described[name] for name in ("kind", "precision", "weights")}
+    current = _network_of(segmenter)
+    if stored != current:
         differing = [
-            f"{name} {found[name]} there, {wanted[name]} now" for name in wanted if found[name] != wanted[name]
+            f"{name} {stored[name]} there, {current[name]} now" for name in current if stored[name] != current[name]
         ]
         raise UsageError(f"the memory {path} was made with another network or settings: {'; '.join(differing)}")
     work = working_size(*size, segmenter.data.size, segmenter.engine.conventions.enlarge)
-    there = described["size"][0], described["size"][1]
-    if work != there:
+    stored_size = described["size"][0], described["size"][1]
+    if work != stored_size:
         raise UsageError(
-            f"the memory {path} is of frames of {size_words(there)} inside the network, those of this video are "
+            f"the memory {path} is of frames of {size_words(stored_size)} inside the network, those of this video are "
             f"{size_words(work)}: give a video of the same shape, or set data.size"
         )
     with safe_open(path, "pt") as file:

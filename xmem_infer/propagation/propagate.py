@@ -161,8 +161,8 @@ class Propagation:
         """
         restarts = self.restarts(step)
         initial_states: dict[frozenset[int], VideoState] = {}
-        for start, following in zip(restarts, [*restarts[1:], far + step], strict=True):
-            stop = step * min(step * far, step * (following - step))  # the last frame before the next restart
+        for start, next_start in zip(restarts, [*restarts[1:], far + step], strict=True):
+            stop = step * min(step * far, step * (next_start - step))  # the last frame before the next restart
             if step * stop < step * near or step * stop < step * start:
                 continue
             known = self.annotated[start]
@@ -179,16 +179,17 @@ class Propagation:
 
     def both(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
         """Yield the results of a range: backwards before all references, forwards after them, blended between them."""
-        begin, end = min(self.references), max(self.references)
-        if first < begin:
-            yield from self.one_direction(-1, min(last, begin - 1), first)
-        cuts = sorted({begin, end, *set(self.restarts(1)).intersection(self.restarts(-1))})
-        for left, right in [*pairwise(cuts), (end, end)]:
+        earliest, latest = min(self.references), max(self.references)
+        if first < earliest:
+            yield from self.one_direction(-1, min(last, earliest - 1), first)
+        # Both passes restart at the cuts, so that the parts of the video between them are independent.
+        cuts = sorted({earliest, latest, *set(self.restarts(1)).intersection(self.restarts(-1))})
+        for left, right in [*pairwise(cuts), (latest, latest)]:
             near, far = max(first, left), min(last, right if left == right else right - 1)
             if near <= far:
                 yield from self._blended(near, far, provisional)
-        if last > end:
-            yield from self.one_direction(1, max(first, end + 1), last)
+        if last > latest:
+            yield from self.one_direction(1, max(first, latest + 1), last)
 
     def _blended(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
         """Yield the blended results of frames between references; the backward pass runs first and is buffered."""
