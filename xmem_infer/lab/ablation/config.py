@@ -54,7 +54,7 @@ class DocumentsConfig:
 
     features: int = 5_000  # Linear(features, hidden) - ReLU - Linear(hidden, features): 2 GB of weights
     hidden: int = 50_000  # features between the two layers
-    rows: int = 1_000  # of its input
+    rows: int = 1_000  # of the input
     forwards: int = 1_000  # number of forward passes of the small Linear
 
     def __post_init__(self) -> None:

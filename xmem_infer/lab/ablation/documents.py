@@ -61,7 +61,7 @@ def decide(row: Mapping[str, Any], evidence: Evidence) -> Claim:
 
 def check_documents(setup: Setup, precisions: Sequence[Precision], conditions: Mapping[str, Any], folder: Path) -> int:
     """Check every claim; write results.csv, pictures and report.md. Return 0, or 1 if a run failed."""
-    # Memory depends on the sizes of the network, not on its numbers: the published sizes need no download.
+    # Memory depends on the sizes of the network, not on its weights, so random weights do and nothing is downloaded.
     with TemporaryDirectory(prefix="xmem_ablation_") as scratch:
         setup = replace(setup, weights=Path(scratch, "published_sizes.safetensors"))
         save_file(load_benchmark_network(XMEM, None).state_dict(), setup.weights)

@@ -45,7 +45,7 @@ def combinations(matrix: MatrixConfig, precisions: Sequence[Precision]) -> list[
 
 
 def interleaved(order: Sequence[Combination], repeats: int) -> list[tuple[Combination, int]]:
-    """Repeat all combinations in rounds, every other round in reverse order, so that a machine that slows down is fair.
+    """Repeat all combinations in rounds, every other round in reverse order, so that a slowdown affects all alike.
 
     Returns pairs of a combination and the number of the round.
     """

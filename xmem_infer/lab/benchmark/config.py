@@ -47,7 +47,7 @@ class CurvesConfig:
 class EndToEndConfig:
     """The comparison of the whole pipeline, from a video file to masks on disk, with the engine alone."""
 
-    workloads: list[str] = field(default_factory=lambda: ["480p_2", "tiny_480p_1"])  # workloads; []: not measured
+    workloads: list[str] = field(default_factory=lambda: ["480p_2", "tiny_480p_1"])  # to measure; []: none
     variant: str = "fast_bf16"  # <backend>_<precision>
     frames: int = 25  # of the video file
 
@@ -77,7 +77,7 @@ class BenchmarkConfig:
     )  # fmt: skip
     variants: list[str] | None = None  # null: baselines and all backends but `compiled`
     rounds: int = 3  # each runs every variant once, every other round in reverse order
-    peak_memory: list[str] = field(default_factory=lambda: ["480p_2", "480p_2_long_term"])  # workloads; []: none
+    peak_memory: list[str] = field(default_factory=lambda: ["480p_2", "480p_2_long_term"])  # to measure; []: none
     curves: bool = True  # time against objects, height and memory
     curve: CurvesConfig = field(default_factory=CurvesConfig)
     end_to_end: EndToEndConfig = field(default_factory=EndToEndConfig)

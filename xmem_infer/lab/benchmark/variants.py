@@ -24,7 +24,7 @@ PUBLISHED_FP32 = "published_fp32"
 BASELINES = (PUBLISHED_FP32, "published_bf16", "plain_bf16")
 PRECISIONS = (Precision.fp32, Precision.bf16)
 OPENVINO, INT8 = "openvino", "openvino_int8"
-OPAQUE = ("compiled", OPENVINO)  # operations of compiled code cannot be counted: those of `fast` stand for them
+OPAQUE = ("compiled", OPENVINO)  # operations of compiled code cannot be counted: those of `fast` are used
 ON_REQUEST = ("compiled_fp32", "compiled_bf16", INT8)  # compiling and quantising take minutes per workload
 
 
