@@ -33,13 +33,9 @@ def legend(figure: Any, axes: Any, title: str) -> None:
     handles, labels = axes.get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    columns = max(1, min(len(entries), int(figure.get_figwidth() // 2.2)))
     figure.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside lower center",
-        ncols=max(1, min(len(entries), int(figure.get_figwidth() // 2.2))),
-        frameon=False,
-        fontsize=8,
+        entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
     )
 
 

@@ -66,13 +66,8 @@ def _load(request: SegmentRequest, send: Send) -> tuple[Segmenter, int]:
     runtime = RuntimeConfig(setup.device, what.grad_mode, what.precision, "eager", threads=setup.config.runtime.threads)
     data = replace(setup.config.data, size=what.scene.size)
     segmenter = Segmenter(network, setup.config.memory, runtime, data)
-    send(
-        "loaded",
-        read_seconds=read - started,
-        build_seconds=built - read,
-        network_bytes=bytes_of(network),
-        loaded_resident_bytes=resident_bytes(),
-    )
+    seconds = {"read_seconds": read - started, "build_seconds": built - read}
+    send("loaded", **seconds, network_bytes=bytes_of(network), loaded_resident_bytes=resident_bytes())
     return segmenter, bytes_of(network)
 
 

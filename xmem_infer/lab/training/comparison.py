@@ -54,10 +54,7 @@ def carry_by_flow(images: Sequence[np.ndarray], first: np.ndarray) -> list[np.nd
     return carried
 
 
-BASELINES: dict[str, Track] = {
-    COPIED: copy_first,
-    CARRIED: lambda clip: carry_by_flow(clip.images(), clip.labels()[0]),
-}
+BASELINES: dict[str, Track] = {COPIED: copy_first, CARRIED: lambda clip: carry_by_flow(clip.images(), clip.labels()[0])}
 
 
 def methods(weights: Path | None, sizes: Iterable[int], precisions: Iterable[Precision]) -> dict[str, Track]:
