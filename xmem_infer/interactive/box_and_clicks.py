@@ -38,7 +38,7 @@ class Task:
         image: (h, w, 3) uint8 RGB.
         seeds: (h, w) int8, 1 around clicks on the object, -1 around clicks on background, 0 elsewhere.
         mask: (h, w) bool, the current mask; None: there is none.
-        inside: (h, w) bool, the pixels that can belong to the object: those inside the box.
+        inside: (h, w) bool, the pixels that can belong to the object: inside the box, or around clicks on it.
         has_box: Whether there is a box.
         clicks: x and y in px of the downscaled image, and 1 (object) or -1 (background), oldest first.
     """
@@ -76,12 +76,13 @@ def propose(
 
     Raises:
         UsageError: There is neither a box nor a mask nor a click on the object, or the box is outside the image.
+        EnvironmentFault: OpenCV is not installed.
     """
     if box is None and mask is None and not any(sign > 0 for _, _, sign in clicks):
         raise UsageError("mark the object first: a box around it, or a click on it")
     cv2 = opencv("proposed masks need")
     left, top, right, bottom = _region(image.shape[:2], mask, box, clicks)
-    cut = (slice(top, bottom), slice(left, right))
+    region = (slice(top, bottom), slice(left, right))
     size = (bottom - top, right - left)
     scale = min(1.0, LONG_SIDE / max(size))
     height, width = max(2, round(size[0] * scale)), max(2, round(size[1] * scale))
@@ -100,16 +101,16 @@ def propose(
     seeds = np.zeros((height, width), np.int8)
     for x, y, sign in clicks:
         seeds[(columns - x) ** 2 + (rows - y) ** 2 <= (CLICK_RADIUS * max(1.0, 1 / scale)) ** 2] = np.sign(sign)
-    current = None if mask is None else downscale(mask[cut].astype(np.float32)) > 0.5
-    placed = [((x - left) * width / size[1], (y - top) * height / size[0], sign) for x, y, sign in clicks]
-    task = Task(downscale(image[cut]), seeds, current, inside | (seeds > 0), box is not None, placed)
+    current = None if mask is None else downscale(mask[region].astype(np.float32)) > 0.5
+    scaled_clicks = [((x - left) * width / size[1], (y - top) * height / size[0], sign) for x, y, sign in clicks]
+    task = Task(downscale(image[region]), seeds, current, inside | (seeds > 0), box is not None, scaled_clicks)
     proposal = method(task) & (seeds >= 0) | (seeds > 0)
     result = np.zeros(image.shape[:2], bool) if mask is None else mask.copy()
     upscaled = cv2.resize(proposal.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
     if mask is None or not clicks:
-        result[cut] = upscaled
+        result[region] = upscaled
     else:
-        result[cut] = _changed_at_clicks(mask[cut], upscaled, [(x - left, y - top) for x, y, _ in clicks])
+        result[region] = _changed_at_clicks(mask[region], upscaled, [(x - left, y - top) for x, y, _ in clicks])
     return result
 
 
@@ -133,7 +134,7 @@ def _region(
 
 
 def _changed_at_clicks(before: np.ndarray, after: np.ndarray, clicks: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Return `before` with those connected changes towards `after` that contain a click."""
+    """Return `before` with those connected changes that contain a click, or `after` if no change contains one."""
     cv2 = opencv("proposed masks need")
     _, parts = cv2.connectedComponents((before ^ after).astype(np.uint8))
     height, width = before.shape
@@ -162,9 +163,9 @@ def _ellipse(inside: np.ndarray) -> np.ndarray:
     """Return the ellipse inscribed in the box, since most objects do not fill the corners of their box."""
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     y, x = np.ogrid[: inside.shape[0], : inside.shape[1]]
-    middle_y, middle_x = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
-    high, wide = max(1.0, len(rows) / 2), max(1.0, len(columns) / 2)
-    ellipse: np.ndarray = ((y - middle_y) / high) ** 2 + ((x - middle_x) / wide) ** 2 <= 1
+    centre_y, centre_x = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
+    half_height, half_width = max(1.0, len(rows) / 2), max(1.0, len(columns) / 2)
+    ellipse: np.ndarray = ((y - centre_y) / half_height) ** 2 + ((x - centre_x) / half_width) ** 2 <= 1
     return ellipse
 
 
@@ -180,7 +181,7 @@ def walker(task: Task) -> np.ndarray:
         mask = _around(first, task.image.shape[:2], edges)
     known = np.zeros(mask.shape, np.int8)
     for click in clicks:
-        mask = _mended(mask, click, known, edges)
+        mask = _corrected(mask, click, known, edges)
         known[_distance(click, mask.shape) <= CLICK_RADIUS] = click[2]
     return mask
 
@@ -210,30 +211,30 @@ def _around(click: Click, size: tuple[int, ...], edges: tuple[np.ndarray, np.nda
     return _walk(*edges, known, np.zeros(size[:2], np.float32), np.full(size[:2], BACKGROUND, np.float32)) > 0.5
 
 
-def _mended(mask: np.ndarray, click: Click, known: np.ndarray, edges: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Correct a mask around a click; `known` holds the labels of earlier clicks."""
+def _corrected(mask: np.ndarray, click: Click, known: np.ndarray, edges: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the mask corrected around a click. `known` (h, w) has the labels 1 and -1 of earlier clicks, else 0."""
     cv2 = opencv("proposed masks need")
     height, width = mask.shape
     wrong = mask != (click[2] > 0)
     depth = cv2.distanceTransform(np.pad(wrong, 1, constant_values=click[2] > 0).view(np.uint8), cv2.DIST_L2, 5)
-    at = depth[1 + min(height - 1, max(0, int(click[1]))), 1 + min(width - 1, max(0, int(click[0])))]
-    reach = float(np.clip(at, CLICK_RADIUS, MOST_WRONG * max(mask.shape)))
+    to_edge = depth[1 + min(height - 1, max(0, int(click[1]))), 1 + min(width - 1, max(0, int(click[0])))]
+    reach = float(np.clip(to_edge, CLICK_RADIUS, MOST_WRONG * max(mask.shape)))
     distance = _distance(click, mask.shape)
     known = np.where(distance <= max(CLICK_RADIUS, SURE * reach), np.sign(click[2]), known)
-    counts = np.clip((distance / reach - DOUBTFUL) / (KEPT - DOUBTFUL), 0, 1)
-    trust = (LEAST_TRUST + TRUST * counts).astype(np.float32)
+    weight = np.clip((distance / reach - DOUBTFUL) / (KEPT - DOUBTFUL), 0, 1)
+    trust = (LEAST_TRUST + TRUST * weight).astype(np.float32)
     near = distance <= 1.5 * KEPT * reach  # farther away nothing would change
-    if not near.any():  # the click is outside the picture
+    if not near.any():  # the click is far outside the image
         return mask
     rows, columns = (slice(*(np.flatnonzero(near.any(axis))[[0, -1]] + (0, 1))) for axis in (1, 0))
     part, (across, down) = (rows, columns), edges
     inner = slice(columns.start, columns.stop - 1), slice(rows.start, rows.stop - 1)
-    walked = _walk(
+    probability = _walk(
         across[rows, inner[0]], down[inner[1], columns], known[part], mask[part].astype(np.float32), trust[part]
     )
-    mended = mask.copy()
-    mended[part] = walked > 0.5
-    return mended
+    corrected = mask.copy()
+    corrected[part] = probability > 0.5
+    return corrected
 
 
 def _walk(across: np.ndarray, down: np.ndarray, known: np.ndarray, prior: np.ndarray, trust: np.ndarray) -> np.ndarray:
@@ -262,14 +263,14 @@ def _walk(across: np.ndarray, down: np.ndarray, known: np.ndarray, prior: np.nda
     residual = free * (trust * prior - multiply(x))
     conditioned = residual / degree
     direction, product = conditioned, float((residual * conditioned).sum())
-    least = 1e-5 * product
+    tolerance = 1e-5 * product
     for _ in range(ROUNDS):
-        if product <= least or product == 0:
+        if product <= tolerance or product == 0:
             break
-        moved = free * multiply(direction)
-        step = product / float((direction * moved).sum())
-        x, residual = x + step * direction, residual - step * moved
+        mapped = free * multiply(direction)
+        step = product / float((direction * mapped).sum())
+        x, residual = x + step * direction, residual - step * mapped
         conditioned = residual / degree
-        before, product = product, float((residual * conditioned).sum())
-        direction = conditioned + product / before * direction
+        previous, product = product, float((residual * conditioned).sum())
+        direction = conditioned + product / previous * direction
     return x

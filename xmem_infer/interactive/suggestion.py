@@ -82,14 +82,14 @@ def _gains(badness: Mapping[int, float], references: list[int]) -> dict[int, flo
         return {}
     first, count = min(badness), max(badness) - min(badness) + 1
     # Second differences of the sum; they start at index first - count, as triangles are up to 2 * count wide.
-    bends = np.zeros(3 * count + 1)
+    differences = np.zeros(3 * count + 1)
     for index, height in badness.items():
         at = bisect(references, index)
         reach = min([count, *(abs(index - reference) for reference in references[max(0, at - 1) : at + 1])])
         middle = index - first + count
-        bends[[middle - reach, middle + reach]] += height / reach
-        bends[middle] -= 2 * height / reach
-    sums = np.cumsum(np.cumsum(bends))
+        differences[[middle - reach, middle + reach]] += height / reach
+        differences[middle] -= 2 * height / reach
+    sums = np.cumsum(np.cumsum(differences))
     return {index: round(float(sums[index - first + count - 1]), 9) for index in badness}
 
 
