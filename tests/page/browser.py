@@ -1,4 +1,4 @@
-"""The real server and a real browser for tests of the page: `Server`, `Editor`, and how a browser is started."""
+"""Helpers for tests of the page in a real browser: `Server` runs the real server, `Editor` controls a tab."""
 
 import os
 import re
@@ -18,16 +18,16 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-MARGIN = 14  # px around a frame that fits, as in view.js
+MARGIN = 14  # px around a fitted frame, as in view.js
 
 
 def chromium():
-    """The path of a chromium, or None."""
+    """Return the path of Chromium or Chrome, or None."""
     return which("chromium") or which("chromium-browser") or which("google-chrome")
 
 
 class Server:
-    """`scripts/page.py` on one video, in a process of its own."""
+    """Runs `scripts/page.py` on one video in a separate process."""
 
     def __init__(self, video, project, size=240):
         script = [sys.executable, str(ROOT / "scripts" / "page.py")]
@@ -40,10 +40,10 @@ class Server:
             command, environment = [*self.command, f"port={self.port}"], self._environment()
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=output, stderr=output, env=environment)
         end = time.monotonic() + 120
-        while not (found := re.search(r"http://\S+?:(\d+)/\S+", log.read_text())):
+        while not (match := re.search(r"http://\S+?:(\d+)/\S+", log.read_text())):
             assert self.process.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.05)
-        self.url, self.port = found[0], int(found[1])
+        self.url, self.port = match[0], int(match[1])
         return self
 
     def kill(self):
@@ -56,7 +56,7 @@ class Server:
 
 
 class Editor:
-    """One tab, used as a user would; `value` reads what the page knows."""
+    """One tab, operated like a user would; `value` evaluates an expression of `store` and `shown`."""
 
     def __init__(self, context, url):
         self.tab, self.errors = context.new_page(), []
@@ -74,13 +74,13 @@ class Editor:
 
     def until(self, expression, seconds=60):
         end = time.monotonic() + seconds
-        while not (found := self.value(expression)):
-            assert time.monotonic() < end, f"{expression} stayed {found}; {self.value('store.state')}"
+        while not (value := self.value(expression)):
+            assert time.monotonic() < end, f"{expression} stayed {value}; {self.value('store.state')}"
             self.tab.wait_for_timeout(30)
-        return found
+        return value
 
     def at(self, x, y):
-        """Where a pixel of the frame is on the screen, while the whole frame is shown."""
+        """Return the screen position of a pixel of the frame, provided that the frame is fitted."""
         box = self.tab.locator("#canvas").bounding_box()
         width, height = self.value("[store.video.width, store.video.height]")
         scale = min((box["width"] - 2 * MARGIN) / width, (box["height"] - 2 * MARGIN) / height)
@@ -94,7 +94,7 @@ class Editor:
         self.tab.mouse.up()
 
     def paint(self, box, gap=6):
-        """Fill a box with the brush, line by line, and wait until it is stored."""
+        """Fill a box with the brush, line by line, and wait until the mask is saved."""
         x0, y0, x1, y1 = box
         self.press("b")
         for y in range(y0, y1 + 1, gap):
@@ -117,5 +117,5 @@ class Editor:
         self.until("store.running === null", 180)
 
     def mask(self):
-        """Area of each object in the frame shown."""
+        """Return the area of each object in the shown frame."""
         return self.value("store.labels.data.reduce((n, v) => (v && (n[v] = (n[v] ?? 0) + 1), n), {})")

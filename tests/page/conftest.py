@@ -1,4 +1,4 @@
-"""A small video, and the page's server for it: in this process, or as the real command."""
+"""Fixtures: a small video, and the server of the page for it in this process."""
 
 import io
 import json
@@ -24,7 +24,7 @@ ADDRESS = f"http://{BOUND}:8765"
 
 
 def square(index, value=1, at=(10, 10)):
-    """(H, W) object ids: a square that moves by 4 px a frame."""
+    """Return (H, W) object ids with a square that moves by 4 px per frame."""
     ids = np.zeros((HEIGHT, WIDTH), np.uint8)
     ids[at[0] : at[0] + 24, at[1] + 4 * index : at[1] + 4 * index + 24] = value
     return ids
@@ -42,7 +42,7 @@ def labels(content):
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory):
-    """A folder of frames called `clip`: a bright square on a dark ground."""
+    """A folder of frames called `clip`: a bright square on a dark background."""
     folder = tmp_path_factory.mktemp("video") / "clip"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 60, (HEIGHT, WIDTH, 3))
@@ -53,7 +53,7 @@ def clip(tmp_path_factory):
 
 
 class Page:
-    """The server of one project in this process, and a browser that has the token."""
+    """The server of one project in this process, and an HTTP client that has the token."""
 
     def __init__(self, project, video, client, session):
         self.folder, self.video, self.client, self.session = project, video, client, session
@@ -78,13 +78,13 @@ class Page:
 
 
 class Live:
-    """A tab's connection; `events` are those that it got."""
+    """WebSocket connection of a tab; `events` are all received events."""
 
     def __init__(self, socket):
         self.socket, self.events = socket, [socket.receive_json()]
 
     def do(self, action, **values):
-        """Wait for the answer and return it."""
+        """Send an action and return the answer."""
         self.socket.send_text(json.dumps({"do": action, "id": len(self.events), **values}))
         return self.until(lambda event: event["event"] in ("done", "error") and "id" in event)
 
@@ -96,12 +96,12 @@ class Live:
                 return event
 
     def propagated(self, **values):
-        """Propagate, wait for the end, return the masks' events."""
-        begun = len(self.events)
+        """Propagate, wait for the end, and return all mask events."""
+        before = len(self.events)
         answer = self.do("propagate", **values)
         assert answer["event"] == "done", answer
         self.until(lambda event: event["event"] == "progress" and not event["running"])
-        return [event for event in self.events[begun:] if event["event"] == "mask"]
+        return [event for event in self.events[before:] if event["event"] == "mask"]
 
 
 @contextmanager
@@ -120,11 +120,11 @@ def server(folder, video, weights):
 
 @pytest.fixture
 def serve(clip, tiny_weights, tmp_path):
-    """serve(folder=...) -> a context manager of a `Page`."""
+    """Function serve(folder=...) that returns a context manager of a `Page`."""
     return lambda folder=None: server(folder or tmp_path / "clip.project", clip, tiny_weights)
 
 
 @pytest.fixture(scope="module")
 def serve_module(clip, tiny_weights, tmp_path_factory):
-    """The same for a page that the tests of a module share."""
+    """Like `serve`, for a page that is shared by the tests of a module."""
     return lambda: server(tmp_path_factory.mktemp("page") / "clip.project", clip, tiny_weights)

@@ -1,4 +1,4 @@
-"""Draws examples/page/*.jpg, the page on real footage: python tests/page/screenshots.py [FOLDER]."""
+"""Take the screenshots examples/page/*.jpg on real footage: python tests/page/screenshots.py [FOLDER]."""
 
 import io
 import sys
@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from page.browser import FLAGS, ROOT, Editor, Server, chromium
 
 OBJECTS = {1: ("Cup", "#ff4d6d"), 2: ("Hand", "#3d8bff")}
-QUALITY = 80  # of JPEG, without subsampling: text stays sharp, files small
-TRACKED = 62  # the frame shown: the cup is on its side
+QUALITY = 80  # JPEG quality, without chroma subsampling, which would blur text
+TRACKED = 62  # frame of the second screenshot, in which the cup lies on its side
 
 
 def act(editor, action):

@@ -1,4 +1,4 @@
-"""The page in a real browser, on the real server with the embedded model: what a user does, from paint to export."""
+"""End-to-end tests of the page: real browser, real server, embedded model, from painting to export."""
 
 import io
 import shutil
@@ -75,7 +75,7 @@ def test_paint_track_correct_undo_and_reload(editor, server):
     assert set(editor.mask()) == {"1", "2"}
     editor.track()
     assert editor.value("Object.keys(store.state.frames).length") == FRAMES
-    assert editor.value("store.index") == 0, "after a pass the user is where it was started"
+    assert editor.value("store.index") == 0, "after tracking, the frame where it was started is shown"
 
     middle = FRAMES // 2
     editor.go(middle)
@@ -85,13 +85,13 @@ def test_paint_track_correct_undo_and_reload(editor, server):
     editor.drag((CAR[0], 170), (60, 170))
     editor.until("!store.dirty && store.state.references.length === 2")
     corrected = read_mask(editor, middle)
-    assert (corrected == 1).sum() < (tracked == 1).sum(), "the eraser took something away"
+    assert (corrected == 1).sum() < (tracked == 1).sum(), "the eraser removed pixels"
     editor.track("Shift+T")
-    assert np.array_equal(read_mask(editor, middle), corrected), "a reference is kept to the pixel"
-    assert np.array_equal(read_mask(editor, 1), before), "forwards: what lies before stays"
+    assert np.array_equal(read_mask(editor, middle), corrected), "tracking does not change references"
+    assert np.array_equal(read_mask(editor, 1), before), "tracking forwards does not change earlier frames"
 
-    editor.press("Control+z")  # the pass
-    editor.press("Control+z")  # the correction
+    editor.press("Control+z")  # tracking
+    editor.press("Control+z")  # correction
     editor.until("store.state.references.length === 1")
     assert np.array_equal(read_mask(editor, middle), tracked)
     editor.press("Control+Shift+Z")
@@ -100,7 +100,7 @@ def test_paint_track_correct_undo_and_reload(editor, server):
 
     editor.open(server.url)
     editor.go(middle)
-    assert editor.mask()["1"] == (corrected == 1).sum(), "a reload shows what was there"
+    assert editor.mask()["1"] == (corrected == 1).sum(), "a reload shows the saved mask"
 
 
 def test_a_suggestion_is_shown_then_accepted(editor):
@@ -110,7 +110,7 @@ def test_a_suggestion_is_shown_then_accepted(editor):
     editor.press("s")
     editor.drag((180, 20), (300, 120))
     editor.until("store.proposal !== null")
-    assert editor.mask() == areas, "nothing is stored before it is accepted"
+    assert editor.mask() == areas, "a suggestion is not stored before it is accepted"
     editor.tab.get_by_role("button", name="Accept").click()
     editor.until("!store.dirty && store.proposal === null")
     editor.drag((180, 20), (300, 120))
@@ -158,7 +158,7 @@ def test_every_key_does_something(editor):
     assert not tab.locator("#help").is_visible()
 
 
-def test_everything_has_a_name_and_a_focus(editor):
+def test_all_controls_have_a_label_and_a_visible_focus(editor):
     nameless = editor.tab.evaluate(
         "[...document.querySelectorAll('button, input, canvas[tabindex], [role=slider]')].filter((one) => "
         "!one.ariaLabel && !one.textContent.trim() && !one.labels?.length).map((one) => one.outerHTML)"
@@ -172,7 +172,7 @@ SCREENS = [(1280, 720, "dark"), (1024, 768, "light"), (820, 1180, "dark")]
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), SCREENS)
-def test_it_fits_the_screen(browser, server, width, height, scheme):
+def test_the_page_fits_the_screen(browser, server, width, height, scheme):
     touch = height != 720
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=touch)
     editor = Editor(context, server.url)
@@ -201,7 +201,7 @@ def test_it_fits_the_screen(browser, server, width, height, scheme):
 
 
 def pinch(editor, left, right):
-    """Two fingers, one after the other, go apart by 40 px each."""
+    """Put down two fingers one after the other and move them apart by 40 px each."""
     zoom = editor.tab.locator("#zoom-level").inner_text()
     session = editor.tab.context.new_cdp_session(editor.tab)
 
@@ -234,17 +234,17 @@ def test_a_second_tab_follows(context, editor, server):
 
 def test_an_export_is_downloaded(editor):
     editor.paint((200, 90, 240, 90))
-    found = editor.value("Object.keys(store.state.frames).length")
+    count = editor.value("Object.keys(store.state.frames).length")
     editor.press("x")
     editor.tab.locator("#formats input[value=palette]").check()
     with editor.tab.expect_download() as download:
         editor.tab.locator("#export-start").click()
     path = download.value.path()
     with zipfile.ZipFile(path) as archive:
-        assert sum(name.endswith(".png") for name in archive.namelist()) == found
+        assert sum(name.endswith(".png") for name in archive.namelist()) == count
 
 
-def test_a_wrong_token_is_told(browser, server):
+def test_a_wrong_token_is_reported(browser, server):
     context = browser.new_context()
     tab = context.new_page()
     for address in (server.url.split("?")[0], server.url[:-3] + "xyz"):
@@ -253,7 +253,7 @@ def test_a_wrong_token_is_told(browser, server):
     context.close()
 
 
-def test_a_killed_server_is_waited_for(editor, server):
+def test_the_page_reconnects_to_a_restarted_server(editor, server):
     editor.go(FRAMES - 1)
     server.kill()
     editor.until("store.link === 'lost'")
@@ -268,7 +268,7 @@ def test_a_killed_server_is_waited_for(editor, server):
     editor.until("store.labels.data[20 * store.video.width + 315] > 0")
 
 
-def test_masks_go_through_png_to_the_value(editor):
+def test_png_encoding_and_decoding_preserve_all_values(editor):
     labels = np.random.default_rng(0).integers(0, 256, (37, 53), np.uint8)
     labels[:20] = 7
     sent = editor.tab.evaluate(

@@ -1,4 +1,4 @@
-"""What edits do: objects, absences, references, ranges, undo of everything, a second tab, projects of runs."""
+"""Edits: objects, absences, references, ranges, undo, a second tab, export, and projects created from runs."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def test_objects_are_named_coloured_and_removed(serve):
         assert tab.do("add_object")["result"] == 3
 
 
-def test_an_absence_empties_its_frames_and_is_kept_by_propagation(serve):
+def test_an_absence_clears_its_frames_and_propagation_respects_it(serve):
     with serve() as page, page.tab() as tab:
         tracked(page, tab)
         tab.do("set_absent", object=1, first=2, last=3, absent=True)
@@ -75,18 +75,18 @@ def test_an_absence_empties_its_frames_and_is_kept_by_propagation(serve):
         assert page.state()["absent"] == {"1": [[2, 2]], "2": [[5, 5]]}
 
 
-def test_what_lies_outside_the_range_stays_as_it_is(serve):
+def test_frames_outside_the_range_are_unchanged(serve):
     with serve() as page, page.tab() as tab:
         tracked(page, tab)
         before = [(page.folder / "masks" / "clip" / f"{index:05d}.png").read_bytes() for index in ALL]
         page.put(3, two_objects(3))
-        told = tab.propagated(**{"from": 3, "direction": "both", "first": 2, "last": 4})
-        assert {event["index"] for event in told} == {2, 3, 4}
+        masks = tab.propagated(**{"from": 3, "direction": "both", "first": 2, "last": 4})
+        assert {event["index"] for event in masks} == {2, 3, 4}
         after = [(page.folder / "masks" / "clip" / f"{index:05d}.png").read_bytes() for index in ALL]
         assert [index for index in ALL if after[index] == before[index]] == [0, 1, 5]
 
 
-def test_a_reference_is_taken_back_and_its_mask_stays(serve):
+def test_removing_a_reference_keeps_its_mask(serve):
     with serve() as page, page.tab() as tab:
         page.put(2, square(2))
         tab.do("remove_reference", index=2)
@@ -112,7 +112,7 @@ class Unreadable:
         raise VideoError(f"frame {index} cannot be read")
 
 
-def test_a_propagation_without_a_mask_is_no_step(serve):
+def test_a_propagation_without_results_adds_no_undo_step(serve):
     with serve() as page, page.tab() as tab:
         page.put(0, square(0))
         page.put(0, square(0, 2))
@@ -120,12 +120,12 @@ def test_a_propagation_without_a_mask_is_no_step(serve):
         page.session.frames = Unreadable(page.session.frames)
         tab.do("propagate", **{"from": 0, "direction": "forward"})
         assert "cannot be read" in tab.until(lambda event: event["event"] == "error")["message"]
-        assert page.state()["redo"], "what can be redone is kept"
+        assert page.state()["redo"], "the undone step can still be redone"
         tab.do("undo")
         assert page.state()["frames"] == {}
 
 
-def test_a_stop_keeps_the_masks_so_far_as_one_step(serve):
+def test_a_stopped_propagation_keeps_its_masks_as_one_undo_step(serve):
     with serve() as page, page.tab() as tab:
         page.put(0, square(0))
         before = snapshot(page)
@@ -140,9 +140,9 @@ def test_a_stop_keeps_the_masks_so_far_as_one_step(serve):
 def test_a_second_tab_follows_the_first(serve):
     with serve() as page, page.tab() as first, page.tab() as second:
         first.do("add_object", name="cup")
-        # the end of the network's loading is told as a state too, at any moment
-        told = second.until(lambda event: event["event"] == "state" and event["state"]["objects"])
-        assert told["state"]["objects"][0]["name"] == "cup" and "frames" not in told["state"]
+        # a state event is also sent at an arbitrary moment, when the network has been loaded
+        event = second.until(lambda event: event["event"] == "state" and event["state"]["objects"])
+        assert event["state"]["objects"][0]["name"] == "cup" and "frames" not in event["state"]
         page.put(0, square(0))
         assert list(second.until(lambda event: event["event"] == "state" and event["frames"])["frames"]) == ["0"]
         first.do("goto", index=4)
@@ -153,19 +153,19 @@ def test_a_second_tab_follows_the_first(serve):
         assert not any(event["event"] == "goto" for event in first.events)
 
 
-def test_a_mask_is_suggested_and_nothing_is_stored(serve):
+def test_suggesting_a_mask_stores_nothing(serve):
     with serve() as page, page.tab() as tab:
         tracked(page, tab)
         before = snapshot(page)
-        asked = {"object": 1, "box": [5, 5, 40, 40], "clicks": [[20, 20, 1]]}
-        answer = page.client.post("/api/suggest/0", json=asked)
+        arguments = {"object": 1, "box": [5, 5, 40, 40], "clicks": [[20, 20, 1]]}
+        answer = page.client.post("/api/suggest/0", json=arguments)
         assert answer.status_code == 200, answer.text
         proposed = labels(answer.content)
         assert proposed.shape == square(0).shape and set(np.unique(proposed)) <= {0, 255}
         assert ((proposed > 0) & (square(0) > 0)).sum() > 0.7 * (square(0) > 0).sum()
         assert snapshot(page) == before
-        found = tab.do("next_to_fix")["result"]
-        assert found["index"] in range(1, FRAMES) and found["reason"]
+        suggestion = tab.do("next_to_fix")["result"]
+        assert suggestion["index"] in range(1, FRAMES) and suggestion["reason"]
 
 
 def test_an_export_is_downloaded(serve):
@@ -183,7 +183,7 @@ def test_an_export_is_downloaded(serve):
         assert page.client.get("/api/export/9").status_code == 404
 
 
-def test_a_closed_project_opens_as_it_was(serve):
+def test_a_reopened_project_is_unchanged(serve):
     with serve() as page, page.tab() as tab:
         tracked(page, tab)
         tab.do("add_object", name="cup")
@@ -219,8 +219,8 @@ def test_a_project_is_refused_for_another_video(serve, clip, tmp_path):
         pass
 
 
-@pytest.mark.fault("a project folder in which nothing was done yet", "no run writes into it; any video can open it")
-def test_an_unused_project_is_a_project(serve, clip, tiny_weights, tmp_path, monkeypatch):
+@pytest.mark.fault("a project folder without any edit yet", "no run writes to it; it can be opened with any video")
+def test_an_empty_project_is_recognised_as_a_project(serve, clip, tiny_weights, tmp_path, monkeypatch):
     with serve() as page:
         folder = page.folder
     mask = tmp_path / "mask.png"
@@ -235,8 +235,8 @@ def test_an_unused_project_is_a_project(serve, clip, tiny_weights, tmp_path, mon
     assert project.is_new and json.loads((folder / "project.json").read_text())["video"]["path"] == str(other)
 
 
-@pytest.mark.fault("`project=FOLDER` with files of the user's in it", "refused before anything is written")
-def test_a_folder_of_other_files_is_no_project(clip, tmp_path):
+@pytest.mark.fault("`project=FOLDER` that holds other files", "refused before anything is written")
+def test_a_folder_of_other_files_is_refused(clip, tmp_path):
     (tmp_path / "photo.png").touch()
     with pytest.raises(UsageError, match=r"holds 1 \.png file, and no project"):
         page(PageConfig(video_dir=str(clip), project=str(tmp_path), browser=False))
@@ -248,7 +248,7 @@ def evaluated(monkeypatch, *settings):
     return run("eval", EvalConfig, "evaluate.run.evaluate")
 
 
-def test_a_runs_output_becomes_a_project(serve, clip, tiny_weights, tmp_path, monkeypatch):
+def test_the_output_of_a_run_becomes_a_project(serve, clip, tiny_weights, tmp_path, monkeypatch):
     mask = tmp_path / "mask.png"
     Image.fromarray(two_objects()).save(mask)
     monkeypatch.chdir(tmp_path)
@@ -265,22 +265,22 @@ def test_a_runs_output_becomes_a_project(serve, clip, tiny_weights, tmp_path, mo
         tab.do("undo")
         assert snapshot(page)["frames"] == state["frames"]
         tab.do("redo")
-    assert evaluated(monkeypatch, *settings) == 2  # would replace the corrections
+    assert evaluated(monkeypatch, *settings) == 2  # it would overwrite the corrections
     assert (np.array(Image.open(tmp_path / "out" / "masks" / "clip" / "00003.png")) == corrected).all()
 
 
-def test_a_project_is_run_by_the_batch_command(serve, tiny_weights, tmp_path, monkeypatch):
+def test_eval_accepts_a_project_as_input(serve, tiny_weights, tmp_path, monkeypatch):
     with serve() as page:
         page.put(2, two_objects(2))
         page.put(0, two_objects(0))
         page.do("set_absent", object=1, first=3, last=4, absent=True)
     monkeypatch.chdir(tmp_path)
     assert evaluated(monkeypatch, f"weights={tiny_weights}", "video_dir=clip.project") == 0
-    made = tmp_path / "output" / "clip" / "masks" / "clip"
-    masks = [np.array(Image.open(made / f"{index:05d}.png")) for index in range(FRAMES)]
+    folder = tmp_path / "output" / "clip" / "masks" / "clip"
+    masks = [np.array(Image.open(folder / f"{index:05d}.png")) for index in range(FRAMES)]
     for index in (0, 2):
         assert (masks[index] == two_objects(index)).all()
-    assert [index for index, mask in enumerate(masks) if 1 not in mask] == [3, 4], "where the project says it is absent"
+    assert [index for index, mask in enumerate(masks) if 1 not in mask] == [3, 4], "absences of the project"
     assert json.loads((tmp_path / "output" / "clip" / "run.json").read_text())["videos"]
 
 

@@ -1,4 +1,4 @@
-"""The real command, and a monkey that does seeded random things to it; it is killed at random moments."""
+"""Seeded random actions on the page: in this process, and on the real command, which is killed at random moments."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from conftest import FRAMES, HEIGHT, WIDTH, png, square
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-GONE = (httpx.TransportError, ConnectionClosed, OSError)
+DISCONNECTED = (httpx.TransportError, ConnectionClosed, OSError)
 
 
 def start(folder, clip, weights, *settings):
@@ -28,9 +28,9 @@ def start(folder, clip, weights, *settings):
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if found := re.search(r"page: (\S+)/\?token=(\S+)", line):
+        if match := re.search(r"page: (\S+)/\?token=(\S+)", line):
             threading.Thread(target=process.stderr.read, daemon=True).start()
-            return process, found[1], found[2]
+            return process, match[1], match[2]
     raise AssertionError("".join(lines))
 
 
@@ -42,7 +42,7 @@ class Browser:
         header = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
         live = connect(address.replace("http", "ws") + "/api/live", additional_headers=header)
         self.socket = ExitStack().enter_context(live)
-        self.told = {}  # frame -> version of the last mask that was told
+        self.versions = {}  # frame -> version in its last mask event
         self.number = 0
 
     def act(self, action):
@@ -51,7 +51,7 @@ class Browser:
         while True:
             event = json.loads(self.socket.recv(timeout=60))
             if event["event"] == "mask":
-                self.told[str(event["index"])] = event["version"]
+                self.versions[str(event["index"])] = event["version"]
             if event["event"] in ("done", "error") and event.get("id") == self.number:
                 assert "failed" not in event.get("message", ""), event
                 return event["event"] == "done"
@@ -88,16 +88,17 @@ def random_action(chance):
 
 
 def perform(browser, action):
-    """True where the server said that it is done."""
+    """Return whether the server has acknowledged the action."""
     if action["do"] == "paint":
         return bool(browser.paint(action["index"], square(action["index"], action["value"], action["at"])))
     return browser.act(action)
 
 
-def found_again(browser, before, pending, propagations):
-    """Whether what was acknowledged is there; an action that was not may have been done, as one step, or not.
+def is_restored(browser, before, pending, propagations):
+    """Return whether the acknowledged state `before` is there, or can be reached by undo or redo.
 
-    propagations: how many were begun since, each of them a step as far as it came.
+    pending: the action that was not acknowledged; it may have been performed as one step, or not at all.
+    propagations: number of propagations started since `before`; each may have added a step.
     """
     for move in (None, "redo" if pending == "undo" else "undo", *["undo"] * propagations):
         if move is not None:
@@ -108,7 +109,7 @@ def found_again(browser, before, pending, propagations):
 
 
 def kill_rounds(kills, seed, folder, clip, weights):
-    chance, before, pending, propagations, told = random.Random(seed), None, None, 0, {}
+    chance, before, pending, propagations, versions = random.Random(seed), None, None, 0, {}
     for round_number in range(kills + 1):
         process, address, token = start(folder, clip, weights)
         try:
@@ -116,8 +117,8 @@ def kill_rounds(kills, seed, folder, clip, weights):
             if before is not None:
                 frames = browser.client.get("/api/state").json()["frames"]
                 if propagations and pending in (None, "goto", "next_to_fix", "stop"):
-                    assert all(frames[index]["version"] >= version for index, version in told.items())
-                assert found_again(browser, before, pending, propagations), (round_number, pending, propagations)
+                    assert all(frames[index]["version"] >= version for index, version in versions.items())
+                assert is_restored(browser, before, pending, propagations), (round_number, pending, propagations)
             if round_number == kills:
                 return
             killer = threading.Timer(chance.uniform(0.3, 2.5), process.kill)
@@ -129,12 +130,12 @@ def kill_rounds(kills, seed, folder, clip, weights):
                 pending = action["do"]
                 done = perform(browser, action)
                 if done and pending == "propagate":
-                    propagations, told = propagations + 1, browser.told
-                    told.clear()
+                    propagations, versions = propagations + 1, browser.versions
+                    versions.clear()
                 elif pending not in ("goto", "next_to_fix") and (done or pending in ("stop", "propagate")):
-                    before, propagations = browser.snapshot(), 0  # killed here, `before` is that of the step before
+                    before, propagations = browser.snapshot(), 0  # if killed in this line, `before` is one step older
                 pending = None
-        except GONE:
+        except DISCONNECTED:
             process.wait()
             killer.cancel()
         finally:
@@ -142,18 +143,18 @@ def kill_rounds(kills, seed, folder, clip, weights):
             process.wait()
 
 
-def test_nothing_acknowledged_is_lost_by_kills(clip, tiny_weights, tmp_path):
+def test_kills_lose_no_acknowledged_action(clip, tiny_weights, tmp_path):
     kill_rounds(2, 1, tmp_path / "project", clip, tiny_weights)
 
 
 @pytest.mark.slow
-@pytest.mark.fault("kill -9 of the page's server at 20 random moments", "every acknowledged action is there again")
-def test_nothing_acknowledged_is_lost_by_twenty_kills(clip, tiny_weights, tmp_path):
+@pytest.mark.fault("kill -9 of the page's server at 20 random moments", "no acknowledged action is lost")
+def test_twenty_kills_lose_no_acknowledged_action(clip, tiny_weights, tmp_path):
     kill_rounds(20, 7, tmp_path / "project", clip, tiny_weights)
 
 
-def monkey(page, count, seed):
-    """Random actions; then the project on disk is what the server says, and all of it can be undone and redone."""
+def perform_random_actions(page, count, seed):
+    """Perform random actions, check that none of them fails, and return how many were accepted."""
     chance, done = random.Random(seed), 0
     with page.tab() as tab:
         for _ in range(count):
@@ -174,7 +175,8 @@ def monkey(page, count, seed):
     return done
 
 
-def check_whole(page):
+def check_consistent(page):
+    """Check that all steps can be undone and redone, and that masks, absences and files agree with the state."""
     state = page.state()
     with page.tab() as tab:
         steps = 0
@@ -195,10 +197,10 @@ def check_whole(page):
     assert references == [f"{index:05d}" for index in state["references"]]
 
 
-def test_random_actions_leave_a_sound_project(serve):
+def test_random_actions_leave_a_consistent_project(serve):
     with serve() as page:
-        assert monkey(page, 60, 3) > 20
-        check_whole(page)
+        assert perform_random_actions(page, 60, 3) > 20
+        check_consistent(page)
         state, folder = page.state(), page.folder
     with serve(folder) as page:
         again = page.state()
@@ -209,14 +211,14 @@ def test_random_actions_leave_a_sound_project(serve):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("1,000 random actions in the page", "no error page, and all of it can be undone and redone")
-def test_a_thousand_random_actions_leave_a_sound_project(serve):
+@pytest.mark.fault("1,000 random actions in the page", "no request fails, and all steps can be undone and redone")
+def test_a_thousand_random_actions_leave_a_consistent_project(serve):
     with serve() as page:
-        monkey(page, 1000, 11)
-        check_whole(page)
+        perform_random_actions(page, 1000, 11)
+        check_consistent(page)
 
 
-def test_ctrl_c_during_propagation_saves_and_says_130(clip, tiny_weights, tmp_path):
+def test_ctrl_c_during_propagation_saves_and_exits_with_130(clip, tiny_weights, tmp_path):
     process, address, token = start(tmp_path / "project", clip, tiny_weights)
     browser = Browser(address, token)
     browser.paint(0, square(0))
@@ -230,7 +232,7 @@ def test_ctrl_c_during_propagation_saves_and_says_130(clip, tiny_weights, tmp_pa
 
 
 @pytest.mark.slow
-def test_at_every_address_numbers_are_served_and_names_are_not(clip, tiny_weights, tmp_path):
+def test_a_server_on_all_addresses_accepts_no_other_host_names(clip, tiny_weights, tmp_path):
     process, address, token = start(tmp_path / "project", clip, tiny_weights, "host=0.0.0.0")
     try:
         for host, status in (("192.0.2.7:9000", 200), ("localhost", 200), ("evil.example", 421)):

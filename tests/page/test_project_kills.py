@@ -1,4 +1,4 @@
-"""A project killed before each change of the disk in turn: it opens again, and what was acknowledged is there."""
+"""Kill a process before each of its disk changes in turn: the project opens again with all acknowledged changes."""
 
 import shutil
 import tempfile
@@ -17,7 +17,7 @@ from xmem_infer.page.project import Project
 
 
 class Work:
-    """A project and a script of changes of all kinds."""
+    """A project, and a script of operations of all kinds."""
 
     def __init__(self, folder, clip):
         self.folder, self.clip, self.step = folder, clip, None
@@ -36,7 +36,7 @@ class Work:
             *put,
             undo,
             redo,
-            lambda: self.take_back(0),
+            lambda: self.remove_reference(0),
             undo,
             undo,
             edits[2],
@@ -51,7 +51,7 @@ class Work:
             step.put_reference(index, ids)
             step.put_mask(index, ids, {}, "reference")
 
-    def take_back(self, index):
+    def remove_reference(self, index):
         with self.project.change() as step:
             step.put_reference(index, None)
             step.put_mask(index, None, {})
@@ -59,20 +59,20 @@ class Work:
     def propagate(self):
         self.step = self.project.open_step()
 
-    def seen(self):
-        """What a user has: the document, and the bytes of masks and references."""
+    def snapshot(self):
+        """Return all that a user sees: the document, and the bytes of masks and references."""
         files = [*self.project.masks.glob("*.png"), *self.project.references.glob("*.png")]
         return self.project.document, {str(path): path.read_bytes() for path in files}
 
 
-def check_sound(work):
-    """All of its steps can be taken back, done again, and followed by another."""
-    seen, steps = work.seen(), 0
+def check_consistent(work):
+    """Check that all steps can be undone and redone, and that another step can be added."""
+    snapshot, steps = work.snapshot(), 0
     while work.project.undo():
         steps += 1
     for _ in range(steps):
         assert work.project.redo()
-    assert work.seen() == seen
+    assert work.snapshot() == snapshot
     while work.project.redo():
         pass
     work.edit(3)
@@ -82,31 +82,31 @@ def check_sound(work):
 
 @pytest.fixture
 def folder(tmp_path):
-    """In memory where that can be had: some ten thousand files are made and deleted."""
+    """A temporary folder, in memory if possible, because tens of thousands of files are created and deleted."""
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as made:
-        yield Path(made)
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as path:
+        yield Path(path)
 
 
 @pytest.mark.slow
-@pytest.mark.fault("kill -9 before any change of the disk in the page's project", "every acknowledged action is there")
-def test_a_project_opens_wherever_it_was_killed(clip, folder, monkeypatch):
-    monkeypatch.setattr(project_module, "MAX_STEPS", 3)  # so that steps are forgotten
-    work, kept, kills = Work(folder / "project", clip), folder / "kept", 0
+@pytest.mark.fault("kill -9 before any disk change in the page's project", "no acknowledged action is lost")
+def test_a_project_killed_before_any_disk_change_opens_again(clip, folder, monkeypatch):
+    monkeypatch.setattr(project_module, "MAX_STEPS", 3)  # so that old steps are dropped
+    work, copy, kills = Work(folder / "project", clip), folder / "copy", 0
     for operation in work.script():
-        shutil.copytree(work.folder, kept)
-        before, found, is_over = work.seen(), [], False
+        shutil.copytree(work.folder, copy)
+        before, states, is_over = work.snapshot(), [], False
         while not is_over:
-            is_over = run_killed(operation, kill_before=len(found))
+            is_over = run_killed(operation, kill_before=len(states))
             killed = Work(work.folder, clip)
-            found.append(killed.seen())
-            check_sound(killed)
+            states.append(killed.snapshot())
+            check_consistent(killed)
             shutil.rmtree(work.folder)
-            shutil.copytree(kept, work.folder)
+            shutil.copytree(copy, work.folder)
         operation()
-        after = work.seen()
-        assert found[-1] == after  # it was acknowledged
-        assert all(state in (before, after) for state in found)
-        shutil.rmtree(kept)
-        kills += len(found) - 1
+        after = work.snapshot()
+        assert states[-1] == after  # the operation was acknowledged
+        assert all(state in (before, after) for state in states)
+        shutil.rmtree(copy)
+        kills += len(states) - 1
     assert kills > 300

@@ -1,4 +1,4 @@
-"""Who is refused: without the token, by another name, from another site; and what is too large or no path."""
+"""Refused requests: without the token, to other host names, from other sites, too large, or invalid."""
 
 import pytest
 from conftest import ADDRESS, BOUND, FRAMES, HEIGHT, TOKEN, WIDTH, png, square
@@ -39,7 +39,7 @@ def test_the_token_becomes_a_cookie_that_scripts_cannot_read(page):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "localhost.evil.example", "", "10.0.0.1", "[::"])
-def test_another_name_is_refused_though_it_points_here(page, host):
+def test_other_host_names_are_refused(page, host):
     for path in ("/", "/api/state"):
         assert page.client.get(path, params={"token": TOKEN}, headers={"Host": host}).status_code == 421
 
@@ -49,20 +49,20 @@ def test_a_forwarded_port_is_served(page, host):
     assert page.client.get("/api/state", params={"token": TOKEN}, headers={"Host": host}).status_code == 200
     headers = {"Host": host, "Origin": f"http://{host}"}
     answer = page.client.put("/api/mask/0", params={"token": TOKEN}, headers=headers, content=b"")
-    assert answer.status_code == 400  # taken, and no PNG
+    assert answer.status_code == 400  # accepted by the guard; the body is not a PNG
 
 
-def test_on_every_address_no_names_but_numbers_are_served(page):
+def test_servers_on_network_addresses_accept_ip_addresses_but_no_names(page):
     inner = page.client.app.app
     for bound in ("0.0.0.0", "::", "10.0.0.1"):
         browser = TestClient(Guard(inner, TOKEN, bound), base_url=ADDRESS)
         hosts = ("10.0.0.1:8765", "localhost", "evil.example")
-        found = [browser.get("/api/state", params={"token": TOKEN}, headers={"Host": host}) for host in hosts]
-        assert [answer.status_code for answer in found] == [200, 200, 421]
+        answers = [browser.get("/api/state", params={"token": TOKEN}, headers={"Host": host}) for host in hosts]
+        assert [answer.status_code for answer in answers] == [200, 200, 421]
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1", "null", "http://localhost:8765"])
-def test_another_sites_page_is_refused(page, origin):
+def test_requests_from_other_sites_are_refused(page, origin):
     headers = {"Origin": origin}
     assert page.client.put("/api/mask/0", headers=headers, content=png(square(0))).status_code == 403
     with pytest.raises(WebSocketDisconnect), page.client.websocket_connect(LIVE, headers=headers):
@@ -70,7 +70,7 @@ def test_another_sites_page_is_refused(page, origin):
     assert page.state()["frames"] == {}
 
 
-def test_answers_forbid_frames_foreign_scripts_and_guessing(page):
+def test_responses_have_security_headers(page):
     for path in PATHS:
         headers = page.client.get(path).headers
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
@@ -103,7 +103,7 @@ BAD_MASKS = {
 
 
 @pytest.mark.parametrize("content", BAD_MASKS.values(), ids=BAD_MASKS)
-def test_a_mask_that_is_none_is_refused(page, content):
+def test_invalid_masks_are_refused(page, content):
     answer = page.client.put("/api/mask/0", content=content)
     assert answer.status_code == 400 and answer.json()["detail"]
     assert page.state()["frames"] == {}
@@ -125,7 +125,7 @@ def test_a_mask_that_is_none_is_refused(page, content):
         "/project.json",
     ],
 )
-def test_no_path_reaches_the_disk(page, path):
+def test_no_path_reads_other_files(page, path):
     answer = page.client.get(path)
     assert answer.status_code in (404, 422, 405) or answer.json() == page.state()
     assert "root:" not in answer.text and "dataclass" not in answer.text
@@ -143,7 +143,7 @@ BAD_ACTIONS = [
 ]  # fmt: skip
 
 
-def test_actions_that_are_none_are_answered_with_an_error(page):
+def test_invalid_actions_are_answered_with_an_error(page):
     with page.tab() as tab:
         for text in BAD_ACTIONS:
             tab.socket.send_text(text)
@@ -157,11 +157,11 @@ def test_actions_that_are_none_are_answered_with_an_error(page):
      '{"object": 1, "clicks": [[1, 2]]}', '{"object": 1, "clicks": [[NaN, 2, 1]]}',
      '{"object": 1, "clicks": [["a", 2, 1]]}', '{"object": 1}', '{"object": 1, "box": [200, 200, 300, 300]}'],
 )  # fmt: skip
-def test_a_suggestion_of_nothing_is_refused(page, body):
+def test_invalid_suggestion_requests_are_refused(page, body):
     answer = page.client.post("/api/suggest/0", content=body)
     assert answer.status_code == 400 and answer.json()["detail"]
 
 
-def test_a_format_that_is_no_text_is_refused(page):
+def test_an_export_format_that_is_not_text_is_refused(page):
     answer = page.client.post("/api/export", content=r'{"format": "\ud800"}')
     assert answer.status_code == 400 and answer.json()["detail"]

@@ -1,4 +1,4 @@
-"""What the page's server answers: state, frames, masks, and masks propagated from painted ones."""
+"""Responses of the server: state, frames, masks, and masks propagated from painted ones."""
 
 import io
 
@@ -25,8 +25,8 @@ def test_a_painted_mask_is_propagated_and_undone(serve):
     with serve() as page, page.tab() as tab:
         assert page.put(0, square(0, 3)).json()["version"] == page.state()["frames"]["0"]["version"]
         assert page.state()["references"] == [0]
-        told = tab.propagated(**{"from": 0, "direction": "forward"})
-        assert {event["index"] for event in told} >= set(range(1, FRAMES))
+        masks = tab.propagated(**{"from": 0, "direction": "forward"})
+        assert {event["index"] for event in masks} >= set(range(1, FRAMES))
         state = page.state()
         assert list(state["frames"]) == [str(index) for index in range(FRAMES)]
         assert (page.mask(0) == square(0, 3)).all()

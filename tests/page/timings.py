@@ -1,4 +1,4 @@
-"""Prints how long a user waits: python tests/page/timings.py [VIDEO MASK]. Real server, real browser."""
+"""Measure the waiting times of a user with a real server and browser: python tests/page/timings.py [VIDEO MASK]."""
 
 import statistics
 import sys
@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from page.browser import FLAGS, ROOT, Editor, Server, chromium
 
-# Milliseconds from the next key that is pressed until the first propagated mask is drawn.
+# Sets window.waited to the milliseconds from the next key press to the drawing of the first propagated mask.
 WATCH = """Promise.all([import('/static/store.js'), import('/static/editor.js')]).then(([{ store }, { shown }]) => {
   window.waited = new Promise((done) => {
     addEventListener("keydown", () => {
@@ -43,12 +43,12 @@ def first_mask_ms(editor, index):
 def main(video, mask):
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        begun = time.monotonic()
+        started = time.monotonic()
         server = Server(video, Path(temporary) / "project", 480).start()
         editor = Editor(browser.new_context(viewport={"width": 1280, "height": 720}), server.url)
-        print(f"command to first frame in a browser that is open: {time.monotonic() - begun:.2f} s")
+        print(f"command to first frame in a browser that is open: {time.monotonic() - started:.2f} s")
         editor.until("!store.state.loading")
-        print(f"command to network ready: {time.monotonic() - begun:.2f} s")
+        print(f"command to network ready: {time.monotonic() - started:.2f} s")
         frames, body = editor.value("store.video.frames"), mask.read_bytes()
         for references in (1, 2, 5, 10):
             for number in range(references):
@@ -56,8 +56,8 @@ def main(video, mask):
                 editor.tab.context.request.put(f"{editor.tab.url}api/mask/{index}", data=body)
             editor.tab.wait_for_timeout(3000 * references)
             waits = [first_mask_ms(editor, 0) for _ in range(3)]
-            said = ", ".join(f"{ms / 1000:.2f}" for ms in waits)
-            print(f"key press to first propagated mask, {references} references: {said} s", flush=True)
+            seconds = ", ".join(f"{ms / 1000:.2f}" for ms in waits)
+            print(f"key press to first propagated mask, {references} references: {seconds} s", flush=True)
             print(f"median: {statistics.median(waits) / 1000:.2f} s", flush=True)
         browser.close()
         server.kill()
