@@ -13,7 +13,7 @@ from PIL import Image
 from xmem_infer.cli.commands import run
 from xmem_infer.config import DataConfig, EvalConfig, MemoryConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError
-from xmem_infer.io.atomic import held
+from xmem_infer.io.atomic import locked
 from xmem_infer.io.frames import open_frames
 from xmem_infer.page.command import PageConfig, adopted, page
 from xmem_infer.page.project import Project
@@ -212,9 +212,9 @@ def test_a_project_is_refused_for_another_video(serve, clip, tmp_path):
     with pytest.raises(UsageError, match="another video"):
         Project(folder, open_frames(other, DataConfig()), other)
     with (
-        held(folder / "records", "this test", "project"),
+        locked(folder / "records", "this test", "project"),
         pytest.raises(EnvironmentFault),
-        held(folder / "records", "another program", "project"),
+        locked(folder / "records", "another program", "project"),
     ):
         pass
 
