@@ -6,8 +6,9 @@ import gc
 import pytest
 import torch
 
-from xmem_infer import MemoryConfig, RuntimeConfig, Segmenter, VideoError
+from xmem_infer import LabelMask, MemoryConfig, RuntimeConfig, Segmenter, UsageError, VideoError
 from xmem_infer.config import DataConfig, GradMode, Precision
+from xmem_infer.io.array_frames import ArrayFrames
 from xmem_infer.lab.ablation.tensor_bytes import TensorBytes
 from xmem_infer.model.network import XMem
 
@@ -51,6 +52,20 @@ def test_closing_early_restores_the_mode(segmenter, clip, mode):
     results.close()
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.fault("`Engine.restart` of a state with an autograd graph", "refused, said to call `state.detach()`")
+def test_a_state_with_a_graph_is_restarted_once_it_is_detached(segmenter, clip):
+    images, masks = clip
+    made = segmenter(GradMode.enable_grad)
+    state = made.start()
+    for frame in list(ArrayFrames(list(images)))[:2]:
+        with made.running(frame.name):
+            made.predict(state, frame, LabelMask(masks[0]) if frame.index == 0 else None)
+    with pytest.raises(UsageError, match=r"carries an autograd graph .*call state.detach\(\)"):
+        made.engine.restart(state)
+    state.detach()
+    assert made.engine.restart(state).object_ids == [1, 2]
 
 
 @pytest.mark.parametrize("mode", list(GradMode))

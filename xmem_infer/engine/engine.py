@@ -79,8 +79,17 @@ class Engine:
         return VideoState(Clock.start(self.config))
 
     def restart(self, state: VideoState) -> VideoState:
-        """Return the state of a video before its first frame, with a copy of the objects and memory of `state`."""
+        """Return the state of a video before its first frame, with a copy of the objects and memory of `state`.
+
+        Raises:
+            UsageError: `state` carries an autograd graph, which cannot be copied.
+        """
         summed, objects = self.conventions.summed, state.objects or {}
+        if any(x.grad_fn is not None for x in objects.values()):
+            raise UsageError(
+                "this state carries an autograd graph (its steps ran with gradients enabled), which cannot be copied: "
+                "call state.detach() before restart()"
+            )
         initial = {name: x.clone() if name in summed else torch.zeros_like(x) for name, x in objects.items()}
         fresh = self.recalling(dict(state.recalled), state.object_ids, state.frozen)
         fresh.memory, fresh.objects, fresh.frame_size = deepcopy(state.memory), initial or None, state.frame_size
