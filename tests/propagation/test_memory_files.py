@@ -151,6 +151,18 @@ def test_objects_of_the_last_frame_are_remembered(segmenter, clip, tmp_path):
     assert {result.object_ids for result in run(segmenter, loaded, images)} == {(1, 2)}
 
 
+def test_a_correction_on_the_last_frame_is_remembered(segmenter, clip):
+    images, masks = clip
+    states = [segmenter.start(), segmenter.start()]
+    for state, ends in zip(states, (False, True), strict=True):
+        for frame in list(ArrayFrames(images))[:2]:
+            segmenter.predict(state, frame, LabelMask(masks[frame.index]), end=ends and frame.index == 1)
+    expected, found = map(segmenter.engine.exported, states)
+    assert found.keys() == expected.keys()
+    for name, x in expected.items():
+        assert torch.equal(found[name], x), name
+
+
 def test_a_frozen_memory_takes_no_new_objects(segmenter, clip, tmp_path):
     save_memory(tmp_path / "memory", segmenter, taught(segmenter, clip))
     frozen = load_memory(tmp_path / "memory", segmenter, (48, 64), frozen=True)

@@ -146,8 +146,8 @@ class Engine:
         image = pad(image, padding, self.conventions.padding)[None]
         remember = given is not None or permanent
         complete, staggered = given is not None and given.every_object, self.conventions.staggered_updates
-        # New objects are added to memory even on the last frame, because the memory may be saved afterwards.
-        plan = plan_frame(state.clock, self.config, remember, complete, end and not new, staggered)
+        # Masks are added to memory even on the last frame, because the memory may be saved afterwards.
+        plan = plan_frame(state.clock, self.config, remember, complete, end and not remember, staggered)
         features = self.network.encode_image(image)
         objects = state.objects or self.network.empty_state(features)
         memory, prob = state.memory or self.new_memory(self.config, features), None

@@ -33,13 +33,6 @@ class FrameSubset:
         return (self._frames[index] for index in self._indices)
 
 
-class _RepeatedFrame(FrameSubset):
-    """A source that yields one frame twice, because the last frame of a video is not added to memory."""
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter([self._frames[self._indices[0]]] * 2)
-
-
 @dataclass(frozen=True)
 class FrameKeys:
     """The part of a frame's features that memories store."""
@@ -147,7 +140,7 @@ def _encode(
     state, memory, name = segmenter.start(), FrameMemory(), frame_name(frames, index)
     state.memory = memory
     state.absent = {object_id: [(index, index)] for object_id in object_ids.difference(mask.object_ids())}
-    source = _RepeatedFrame(frames, [index])
+    source = FrameSubset(frames, [index])
     passes = [Pass(source, {name: mask}, segmenter.data.size)]
     with closing(segmenter.segment_passes(source, passes[0].masks, passes, frozenset([name]), [state])) as results:
         result = next(results)

@@ -94,8 +94,7 @@ def remember(
     state = propagation.initial_state(propagation.annotated[last], 1)
     if later := [index for index in propagation.annotated if index > last]:
         state = state_after(segmenter, state, propagation.encoded(last, propagation.annotated[last]))
-        # The last reference is repeated because the last frame of a video is not memorised.
-        deque(propagation.results_after(state, [*later, later[-1]]), maxlen=0)
+        deque(propagation.results_after(state, later), maxlen=0)
     return state
 
 
