@@ -11,10 +11,10 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from conftest import FRAMES, HEIGHT, WIDTH, png, square
+from starlette.testclient import httpx  # httpx2; on Python 3.10, which it does not support, httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
