@@ -54,6 +54,17 @@ def test_every_video_of_a_run_is_exported(batch, command):
     assert 'label="cup"' in (batch / "out" / "cvat" / "a.xml").read_text()
 
 
+@pytest.mark.fault("`export` of the folder of several runs", "refused, a run is named; charts are no masks")
+def test_charts_of_runs_are_no_masks(batch, command, capsys):
+    for name in ("scores.json", "scores.png"):
+        (batch / "run" / name).write_bytes(b"a report")
+    assert command(batch, "coco", f"output_dir={batch}/out") == 2
+    assert f"the output of 1 run (run): give the folder of one run, masks={batch}/run" in capsys.readouterr().err
+    save_mask(batch / "run" / "masks" / "a" / "scores.png", np.ones((20, 30), np.uint8))
+    assert command(batch / "run", "palette", f"output_dir={batch}/out") == 0
+    assert (batch / "out" / "palette" / "a" / "scores.png").exists()  # a frame of that name, without a report
+
+
 def test_objects_that_no_mask_shows_are_named(batch, command, capsys):
     assert command(batch / "run", "coco", f"output_dir={batch}/out", "objects=[1,7]") == 0
     assert capsys.readouterr().err.count("no mask of a shows objects [7]") == 1

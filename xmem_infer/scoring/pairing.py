@@ -163,6 +163,11 @@ def video_folders(root: Path, key: str) -> dict[str, Path]:
         return {root.name: root}
     if has_masks:
         raise UsageError(f"{key}={root} holds masks and folders of masks; which are meant? Give one of them")
+    if runs := sorted((name for name, path in subfolders.items() if (path / "masks").is_dir()), key=natural_key):
+        raise UsageError(
+            f"{key}={root} has no masks of its own, but the output of {counted(len(runs), 'run')} ({name_some(runs)}): "
+            f"give the folder of one run, {key}={root / runs[0]}"
+        )
     others = sorted({path.suffix for path in root.rglob("*") if path.is_file() and path.suffix})[:3]
     contents = f"found {', '.join(others)} files only" if others else "it is empty"
     raise UsageError(f"{key}={root} has no PNG masks, neither directly nor in video folders; {contents}")
@@ -184,8 +189,12 @@ def mask_names(folder: Path) -> list[Path]:
 
 
 def is_mask(path: Path) -> bool:
-    """Return whether the name is that of a PNG file and not hidden, like the `._` files that macOS creates."""
-    return path.suffix.lower() == ".png" and not path.name.startswith(".")
+    """Return whether the name is that of a PNG file and not hidden, like the `._` files that macOS creates.
+
+    The chart of a scoring report (`scores.png` beside `scores.json`) is not a mask.
+    """
+    is_chart = path.name == "scores.png" and path.with_name("scores.json").is_file()
+    return path.suffix.lower() == ".png" and not path.name.startswith(".") and not is_chart
 
 
 def read_ids(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
