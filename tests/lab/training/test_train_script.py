@@ -1,7 +1,9 @@
 """`scripts/train.py` as its users run it: refusals, stopping, going on, exit codes."""
 
 import json
+import re
 import signal
+import tarfile
 import time
 
 import pytest
@@ -84,12 +86,19 @@ def test_without_arguments_it_says_what_to_give(tmp_path):
         (["data_packs=[TAR]", "export=file.safetensors"], "null without validation"),
         (["data_packs=[TAR]", "stages=[]"], "at least one entry"),
         (["data_packs=[CUT]"], "is no whole tar file"),
+        (["data_packs=[EMPTY]"], "holds no picture with a mask"),
+        (["data_packs=[TAR]", "start=nowhere.pth"], "nowhere.pth"),
     ],
 )
+@pytest.mark.fault("`train.py {overrides}`", "refused before anything is written")
 def test_wrong_requests_are_refused(tmp_path, tar, overrides, words):
     cut = tmp_path / "cut.tar"
     cut.write_bytes(tar.read_bytes()[:100_000])
-    done = run(tmp_path, *(text.replace("TAR", str(tar)).replace("CUT", str(cut)) for text in overrides))
-    assert done.returncode == 2, done.stderr
+    empty = tmp_path / "empty.tar"
+    tarfile.open(empty, "w").close()
+    packs = {"TAR": tar, "CUT": cut, "EMPTY": empty}
+    done = run(tmp_path, *(re.sub("TAR|CUT|EMPTY", lambda name: str(packs[name[0]]), text) for text in overrides))
+    assert done.returncode == (3 if "start=nowhere.pth" in overrides else 2), done.stderr
     assert words in done.stderr
+    assert not (tmp_path / "run").exists()
     assert "Traceback" not in done.stderr

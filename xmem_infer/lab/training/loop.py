@@ -16,10 +16,11 @@ from ...interrupts import Interrupted
 from ...io.atomic import disk_fault, locked
 from ...runtime.device import choose_device
 from ...runtime.limits import check_threads, thread_count
+from ...weights.files import read_checkpoint
 from .batches import batches
 from .checkpoint import export_weights, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import TrainConfig, learning_settings
-from .pack import Pack, decode_pack
+from .pack import Pack, check_pack, decode_pack
 from .records import Records, plot_curves
 from .starting_point import initialise
 from .step import TrainState, new_state, train_step
@@ -45,6 +46,10 @@ def train(config: TrainConfig) -> TrainState:
     if config.validation:
         clips = find_clips(Path(config.validation), config.validation_clips, config.validation_frames)
     check_threads(config.threads)
+    for tar in config.data_packs:
+        check_pack(Path(tar))
+    if config.start:
+        read_checkpoint(Path(config.start))  # raises if it cannot be read
     try:
         # Locked, because a second process would delete this one's checkpoints.
         with locked(run, f"another process trains in {run}", "run_dir"), thread_count(config.threads):

@@ -74,10 +74,21 @@ class Pack:
         return np.asarray(part).reshape(p.height, p.width, *flat.shape[1:])
 
 
-def decode_pack(tar: Path, cache: Path) -> Path:
-    """Decode `tar` into a folder in `cache` unless it exists; return the folder. Raises UsageError for other files."""
+def check_pack(tar: Path) -> None:
+    """Check that `tar` is a complete tar file of pictures with masks, without decoding it. Raises UsageError."""
     if not tar.is_file():
         raise UsageError(f"data_packs: {tar} is no file: give the path of train_240p.tar")
+    try:
+        with tarfile.open(tar) as archive:
+            if not _pairs(archive):
+                raise UsageError(f"data_packs: {tar} holds no picture with a mask (<name>.jpg beside <name>.png)")
+    except tarfile.ReadError as error:
+        raise UsageError(f"data_packs: {tar} is no whole tar file ({error}): give train_240p.tar") from error
+
+
+def decode_pack(tar: Path, cache: Path) -> Path:
+    """Decode `tar` into a folder in `cache` unless it exists; return the folder. Raises UsageError for other files."""
+    check_pack(tar)
     size = tar.stat().st_size
     folder = cache / f"{tar.stem}-{size}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -85,8 +96,8 @@ def decode_pack(tar: Path, cache: Path) -> Path:
         if not folder.is_dir():
             try:
                 _decode(tar, folder)
-            except (tarfile.ReadError, UnidentifiedImageError) as error:
-                raise UsageError(f"data_packs: {tar} is no whole tar file ({error}): give train_240p.tar") from error
+            except UnidentifiedImageError as error:
+                raise UsageError(f"data_packs: {tar} holds a damaged picture ({error}): give train_240p.tar") from error
     return folder
 
 
@@ -94,25 +105,21 @@ def _decode(tar: Path, folder: Path) -> None:
     pictures: list[Picture] = []
     pixels, labels, start = [], [], 0
     with tarfile.open(tar) as archive:
-        names = {member.name: member for member in archive.getmembers() if member.isfile()}
-        for name in sorted(names):
-            stem, extension = os.path.splitext(name)
-            if extension != ".jpg" or f"{stem}.png" not in names:
-                continue
-            image = _read(archive.extractfile(names[name]), "RGB")
-            mask = _read(archive.extractfile(names[f"{stem}.png"]), None)
+        for stem, image_member, mask_member in _pairs(archive):
+            image = _read(archive.extractfile(image_member), "RGB")
+            mask = _read(archive.extractfile(mask_member), None)
             source = str(Path(stem).parent).removeprefix("photos/")
             if source in PERSON_SETS or source.startswith(CLIPS):
                 mask = (mask > 0).astype(np.uint8)
             height, width = mask.shape
             if image.shape[:2] != mask.shape:
-                raise UsageError(f"{tar}: {name} has {image.shape[1]}x{image.shape[0]} px, its mask {width}x{height}")
+                raise UsageError(
+                    f"{tar}: {image_member.name} has {image.shape[1]}x{image.shape[0]} px, its mask {width}x{height}"
+                )
             pictures.append(Picture(source, Path(stem).name, height, width, start, find_regions(mask)))
             pixels.append(image.reshape(-1, 3))
             labels.append(mask.reshape(-1))
             start += height * width
-    if not pictures:
-        raise UsageError(f"data_packs: {tar} holds no picture with a mask (<name>.jpg beside <name>.png)")
     staged = Staged(folder)
     try:
         staged.prepare()
@@ -123,6 +130,13 @@ def _decode(tar: Path, folder: Path) -> None:
         staged.publish()
     finally:
         staged.discard()
+
+
+def _pairs(archive: tarfile.TarFile) -> list[tuple[str, tarfile.TarInfo, tarfile.TarInfo]]:
+    """Return the pictures that have a mask, sorted by name: name without suffix, picture, mask."""
+    members = {member.name: member for member in archive.getmembers() if member.isfile()}
+    stems = sorted(os.path.splitext(name)[0] for name in members if name.endswith(".jpg"))
+    return [(stem, members[f"{stem}.jpg"], members[f"{stem}.png"]) for stem in stems if f"{stem}.png" in members]
 
 
 def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
