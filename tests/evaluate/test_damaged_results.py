@@ -63,7 +63,7 @@ def truncate(path):
         ("masks/a/2.png", truncate, "masks/a/2.png is damaged: it is segmented again"),
         ("scores/a/1.npz", flip_a_byte, "scores/a/1.npz is damaged: it is segmented again"),
         ("confidence/a.csv", truncate, "confidence/a.csv is not as it was written: it is segmented again"),
-        ("overlay/a.mp4", unlink, "overlay/a.mp4 is gone: it is drawn again from its masks"),
+        ("overlay/a.mp4", unlink, "overlay/a.mp4 is missing: it is drawn again from its masks"),
         ("overlay/a.mp4", flip_a_byte, "overlay/a.mp4 is not as it was written: it is drawn again from its masks"),
         ("preview/a.png", truncate, "preview/a.png is not as it was written: it is drawn again from its masks"),
     ],
@@ -117,8 +117,8 @@ def test_the_command_makes_a_removed_folder_and_overlay_again(tmp_path, make_cli
     done = call(f"workers={workers}", cwd=tmp_path)
     said = done.stderr
     assert done.returncode == 0, said
-    assert "a: was done, but masks/a is gone: it is segmented again" in said
-    assert "b: was done, but overlay/b.mp4 is gone: it is drawn again" in said
+    assert "a: was done, but masks/a is missing: it is segmented again" in said
+    assert "b: was done, but overlay/b.mp4 is missing: it is drawn again" in said
     assert "c: already done" in said
     assert tree(out) == before
     assert leftovers(out) == []

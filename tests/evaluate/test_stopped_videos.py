@@ -81,12 +81,12 @@ def clip(tmp_path, make_clip):
 def test_stopped_twice_it_ends_as_an_undisturbed_run(run, clip, tmp_path, values):
     run("whole", **clip, **values)
     said = run("out", stop_after=7, **clip, **values)
-    assert "clip: 7 frames are kept; the same command goes on from there" in said
+    assert "clip: 7 frames are saved; run the same command again to resume" in said
     assert leftovers(tmp_path / "out") == []
     assert not list((tmp_path / "out").glob("masks/*"))
     run("out", stop_after=3, **clip, **values)  # before it came to anything new
-    assert "goes on after 7 frames" in run("out", stop_after=22, **clip, **values)
-    assert "goes on after 22 frames" in run("out", **clip, **values)
+    assert "resumes after 7 frames" in run("out", stop_after=22, **clip, **values)
+    assert "resumes after 22 frames" in run("out", **clip, **values)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
     assert json.loads((tmp_path / "out" / "run.json").read_text())["videos"]["clip"]["frames"] == FRAMES
 
@@ -100,8 +100,8 @@ def test_another_network_family(run, clip, tmp_path, cutie_state):
         (tmp_path / "short" / "clip" / f"{t}.png").unlink()
     values = {"video_dir": str(tmp_path / "short" / "clip"), "mask": clip["mask"] + "/0.png", "weights": str(weights)}
     run("whole", **values)
-    assert "7 frames are kept" in run("out", stop_after=7, **values)
-    assert "goes on after 7 frames" in run("out", **values)
+    assert "7 frames are saved" in run("out", stop_after=7, **values)
+    assert "resumes after 7 frames" in run("out", **values)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
@@ -109,7 +109,7 @@ def test_frames_that_are_not_saved(run, tmp_path, make_clip):
     root = trees.ytvos(tmp_path / "y", make_clip, ["v"])
     run("whole", "ytvos18_valid", data_root=str(root))
     run("out", "ytvos18_valid", stop_after=4, data_root=str(root))
-    assert "v: goes on after 4 frames" in run("out", "ytvos18_valid", data_root=str(root))
+    assert "v: resumes after 4 frames" in run("out", "ytvos18_valid", data_root=str(root))
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
@@ -130,7 +130,7 @@ def test_what_is_kept_of_another_run_or_damaged_is_not_used(run, clip, tmp_path,
     run("whole", **clip)
     run("out", stop_after=7, **clip)
     spoil(tmp_path / "out" / "records" / "stopped" / "clip")
-    assert "clip: begun anew" in run("out", **clip)
+    assert "clip: restarted from its first frame" in run("out", **clip)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
@@ -143,7 +143,7 @@ def test_where_scores_are_saved_nothing_is_kept_and_nothing_promised(run, clip, 
 def test_finished_videos_are_spoken_of_where_there_are_any(run, tmp_path, make_clip):
     videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
     said = run("out", stop_after=5, video_dir=str(videos))
-    assert "1 of 2 videos are finished; the same command goes on with the others" in said
+    assert "1 of 2 videos are finished; run the same command again for the others" in said
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "confidence").write_text("in the way")
     with pytest.raises(EnvironmentFault) as caught:

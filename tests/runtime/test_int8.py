@@ -109,7 +109,7 @@ def test_a_damaged_model_is_made_again(run, tmp_path):
     weights = next((tmp_path / "cache").rglob("encode_memory-*/model.bin"))
     weights.write_bytes(weights.read_bytes()[:1000])
     said, entry, _, _ = run("damaged")
-    assert "encode_memory-" in said and "cannot be read, and is made again" in said
+    assert "encode_memory-" in said and "cannot be read and is built again" in said
     assert said.count("quantising") == said.count("quantising encode_memory") > 0
     assert entry["int8"]["parts"] == sorted(int8.VERBS)
     assert weights.stat().st_size > 1000
@@ -131,8 +131,8 @@ def test_where_int8_differs_the_run_goes_back(run, clip, monkeypatch, settings, 
 
     monkeypatch.setattr(CompiledVerb, "__call__", wrong)
     said, entry, masks, shares = run("back", *settings)
-    assert "more than 90%; segment goes on in fp32" in said and "is segmented again" in said
-    assert ("goes on after 8 frames" in said) == (kept == 8)
+    assert "more than 90%; segment continues in fp32" in said and "are segmented again" in said
+    assert ("resumes after 8 frames" in said) == (kept == 8)
     (went_back,) = entry["int8"]["went_back"]
     assert went_back == {"frame": "11", "part": "segment", "share": went_back["share"], "frames_kept": kept}
     assert went_back["share"] > 0.9 and shares["11"] == pytest.approx(went_back["share"], abs=1e-4)

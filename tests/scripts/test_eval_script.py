@@ -446,12 +446,12 @@ def test_interrupted_and_run_again(run, tmp_path, make_clip, number, code):
     said = process.communicate(timeout=60)[1]  # 5 s are promised, where the machine has nothing else to do
     assert process.returncode == code
     if number != signal.SIGKILL:
-        assert "frames are kept; the same command goes on from there" in said
+        assert "frames are saved; run the same command again to resume" in said
         assert not list((tmp_path / "out").rglob("*.partial*"))
     assert not (tmp_path / "out" / "masks" / "long").exists()
     again = run(f"video_dir={video}", "output_dir=out")
     assert again.returncode == 0, again.stderr
-    assert ("long: goes on after " in again.stderr) == (number != signal.SIGKILL)
+    assert ("long: resumes after " in again.stderr) == (number != signal.SIGKILL)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 

@@ -104,7 +104,7 @@ def test_a_memory_is_saved_also_by_a_finished_run(command, video, tmp_path):
     first = ("video_dir=video", "mask=mask.png")
     assert command(*first)[0] == 0
     code, errors = command(*first, "memory.save=new/taught")
-    assert code == 0 and "was done, but new/taught is gone: it is segmented again" in errors
+    assert code == 0 and "was done, but new/taught is missing: it is segmented again" in errors
     assert "already done" in command(*first, "memory.save=new/taught")[1]
     (tmp_path / "other").write_bytes(b"of another video")
     command(*first, "memory.save=other")

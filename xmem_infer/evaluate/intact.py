@@ -32,7 +32,7 @@ def find_damage(path: Path, recorded: int | str | None, size: tuple[int, int]) -
     """
     name = f"{path.parent.name}/{path.name}"
     if not path.exists():
-        return f"{name} is gone"
+        return f"{name} is missing"
     try:
         if not path.is_dir():
             changed = recorded != summarize(path) if recorded else path.stat().st_size == 0

@@ -104,7 +104,7 @@ class Run:
             stopped = f"{type(error).__name__}: {error}"
             if self.entries and isinstance(error, EnvironmentFault | KeyboardInterrupt):
                 done = f"{len(self.entries)} of {len(self.plan.videos)} videos are finished"
-                log.info(f"{done}; the same command goes on with the others")
+                log.info(f"{done}; run the same command again for the others")
             raise
         finally:
             self._write_report(stopped)

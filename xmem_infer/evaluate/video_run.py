@@ -131,12 +131,12 @@ class VideoRun:
                         # Workers have no time to save. Progress of an earlier run is not replaced by less.
                         is_new = each_frame is None and (progress is None or frames > progress.record.frames)
                         if save and is_new and save(frames, states):
-                            log.info(f"{video.name}: {frames} frames are kept; the same command goes on from there")
+                            log.info(f"{video.name}: {frames} frames are saved; run the same command again to resume")
                         raise
                 save_video_memory(self.segmenter, video, None if uses_propagation(self.config) else states[0])
                 self.records.drop(video.name)  # older results are replaced when the block ends
         except DiffersError:
-            log.info(f"{video.name}: what int8 did since it last agreed with fp32 is segmented again")
+            log.info(f"{video.name}: the frames since int8 last agreed with fp32 are segmented again")
             return self.run(video, each_frame, watch)
         entry = {
             "status": "incomplete" if video.frames.incomplete else "done",
@@ -198,9 +198,10 @@ class VideoRun:
         if not folder.is_dir():
             return None
         progress = load_progress(folder, self.wanted_record(video), self.segmenter.prepared.device)
-        log.info(
-            f"{video.name}: {'begun anew' if progress is None else f'goes on after {progress.record.frames} frames'}"
+        start = (
+            "restarted from its first frame" if progress is None else f"resumes after {progress.record.frames} frames"
         )
+        log.info(f"{video.name}: {start}")
         return progress
 
     def _save_progress(self, video: VideoInput, writer: VideoWriter, frames: int, states: Sequence[VideoState]) -> bool:
@@ -211,7 +212,7 @@ class VideoRun:
         try:
             save_progress(self.records.progress_folder(video.name), self.wanted_record(video, frames), states, writer)
         except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError if the disk is full
-            log.info(f"{video.name}: its first {frames} frames could not be kept: {error}")
+            log.info(f"{video.name}: its first {frames} frames could not be saved: {error}")
             return False
         return True
 

@@ -194,7 +194,7 @@ def _listen(config: PageConfig) -> socket.socket:
         else:
             return listening
     tried = f"port {config.port}" if config.port is not None else f"ports {PORT} to {PORT + PORTS - 1}"
-    raise UsageError(f"host={config.host}: {tried} cannot be listened at: {reason}; give another port=NUMBER")
+    raise UsageError(f"host={config.host}: {tried} cannot be opened for listening: {reason}; give another port=NUMBER")
 
 
 def _has_desktop() -> bool:

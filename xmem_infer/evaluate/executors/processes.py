@@ -139,8 +139,7 @@ class ProcessPool(Pool[ProcessHandle]):
             yield video, quarantine(attempts, self.deaths[video.name])
             return
         log.info(
-            f"{video.name}: its worker died ({reason}); it is begun again, "
-            f"attempt {len(attempts) + 1} of {MAX_ATTEMPTS}"
+            f"{video.name}: its worker died ({reason}); it is retried, attempt {len(attempts) + 1} of {MAX_ATTEMPTS}"
         )
         self.counts["retried"] += 1
         self.waiting.appendleft(video)

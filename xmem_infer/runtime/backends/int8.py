@@ -132,7 +132,7 @@ class Int8:
             try:
                 self._models[key] = CompiledVerb(folder / "model.xml", expected)
             except Exception as error:  # OpenVINO's own types
-                log.warning(f"warning: {folder} cannot be read, and is made again: {str(error).strip() or error!r}")
+                log.warning(f"warning: {folder} cannot be read and is built again: {str(error).strip() or error!r}")
                 remove_model(folder)
         self._due.add(key[0])  # the first call of a model is compared
 
@@ -159,7 +159,7 @@ class Int8:
             return result
         log.warning(
             f"warning: int8 differs from fp32 by {max(shares):.1%} in {verb}, more than {self.limits[verb]:.0%}; "
-            f"{at_fault[0]} goes on in fp32"
+            f"{at_fault[0]} continues in fp32"
         )
         self.disabled.add(at_fault[0])
         self._models = {other: model for other, model in self._models.items() if other[0] != at_fault[0]}

@@ -252,7 +252,7 @@ def store_model(write: Callable[[Path], object], folder: Path) -> None:
                 write(staged.partial)
                 staged.publish()
     except (OSError, RuntimeError) as error:
-        log.info(f"OpenVINO's model could not be kept in {folder}, and is made again by the next run: {error}")
+        log.info(f"OpenVINO's model could not be saved in {folder}; the next run builds it again: {error}")
 
 
 def remove_model(folder: Path) -> None:
