@@ -15,6 +15,7 @@ import pytest
 import torch
 from commands import in_process
 from fault_table import pytest_addoption, pytest_collection_modifyitems  # noqa: F401  # hooks
+from hypothesis import HealthCheck, settings
 from safetensors.torch import save_file
 
 from xmem_infer.model.cutie.network import Cutie
@@ -25,6 +26,10 @@ from xmem_infer.runtime.backends.openvino_verbs import openvino_version
 from xmem_infer.weights.build import build_network
 
 PARITY = Path(__file__).parent / "data" / "parity"
+
+# A loaded machine must not fail a test, and a failure must come again when the same commit is tested again.
+settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")
 
 
 def _load(name):

@@ -87,7 +87,7 @@ def values_of(count):
     return arrays(np.uint8, (count, 3, 4))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.lists(st.integers(1, 255), max_size=3, unique=True).flatmap(

@@ -342,12 +342,12 @@ class TestSmoothedEdges:
         }[convert]()
         assert smoothed_values(np.array(image))
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(true_masks())
     def test_true_masks_are_never_refused(self, labels):
         assert smoothed_values(labels) == 0
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(st.data())
     def test_equals_the_slow_twin(self, data):
         labels = data.draw(true_masks())

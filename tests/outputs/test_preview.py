@@ -26,7 +26,7 @@ def chosen(frames, count):
     return [thumb.position for thumb in sample.select(Thumb(frames - 1, CELL))]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 5000), st.booleans())
 def test_a_dozen_frames_spread_evenly(frames, known):
     positions = chosen(frames, frames if known else None)
@@ -39,7 +39,7 @@ def test_a_dozen_frames_spread_evenly(frames, known):
         assert np.abs(positions - ideal).max() <= 0.27 * ideal[1] + 0.5  # strides of at least 2 x 11 / 48 of a gap
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 3000), st.integers(1, 3000))
 def test_a_wrong_count_costs_evenness_only(frames, count):
     positions = chosen(frames, count)

@@ -47,14 +47,14 @@ def masks(draw, number=2, labels=3):
     return drawn
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(masks(labels=1))
 def test_boundary_is_the_definition(pair):
     for mask in pair:
         assert [tuple(at) for at in np.argwhere(boundary_map(mask)).tolist()] == twin.boundary(mask.astype(bool))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(masks(labels=1), st.integers(1, 9))
 def test_j_and_f_equal_the_twin_to_the_last_bit(pair, radius):
     prediction, annotation = pair
@@ -63,7 +63,7 @@ def test_j_and_f_equal_the_twin_to_the_last_bit(pair, radius):
     assert boundary_measure(prediction, annotation, radius) == twin.boundary_f(*as_bool, radius)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(masks(labels=3))
 def test_all_labels_of_a_frame_equal_the_twin_in_spite_of_the_crop(pair):
     prediction, annotation = pair
@@ -114,7 +114,7 @@ def test_disk_holds_what_is_not_farther_than_its_radius():
         assert {(y - radius, x - radius) for y, x in np.argwhere(disk(radius)).tolist()} == inside
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=140))
 def test_mean_recall_and_decay_equal_the_twin_to_the_last_bit(values):
     array = np.array(values)
@@ -133,7 +133,7 @@ def test_decay_of_more_than_256_frames_looks_at_the_last_quarter():
     assert decay(values) == 1 - 1 / 101  # 8 bit indices would have wrapped around
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(masks(number=1, labels=255))
 def test_labels_are_found(mask):
     assert ids_in(mask[0]) == tuple(label for label in np.unique(mask[0]).tolist() if label)

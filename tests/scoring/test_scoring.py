@@ -71,7 +71,7 @@ def three(tmp_path):
     return *save_set(tmp_path, clips), clips
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10**6),
     frames=st.integers(3, 12),

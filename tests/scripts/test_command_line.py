@@ -36,7 +36,7 @@ def test_names_of_any_kind_come_out_as_they_were_typed(monkeypatch, name):
     assert [getattr(config, key) for key in keys] == [name] * 5
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="$"), min_size=1))
 def test_any_text_comes_out_as_it_was_typed(name):
     quoted = name[0] == name[-1] and name[0] in "'\""  # then it is Hydra's own quoting
