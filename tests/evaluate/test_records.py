@@ -1,11 +1,14 @@
 """Records of finished videos: what may be mixed in one output folder."""
 
 import json
+import shutil
 
 import pytest
+from batch_trees import write_set
 
-from xmem_infer.config import EvalConfig
+from xmem_infer.config import DataConfig, Device, EvalConfig, Precision, RuntimeConfig
 from xmem_infer.errors import UsageError
+from xmem_infer.evaluate import run
 from xmem_infer.evaluate.records import Record, Records, recorded_settings
 
 
@@ -18,3 +21,36 @@ def test_a_record_older_than_a_setting_is_of_its_default(tmp_path):
     records.check_same("v", Record("inputs", "weights", defaults), defaults)
     with pytest.raises(UsageError, match=r"data.permanent: False there, True now"):
         records.check_same("v", Record("inputs", "weights", {**defaults, "data.permanent": True}), defaults)
+
+
+def refuse_to_load(*arguments):
+    raise AssertionError("the weights were loaded")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("settings", r"holds results of another run for clip \(data.size: -1 there, 32 now\)"),
+        ("video", r"holds results of another run for clip \(the files of .* have changed since\)"),
+        ("masks", "holds files that no run of this program recorded"),
+        ("project", "is a project of the page"),
+    ],
+)
+@pytest.mark.fault("an output folder that holds other results ({change})", "refused before the weights are loaded")
+def test_an_output_folder_is_refused_before_loading(tmp_path, make_clip, tiny_weights, monkeypatch, change, words):
+    videos, out = write_set(tmp_path / "set", make_clip, {"clip": 3}), tmp_path / "out"
+    runtime = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1)
+    config = EvalConfig(str(videos), output_dir=str(out), weights=str(tiny_weights), runtime=runtime)
+    config.data = DataConfig(size=-1)
+    assert run.evaluate(config) == 0
+    if change == "settings":
+        config.data = DataConfig(size=32)
+    elif change == "video":
+        shutil.copy(videos / "JPEGImages/clip/1.png", videos / "JPEGImages/clip/2.png")
+    elif change == "masks":
+        shutil.rmtree(out / "records")
+    else:
+        (out / "project.json").write_text("{}")
+    monkeypatch.setattr(run, "load_network", refuse_to_load)
+    with pytest.raises(UsageError, match=words):
+        run.evaluate(config)

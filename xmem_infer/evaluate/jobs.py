@@ -12,6 +12,7 @@ from ..errors import UsageError, XMemInferError
 from ..io.atomic import check_writable
 from ..io.frames import frame_name
 from ..io.memory_header import read_description
+from .records import Records, check_output_folder, recorded_settings, requested_record
 
 
 @dataclass
@@ -37,7 +38,7 @@ def make_plan(config: EvalConfig) -> Plan:
     Of several videos, those with errors are collected in `failures`. If there is only one, its error is raised.
 
     Raises:
-        UsageError: The settings name no video, or contradict each other.
+        UsageError: The settings name no video, contradict each other, or would replace results in the output folder.
     """
     absent = apply_project(config)
     _check_tracking(config)
@@ -61,6 +62,11 @@ def make_plan(config: EvalConfig) -> Plan:
             if len(found_set.videos) == 1:
                 raise
             plan.failures[video.name] = error
+    if plan.videos:
+        check_output_folder(plan.output_dir)
+    for video in [] if config.overwrite else plan.videos:
+        wanted, defaults = requested_record(config, video), recorded_settings(EvalConfig())
+        Records(plan.output_dir).check_same(video.name, wanted, defaults)
     return plan
 
 

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..config import EvalConfig
+from ..datasets.video_input import VideoInput
 from ..errors import UsageError
 from ..io.atomic import Staged, disk_fault, locked, write_json
+from .intact import summarize
+
+SET_BY_NETWORK = ("runtime.precision", "runtime.variant", "runtime.device", "data.antialias", "memory.kind")
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,15 @@ class Records:
     def check_same(self, video: str, wanted: Record, defaults: dict[str, Any]) -> None:
         """Refuse to replace results of other inputs, and to mix results of other settings or weights into this folder.
 
+        wanted: Weights and settings that it lacks are not compared.
         defaults: Values of settings that a record lacks because it is older than they are.
         """
         existing = self.read(video)
         if existing is None:
             return
         pairs = {key: (existing.settings.get(key, defaults.get(key)), now) for key, now in wanted.settings.items()}
-        pairs["weights (sha256)"] = (existing.weights[:12], wanted.weights[:12])
+        if wanted.weights:
+            pairs["weights (sha256)"] = (existing.weights[:12], wanted.weights[:12])
         if existing.inputs != wanted.inputs:
             pairs |= {key: (existing.origin.get(key, "not recorded"), now) for key, now in wanted.origin.items()}
         differing = [f"{key}: {there} there, {now} now" for key, (there, now) in pairs.items() if there != now]
@@ -95,14 +101,23 @@ def recorded_settings(config: EvalConfig) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def locked_output(output_dir: Path) -> Iterator[None]:
-    """Create the output folder and lock it against other runs.
+def requested_record(config: EvalConfig, video: VideoInput) -> Record:
+    """Return the part of a video's record that is known before the network is loaded.
 
-    Raises:
-        EnvironmentFault: Another run holds the lock, or the folder cannot be written to.
-        UsageError: The folder holds masks that were not written by a run, or a project of the page.
+    It lacks the weights and the settings that are resolved for the network and the device (SET_BY_NETWORK).
     """
+    settings = {key: value for key, value in recorded_settings(config).items() if key not in SET_BY_NETWORK}
+    if (loaded := config.memory.load) is not None:
+        settings["memory.load"] = f"{loaded} (sha256 {str(summarize(Path(loaded)))[:12]})"
+    settings["dataset"] = None if config.dataset is None else config.dataset.name
+    given = list(video.masks.files.values())
+    folder = given[0].parent.absolute() if given else "memory.load"
+    masks = str(given[0].absolute()) if len(given) == 1 else f"{len(given)} files in {folder}"
+    return Record(video.fingerprint, "", settings, origin={"video": str(video.path.absolute()), "masks": masks})
+
+
+def check_output_folder(output_dir: Path) -> None:
+    """Raise UsageError if the folder holds masks that were not written by a run, or a project of the page."""
     records, masks = output_dir / "records", output_dir / "masks"
     try:
         has_foreign_masks = not records.is_dir() and masks.is_dir() and any(masks.iterdir())
@@ -116,5 +131,16 @@ def locked_output(output_dir: Path) -> Iterator[None]:
         raise UsageError(
             f"{output_dir} is a project of the page, whose corrections would be replaced: give another output_dir"
         )
-    with locked(records, f"another run is writing to {output_dir}", "output_dir"):
+
+
+@contextmanager
+def locked_output(output_dir: Path) -> Iterator[None]:
+    """Create the output folder and lock it against other runs.
+
+    Raises:
+        EnvironmentFault: Another run holds the lock, or the folder cannot be written to.
+        UsageError: See `check_output_folder`.
+    """
+    check_output_folder(output_dir)
+    with locked(output_dir / "records", f"another run is writing to {output_dir}", "output_dir"):
         yield

@@ -34,7 +34,7 @@ from .intact import find_damage, summarize
 from .jobs import uses_propagation, working_sizes
 from .progress import RESUMABLE_OUTPUTS, SavedProgress, load_progress, remove_progress, save_progress
 from .provenance import peak_memory, reset_peak_memory
-from .records import Record, Records, recorded_settings
+from .records import Record, Records, requested_record
 from .tracking import initial_state, save_video_memory, track_video
 
 log = logging.getLogger(__name__)
@@ -254,20 +254,16 @@ class VideoRun:
 
     def wanted_record(self, video: VideoInput, frames: int = 0) -> Record:
         """Return the record that `run` writes: everything that the masks depend on."""
-        settings = recorded_settings(self.config)
-        settings["runtime.precision"] = self.segmenter.prepared.precision.name
-        settings["runtime.variant"] = self.segmenter.prepared.backend
-        settings["data.antialias"] = self.segmenter.data.antialias
-        settings["memory.kind"] = self.segmenter.engine.config.kind
-        if (loaded := self.config.memory.load) is not None:
-            settings["memory.load"] = f"{loaded} (sha256 {str(summarize(Path(loaded)))[:12]})"
-        settings["runtime.device"] = self.segmenter.prepared.device.type
-        settings["dataset"] = None if self.config.dataset is None else self.config.dataset.name
-        given = list(video.masks.files.values())
-        folder = given[0].parent.absolute() if given else "memory.load"
-        masks = str(given[0].absolute()) if len(given) == 1 else f"{len(given)} files in {folder}"
-        origin = {"video": str(video.path.absolute()), "masks": masks}
-        return Record(video.fingerprint, self.segmenter.weights_sha256, settings, frames, origin)
+        segmenter, record = self.segmenter, requested_record(self.config, video)
+        resolved = {
+            "runtime.precision": segmenter.prepared.precision.name,
+            "runtime.variant": segmenter.prepared.backend,
+            "runtime.device": segmenter.prepared.device.type,
+            "data.antialias": segmenter.data.antialias,
+            "memory.kind": segmenter.engine.config.kind,
+        }
+        settings = record.settings | resolved
+        return dataclasses.replace(record, weights=segmenter.weights_sha256, settings=settings, frames=frames)
 
 
 def _bar(video: VideoInput, each_frame: Callable[[], None] | None) -> "tqdm[Any]":
