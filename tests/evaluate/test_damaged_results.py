@@ -1,6 +1,8 @@
 """Results that are gone or damaged are made again, and nothing else is."""
 
+import errno
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -11,7 +13,9 @@ from logs import logged
 from PIL import Image
 
 from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
+from xmem_infer.errors import EnvironmentFault
 from xmem_infer.evaluate.run import evaluate
+from xmem_infer.outputs.overlay import OverlayVideo
 
 
 @pytest.fixture
@@ -80,6 +84,26 @@ def test_only_what_is_missing_is_made_again(again, tmp_path, file, spoil, words)
     redone = {path.parent.name for path, time in times.items() if path.stat().st_mtime_ns != time}
     assert redone == (set() if "drawn" in words else {"a"})
     assert "already done" in again()
+
+
+@pytest.mark.fault("an overlay that cannot be written", "the video's masks stay, the next run draws the overlay alone")
+def test_an_overlay_that_cannot_be_written_costs_no_masks(again, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    before = tree(out)
+    shutil.rmtree(out)
+
+    def draw(self, item):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(EnvironmentFault, match=r"cannot write .*a.mp4: No space left"):
+        patch.setattr(OverlayVideo, "draw", draw)
+        again()
+    masks = {path: path.stat().st_mtime_ns for path in out.glob("masks/*/*.png")}
+    assert {path.parent.name for path in masks} == {"a"}
+    assert leftovers(out) == []
+    assert "a: was done, but overlay/a.mp4 is gone: it is drawn again from its masks" in again()
+    assert tree(out) == before
+    assert masks.items() <= {path: path.stat().st_mtime_ns for path in out.glob("masks/*/*.png")}.items()
 
 
 @pytest.mark.fault("a finished mask corrected by hand", "it stays")

@@ -1,6 +1,7 @@
 """The output tree of one video: contents read back, and what happens when something goes wrong."""
 
 import csv
+import errno
 import resource
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from xmem_infer.config import OutputConfig
 from xmem_infer.errors import EnvironmentFault, UsageError, VideoError
 from xmem_infer.io.palette import davis_palette
 from xmem_infer.outputs.files import MaskFolder
+from xmem_infer.outputs.overlay import OverlayVideo
 from xmem_infer.outputs.protocol import OUTPUTS, Output, VideoDetails
 from xmem_infer.outputs.writer import VideoWriter, chosen_outputs
 from xmem_infer.types import Frame, ObjectConfidence
@@ -243,7 +245,7 @@ def test_a_slow_disk_holds_up_put(tmp_path):
     labels = np.zeros((8, 8), np.uint8)
     slow = SlowMasks(tmp_path)
     with VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET, queue_frames=3) as writer:
-        writer.outputs[-1] = slow
+        writer.outputs["masks"] = slow
         caller = threading.Thread(
             target=lambda: [writer.put(frame(index, (8, 8)), labels, {}) for index in range(10)], daemon=True
         )
@@ -345,7 +347,11 @@ def test_a_full_disk_is_reported_and_finished_videos_stay(tmp_path, options):
 
 @pytest.mark.parametrize(
     ("options", "limit"),
-    [(QUIET, 3_000), (OutputConfig(masks=False, preview=False), 30_000), (OutputConfig(overlay=False), 20_000)],
+    [
+        (QUIET, 3_000),
+        (OutputConfig(masks=False, preview=False), 30_000),
+        (OutputConfig(masks=False, overlay=False), 20_000),
+    ],
     ids=["masks", "overlay", "preview"],
 )
 @pytest.mark.fault("a limit on the size of files", "said with the limit, finished videos stay")
@@ -361,6 +367,34 @@ def test_a_file_that_may_not_grow_is_reported(tmp_path, options, limit):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "words"),
+    [
+        ("write", OSError(errno.ENOSPC, "No space left on device"), "clip.mp4: No space left on device; free some"),
+        ("finish", OSError(errno.ENOSPC, "No space left on device"), "clip.mp4: No space left on device; free some"),
+        ("write", av.error.ExternalError(1, "failed"), "clip.mp4 cannot be encoded ([Errno 1] failed); output.overlay"),
+    ],
+    ids=["written", "finished", "encoded"],
+)
+def test_the_masks_survive_an_overlay_that_fails(tmp_path, monkeypatch, step, error, words):
+    options, size = OutputConfig(), (8, 8)
+    write(tmp_path / "expected", random_maps(3, size, seed=2), options=OutputConfig(overlay=False))
+    write(tmp_path / "out", random_maps(5, size, seed=1), options=options)
+
+    def refuse(self, *item):
+        raise error
+
+    monkeypatch.setattr(OverlayVideo, step, refuse)
+    with VideoWriter(VideoDetails(tmp_path / "out", "clip"), size, options) as writer:
+        for index, mask in enumerate(random_maps(3, size, seed=2)):
+            writer.put(frame(index, size), mask, confidence(mask))
+    assert writer.failed.keys() == {"overlay"}
+    assert words in str(writer.failed["overlay"])
+    found = tree(tmp_path / "out")
+    assert found.keys() == tree(tmp_path / "expected").keys()  # the older overlay shows other masks
+    assert all(found[name] == data for name, data in tree(tmp_path / "expected").items() if name.startswith("masks"))
 
 
 def test_an_error_in_the_background_reaches_the_next_put(tmp_path):

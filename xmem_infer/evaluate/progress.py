@@ -61,7 +61,7 @@ def save_progress(folder: Path, record: Record, states: Sequence[VideoState], wr
         writer.stop()
         if writer.error is not None:
             raise writer.error
-        for output in writer.outputs:
+        for output in writer.outputs.values():
             name = output.path.partition("/")[0]
             if name in SAVED_OUTPUTS and output.staged.partial.exists():
                 output.finish()

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import ceil
@@ -24,7 +24,7 @@ from ..io.atomic import Staged
 from ..ops.images import STRIDE, working_size
 from ..outputs.files import read_confidence
 from ..outputs.protocol import OUTPUTS, VideoDetails
-from ..outputs.writer import VideoWriter, chosen_outputs
+from ..outputs.writer import VideoWriter, chosen_outputs, redrawable
 from ..predictor import Segmenter
 from ..results import Pass
 from ..runtime.limits import free_bytes, memory_bytes
@@ -38,8 +38,6 @@ from .records import Record, Records, requested_record
 from .tracking import initial_state, save_video_memory, track_video
 
 log = logging.getLogger(__name__)
-
-REDRAWABLE = frozenset(("overlay", "preview"))  # outputs that can be rebuilt from frames, masks and confidences
 
 
 class VideoRun:
@@ -69,7 +67,7 @@ class VideoRun:
 
     def can_redraw(self, outputs: Iterable[str]) -> bool:
         """Return whether these outputs can be rebuilt without segmenting again."""
-        return REDRAWABLE.issuperset(outputs) and "masks" in chosen_outputs(self.config.output)
+        return redrawable(chosen_outputs(self.config.output)).issuperset(outputs)
 
     def run(
         self, video: VideoInput, each_frame: Callable[[], None] | None = None, watch: Int8Watch | None = None
@@ -153,8 +151,12 @@ class VideoRun:
                 *video.frames.warnings,
             ],
         }
-        self._write_record(video, frames)
+        self._write_record(video, frames, writer.failed)
         self.remove_leftovers(video)
+        if writer.failed:
+            names = " and ".join(writer.failed)
+            log.info(f"{video.name}: its masks are written, without {names}: the same command draws that from them")
+            raise next(iter(writer.failed.values()))
         return entry
 
     def remove_leftovers(self, video: VideoInput) -> None:
@@ -221,9 +223,9 @@ class VideoRun:
         record = self.records.read(video.name)
         return None if self.config.overwrite or record is None or record.inputs != video.fingerprint else record
 
-    def _write_record(self, video: VideoInput, frames: int) -> None:
+    def _write_record(self, video: VideoInput, frames: int, failed: Collection[str] = ()) -> None:
         record = self.wanted_record(video, frames)
-        outputs = {name: summarize(path) for name, path in self._outputs(video).items()}
+        outputs = {name: summarize(path) for name, path in self._outputs(video).items() if name not in failed}
         self.records.write(video.name, dataclasses.replace(record, outputs=outputs))
 
     def _outputs(self, video: VideoInput) -> dict[str, Path]:

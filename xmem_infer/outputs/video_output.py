@@ -157,7 +157,7 @@ class VideoOutput(Output):
         if self.container is not None:
             try:
                 self.container.close()
-            except (OSError, ValueError):
+            except (av.FFmpegError, OSError, ValueError):
                 self.container = None  # the file is incomplete anyway, and is removed next
         super().discard()
 

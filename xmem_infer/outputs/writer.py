@@ -2,10 +2,12 @@
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from operator import methodcaller
 from types import TracebackType
 
+import av
 import numpy as np
 
 from ..config import OutputConfig
@@ -35,13 +37,19 @@ def chosen_outputs(options: OutputConfig) -> list[str]:
     return names
 
 
+def redrawable(names: Collection[str]) -> frozenset[str]:
+    """Names of those outputs that can be drawn later from the frames and the masks among the other outputs."""
+    return frozenset(("overlay", "preview")).intersection(names) if "masks" in names else frozenset()
+
+
 class VideoWriter:
     """Writes the outputs of one video in a background thread.
 
     Depending on `options`, these are masks/<video>/<frame>.png, overlay/<video>.mp4, preview/<video>.png,
     confidence/<video>.csv (always), scores/<video>/<frame>.npz and those of `output.also`, below the output folder.
     All results have temporary names until `close` renames them. An exception in the `with` block, or `abort`,
-    removes the unfinished results and leaves previous results unchanged.
+    removes the unfinished results and leaves previous results unchanged. If an output fails that can be redrawn from
+    the masks, only that output is removed, and its error is stored in `failed` by the output's name.
 
     Args:
         video: Properties of the video.
@@ -59,8 +67,9 @@ class VideoWriter:
         self, video: VideoDetails, size: tuple[int, int], options: OutputConfig, queue_frames: int = 8
     ) -> None:
         self.video, self.size = video.name, size
-        self.outputs: list[Output] = [OUTPUTS[name](video) for name in chosen_outputs(options)]
-        self.needs_scores = any(output.needs_scores for output in self.outputs)
+        self.outputs: dict[str, Output] = {name: OUTPUTS[name](video) for name in chosen_outputs(options)}
+        self.needs_scores = any(output.needs_scores for output in self.outputs.values())
+        self.failed: dict[str, Exception] = {}
         self.each(methodcaller("stage"))
         self.frames = 0
         self.closed = False
@@ -114,20 +123,33 @@ class VideoWriter:
             if self.error is not None or self.cancelled.is_set():
                 continue
             try:
-                for output in self.outputs:
-                    output.write(item)
-            except OSError as error:
-                self.error = disk_fault(error, output.staged.final)
+                self.each(methodcaller("write", item), redrawable(self.outputs))
             except BaseException as error:  # `put` and `close` raise it in the caller's thread
                 self.error = error
 
-    def each(self, step: Callable[[Output], None]) -> None:
-        """Call `step` for every output. Raises EnvironmentFault with the output's path if the disk fails."""
-        for output in self.outputs:
+    def each(self, step: Callable[[Output], None], may_fail: Collection[str] = ()) -> None:
+        """Call `step` for every output that has not failed; those in `may_fail` are removed if it fails.
+
+        Raises EnvironmentFault with the output's path if the disk fails, VideoError if a video cannot be encoded.
+        """
+        for name, output in self.outputs.items():
+            if name in self.failed:
+                continue
             try:
                 step(output)
-            except OSError as error:
-                raise disk_fault(error, output.staged.final) from error
+            except Exception as error:
+                path, fault = output.staged.final, error
+                if isinstance(error, OSError):
+                    fault = disk_fault(error, path)
+                elif isinstance(error, av.FFmpegError):
+                    fault = VideoError(f"{path} cannot be encoded ({error}); output.{name}=false leaves it out")
+                if name in may_fail:
+                    self.failed[name] = fault
+                    output.discard()  # this also frees disk space for the masks
+                elif fault is error:
+                    raise
+                else:
+                    raise fault from error
 
     def close(self) -> None:
         """Wait until all results are written, then publish them; after an error, remove them and raise it."""
@@ -139,7 +161,10 @@ class VideoWriter:
                 raise self.error
             if self.frames == 0:
                 raise VideoError(f"{self.video}: no frame was segmented, so there is nothing to write")
-            self.each(methodcaller("finish"))
+            self.each(methodcaller("finish"), redrawable(self.outputs))
+            for name in self.failed:
+                with suppress(OSError):
+                    self.outputs[name].staged.withdraw()  # a previous one does not match the new masks
             self.each(methodcaller("publish"))
         except BaseException:
             self.abort()
@@ -149,7 +174,7 @@ class VideoWriter:
         """Stop after the frame that is being written, and remove all unfinished results."""
         self.cancelled.set()
         self.stop()
-        for output in self.outputs:
+        for output in self.outputs.values():
             output.discard()
 
     def stop(self) -> None:
