@@ -3,8 +3,12 @@ import signal
 import time
 
 import pytest
+from batch_trees import write_set
 
 from xmem_infer import interrupts
+from xmem_infer.config import DataConfig, Device, Direction, EvalConfig, Precision, RuntimeConfig
+from xmem_infer.engine.engine import Engine
+from xmem_infer.evaluate.run import evaluate
 from xmem_infer.interrupts import Interrupted, check, noted_signals
 
 
@@ -40,3 +44,24 @@ def test_handlers_and_timer_are_put_back():
     assert 0 < signal.setitimer(signal.ITIMER_REAL, *timer)[0] <= 1000
     with noted_signals():
         check()  # an earlier block's signal is forgotten
+
+
+@pytest.mark.parametrize("direction", [Direction.forward, Direction.both])
+@pytest.mark.fault("SIGINT while a frame is computed ({direction})", "no other frame is computed")
+def test_no_frame_is_computed_after_a_signal(tmp_path, make_clip, tiny_weights, monkeypatch, direction):
+    """The promise to stop within seconds, without a clock: the work done after the signal is counted."""
+    videos, step, steps = write_set(tmp_path / "set", make_clip, {"a": 8, "b": 3}), Engine.step, []
+
+    def interrupted(*arguments, **options):
+        steps.append(1)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(Engine, "step", interrupted)
+    runtime = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1)
+    config = EvalConfig(str(videos), weights=str(tiny_weights), output_dir=str(tmp_path / "out"), runtime=runtime)
+    config.data, config.direction = DataConfig(size=-1), direction
+    with pytest.raises(Interrupted), noted_signals():
+        evaluate(config)
+    assert len(steps) == 3
