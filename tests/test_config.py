@@ -39,7 +39,9 @@ def test_choices_may_be_given_by_name():
         (lambda: ScoreConfig(rules="davis18"), r"rules=davis18 .*auto, davis16, davis17"),
     ],
 )
-@pytest.mark.fault("settings made in Python with a wrong value", "refused where they are made, key and choices named")
+@pytest.mark.fault(
+    "configuration object with an invalid value", "error from the constructor names the key and the valid values"
+)
 def test_unknown_names_are_refused_with_the_choices(build, said):
     with pytest.raises(UsageError, match=said):
         build()

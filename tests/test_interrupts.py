@@ -13,7 +13,7 @@ from xmem_infer.interrupts import Interrupted, check, noted_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.fault("signal {number} while files are renamed", "it strikes at the next safe moment")
+@pytest.mark.fault("signal {number} while files are renamed", "it takes effect after the renaming")
 def test_a_signal_waits_for_a_safe_moment(number):
     reached = False
     with pytest.raises(Interrupted) as caught, noted_signals():

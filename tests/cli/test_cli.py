@@ -33,7 +33,7 @@ def test_sound_overrides_pass(arguments):
         ("+new.thing=1", ["new.thing"]),
     ],
 )
-@pytest.mark.fault("the mistyped setting `{argument}`", "refused, the nearest name and the choices said")
+@pytest.mark.fault("misspelled setting `{argument}`", "error suggests the closest name and lists the valid ones")
 def test_typos_are_refused_with_the_choices(argument, words):
     with pytest.raises(UsageError) as caught:
         settings_from([argument], EvalConfig)
@@ -80,7 +80,7 @@ def test_yaml_and_dataclasses_agree_and_come_out_typed(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("bad", ["memory.top_k=many", "runtime.precision=fp8", "data.antialias=perhaps", "memory=none"])
-@pytest.mark.fault("the impossible value `{bad}`", "exit code 2, nothing run")
+@pytest.mark.fault("invalid value `{bad}`", "exit code 2, nothing is run")
 def test_values_that_do_not_compose_are_usage_errors(monkeypatch, bad, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert compose(monkeypatch, "video_dir=x", bad) == (2, [])

@@ -101,7 +101,7 @@ class TestVideos:
         for root in (tmp_path, tmp_path / "JPEGImages", tmp_path / "JPEGImages/480p"):
             assert [item.name for item in find_videos(str(root), None, AUTO)] == ["bear", "bus"]
 
-    @pytest.mark.fault("a data set in two resolutions", "refused, the choices said")
+    @pytest.mark.fault("dataset folder that contains two resolutions", "error lists the resolutions to choose from")
     def test_several_levels_must_be_chosen_from(self, tmp_path):
         frames(tmp_path / "JPEGImages/480p/bear")
         frames(tmp_path / "JPEGImages/Full-Resolution/bear")
@@ -109,7 +109,7 @@ class TestVideos:
             find_videos(str(tmp_path), None, AUTO)
         assert len(find_videos(str(tmp_path / "JPEGImages/480p"), None, AUTO)) == 1
 
-    @pytest.mark.fault("an empty folder among the videos", "it fails, the others go on")
+    @pytest.mark.fault("empty folder among the videos", "only that video fails")
     def test_an_empty_video_folder_does_not_stop_the_others(self, tmp_path):
         frames(tmp_path / "JPEGImages/a")
         (tmp_path / "JPEGImages/b").mkdir()
@@ -176,7 +176,7 @@ class TestMaskOption:
         for data in (AUTO, FIRST, ALL):
             assert found(clip, mask, data) == (mask, {})
 
-    @pytest.mark.fault("one mask image for two videos", "refused")
+    @pytest.mark.fault("one mask image given for two videos", "error: one image cannot serve several videos")
     def test_one_image_for_several_videos_is_refused(self, tmp_path):
         frames(tmp_path / "JPEGImages/a")
         frames(tmp_path / "JPEGImages/b")
@@ -208,7 +208,7 @@ class TestMaskOption:
         assert [item.mask for item in items] == [tmp_path / "mine" / level / name for name in ("a", "b")]
         assert all(item.all_masks for item in items)
 
-    @pytest.mark.fault("a folder of masks that lacks one video", "that video fails alone")
+    @pytest.mark.fault("mask folder without masks for one of the videos", "only that video fails")
     def test_a_video_without_its_folder_fails_alone(self, tmp_path):
         frames(tmp_path / "JPEGImages/a")
         frames(tmp_path / "JPEGImages/b")
@@ -236,7 +236,9 @@ class TestBeside:
         monkeypatch.chdir(clip)
         assert found(".")[0] == first
 
-    @pytest.mark.fault("videos in a folder of frames", "the frames are read; a warning counts the videos left out")
+    @pytest.mark.fault(
+        "video files inside a folder of frames", "the frames are read; a warning counts the ignored video files"
+    )
     def test_videos_among_frames_are_counted(self, tmp_path):
         clip = frames(tmp_path / "clip")
         video_stand_in(clip / "film.mp4")
@@ -294,13 +296,13 @@ class TestMatching:
         with pytest.raises(UsageError, match=r"1 of 2 masks .* belong to no frame of clip: 001\.png"):
             found(clip, folder)
 
-    @pytest.mark.fault("two masks of one frame", "refused, both named")
+    @pytest.mark.fault("two mask files for one frame", "error names both files")
     def test_two_masks_of_one_frame(self, tmp_path):
         clip, folder = frames(tmp_path / "clip", "00001"), masks(tmp_path / "m", "1", "00001")
         with pytest.raises(UsageError, match="masks of the same frame"):
             found(clip, folder)
 
-    @pytest.mark.fault("masks whose names no frame has", "refused, how many and which")
+    @pytest.mark.fault("mask file names that match no frame", "error gives their number and the first names")
     def test_masks_of_no_frame(self, tmp_path):
         clip = frames(tmp_path / "clip")
         folder = masks(tmp_path / "m", "00000", "00003", "00004", "00005", "x")
@@ -309,7 +311,7 @@ class TestMatching:
         assert found(clip, folder, FIRST) == (folder / "00000.png", {})
 
     @pytest.mark.parametrize("data", [AUTO, FIRST, ALL])
-    @pytest.mark.fault("masks, but none for the first frame", "refused, said what it would be called")
+    @pytest.mark.fault("masks given, but none for the first frame", "error names the missing file")
     def test_no_mask_for_the_first_frame(self, tmp_path, data):
         clip, folder = frames(tmp_path / "clip"), masks(tmp_path / "m", "00001", "00002")
         with pytest.raises(UsageError, match=r"it would be called 00000, .*00001\.png, 00002.*say references=FOLDER"):
@@ -332,7 +334,7 @@ class TestMatching:
         item = VideoInput("clip", tmp_path / "clip.mp4", masks(tmp_path / "m", "0", "7"), True)
         assert list(of(item, Numbered(100_001))[1]) == ["000007"]
 
-    @pytest.mark.fault("masks beyond the end of a video", "refused by name")
+    @pytest.mark.fault("mask numbers beyond the end of the video", "error names the files")
     def test_beyond_the_end_of_a_video_file(self, tmp_path):
         item = VideoInput("clip", tmp_path / "clip.mp4", masks(tmp_path / "m", "0", "10", "first"), True)
         with pytest.raises(UsageError, match=r"2 of 3 masks .*10\.png, first\.png"):
@@ -364,7 +366,7 @@ class TestLoading:
         with pytest.raises(UsageError, match=r"clip\.png is 8x7, the video clip is 8x6"):
             load_first_mask(item)
 
-    @pytest.mark.fault("a damaged mask of a later frame", "known before work starts")
+    @pytest.mark.fault("damaged mask for a later frame", "error before segmentation starts")
     def test_a_broken_later_mask_is_known_before_work_starts(self, tmp_path):
         clip, folder = frames(tmp_path / "clip"), masks(tmp_path / "m")
         (folder / "00002.png").write_bytes(b"broken")

@@ -76,7 +76,7 @@ def test_a_video_among_its_frames_changes_nothing(tmp_path, command):
     assert done(tmp_path) == ["clip"]
 
 
-@pytest.mark.fault("a.mp4 and a.mkv in one batch", "exit code 2: one name for two results")
+@pytest.mark.fault("a.mp4 and a.mkv in one batch", "exit code 2: both would write to the same output folder")
 def test_two_video_files_of_one_name_are_refused(tmp_path, command):
     for name in ("a.mp4", "a.mkv"):
         write_video(tmp_path / "clips" / name)
@@ -85,9 +85,7 @@ def test_two_video_files_of_one_name_are_refused(tmp_path, command):
 
 
 @pytest.mark.parametrize("target", ["gone.png", "1.png"])  # dangling; looped
-@pytest.mark.fault(
-    "a frame that links to {target}, a dangling or looped link", "that video fails, the others are finished"
-)
+@pytest.mark.fault("frame is a symbolic link to {target} (broken or circular)", "only that video fails, exit code 1")
 def test_a_link_to_nowhere_as_a_frame_fails_its_video(tmp_path, command, target):
     root = write_set(tmp_path / "set", ("a", "b", "c"))
     lost = root / "JPEGImages" / "b" / "1.png"
@@ -103,9 +101,7 @@ def test_a_link_to_nowhere_as_a_frame_fails_its_video(tmp_path, command, target)
 
 
 @pytest.mark.parametrize("target", ["gone.png", "0.png"])
-@pytest.mark.fault(
-    "a mask that links to {target}, a dangling or looped link", "that video fails, the others are finished"
-)
+@pytest.mark.fault("mask is a symbolic link to {target} (broken or circular)", "only that video fails, exit code 1")
 def test_a_link_to_nowhere_as_a_mask_fails_its_video(tmp_path, command, target):
     root = write_set(tmp_path / "set", ("a", "b"))
     lost = root / "Annotations" / "b" / "0.png"
@@ -119,7 +115,7 @@ def test_a_link_to_nowhere_as_a_mask_fails_its_video(tmp_path, command, target):
 @pytest.mark.parametrize("target", ["gone", "b"])
 @pytest.mark.parametrize("part", ["JPEGImages", "Annotations"])
 @pytest.mark.fault(
-    "a folder of {part} that links to {target}, dangling or looped", "that video fails, the others are finished"
+    "folder in {part} is a symbolic link to {target} (broken or circular)", "only that video fails, exit code 1"
 )
 def test_a_link_to_nowhere_as_a_folder_fails_its_video(tmp_path, command, part, target):
     root = write_set(tmp_path / "set", ("a", "b", "c"))
@@ -130,7 +126,7 @@ def test_a_link_to_nowhere_as_a_folder_fails_its_video(tmp_path, command, part, 
     assert "failed: b: " in said
 
 
-@pytest.mark.fault("1.png and 1.jpg in one video of a batch", "that video fails alone")
+@pytest.mark.fault("1.png and 1.jpg in one video of a batch", "only that video fails, exit code 1")
 def test_two_frames_of_one_name_fail_their_video_alone(tmp_path, command):
     root = write_set(tmp_path / "set", ("a", "b"))
     shutil.copy(root / "JPEGImages" / "b" / "1.png", root / "JPEGImages" / "b" / "1.jpg")
@@ -160,14 +156,16 @@ def test_saved_all_is_honoured_by_every_layout(tmp_path, command):
         ("ytvos19_valid", "video_lists=[a.txt]"),
     ],
 )
-@pytest.mark.fault("`dataset={dataset} dataset.{setting}`", "exit code 2: of no use with this layout")
+@pytest.mark.fault(
+    "`dataset={dataset} dataset.{setting}`", "exit code 2: the setting does not apply to this dataset layout"
+)
 def test_settings_that_a_layout_does_not_read_are_refused(tmp_path, command, dataset, setting):
     code, said = command(f"dataset={dataset}", f"data_root={tmp_path}", f"dataset.{setting}")
     assert (code, f"dataset.{setting.split('=')[0]}=" in said, "is of no use with" in said) == (2, True, True), said
 
 
 @pytest.mark.parametrize("entry", ["../../elsewhere", "a/b", "..", "/"])
-@pytest.mark.fault("a list of videos that names `{entry}`", "refused, shown as it stands in the list")
+@pytest.mark.fault("video list with the invalid entry `{entry}`", "exit code 2, error quotes the entry")
 def test_a_list_that_leads_elsewhere_is_shown_as_it_is(tmp_path, command, entry):
     root = tmp_path / "DAVIS"
     write_set(root, ("a",))

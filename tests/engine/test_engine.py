@@ -119,7 +119,7 @@ def test_removing(engine):
         engine.remove(state, 5)
 
 
-@pytest.mark.fault("an image or mask of another size for the engine", "refused")
+@pytest.mark.fault("image or mask whose size differs from the video's", "error")
 def test_sizes_are_checked_at_the_door(engine):
     state = engine.start()
     with pytest.raises(UsageError, match="mask of"):

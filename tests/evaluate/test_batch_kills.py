@@ -22,7 +22,8 @@ HELPER = Path(__file__).with_name("kill_batch.py")
     ],
 )
 @pytest.mark.fault(
-    "SIGKILLs of a batch at random moments, {workers} worker(s)", "the files of an undisturbed run, to the byte"
+    "batch killed with SIGKILL at random moments, {workers} worker(s)",
+    "after a rerun, output is byte-identical to an uninterrupted run",
 )
 def test_the_tree_is_that_of_an_undisturbed_run(tmp_path, make_clip, request, weights, workers, kills):
     weights = request.getfixturevalue(weights)

@@ -40,7 +40,7 @@ def again(tmp_path, make_clip, tiny_weights):
     return run
 
 
-def unlink(path):
+def delete(path):
     path.unlink()
 
 
@@ -61,18 +61,18 @@ def truncate(path):
 @pytest.mark.parametrize(
     ("file", "spoil", "words"),
     [
-        ("masks/a/2.png", unlink, "masks/a holds 3 files of 4: it is segmented again"),
+        ("masks/a/2.png", delete, "masks/a holds 3 files of 4: it is segmented again"),
         ("masks/a/2.png", overwrite, "masks/a/2.png is damaged: it is segmented again"),
         ("masks/a/2.png", flip_a_byte, "masks/a/2.png is damaged: it is segmented again"),
         ("masks/a/2.png", truncate, "masks/a/2.png is damaged: it is segmented again"),
         ("scores/a/1.npz", flip_a_byte, "scores/a/1.npz is damaged: it is segmented again"),
         ("confidence/a.csv", truncate, "confidence/a.csv is not as it was written: it is segmented again"),
-        ("overlay/a.mp4", unlink, "overlay/a.mp4 is missing: it is drawn again from its masks"),
+        ("overlay/a.mp4", delete, "overlay/a.mp4 is missing: it is drawn again from its masks"),
         ("overlay/a.mp4", flip_a_byte, "overlay/a.mp4 is not as it was written: it is drawn again from its masks"),
         ("preview/a.png", truncate, "preview/a.png is not as it was written: it is drawn again from its masks"),
     ],
 )
-@pytest.mark.fault("finished `{file}`: {spoil}", "run again, only that is made again, and said")
+@pytest.mark.fault("finished `{file}` was damaged: {spoil}", "rerun reports it and rebuilds only what is affected")
 def test_only_what_is_missing_is_made_again(again, tmp_path, file, spoil, words):
     out = tmp_path / "out"
     before, times = tree(out), {path: path.stat().st_mtime_ns for path in out.glob("masks/*/*.png")}
@@ -126,7 +126,9 @@ def test_results_recorded_before_there_was_a_check_count(again, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.fault("a removed folder of masks and overlay, {workers} worker(s)", "made again, and said")
+@pytest.mark.fault(
+    "mask folder and overlay deleted after the run, {workers} worker(s)", "rerun reports and recreates both"
+)
 def test_the_command_makes_a_removed_folder_and_overlay_again(tmp_path, make_clip, tiny_weights, workers):
     videos = write_set(tmp_path / "set", make_clip, {"a": 4, "b": 3, "c": 3})
     out = tmp_path / "out"

@@ -80,7 +80,7 @@ def test_score_false_scores_nothing(run, tmp_path, make_clip):
     assert not (tmp_path / "out" / "scores.json").exists()
 
 
-@pytest.mark.fault("a data set with one failed video", "no figure for the set")
+@pytest.mark.fault("one video of a dataset fails", "no dataset score is reported")
 def test_a_failed_video_leaves_the_set_without_a_figure(run, tmp_path, make_clip):
     root = trees.davis(tmp_path / "davis", make_clip, ["a", "b"], "2017/val.txt")
     frame = root / "JPEGImages" / "480p" / "b" / "00003.jpg"
@@ -279,7 +279,9 @@ def test_a_part_of_a_set_makes_no_zip(run, tmp_path, make_clip):
     assert not (tmp_path / "out" / "mose_valid.zip").exists()
 
 
-@pytest.mark.fault("a mask that the server would refuse", "no zip, the old one is removed")
+@pytest.mark.fault(
+    "mask that the evaluation server would reject", "no submission zip is written; an existing one is deleted"
+)
 def test_a_mask_that_does_not_fit_makes_no_zip_and_removes_the_old_one(run, tmp_path, make_clip):
     root = make_set("mose_valid", tmp_path / "set", make_clip)
     settings = {"data_root": str(root), "dataset__videos": [2]}

@@ -16,7 +16,10 @@ HELPER = Path(__file__).with_name("kill_moments.py")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.slow
 @pytest.mark.parametrize("every", [16, pytest.param(1, marks=pytest.mark.soak)])
-@pytest.mark.fault("SIGKILL before each {every}. change of files", "the next run ends as an undisturbed one")
+@pytest.mark.fault(
+    "run killed with SIGKILL at one in {every} of its file changes",
+    "rerun gives the same output as an uninterrupted run",
+)
 def test_a_run_killed_at_any_change_of_files(tmp_path, make_clip, tiny_weights, every):
     images, masks = make_clip(6, 48, 64, 2, seed=0)
     (tmp_path / "clip").mkdir()

@@ -75,7 +75,7 @@ def test_faults_of_the_machine_stop_the_batch(here, tmp_path, make_clip):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-@pytest.mark.fault("workers killed, one video three times", "replaced; the deadly video fails, the others are finished")
+@pytest.mark.fault("workers killed with SIGKILL, one video three times", "workers are replaced; only that video fails")
 def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_path, make_clip, tiny_weights):
     videos = write_set(tmp_path / "set", make_clip, {"short": 4, "once": 150, "deadly": 200})
     out = tmp_path / "out"
@@ -107,7 +107,7 @@ def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
-@pytest.mark.fault("workers that die before they begin", "the run ends with a message")
+@pytest.mark.fault("workers die before they start processing", "run ends with an error message")
 def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkeypatch):
     """As where memory is too small to load the network: three deaths, then words, and not for ever."""
     from xmem_infer.evaluate.executors import processes
@@ -121,7 +121,10 @@ def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkey
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server")
 @pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 9])
-@pytest.mark.fault("the fork server killed while starting", "another is started, or a message")
+@pytest.mark.fault(
+    "fork server killed while it starts a worker",
+    "it is restarted; if killed again and again, the run ends with an error",
+)
 def test_a_fork_server_killed_while_it_starts_a_worker(here, tmp_path, make_clip, monkeypatch, times):
     """Once: another is started. Always: a message instead of a traceback."""
     from multiprocessing import forkserver
@@ -154,7 +157,7 @@ def doomed(*_):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
-@pytest.mark.fault("SIGKILL of a run with workers", "no worker is left")
+@pytest.mark.fault("run with workers killed with SIGKILL", "no worker process is left running")
 def test_a_killed_run_leaves_no_worker_behind(tmp_path, make_clip, tiny_weights):
     videos = write_set(tmp_path / "set", make_clip, {"a": 120, "b": 119})
     out = tmp_path / "out"

@@ -27,7 +27,7 @@ def write_clip(folder, make_clip, seed):
     return masks
 
 
-@pytest.mark.fault("another video of the same name into the same folder", "exit code 2, the older results stay")
+@pytest.mark.fault("another video of the same name, same output folder", "exit code 2, existing results are unchanged")
 def test_another_video_of_the_same_name(run, tmp_path, make_clip):
     for seed, name in enumerate("AB"):
         write_clip(tmp_path / name / "clip", make_clip, seed)
@@ -43,7 +43,7 @@ def test_another_video_of_the_same_name(run, tmp_path, make_clip):
     assert tree(out) != before
 
 
-@pytest.mark.fault("the folder of corrected masks forgotten", "exit code 2, the older results stay")
+@pytest.mark.fault("rerun without the `mask=` folder of the first run", "exit code 2, existing results are unchanged")
 def test_a_forgotten_folder_of_masks(run, tmp_path, make_clip):
     masks = write_clip(tmp_path / "clip", make_clip, 0)
     given = tmp_path / "corrected"
@@ -59,7 +59,7 @@ def test_a_forgotten_folder_of_masks(run, tmp_path, make_clip):
     assert "already done" in run("video_dir=clip", "mask=corrected").stderr
 
 
-@pytest.mark.fault("frames that changed since the run", "exit code 2, said")
+@pytest.mark.fault("input frames changed since the run", "exit code 2, error says that the inputs have changed")
 def test_frames_that_changed_since(run, tmp_path, make_clip):
     write_clip(tmp_path / "clip", make_clip, 0)
     assert run("video_dir=clip").returncode == 0
@@ -69,7 +69,9 @@ def test_frames_that_changed_since(run, tmp_path, make_clip):
     assert f"the files of {tmp_path}/clip or its masks have changed since" in refused.stderr
 
 
-@pytest.mark.fault("files of a file manager beside frames and masks of a finished run", "already done")
+@pytest.mark.fault(
+    "`.DS_Store` or `Thumbs.db` in input and output folders", "ignored: the video counts as already done"
+)
 def test_files_of_others_are_no_change(run, tmp_path, make_clip):
     write_clip(tmp_path / "clip", make_clip, 0)
     assert run("video_dir=clip").returncode == 0

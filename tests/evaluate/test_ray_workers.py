@@ -57,7 +57,7 @@ def cluster():
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="clusters of several nodes on one machine are for Linux")
-@pytest.mark.fault("a killed worker and a lost node of a cluster", "the results are the same")
+@pytest.mark.fault("Ray worker killed, Ray node lost", "same output as an uninterrupted run")
 def test_a_killed_worker_and_a_lost_node_change_nothing(cluster, tmp_path, make_clip, tiny_weights):
     videos = write_set(tmp_path / "set", make_clip, {"short": 4, "mid": 60, "long": 150})
     quiet = start(videos, tiny_weights, tmp_path / "whole", *QUIET)

@@ -127,7 +127,7 @@ def test_merging_again_replaces(two, tmp_path):
     assert (np.array(Image.open(out / "masks" / "v" / "0.png")) == 3).all()
 
 
-@pytest.mark.fault("damaged scores of one video while merging", "the others are merged")
+@pytest.mark.fault("damaged scores of one video while merging runs", "the other videos are merged, exit code 1")
 def test_one_damaged_video_leaves_the_others(two, tmp_path):
     path = two[1] / "scores" / "v" / "1.npz"
     path.write_bytes(path.read_bytes()[:50])
@@ -170,7 +170,7 @@ def test_results_of_a_run_are_not_replaced(two, tmp_path):
     assert not Path(tmp_path / "run" / "masks").exists()
 
 
-@pytest.mark.fault("merging into a folder with other masks", "refused, they stay")
+@pytest.mark.fault("merge into a folder with masks merged from other runs", "error unless `overwrite=true`")
 def test_masks_of_other_runs_are_not_replaced(run, tmp_path, make_clip):
     root = trees.ytvos(tmp_path / "y", make_clip, ["v"])
     runs = [run(name, root, memory__top_k=k) for name, k in (("a", 30), ("b", 5), ("c", 1))]

@@ -77,7 +77,7 @@ def clip(tmp_path, make_clip):
         {"memory__late_objects": "published", "runtime__grad_mode": "inference_mode", "runtime__precision": "bf16"},
     ],
 )
-@pytest.mark.fault("a video stopped twice ({values})", "it goes on from there and ends as an undisturbed run")
+@pytest.mark.fault("video stopped twice ({values})", "run resumes; output is identical to an uninterrupted run")
 def test_stopped_twice_it_ends_as_an_undisturbed_run(run, clip, tmp_path, values):
     run("whole", **clip, **values)
     said = run("out", stop_after=7, **clip, **values)
@@ -113,19 +113,21 @@ def test_frames_that_are_not_saved(run, tmp_path, make_clip):
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
-def spoil_state(folder):
+def truncate_states(folder):
     path = folder / "states.pt"
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-def change_mask(folder):
+def change_recorded_inputs(folder):
     record = json.loads((folder / "record.json").read_text())
     record["inputs"] = "of another video"
     (folder / "record.json").write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize("spoil", [spoil_state, change_mask])
-@pytest.mark.fault("what is kept of a stopped video: {spoil}", "not used, the video is segmented from its start")
+@pytest.mark.parametrize("spoil", [truncate_states, change_recorded_inputs])
+@pytest.mark.fault(
+    "saved progress of a stopped video is invalid: {spoil}", "it is ignored; segmentation restarts at the first frame"
+)
 def test_what_is_kept_of_another_run_or_damaged_is_not_used(run, clip, tmp_path, spoil):
     run("whole", **clip)
     run("out", stop_after=7, **clip)
@@ -152,7 +154,7 @@ def test_finished_videos_are_spoken_of_where_there_are_any(run, tmp_path, make_c
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.fault("SIGKILL before any change while what was kept is removed", "it is whole, or gone")
+@pytest.mark.fault("SIGKILL at any step of deleting saved progress", "the saved progress is either complete or absent")
 def test_what_was_kept_is_removed_at_once(tmp_path):
     def fill(place):
         for name in ("masks/0.png", "masks/1.png", "record.json", "states.pt"):

@@ -54,7 +54,9 @@ def test_every_video_of_a_run_is_exported(batch, command):
     assert 'label="cup"' in (batch / "out" / "cvat" / "a.xml").read_text()
 
 
-@pytest.mark.fault("`export` of the folder of several runs", "refused, a run is named; charts are no masks")
+@pytest.mark.fault(
+    "`export` with a folder that contains several runs", "error names one of the runs; charts are not taken for masks"
+)
 def test_charts_of_runs_are_no_masks(batch, command, capsys):
     for name in ("scores.json", "scores.png"):
         (batch / "run" / name).write_bytes(b"a report")

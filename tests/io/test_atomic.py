@@ -32,7 +32,7 @@ def hidden(folder):
 OLD, NEW = dict.fromkeys("abc", "old"), dict.fromkeys("abc", "new")
 
 
-@pytest.mark.fault("SIGKILL before any change while a folder is replaced", "the old one or the new one, whole")
+@pytest.mark.fault("SIGKILL at any step of replacing a folder", "the folder is completely old or completely new")
 def test_a_replaced_folder_is_the_old_one_or_the_new(tmp_path):
     seen = []
     for place in each_kill(tmp_path, lambda at: make(at / "x", "new"), lambda at: make(at / "x", "old")):
@@ -51,7 +51,7 @@ def test_a_replaced_folder_is_the_old_one_or_the_new(tmp_path):
     assert seen[0] == OLD and seen[-1] == NEW and None in seen
 
 
-@pytest.mark.fault("SIGKILL before any change while a folder is removed", "it is whole, or gone")
+@pytest.mark.fault("SIGKILL at any step of deleting a folder", "the folder is either complete or absent")
 def test_a_withdrawn_folder_is_whole_or_gone(tmp_path):
     def before(place):
         make(place / "x", "old")
@@ -67,7 +67,7 @@ def test_a_withdrawn_folder_is_whole_or_gone(tmp_path):
     assert seen[0] == OLD and seen[-1] is None
 
 
-@pytest.mark.fault("SIGKILL before any change while a file is replaced", "the old one or the new one, whole")
+@pytest.mark.fault("SIGKILL at any step of replacing a file", "the file is completely old or completely new")
 def test_a_replaced_file_is_the_old_one_or_the_new(tmp_path):
     seen = []
     for place in each_kill(tmp_path, lambda at: write_json(at / "x", 2), lambda at: write_json(at / "x", 1)):

@@ -63,7 +63,7 @@ def test_a_range_of_ones_own(folder, command):
 
 
 @pytest.mark.parametrize("wrong", ["[5]", "[5,5]", "[9,1]", "[a,b]"])
-@pytest.mark.fault("`data.range={wrong}`", "exit code 2, what it must be")
+@pytest.mark.fault("`data.range={wrong}`", "exit code 2, error states the valid form")
 def test_a_wrong_range_is_refused(folder, command, wrong):
     code, said = command(f"video_dir={folder}", f"data.range={wrong}")
     assert code == 2
@@ -78,7 +78,7 @@ def test_a_range_that_nothing_needs_is_refused(tmp_path, command):
     assert (code, "those of plain have 8" in said) == (2, True)
 
 
-@pytest.mark.fault("frames of floating point numbers", "refused unless `data.range` says what is black and white")
+@pytest.mark.fault("floating-point frames without `data.range`", "error asks for the values of black and white")
 def test_floats_need_a_range(tmp_path):
     (tmp_path / "f").mkdir()
     for t in range(2):
@@ -119,7 +119,7 @@ def test_corrections_of_a_stack_are_named_by_number(tmp_path, command):
 
 
 @pytest.mark.parametrize("ending", ["tif", "png", "webp"])
-@pytest.mark.fault("a {ending} of several pictures among frames", "refused: it is a video of its own")
+@pytest.mark.fault("multi-page {ending} among single-image frames", "error: a multi-page file is a video of its own")
 def test_several_pictures_in_a_folder_are_refused(tmp_path, command, ending):
     (tmp_path / "clip").mkdir()
     write_stack(tmp_path / "clip" / f"0.{ending}", [np.full((48, 64, 3), 9 * t, np.uint8) for t in range(5)])
@@ -128,7 +128,7 @@ def test_several_pictures_in_a_folder_are_refused(tmp_path, command, ending):
     assert (code, "holds 5 pictures" in said, "give it as video_dir" in said) == (2, True, True)
 
 
-@pytest.mark.fault("a damaged page in a TIFF stack", "the page is named")
+@pytest.mark.fault("damaged page in a TIFF stack", "error names the page")
 def test_a_damaged_page_is_named(tmp_path):
     path = write_stack(
         tmp_path / "s.tif", [np.random.default_rng(t).integers(0, 99, (40, 50), np.uint8) for t in range(3)]

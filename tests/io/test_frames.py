@@ -100,12 +100,12 @@ class TestFolder:
         with pytest.raises(UsageError, match=r"nowhere does not exist"):
             FrameFolder(tmp_path / "nowhere", DataConfig())
 
-    @pytest.mark.fault("an empty folder", "refused, said that it holds nothing")
+    @pytest.mark.fault("empty folder", "error says that the folder is empty")
     def test_empty_folder_says_so(self, tmp_path):
         with pytest.raises(UsageError, match=r"holds no images .*it holds nothing"):
             open_frames(tmp_path, DataConfig())
 
-    @pytest.mark.fault("a folder without images", "refused, said what it holds")
+    @pytest.mark.fault("folder without images", "error lists what the folder contains")
     def test_folder_without_images_says_what_it_found(self, tmp_path):
         for name in ("a.mp4", "b.MP4", "c.txt"):
             (tmp_path / name).touch()
@@ -119,13 +119,13 @@ class TestFolder:
         with pytest.raises(UsageError, match="single image"):
             open_frames(folder / "1.png", DataConfig())
 
-    @pytest.mark.fault("2.jpg and 2.png in one folder", "refused: it is unclear which is meant")
+    @pytest.mark.fault("2.jpg and 2.png in one folder", "error names both files: the frame is ambiguous")
     def test_two_files_of_one_stem(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.jpg", "2.png"])
         with pytest.raises(UsageError, match=r"2\.jpg and 2\.png"):
             FrameFolder(folder, DataConfig())
 
-    @pytest.mark.fault("frames that differ in size", "refused, the first odd one and both sizes named")
+    @pytest.mark.fault("frames of different sizes", "error names the first frame that differs and both sizes")
     def test_mixed_sizes_name_the_first_odd_one_and_both_sizes(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png", "3.png"])
         save_frames(folder, ["3.png"], 12, 18)
@@ -134,7 +134,7 @@ class TestFolder:
 
 
 class TestNumbering:
-    @pytest.mark.fault("numbers missing among the frames", "warned, how many and after which")
+    @pytest.mark.fault("gaps in the frame numbers", "warning gives their number and positions")
     def test_gaps_are_counted(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["a3.png", "a4.png", "a7.png", "a8.png", "a10.png"])
         warning = FrameFolder(folder, DataConfig()).warnings
@@ -170,7 +170,9 @@ class TestNumbering:
 class TestCorrupt:
     @pytest.mark.parametrize("name", ["3.jpg", "3.png", "3.bmp", "3.tif", "3.webp"])
     @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
-    @pytest.mark.fault("the frame {name} cut off", "refused by name; with `on_corrupt=warn` the one before stands in")
+    @pytest.mark.fault(
+        "frame {name} truncated", "error names the file; with `data.on_corrupt=warn` the previous frame is used"
+    )
     def test_truncated_frame(self, tmp_path, name, share):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png", name, "4.png"], 40, 60)
         cut(folder / name, share)
@@ -185,7 +187,7 @@ class TestCorrupt:
         assert len(source.warnings) == 1
         assert name in source.warnings[0]
 
-    @pytest.mark.fault("a flipped byte in a PNG frame", "noticed, the frame named")
+    @pytest.mark.fault("flipped byte in a PNG frame", "error names the frame")
     def test_flipped_bytes_in_a_png_are_noticed(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png"], 40, 60)
         data = bytearray((folder / "2.png").read_bytes())
@@ -196,14 +198,14 @@ class TestCorrupt:
 
     @pytest.mark.parametrize("share", [0.01, 0.7])
     @pytest.mark.parametrize("data", [DataConfig(), WARN], ids=["fail", "warn"])
-    @pytest.mark.fault("a first frame cut off", "refused even with `data.on_corrupt=warn`: nothing can stand in")
+    @pytest.mark.fault("first frame truncated", "error even with `data.on_corrupt=warn`: there is no previous frame")
     def test_first_frame_is_always_an_error(self, tmp_path, data, share):
         folder = save_frames(tmp_path / "clip", ["1.jpg", "2.jpg"])
         cut(folder / "1.jpg", share)
         with pytest.raises(VideoError, match=r"1\.jpg .*first frame"):
             list(FrameFolder(folder, data))
 
-    @pytest.mark.fault("a web page named .png among the frames", "refused by name")
+    @pytest.mark.fault("HTML page named .png among the frames", "error names the file")
     def test_no_image_behind_the_name(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png"])
         (folder / "2.png").write_text("<html>404</html>")
@@ -220,7 +222,7 @@ class TestCorrupt:
         assert (frames[2].image == frames[0].image).all()
         assert (frames[3].image == picture(3)).all()
 
-    @pytest.mark.fault("frames that change size between check and use", "noticed, both sizes named")
+    @pytest.mark.fault("frame changes its size after it was checked", "error names both sizes")
     def test_frame_that_changes_between_check_and_use(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png"])
         source = FrameFolder(folder, DataConfig())
@@ -230,7 +232,7 @@ class TestCorrupt:
 
 
 class TestBombs:
-    @pytest.mark.fault("a frame whose header declares 60,000 x 50,000 px", "refused before allocation")
+    @pytest.mark.fault("frame header that declares 60,000 x 50,000 px", "error before memory is allocated")
     def test_over_the_limit_is_refused_before_allocation(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png"])
         png_that_declares(folder / "2.png", 60_000, 50_000)
@@ -373,7 +375,7 @@ class TestArrays:
         "bad",
         [np.zeros((4, 4), np.uint8), np.zeros((3, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
     )
-    @pytest.mark.fault("frames that are no (H, W, 3) uint8 arrays", "refused, said what came")
+    @pytest.mark.fault("frame arrays that are not (H, W, 3) uint8", "error states the shape and type received")
     def test_wrong_arrays_say_what_was_got(self, bad):
         with pytest.raises(UsageError, match=r"frame 0 must be .*got shape \(.*type"):
             ArrayFrames([bad])

@@ -103,12 +103,12 @@ class TestAccepted:
 
 
 class TestRefused:
-    @pytest.mark.fault("a mask that does not exist", "refused by name")
+    @pytest.mark.fault("mask file does not exist", "error names the file")
     def test_missing(self, tmp_path):
         refused(tmp_path / "m.png", "does not exist")
         refused(tmp_path, "is not a file")
 
-    @pytest.mark.fault("a mask saved as JPEG", "refused: its compression changes labels")
+    @pytest.mark.fault("mask saved as JPEG", "error: JPEG compression alters labels")
     def test_jpeg(self, tmp_path):
         refused(save(tmp_path / "m.jpg", blobs(255)), "is a JPEG.*save the mask as PNG")
         refused(save(tmp_path / "m.png", blobs(255), format="JPEG"), "is a JPEG")
@@ -127,7 +127,7 @@ class TestRefused:
         labels = blobs(1, 2).astype(np.uint16)
         refused(save(tmp_path / "n.png", labels * 1000), r"16 bits per pixel \(labels: 2, from 0 to 2000\).*renumber")
 
-    @pytest.mark.fault("a mask with 299 labels", "refused: 255 are possible")
+    @pytest.mark.fault("mask with 299 labels", "error: at most 255 labels are supported")
     def test_too_many_labels(self, tmp_path):
         labels = np.arange(300, dtype=np.uint16).repeat(40).reshape(100, 120)
         refused(save(tmp_path / "m.png", labels), "has 299 labels, 255 are possible")
@@ -141,7 +141,7 @@ class TestRefused:
         refused(save(tmp_path / "m.png", red.resize((90, 70), Image.Resampling.BILINEAR)), "smoothed edges")
 
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.95])
-    @pytest.mark.fault("a mask file cut off", "refused by name")
+    @pytest.mark.fault("mask file truncated", "error names the file")
     def test_truncated(self, tmp_path, share):
         path = save(tmp_path / "m.png", np.random.default_rng(0).integers(0, 9, (50, 50)).astype(np.uint8))
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
@@ -157,7 +157,7 @@ class TestRefused:
         path.chmod(0)
         refused(path, "Permission denied")
 
-    @pytest.mark.fault("a mask whose header declares 90,000 x 90,000 px", "refused before allocation")
+    @pytest.mark.fault("mask header that declares 90,000 x 90,000 px", "error before memory is allocated")
     def test_bomb(self, tmp_path):
         def chunk(kind, body):
             return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -191,7 +191,7 @@ class TestSize:
     @pytest.mark.parametrize(
         ("found", "hint"), [((85, 48), "turned by 90"), ((96, 170), "nearest neighbour"), ((50, 50), "pixel for pixel")]
     )
-    @pytest.mark.fault("a mask of another size than the video", "refused, both sizes and a hint: {hint}")
+    @pytest.mark.fault("mask size differs from the video size", "error states both sizes and a hint: {hint}")
     def test_both_sizes_are_named_and_a_hint_is_given(self, found, hint):
         with pytest.raises(UsageError, match=rf"m\.png is {found[1]}x{found[0]}, the video is 85x48; .*{hint}"):
             check_mask(self.mask(*found), (48, 85))
@@ -221,18 +221,20 @@ class TestArrays:
     @pytest.mark.parametrize(
         "bad", [np.zeros((3, 3)), np.zeros((3, 3, 1), np.uint8), np.zeros(3, int), np.zeros((0, 3), int)]
     )
-    @pytest.mark.fault("mask arrays of a wrong shape or type", "refused, said what came")
+    @pytest.mark.fault("mask array of the wrong shape or type", "error states the shape and type received")
     def test_wrong_shape_or_type(self, bad):
         with pytest.raises(UsageError, match=r"got shape \(.*type"):
             mask_from_array(bad)
 
     @pytest.mark.parametrize("bad", [None, {"first": "mask.png"}])
-    @pytest.mark.fault("`mask=None`, or another thing that is no mask", "refused, said what came and what is taken")
+    @pytest.mark.fault(
+        "`mask=None` or another object that is not a mask", "error states what was received and what is accepted"
+    )
     def test_no_mask_at_all(self, bad):
         with pytest.raises(UsageError, match=r"a mask is a file, an array, .* got (None|\{)"):
             as_mask(bad, 100)
 
-    @pytest.mark.fault("mask arrays with values below 0 or above 255", "refused, the values said")
+    @pytest.mark.fault("mask array with values below 0 or above 255", "error states the range of the values")
     def test_wrong_values(self):
         with pytest.raises(UsageError, match="from -1 to 3; renumber"):
             mask_from_array(np.array([[-1, 3]]))
@@ -314,7 +316,9 @@ def true_masks(draw) -> np.ndarray:
 
 class TestSmoothedEdges:
     @pytest.mark.parametrize("labels", [(255,), (128,), (60, 120, 180, 240), (40,), (255, 17, 99)])
-    @pytest.mark.fault("masks resized smoothly, blurred, compressed", "refused: values along edges are no labels")
+    @pytest.mark.fault(
+        "mask resized with interpolation, blurred or compressed", "error: pixels along edges are not valid labels"
+    )
     def test_smoothed_masks_are_refused(self, labels):
         mask = blobs(*labels)
         assert smoothed_values(mask) == 0

@@ -117,7 +117,7 @@ def test_16_bit_labels_are_taken(clip, tmp_path, command):
     assert (np.array(written(tmp_path)) == areas(1, 200)).all()
 
 
-@pytest.mark.fault("an animation as a mask", "exit code 2: a mask is one picture")
+@pytest.mark.fault("animated image as a mask", "exit code 2: a mask must be a single image")
 def test_an_animation_as_a_mask_is_refused(clip, tmp_path, command):
     pages = [Image.fromarray(areas(1)), Image.fromarray(areas(2))]
     pages[0].save(tmp_path / "clip.png", save_all=True, append_images=pages[1:])
@@ -125,7 +125,7 @@ def test_an_animation_as_a_mask_is_refused(clip, tmp_path, command):
     assert (code, "holds 2 pictures (an animation, or pages), and a mask is one" in said) == (2, True)
 
 
-@pytest.mark.fault("a first mask that is all zero", "exit code 2: no object to follow")
+@pytest.mark.fault("first mask is all zero", "exit code 2: there is no object to segment")
 def test_an_empty_first_mask_stops_the_video(clip, tmp_path, command):
     Image.fromarray(areas()).save(tmp_path / "clip.png")
     code, said = command(f"video_dir={clip}")
@@ -142,7 +142,7 @@ def test_an_empty_first_mask_with_others_after_it(clip, tmp_path, command):
     assert (np.array(written(tmp_path, 2)) == areas(1)).all()
 
 
-@pytest.mark.fault("painted annotations beside a video", "not scored by mistake")
+@pytest.mark.fault("painted (RGB) annotations next to a video", "they are not scored, a message gives the reason")
 def test_painted_annotations_are_not_scored(clip, tmp_path, command):
     root = tmp_path / "set"
     (root / "JPEGImages").mkdir(parents=True)
@@ -155,7 +155,7 @@ def test_painted_annotations_are_not_scored(clip, tmp_path, command):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.fault("EXIF orientation {orientation} of frames and mask", "both are turned alike")
+@pytest.mark.fault("EXIF orientation {orientation} in frames and mask", "frames and mask are rotated in the same way")
 def test_masks_are_turned_like_frames(tmp_path, command, orientation):
     """A mask with the orientation of its frame lies on the frame as viewers show both."""
     exif = Image.Exif()

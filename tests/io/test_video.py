@@ -279,26 +279,26 @@ class TestNotAVideo:
         with pytest.raises(UsageError, match=r"v\.mp4 does not exist"):
             open_frames(tmp_path / "v.mp4", FAIL)
 
-    @pytest.mark.fault("an empty video file", "refused: it is empty")
+    @pytest.mark.fault("empty video file", "error: the file is empty")
     def test_empty_file(self, tmp_path):
         (tmp_path / "v.mp4").touch()
         with pytest.raises(VideoError, match=r"v\.mp4 is empty"):
             open_frames(tmp_path / "v.mp4", FAIL)
 
     @pytest.mark.parametrize("name", ["v.mp4", "v.txt", "v.nfo", "v"])
-    @pytest.mark.fault("a text named {name}", "refused: not a video")
+    @pytest.mark.fault("text file named {name}", "error: not a video")
     def test_text(self, tmp_path, name):
         (tmp_path / name).write_text("This is no video.\n" * 300)
         with pytest.raises(VideoError, match=r"is not a video|is a text file"):
             open_frames(tmp_path / name, FAIL)
 
-    @pytest.mark.fault("random bytes named .mp4", "refused: not a video")
+    @pytest.mark.fault("random bytes named .mp4", "error: not a video")
     def test_noise(self, tmp_path):
         (tmp_path / "v.mp4").write_bytes(np.random.default_rng(0).bytes(50_000))
         with pytest.raises(VideoError, match="is not a video"):
             open_frames(tmp_path / "v.mp4", FAIL)
 
-    @pytest.mark.fault("a playlist that points to the network", "refused, nothing is fetched")
+    @pytest.mark.fault("playlist that refers to a network address", "error, no network access")
     def test_playlists_reach_no_network(self, tmp_path):
         (tmp_path / "v.m3u8").write_text(
             "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:9,\nhttp://127.0.0.1:9/v.ts\n#EXT-X-ENDLIST\n"
@@ -306,7 +306,7 @@ class TestNotAVideo:
         with pytest.raises(VideoError):
             list(open_frames(tmp_path / "v.m3u8", FAIL))
 
-    @pytest.mark.fault("a video file with sound alone", "refused: no video stream")
+    @pytest.mark.fault("video file with audio only", "error: no video stream")
     def test_sound_only(self, tmp_path):
         with av.open(str(tmp_path / "v.mp4"), "w") as container:
             stream = container.add_stream("aac", rate=48000)
@@ -317,7 +317,7 @@ class TestNotAVideo:
         with pytest.raises(VideoError, match=r"no video stream .its streams: audio"):
             open_frames(tmp_path / "v.mp4", FAIL)
 
-    @pytest.mark.fault("a video larger than `data.max_pixels`", "refused before decoding")
+    @pytest.mark.fault("video larger than `data.max_pixels`", "error before decoding")
     def test_too_large_is_refused_before_decoding(self, tmp_path):
         path = make_video(tmp_path / "v.mp4", 2)
         limit = DataConfig(max_pixels=96 * 128 - 1)
@@ -340,7 +340,7 @@ class TestNotAVideo:
 
 class TestDamaged:
     @pytest.mark.parametrize(("name", "codec"), [("v.mp4", "libx264"), ("v.mkv", "libx264"), ("v.avi", "mpeg4")])
-    @pytest.mark.fault("a damaged frame in {name}", "the frame is named")
+    @pytest.mark.fault("damaged frame in {name}", "error names the frame")
     def test_a_damaged_frame_is_named(self, tmp_path, name, codec):
         path = make_video(tmp_path / name, 40, codec, options={"bf": "0"})
         clean = plain_decode(path)
@@ -357,7 +357,9 @@ class TestDamaged:
         assert len(source.warnings) == 1
         assert "frame 00020" in source.warnings[0]
 
-    @pytest.mark.fault("frames that a decoder drops silently", "each is named, the one before stands in")
+    @pytest.mark.fault(
+        "frames that the decoder drops without an error", "each is reported and replaced by the previous frame"
+    )
     def test_frames_that_a_decoder_drops_without_an_error(self, tmp_path):
         options = {"x265-params": "log-level=none:bframes=0:keyint=10:min-keyint=10:scenecut=0"}
         path = make_video(tmp_path / "v.mp4", 40, "libx265", options=options)
@@ -370,7 +372,7 @@ class TestDamaged:
         assert corrupt[-1] <= 29  # the next key frame mends it
         assert len(source.warnings) == len(corrupt)
 
-    @pytest.mark.fault("a video that lost its first frame", "refused: the mask belongs to that frame")
+    @pytest.mark.fault("video whose first frame is lost", "error: the mask belongs to that frame")
     def test_a_lost_first_frame_is_not_replaced_by_the_next_key_frame(self, tmp_path):
         for name in ("v.mp4", "v.mkv"):
             path = make_video(tmp_path / name, 40, options={"g": "10"})
@@ -417,7 +419,7 @@ class TestDamaged:
         with pytest.raises(VideoError, match=r"00000 .*first frame"):
             VideoFile(path, data)
 
-    @pytest.mark.fault("a video that changes its size on the way", "refused at that frame")
+    @pytest.mark.fault("frame size changes within a video", "error names that frame")
     def test_change_of_size_on_the_way(self, tmp_path):
         parts = [
             make_video(tmp_path / "a.h264", 10, size=(96, 128), options={"bf": "0"}),
@@ -454,7 +456,7 @@ class TestShort:
         ("name", "container_options"),
         [("v.mp4", {"movflags": "faststart"}), ("v.mkv", None), ("v.webm", None)],
     )
-    @pytest.mark.fault("{name} cut off", "never reported as whole")
+    @pytest.mark.fault("{name} truncated", "error, or with `data.on_corrupt=warn` a warning; never treated as complete")
     def test_a_cut_file_is_never_whole(self, tmp_path, name, container_options, share):
         codec = "libvpx-vp9" if name == "v.webm" else "libx264"
         path = make_video(tmp_path / name, 60, codec, options={"g": "10"}, container_options=container_options)
@@ -482,7 +484,7 @@ class TestShort:
         assert len(list(source)) == 41
         assert source.warnings == ["the file ends early: 41 of 60 frames are there"]
 
-    @pytest.mark.fault("a video cut before its first frame", "refused")
+    @pytest.mark.fault("video truncated before its first frame", "error: no frame can be decoded")
     def test_cut_before_the_first_frame(self, tmp_path):
         path = make_video(tmp_path / "v.mp4", 60, container_options={"movflags": "faststart"})
         path.write_bytes(path.read_bytes()[: packets(path)[0][0] + 20])
@@ -498,13 +500,13 @@ class TestShort:
             list(VideoFile(path, FAIL))
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.7, 0.9, 0.99])
-    @pytest.mark.fault("an .mp4 without its index", "refused: cut off")
+    @pytest.mark.fault(".mp4 without its index", "error: the file is truncated")
     def test_without_its_index_it_is_no_video(self, tmp_path, share):
         path = cut(make_video(tmp_path / "v.mp4", 60), share)
         with pytest.raises(VideoError, match=r"cut off|no video stream"):
             VideoFile(path, WARN)
 
-    @pytest.mark.fault("a .mkv that lost its middle", "noticed")
+    @pytest.mark.fault(".mkv with its middle third zeroed", "with `data.on_corrupt=warn`, a warning")
     def test_matroska_that_lost_its_middle(self, tmp_path):
         path = make_video(tmp_path / "v.mkv", 100, options={"g": "10"}, container_options={"cluster_time_limit": "400"})
         data = bytearray(path.read_bytes())

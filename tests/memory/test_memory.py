@@ -222,7 +222,7 @@ def test_keys_far_from_zero_lose_no_digits():
         (PerBucketMemory, {"long_term": False, "fifo_frames": 3}),
     ],
 )
-@pytest.mark.fault("no memory left while frames are consolidated ({kind})", "what was remembered before is all there")
+@pytest.mark.fault("out of memory while consolidating ({kind})", "memory content is unchanged")
 def test_adding_that_fails_changes_nothing(kind, changes, monkeypatch):
     """Every frame fails first, in each place where tensors are made; then it is added."""
     scene, calls_left, failures = Scene(0), [0], 0

@@ -61,7 +61,7 @@ def test_tint_without_objects_is_a_copy():
     assert drawn is not image
 
 
-@pytest.mark.fault("OpenCV does not load", "said what to install")
+@pytest.mark.fault("OpenCV cannot be imported", "error names the packages to install")
 def test_without_opencv_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cv2", None)  # what Python does for a module that cannot be imported
     with pytest.raises(EnvironmentFault, match=r"pip install opencv-python.*libgl1.*output\.overlay=false"):

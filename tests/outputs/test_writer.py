@@ -148,7 +148,7 @@ def test_names_are_kept(tmp_path, names):
     assert (tmp_path / "confidence" / "Mein Film 猫.v2.csv").is_file()
 
 
-@pytest.mark.fault("two frames of one name", "refused, nothing is left")
+@pytest.mark.fault("two frames with the same name", "error, no partial result is left")
 def test_two_frames_of_one_name_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"two frames are named 'same' .*frame 1"):
         write(tmp_path, random_maps(2, (8, 8)), names=["same", "same"])
@@ -171,7 +171,7 @@ def test_nothing_is_visible_before_close(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), KeyboardInterrupt()])
-@pytest.mark.fault("an error in the middle of a video", "everything unfinished is removed, the older result stays")
+@pytest.mark.fault("error in the middle of a video", "partial output is deleted, earlier results are unchanged")
 def test_an_error_inside_with_removes_everything_unfinished(tmp_path, error):
     maps = random_maps(3, (8, 8))
     write(tmp_path, maps, options=EVERYTHING)
@@ -194,7 +194,7 @@ def test_an_older_result_is_replaced_as_a_whole(tmp_path):
     assert replaced == tree(tmp_path / "fresh")
 
 
-@pytest.mark.fault("what a killed run left", "cleared, the old result comes back")
+@pytest.mark.fault("partial output left by a killed run", "it is deleted and the earlier result restored")
 def test_what_a_killed_run_left_is_cleared(tmp_path):
     for name in ("masks/.clip.partial/00009.png", "overlay/.clip.mp4.partial", "masks/.clip.old/1.png"):
         path = tmp_path / name
@@ -328,7 +328,7 @@ def test_naming_an_output_twice_writes_it_once():
 
 
 @pytest.mark.parametrize("options", [QUIET, OutputConfig(masks=False, preview=False)], ids=["masks", "overlay"])
-@pytest.mark.fault("a full disk while results are written", "said, finished videos stay")
+@pytest.mark.fault("disk full while results are written", "error, finished videos are unchanged")
 def test_a_full_disk_is_reported_and_finished_videos_stay(tmp_path, options):
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(tmp_path)], capture_output=True, text=True
@@ -354,7 +354,7 @@ def test_a_full_disk_is_reported_and_finished_videos_stay(tmp_path, options):
     ],
     ids=["masks", "overlay", "preview"],
 )
-@pytest.mark.fault("a limit on the size of files", "said with the limit, finished videos stay")
+@pytest.mark.fault("file size limit (`ulimit -f`) reached", "error names the limit, finished videos are unchanged")
 def test_a_file_that_may_not_grow_is_reported(tmp_path, options, limit):
     """The same with a limit on the size of files, which needs no rights: EFBIG in place of ENOSPC."""
     write(tmp_path, random_maps(2, (8, 8)), video="finished")

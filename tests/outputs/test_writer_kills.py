@@ -15,7 +15,7 @@ HELPER = Path(__file__).with_name("kill_writer.py")
 @pytest.mark.parametrize(
     ("mode", "at_least"), [(("random", "12"), 3), pytest.param(("steps",), 10, marks=pytest.mark.slow)]
 )
-@pytest.mark.fault("SIGKILL of the writer ({mode})", "whole results only under final names")
+@pytest.mark.fault("writer killed with SIGKILL ({mode})", "only complete results have their final names")
 def test_killed_writers_leave_whole_results_only(tmp_path, mode, at_least):
     """random: at any time of the run. steps: before each single change of the disk, one after the other."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])

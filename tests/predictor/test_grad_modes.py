@@ -54,7 +54,7 @@ def test_closing_early_restores_the_mode(segmenter, clip, mode):
     assert not torch.is_inference_mode_enabled()
 
 
-@pytest.mark.fault("`Engine.restart` of a state with an autograd graph", "refused, said to call `state.detach()`")
+@pytest.mark.fault("`Engine.restart` of a state with an autograd graph", "error says to call `state.detach()`")
 def test_a_state_with_a_graph_is_restarted_once_it_is_detached(segmenter, clip):
     images, masks = clip
     made = segmenter(GradMode.enable_grad)

@@ -80,7 +80,7 @@ def test_what_is_printed_is_short(tiny_network, clip):
 
 
 @pytest.mark.parametrize("threads", [10_000, 10**11])
-@pytest.mark.fault("`RuntimeConfig(threads={threads})`", "refused where the network is loaded")
+@pytest.mark.fault("`RuntimeConfig(threads={threads})`", "error when the network is loaded")
 def test_more_threads_than_cores_are_refused(tiny_weights, threads):
     with pytest.raises(UsageError, match=f"threads={threads} .* the cores that this process may use"):
         Segmenter.from_weights(tiny_weights, runtime=RuntimeConfig(threads=threads))

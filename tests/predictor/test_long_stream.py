@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the operating system's account of peak memory")
-@pytest.mark.fault("ten thousand frames", "memory stays flat")
+@pytest.mark.fault("video of ten thousand frames", "peak memory stays constant")
 @pytest.mark.parametrize("family", ["tiny_weights", pytest.param("tiny_cutie_weights", marks=pytest.mark.soak)])
 def test_memory_is_flat_over_ten_thousand_frames(family, request):
     """Long-term memory fills at about frame 1,000 and evicts from then on, ten times over."""

@@ -200,7 +200,7 @@ def test_leaving_early_stops_the_reader(tiny_network):
     assert not [thread for thread in threading.enumerate() if thread.name == "read ahead"]
 
 
-@pytest.mark.fault("a source of frames that fails", "heard after the frames before it")
+@pytest.mark.fault("iterator of frames raises an exception", "the earlier results are returned, then the exception")
 def test_a_failing_source_is_heard_after_the_frames_before_it(tiny_network):
     def source():
         yield np.zeros((32, 32, 3), np.uint8)
@@ -214,7 +214,7 @@ def test_a_failing_source_is_heard_after_the_frames_before_it(tiny_network):
         next(results)
 
 
-@pytest.mark.fault("masks of a wrong size or type in Python", "refused at the call")
+@pytest.mark.fault("mask of the wrong size or type in Python", "error from the call itself, before iteration")
 def test_bad_masks_are_refused_at_the_call(tiny_network, clip):
     images, masks = clip
     with pytest.raises(UsageError, match=r"48.*70|70.*48"):
@@ -223,7 +223,7 @@ def test_bad_masks_are_refused_at_the_call(tiny_network, clip):
         segmenter(tiny_network).segment(images, masks[0] / 2.5)
 
 
-@pytest.mark.fault("probabilities that are not finite", "an error with frame and precision, never an empty mask")
+@pytest.mark.fault("non-finite probabilities", "error names frame and precision; no empty mask is returned")
 def test_overflow_is_an_error_that_names_frame_and_precision(tiny_network, clip):
     images, masks = clip
     broken = XMem(tiny_network.sizes)
@@ -235,7 +235,7 @@ def test_overflow_is_an_error_that_names_frame_and_precision(tiny_network, clip)
 
 
 @pytest.mark.parametrize("precision", [Precision.fp32, Precision.bf16])
-@pytest.mark.fault("a network with NaN in its weights", "refused")
+@pytest.mark.fault("NaN in the network's weights", "error names the weight")
 def test_weights_that_are_not_finite_are_refused(tiny_network, precision):
     broken = XMem(tiny_network.sizes)
     broken.load_state_dict(tiny_network.state_dict())

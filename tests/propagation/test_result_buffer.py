@@ -26,7 +26,7 @@ def result(index, size=(48, 64)):
     return FrameResult(Frame(index, f"{index:05}", np.zeros((*size, 3), np.uint8)), mask, (1, 2), {}, {}, prob, False)
 
 
-@pytest.mark.fault("a run with `direction=both` is killed", "its temporary file has no name: nothing is left")
+@pytest.mark.fault("run with `direction=both` killed", "no temporary file is left: it has no name")
 def test_results_come_back_from_a_file_that_no_folder_lists(temporary_folder):
     with closing(ResultBuffer()) as buffer:
         for _ in range(2):  # the second time the file is empty again
@@ -42,7 +42,7 @@ def test_results_come_back_from_a_file_that_no_folder_lists(temporary_folder):
                 torch.testing.assert_close(back.working_prob, expected.working_prob, atol=0.5 / 255 + 1e-6, rtol=0)
 
 
-@pytest.mark.fault("the temporary folder is full", "exit code 3, the folder is named")
+@pytest.mark.fault("temporary folder full", "exit code 3, error names the folder")
 def test_a_full_temporary_folder_is_named(temporary_folder):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(EnvironmentFault, match=rf"cannot write {temporary_folder}.*: File too large"):

@@ -17,7 +17,7 @@ def test_auto_takes_the_first_candidate_that_is_finite(tiny_network):
     assert "auto" in reason
 
 
-@pytest.mark.fault("weights that overflow in every precision", "refused before the first frame")
+@pytest.mark.fault("weights that overflow in every precision", "error before the first frame")
 def test_auto_refuses_weights_that_overflow_everywhere(tiny_network):
     broken = XMem(tiny_network.sizes)
     broken.load_state_dict(tiny_network.state_dict())

@@ -104,7 +104,7 @@ def test_models_are_kept_and_compared_as_they_run(run, clip):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("a damaged int8 model in the cache", "said, it is made again")
+@pytest.mark.fault("damaged int8 model in the cache", "warning; the model is quantised again")
 def test_a_damaged_model_is_made_again(run, tmp_path):
     weights = next((tmp_path / "cache").rglob("encode_memory-*/model.bin"))
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -116,7 +116,7 @@ def test_a_damaged_model_is_made_again(run, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("int8 masks that differ from fp32's", "said; frames since they last agreed are done again in fp32")
+@pytest.mark.fault("int8 masks that differ from fp32 masks", "warning; frames since the last match are redone in fp32")
 @pytest.mark.parametrize(("settings", "kept"), [((), 8), (("output.scores=true",), 0)])
 def test_where_int8_differs_the_run_goes_back(run, clip, monkeypatch, settings, kept):
     expected, answer, calls = by_hand(clip, left_after=kept), CompiledVerb.__call__, []
@@ -174,7 +174,7 @@ def test_masks_are_compared_object_by_object():
         ({"grad_mode": GradMode.enable_grad}, "int8 needs runtime.variant=openvino, not eager"),
     ],
 )
-@pytest.mark.fault("int8 in a backend that has none ({settings})", "refused before a network is loaded")
+@pytest.mark.fault("int8 with a backend that does not support it ({settings})", "error before a network is loaded")
 def test_int8_is_refused_where_there_is_none(settings, words, tiny_network):
     runtime = RuntimeConfig(precision=Precision.int8, **settings)
     for refused in (lambda: choice.check_runtime(runtime, CPU), lambda: choice.choose(tiny_network, runtime, CPU)):
@@ -182,7 +182,7 @@ def test_int8_is_refused_where_there_is_none(settings, words, tiny_network):
             refused()
 
 
-@pytest.mark.fault("int8 on a GPU, or without NNCF", "refused before a network is loaded, what to do said")
+@pytest.mark.fault("int8 on a GPU or without NNCF", "error before a network is loaded, with a remedy")
 def test_int8_without_nncf_or_on_a_gpu_is_refused(monkeypatch):
     runtime = RuntimeConfig(precision=Precision.int8)
     with pytest.raises(UsageError, match="int8 is for CPUs, the device is cuda"):

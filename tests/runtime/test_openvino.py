@@ -56,7 +56,9 @@ def test_a_model_is_made_once_and_taken_by_auto(openvino_models, tiny_network, c
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.fault("SIGKILL before any change of kept models", "a model is there whole, or not at all")
+@pytest.mark.fault(
+    "SIGKILL at any step of saving or deleting a compiled model", "the saved model is either complete or absent"
+)
 @pytest.mark.parametrize("change", ["kept", "removed"])
 def test_a_killed_process_leaves_models_whole_or_not_at_all(
     openvino_models, tiny_network, tmp_path, monkeypatch, change
@@ -80,7 +82,7 @@ def test_a_killed_process_leaves_models_whole_or_not_at_all(
 
 
 @pytest.mark.slow
-@pytest.mark.fault("a damaged OpenVINO model in the cache", "said, torch is used instead; the next run makes it again")
+@pytest.mark.fault("damaged OpenVINO model in the cache", "warning; torch is used and the next run rebuilds the model")
 def test_a_damaged_model_is_made_again(openvino_models, tiny_network, monkeypatch):
     network, said, image = copy.deepcopy(tiny_network).eval().requires_grad_(False), [], torch.randn(1, 3, 64, 64)
     monkeypatch.setattr(openvino_verbs.log, "warning", said.append)
@@ -132,7 +134,7 @@ def signal_stack():
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
-@pytest.mark.fault("Ctrl-C after OpenVINO models were freed", "handled: they leave the stack of signals alone")
+@pytest.mark.fault("Ctrl-C after OpenVINO models were freed", "still handled: signal handlers are unaffected")
 def test_freed_models_leave_the_stack_of_signals_alone(openvino_models):
     before, made = signal_stack(), []
     for place in range(2):
@@ -146,7 +148,7 @@ def test_freed_models_leave_the_stack_of_signals_alone(openvino_models):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("an OpenVINO model that computes something else", "said, torch is used instead")
+@pytest.mark.fault("OpenVINO model with deviating output", "warning; torch is used instead")
 def test_a_model_that_differs_is_not_used(openvino_models, tiny_network, monkeypatch):
     other, said = copy.deepcopy(tiny_network).eval().requires_grad_(False), []
     with torch.no_grad():
@@ -162,13 +164,13 @@ def test_a_model_that_differs_is_not_used(openvino_models, tiny_network, monkeyp
 
 
 @pytest.mark.parametrize(("device", "precision"), [("cpu", Precision.bf16), ("cuda", Precision.fp32)])
-@pytest.mark.fault("OpenVINO in bf16 or on a GPU", "refused before a network is loaded")
+@pytest.mark.fault("OpenVINO with bf16 or on a GPU", "error before a network is loaded")
 def test_what_openvino_cannot_do_is_refused(device, precision, openvino_models):
     with pytest.raises(UsageError, match=rf"fp32 or int8 on the CPU, not in {precision.value} on {device}"):
         check_openvino(torch.device(device), precision)
 
 
-@pytest.mark.fault("OpenVINO that is not installed", "refused, what to install said; auto goes without")
+@pytest.mark.fault("OpenVINO is not installed", "error names the extra to install; `auto` uses another backend")
 def test_openvino_that_is_missing_is_said(monkeypatch, tiny_network):
     for module in (openvino_verbs, prepare):
         monkeypatch.setattr(module, "openvino_version", lambda: None)

@@ -16,7 +16,7 @@ def test_tf32_is_refused_on_the_cpu():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-@pytest.mark.fault("`runtime.device=cuda` without a GPU", "refused, what to use")
+@pytest.mark.fault("`runtime.device=cuda` without a GPU", "error: no CUDA device")
 def test_cuda_is_refused_where_there_is_none():
     with pytest.raises(UsageError, match="no CUDA device"):
         choose_device(Device.cuda)
@@ -50,7 +50,7 @@ def test_threads_are_restored():
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.fault("memory runs out", "the settings that lower the need are named")
+@pytest.mark.fault("out of memory", "error names the settings that reduce memory use")
 def test_out_of_memory_names_the_settings_that_help():
     with pytest.raises(EnvironmentFault, match=r"frame 00007.*data\.size"), explain_out_of_memory("00007"):
         torch.empty(2**60)  # more than any machine has

@@ -132,7 +132,7 @@ def test_a_shared_convolution_is_the_joint_one(bias, videos, objects):
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.fault("compiling without a compiler", "refused, said")
+@pytest.mark.fault("compilation without a C++ compiler", "error says that a compiler is needed")
 def test_compiling_without_a_compiler_is_refused(tiny_network, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match=r"C\+\+ compiler"):

@@ -12,7 +12,7 @@ from xmem_infer.scoring.parallel import in_parallel
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server")
-@pytest.mark.fault("the fork server killed while it starts scoring", "a message, no traceback")
+@pytest.mark.fault("fork server killed while scoring starts", "error message, no traceback")
 def test_a_fork_server_killed_while_it_starts_a_worker_is_said(monkeypatch):
     connect = forkserver.connect_to_new_process
 

@@ -155,7 +155,7 @@ def test_wrong_settings_are_refused_before_anything_is_scored(tree, monkeypatch,
     assert not (tree / "run/scores.json").exists()
 
 
-@pytest.mark.fault("a report that cannot be written", "exit code 3")
+@pytest.mark.fault("report cannot be written", "exit code 3")
 def test_an_output_that_cannot_be_written_is_the_environments_fault(tree):
     (tree / "file").write_text("in the way")
     with pytest.raises(EnvironmentFault, match="cannot write"):
@@ -181,7 +181,9 @@ def test_videos_are_named_on_the_command_line(tree):
     assert json.loads((tree / "out/scores.json").read_text())["videos"].keys() == {"cat", "ape"}
 
 
-@pytest.mark.fault("names of videos that are not there", "refused with those that are, an earlier report stays")
+@pytest.mark.fault(
+    "video names that do not exist", "exit code 2, error lists the existing names; an earlier report is unchanged"
+)
 def test_names_of_videos_that_are_not_there_are_refused(tree):
     assert in_process(tree)[0] == 0
     before = (tree / "run/scores.json").read_bytes()
@@ -193,7 +195,7 @@ def test_names_of_videos_that_are_not_there_are_refused(tree):
         assert (tree / "run/worst/ape.png").exists()
 
 
-@pytest.mark.fault("no video can be scored", "exit code 1, an earlier report stays")
+@pytest.mark.fault("no video can be scored", "exit code 1, an earlier report is unchanged")
 def test_where_nothing_is_scored_an_earlier_report_stays(tree):
     assert in_process(tree)[0] == 0
     before = {path: path.read_bytes() for path in (tree / "run").rglob("*") if path.is_file()}
@@ -242,7 +244,7 @@ def test_nothing_of_the_chart_of_one_video_is_cut_off(tree):
         assert edge.min() == 255
 
 
-@pytest.mark.fault("matplotlib is missing", "scores without a chart, said what to install")
+@pytest.mark.fault("matplotlib is not installed", "scores without a chart; a note names the package to install")
 def test_without_matplotlib_the_chart_is_left_out_with_a_note(tree, monkeypatch):
     in_process(tree)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

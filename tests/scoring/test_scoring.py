@@ -277,7 +277,7 @@ def make_rgb(video):
     replace(video / "00001.png", np.zeros((24, 40, 3), np.uint8))
 
 
-def make_deep(video):
+def make_16_bit(video):
     replace(video / "00001.png", np.zeros((24, 40), np.uint16))
 
 
@@ -290,11 +290,11 @@ def make_not_png(video):
     (video / "00005.png").write_text("<html>404</html>")
 
 
-def make_twice(video):
+def make_duplicate_frame(video):
     shutil.copy(video / "00005.png", video / "00005.PNG")
 
 
-def make_bomb(video):
+def make_decompression_bomb(video):
     header = (video / "00001.png").read_bytes()
     wide = (60_000).to_bytes(4, "big")
     chunk = b"IHDR" + wide + wide + header[24:29]
@@ -311,14 +311,16 @@ def make_bomb(video):
         (make_unknown_label, "frame 00004: the prediction has label.* 4.* the annotations .* only labels 1, 2, 3"),
         (make_smoothed, "frame 00004: .* smoothed edges"),
         (make_rgb, "frame 00001: .*pixels of kind RGB"),
-        (make_deep, "frame 00001: .*pixels of kind I;16"),
+        (make_16_bit, "frame 00001: .*pixels of kind I;16"),
         (make_truncated, "frame 00005: .*00005.png cannot be read"),
         (make_not_png, "frame 00005: .*00005.png is not a JPEG, PNG"),
-        (make_twice, "two files for frame 00005"),
-        (make_bomb, "frame 00001: .*00001.png declares more than 100,000,000 pixels"),
+        (make_duplicate_frame, "two files for frame 00005"),
+        (make_decompression_bomb, "frame 00001: .*00001.png declares more than 100,000,000 pixels"),
     ],
 )
-@pytest.mark.fault("scoring predictions: {spoil}", "that video has no score and a reason, the set no figure")
+@pytest.mark.fault(
+    "predictions with a fault: {spoil}", "that video is not scored, with a reason; no dataset score is reported"
+)
 def test_what_does_not_fit_is_told_and_the_rest_scored(three, spoil, told):
     predictions, annotations, clips = three
     spoil(predictions / "bee")
@@ -383,7 +385,7 @@ def test_arrays_of_other_sizes_or_numbers_are_refused():
         (lambda path: save(path / "ape" / "deeper", clip(0)[0]), "no PNG masks"),
     ],
 )
-@pytest.mark.fault("a folder without masks to score", "refused: {told}")
+@pytest.mark.fault("folder without masks to score", "error: {told}")
 def test_nothing_to_compare_is_a_usage_error(tmp_path, make, told):
     save(tmp_path / "good" / "ape", clip(0)[1])
     make(tmp_path / "bad")
@@ -508,7 +510,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(os.name == "nt", reason="signals to a process group are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-@pytest.mark.fault("signal {number} while scoring in processes", "all of them end")
+@pytest.mark.fault("signal {number} while scoring in worker processes", "all processes end")
 def test_a_signal_ends_all_processes(tmp_path, number):
     save_set(tmp_path, {f"clip{i}": clip(i, frames=60, shape=(480, 854)) for i in range(2)})
     script = tmp_path / "script.py"

@@ -29,7 +29,7 @@ def composed(monkeypatch, *arguments):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.fault("a path named `{name}`, unquoted for Hydra", "taken as it is typed")
+@pytest.mark.fault("path `{name}`, not quoted for Hydra", "used exactly as typed")
 def test_names_of_any_kind_come_out_as_they_were_typed(monkeypatch, name):
     keys = ("video_dir", "mask", "output_dir", "weights", "data_root")
     (config,) = composed(monkeypatch, *(f"{key}={name}" for key in keys))
@@ -128,7 +128,7 @@ def answers(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("arguments", "words"), IMPOSSIBLE)
-@pytest.mark.fault("`xmem-infer {arguments}`", "exit code 2 in one line, before torch is loaded")
+@pytest.mark.fault("`xmem-infer {arguments}`", "exit code 2 with a one-line error before torch is loaded")
 def test_what_cannot_be_is_said_in_one_line_before_torch_is_loaded(answers, arguments, words):
     code, said, torch_loaded = answers[[asked for asked, _ in IMPOSSIBLE].index(arguments)]
     assert (code, torch_loaded) == (2, False), said

@@ -97,7 +97,7 @@ def test_it_runs_from_anywhere_with_defaults(run, clip, tmp_path):
     assert not (tmp_path / "outputs").exists()  # Hydra's own folders
 
 
-@pytest.mark.fault("one damaged video in a batch", "exit code 1, the others are finished")
+@pytest.mark.fault("one damaged video in a batch", "exit code 1, the other videos are completed")
 def test_a_data_set_folder_goes_on_when_one_video_fails(run, tmp_path, make_clip):
     root = tmp_path / "set"
     for name in ("a", "b", "c"):
@@ -124,7 +124,7 @@ def test_a_data_set_folder_goes_on_when_one_video_fails(run, tmp_path, make_clip
     assert {path.name for path in (out / "masks").iterdir()} == {"a", "b", "c"}
 
 
-@pytest.mark.fault("the same output folder with other settings", "exit code 2 unless `overwrite=true`")
+@pytest.mark.fault("same output folder with different settings", "exit code 2 unless `overwrite=true`")
 def test_finished_is_skipped_other_settings_are_refused_overwrite_replaces(run, clip, tmp_path):
     assert run(f"video_dir={clip}", "output_dir=out").returncode == 0
     before = tree(tmp_path / "out")
@@ -226,7 +226,7 @@ def test_an_object_left_out_of_a_correction_stays_unless_complete(run, tmp_path)
     assert left["true"] == 0
 
 
-@pytest.mark.fault("a video file cut off", "exit code 1 and no result; with `warn` the record says incomplete")
+@pytest.mark.fault("video file truncated", "exit code 1, no result; with `data.on_corrupt=warn` recorded as incomplete")
 def test_a_truncated_video_is_never_reported_as_whole(run, tmp_path, make_clip):
     images, masks = make_clip(40, 48, 64, 2, seed=0)
     write_video(tmp_path / "film.mkv", images)
@@ -268,7 +268,7 @@ def test_a_truncated_video_is_never_reported_as_whole(run, tmp_path, make_clip):
         (["video_dir=clip", "mask=missing.png"], ["missing.png"]),
     ],
 )
-@pytest.mark.fault("`eval.py {overrides}`", "exit code 2 before any work, what was wrong named, nothing created")
+@pytest.mark.fault("`eval.py {overrides}`", "exit code 2 before any work, error names the cause, no output folder")
 def test_bad_requests(run, clip, tmp_path, overrides, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
@@ -296,7 +296,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("kind", MASKS)
-@pytest.mark.fault("a first mask: {kind}", "exit code 2 before weights are looked for, the fault named")
+@pytest.mark.fault("invalid first mask: {kind}", "exit code 2 before weights are loaded, error names the cause")
 def test_bad_masks(run, clip, tmp_path, kind):
     draw, words = MASKS[kind]
     labels = np.array(Image.open(clip.with_name("clip.png")))
@@ -309,7 +309,7 @@ def test_bad_masks(run, clip, tmp_path, kind):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.fault("no mask anywhere", "exit code 2, said where one was looked for")
+@pytest.mark.fault("no mask found", "exit code 2, error says that a mask is needed")
 def test_no_mask_at_all(run, clip, tmp_path):
     clip.with_name("clip.png").unlink()
     done = run(f"video_dir={clip}", "output_dir=out")
@@ -318,7 +318,7 @@ def test_no_mask_at_all(run, clip, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.fault("a first mask that is all zero, and no other", "exit code 2: there is no object to follow")
+@pytest.mark.fault("the only mask is all zero", "exit code 2: there is no object to segment")
 def test_an_empty_mask_alone_is_refused(run, clip):
     Image.fromarray(np.zeros((48, 64), np.uint8)).save(clip.with_name("clip.png"))
     done = run(f"video_dir={clip}", "output_dir=out")
@@ -329,7 +329,7 @@ def test_an_empty_mask_alone_is_refused(run, clip):
 # -- bad videos: rc 1 -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fault("a frame of another size among the others", "exit code 1, the first odd frame and its size named")
+@pytest.mark.fault("one frame of a different size", "exit code 1, error names the frame and its size")
 def test_frames_of_mixed_size(run, clip):
     Image.new("RGB", (32, 32)).save(clip / "4.png")
     done = run(f"video_dir={clip}", "output_dir=out")
@@ -338,7 +338,7 @@ def test_frames_of_mixed_size(run, clip):
     assert "32x32" in done.stderr
 
 
-@pytest.mark.fault("a frame cut off", "exit code 1; with `data.on_corrupt=warn` the one before stands in, said")
+@pytest.mark.fault("frame truncated", "exit code 1; with `data.on_corrupt=warn` a warning, the previous frame is used")
 def test_truncated_frame_fails_or_warns(run, clip, tmp_path):
     damaged = clip / "7.png"
     damaged.write_bytes(damaged.read_bytes()[:-300])
@@ -352,7 +352,7 @@ def test_truncated_frame_fails_or_warns(run, clip, tmp_path):
     assert len(list((tmp_path / "out" / "masks" / "clip").iterdir())) == 12
 
 
-@pytest.mark.fault("a text named .mp4", "exit code 1, the file named")
+@pytest.mark.fault("text file named .mp4", "exit code 1, error names the file")
 def test_not_a_video(run, tmp_path):
     (tmp_path / "notes.mp4").write_text("these are notes")
     Image.fromarray(np.ones((48, 64), np.uint8)).save(tmp_path / "notes.png")
@@ -361,7 +361,7 @@ def test_not_a_video(run, tmp_path):
     assert "notes.mp4" in done.stderr
 
 
-@pytest.mark.fault("frames larger than `data.max_pixels`", "refused before they are decoded")
+@pytest.mark.fault("frames larger than `data.max_pixels`", "error before decoding")
 def test_decompression_bomb(run, clip):
     done = run(f"video_dir={clip}", "output_dir=out", "data.max_pixels=1000")
     assert done.returncode in (1, 2)
@@ -401,7 +401,7 @@ def spoil(kind, weights, folder):
         ("nan", ["NaN"]),
     ],
 )
-@pytest.mark.fault("weights: {kind}", "exit code 3, a message of its own, nothing created")
+@pytest.mark.fault("invalid weights: {kind}", "exit code 3, error names the cause, no output folder")
 def test_bad_weights(run, clip, tmp_path, tiny_weights, kind, words):
     done = run(f"video_dir={clip}", "output_dir=out", weights=spoil(kind, tiny_weights, tmp_path))
     assert done.returncode == 3, done.stderr
@@ -435,7 +435,8 @@ def wait_for_partial(folder, process, frames=1):
     ],
 )
 @pytest.mark.fault(
-    "signal {number} in the middle of a video", "nothing partial; run again, the result is that of an undisturbed run"
+    "signal {number} in the middle of a video",
+    "no partial result; after a rerun, output is identical to an uninterrupted run",
 )
 def test_interrupted_and_run_again(run, tmp_path, make_clip, number, code):
     video = long_clip(tmp_path, make_clip)
@@ -455,7 +456,7 @@ def test_interrupted_and_run_again(run, tmp_path, make_clip, number, code):
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
-@pytest.mark.fault("two runs into one output folder", "the second ends with exit code 3, the first is undisturbed")
+@pytest.mark.fault("two runs with one output folder", "the second one ends with exit code 3, the first is unaffected")
 def test_a_second_run_on_the_same_output_is_refused(run, tmp_path, make_clip):
     video = long_clip(tmp_path, make_clip)
     process = run(f"video_dir={video}", "output_dir=out", by=begun)
@@ -469,7 +470,7 @@ def test_a_second_run_on_the_same_output_is_refused(run, tmp_path, make_clip):
     assert process.returncode == 0
 
 
-@pytest.mark.fault("masks in the output folder that no run made", "exit code 2, they stay")
+@pytest.mark.fault("masks of unknown origin in the output folder", "exit code 2, the masks are unchanged")
 def test_foreign_masks_are_not_replaced(run, clip, tmp_path):
     mine = tmp_path / "out" / "masks" / "clip" / "0.png"
     mine.parent.mkdir(parents=True)
@@ -480,7 +481,7 @@ def test_foreign_masks_are_not_replaced(run, clip, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a small disk needs root")
-@pytest.mark.fault("a disk that fills up during a run", "exit code 3, said, no partial result")
+@pytest.mark.fault("disk full during a run", "exit code 3, error says so, no partial result")
 def test_a_full_disk(run, clip, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -496,7 +497,7 @@ def test_a_full_disk(run, clip, tmp_path):
 
 
 @pytest.mark.parametrize("threads", [10_000, 10**11, 0, -1])
-@pytest.mark.fault("`runtime.threads={threads}`", "exit code 2, what is allowed")
+@pytest.mark.fault("`runtime.threads={threads}`", "exit code 2, error states the valid range")
 def test_more_threads_than_cores_are_refused_with_their_number(run, clip, threads):
     done = run(f"video_dir={clip}", f"runtime.threads={threads}")
     assert done.returncode == 2

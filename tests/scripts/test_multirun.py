@@ -43,7 +43,7 @@ def test_every_combination_has_its_own_folder(run, tmp_path):
     assert not (tmp_path / "multirun").exists()  # Hydra's own folder
 
 
-@pytest.mark.fault("a combination of a sweep that fails", "the others go on, the worst exit code is returned")
+@pytest.mark.fault("one combination of a sweep fails", "the others are completed; the highest exit code is returned")
 def test_a_failing_combination_does_not_stop_the_rest(run, tmp_path):
     done = run("runtime.precision=tf32,fp32", "output_dir=results")
     assert done.returncode == 2

@@ -189,7 +189,7 @@ def test_slow_line_is_no_silence(server, entry, tmp_path, caplog):
     assert not caplog.records
 
 
-@pytest.mark.fault("a server that falls silent", "tried again")
+@pytest.mark.fault("server stops sending data", "download is retried")
 def test_silence_counts_as_a_drop(server, entry, tmp_path, caplog):
     server.script = [{"silent": 3.0}]
     download(entry, tmp_path, **(QUICK | {"timeout_s": 1.0}))
@@ -198,7 +198,7 @@ def test_silence_counts_as_a_drop(server, entry, tmp_path, caplog):
     assert socket.getdefaulttimeout() is None
 
 
-@pytest.mark.fault("a download that ends early", "refused and removed")
+@pytest.mark.fault("download ends early", "error, the partial file is deleted")
 def test_a_line_that_ends_early_is_found_cut_off(server, entry, tmp_path):
     server.script = [{"drop_after": 150_000}]
     with pytest.raises(WeightsError, match=r"refused and removed: .* is cut off"):
@@ -206,7 +206,9 @@ def test_a_line_that_ends_early_is_found_cut_off(server, entry, tmp_path):
     assert files_in(tmp_path) == set()
 
 
-@pytest.mark.fault("SIGKILL during a download", "no file under the final name; the next one clears up")
+@pytest.mark.fault(
+    "download killed with SIGKILL", "no file under the final name; the next download removes the partial file"
+)
 def test_what_a_killed_process_leaves_is_cleared_up(server, entry, tmp_path):
     server.script = [{"pause": 0.3}]
     code = (
@@ -228,7 +230,7 @@ def test_what_a_killed_process_leaves_is_cleared_up(server, entry, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("there", [None, PAGE])
-@pytest.mark.fault("SIGKILL before any change of a download", "the next one ends well")
+@pytest.mark.fault("SIGKILL at any step of a download", "the next download succeeds")
 def test_the_next_download_ends_well_whenever_one_was_killed(tmp_path, there):
     content = checkpoint_bytes(0, numbers=10)
     (tmp_path / "source").write_bytes(content)
@@ -255,7 +257,7 @@ def test_busy_server_is_asked_again(server, entry, tmp_path, caplog):
     assert "503 (Service Unavailable)" in caplog.text
 
 
-@pytest.mark.fault("a server that is always busy", "some tries, then said")
+@pytest.mark.fault("server is busy on every attempt", "error after a limited number of attempts")
 def test_always_busy_server_is_left_alone(server, entry, tmp_path):
     server.script = [{"status": 503}] * 9
     with pytest.raises(EnvironmentFault, match="could not be fetched: the server answered 503"):
@@ -265,7 +267,7 @@ def test_always_busy_server_is_left_alone(server, entry, tmp_path):
 
 
 @pytest.mark.parametrize(("status", "said"), [(404, "does not exist"), (410, "does not exist"), (403, "answered 403")])
-@pytest.mark.fault("a server that answers {status}", "not asked again, said")
+@pytest.mark.fault("server answers {status}", "error without a retry")
 def test_refusals_are_final(server, entry, tmp_path, status, said):
     server.script = [{"status": status}]
     with pytest.raises(EnvironmentFault, match=said):
@@ -274,7 +276,7 @@ def test_refusals_are_final(server, entry, tmp_path, status, said):
 
 
 @pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/octet-stream"])
-@pytest.mark.fault("a web page in place of the weights", "refused and removed")
+@pytest.mark.fault("server returns an HTML page instead of the weights", "error, the file is deleted")
 def test_web_page_in_place_of_the_file(server, entry, tmp_path, content_type):
     server.script = [{"page": content_type}]
     with pytest.raises(WeightsError, match=r"refused and removed: .* is a web page"):
@@ -337,7 +339,7 @@ def test_recorded_hash_holds_when_the_file_is_fetched_again(server, entry, tmp_p
     assert arrived(tmp_path, OLD)
 
 
-@pytest.mark.fault("a downloaded file that changed", "reported, not overwritten")
+@pytest.mark.fault("downloaded file has changed", "error; the file is not overwritten")
 def test_changed_file_is_reported_not_overwritten(server, entry, tmp_path):
     download(entry, tmp_path, **QUICK)
     (tmp_path / "XMem.pth").write_bytes(NEW)
@@ -358,7 +360,7 @@ def test_every_file_has_a_record_of_its_own(server, entry, tmp_path):
 # ---- two at once, and the disk
 
 
-@pytest.mark.fault("two downloads into one folder", "the second is refused")
+@pytest.mark.fault("two downloads into one folder", "the second one ends with an error")
 def test_second_download_into_a_folder_is_refused_and_harms_nothing(server, entry, tmp_path):
     server.script = [{"pause": 0.2}]
     first = threading.Thread(target=download, args=(entry, tmp_path))
@@ -373,7 +375,7 @@ def test_second_download_into_a_folder_is_refused_and_harms_nothing(server, entr
     assert not download(entry, tmp_path, **QUICK).fetched
 
 
-@pytest.mark.fault("a full disk during a download", "said, nothing is left")
+@pytest.mark.fault("disk full during a download", "error, no file is left")
 def test_a_full_disk_is_said_and_leaves_nothing(server, entry, tmp_path):
     pytest.importorskip("resource")  # POSIX: a file size limit stands in for a full disk
     code = (

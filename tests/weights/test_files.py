@@ -120,7 +120,7 @@ def test_folder(tmp_path):
     refused(tmp_path, "is a folder")
 
 
-@pytest.mark.fault("an empty checkpoint", "exit code 3, said")
+@pytest.mark.fault("empty checkpoint", "exit code 3: the file is empty")
 def test_empty(tmp_path):
     (tmp_path / "some.pth").touch()
     refused(tmp_path / "some.pth", "is empty (0 bytes)")
@@ -134,13 +134,13 @@ def test_not_allowed_to_read(tmp_path):
 
 @pytest.mark.parametrize("head", [b"<!DOCTYPE html>", b"\xef\xbb\xbf\r\n  <html>", b"<?xml version='1.0'?>"])
 @pytest.mark.parametrize("name", ["some.pth", "some.safetensors"])
-@pytest.mark.fault("a web page saved as {name}", "exit code 3: a web page")
+@pytest.mark.fault("HTML page saved as {name}", "exit code 3: the file is a web page")
 def test_saved_web_page(tmp_path, head, name):
     (tmp_path / name).write_bytes(head + b"<body>Not Found</body>" * 9)
     refused(tmp_path / name, "web page")
 
 
-@pytest.mark.fault("a Git LFS pointer in place of the file", "exit code 3, what to run")
+@pytest.mark.fault("Git LFS pointer instead of the file", "exit code 3: the file is a Git LFS pointer")
 def test_lfs_pointer(tmp_path):
     text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 249000000\n"
     (tmp_path / "some.pth").write_text(text)
@@ -153,7 +153,7 @@ def test_other_bytes(tmp_path, content):
     refused(tmp_path / "some.pth", "is not a checkpoint", repr(content[:8]))
 
 
-@pytest.mark.fault("another zip archive", "exit code 3: not a checkpoint")
+@pytest.mark.fault("unrelated zip archive", "exit code 3: not a checkpoint")
 def test_other_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "some.pth", "w") as archive:
         archive.writestr("word/document.xml", "text")
@@ -170,7 +170,7 @@ def test_plain_pickle_without_code(tmp_path, protocol):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.fault("a checkpoint cut at any position", "exit code 3: cut off")
+@pytest.mark.fault("checkpoint truncated at any position", "exit code 3: the file is truncated")
 def test_cut_at_any_position(tmp_path, legacy):
     whole = write(tmp_path / "whole.pth", state(), legacy=legacy).read_bytes()
     path = tmp_path / "some.pth"
@@ -182,7 +182,7 @@ def test_cut_at_any_position(tmp_path, legacy):
         assert "cut off" in message or (legacy and position < 12 and "not a checkpoint" in message), (position, message)
 
 
-@pytest.mark.fault("a .safetensors cut off", "exit code 3, both sizes")
+@pytest.mark.fault(".safetensors file truncated", "exit code 3, error states both sizes")
 def test_cut_safetensors_tells_both_sizes(tmp_path):
     path = tmp_path / "some.safetensors"
     save_file({"a": torch.ones(1000), "b": torch.ones(10)}, path)
@@ -203,7 +203,7 @@ def test_damaged_safetensors_header(tmp_path):
     refused(tmp_path / "some.safetensors", "is damaged", "header cannot be read")
 
 
-@pytest.mark.fault("a damaged pickle in a whole archive", "exit code 3: damaged")
+@pytest.mark.fault("damaged pickle in an intact archive", "exit code 3: the file is damaged")
 def test_damaged_pickle_inside_a_whole_archive(tmp_path):
     write(tmp_path / "whole.pth", state())
     with zipfile.ZipFile(tmp_path / "whole.pth") as old, zipfile.ZipFile(tmp_path / "some.pth", "w") as new:
@@ -215,7 +215,9 @@ def test_damaged_pickle_inside_a_whole_archive(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # the readers', on formats that a flip has invented
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
-@pytest.mark.fault("200 times two flipped bytes ({form})", "an error of ours or none, never a traceback")
+@pytest.mark.fault(
+    "two random bytes changed, 200 times ({form})", "`WeightsError` or no error; never another exception"
+)
 def test_flipped_bytes_give_our_error_or_none(tmp_path, form):
     path = tmp_path / "some.pth"
     content = {"a": torch.ones(20, 30), "b": torch.arange(5)}
@@ -248,7 +250,7 @@ def test_safetensors_whose_length_spells_a_tag(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle 2", "pickle 4", "wrapped"])
-@pytest.mark.fault("code in a checkpoint ({form})", "never run, named")
+@pytest.mark.fault("executable code in a checkpoint ({form})", "never executed, error names it")
 def test_pickled_code_is_named_and_never_run(tmp_path, form):
     witness, path = tmp_path / "witness", tmp_path / "some.pth"
     content = {"stem.weight": torch.ones(2), "hook": Touches(witness)}
@@ -265,7 +267,7 @@ def test_pickled_code_is_named_and_never_run(tmp_path, form):
     assert witness.exists()
 
 
-@pytest.mark.fault("the same with torch told to allow it", "never run")
+@pytest.mark.fault("executable code, with `TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`", "never executed")
 def test_no_environment_variable_opens_the_door(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     write(tmp_path / "some.pth", {"hook": Touches(tmp_path / "witness")})
@@ -312,13 +314,13 @@ def test_two_levels_of_wrapping_are_one_too_many(tmp_path):
     refused(write(tmp_path / "some.pth", {"model": {"state_dict": state()}}), "state_dict (dict)")
 
 
-@pytest.mark.fault("1 kB that claims 40 TB", "refused, no memory taken")
+@pytest.mark.fault("1 kB file that declares a 40 TB tensor", "error, no memory is allocated")
 def test_a_view_larger_than_its_storage_takes_no_memory(tmp_path):
     huge = torch.ones(1).expand(10**13)  # 40 TB, in a file of 1 kB
     refused(write(tmp_path / "some.pth", {"a": huge}), "a (tensor")
 
 
-@pytest.mark.fault("NaN and infinity in weights", "exit code 3, entries and numbers named")
+@pytest.mark.fault("NaN or infinity in weights", "exit code 3, error names the entries and their counts")
 def test_non_finite_entries_are_named_and_counted(tmp_path):
     content = {
         "good": torch.ones(4),
@@ -350,7 +352,9 @@ def test_agreeing_names_pass():
     check_names(shapes(a=(1, 2), b=()), shapes(b=(), a=torch.Size([1, 2])), Path("x.pth"))
 
 
-@pytest.mark.fault("weights of another network", "all missing, unexpected and misshapen entries in one error")
+@pytest.mark.fault(
+    "weights of a different network", "one error lists all missing, unexpected and wrongly shaped entries"
+)
 def test_every_difference_stands_in_one_error():
     with pytest.raises(WeightsError) as caught:
         check_names(
@@ -384,7 +388,7 @@ def test_long_lists_are_shortened_in_the_middle_with_the_count(count, lines):
 # ---- hashes
 
 
-@pytest.mark.fault("weights that changed since their download", "exit code 3, both hashes")
+@pytest.mark.fault("weights changed since their download", "exit code 3, error states both hashes")
 def test_recorded_hash_is_checked_from_then_on(tmp_path):
     path = write(tmp_path / "some.pth", state())
     file = read_checkpoint(path)

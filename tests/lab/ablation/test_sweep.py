@@ -56,7 +56,9 @@ def test_a_run_becomes_a_row(request_):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("a measured process killed for memory", "a row that says how far it came")
+@pytest.mark.fault(
+    "measured process killed for lack of memory", "the report has an `oom` row with the last frame reached"
+)
 def test_a_killed_child_is_an_oom_row_with_the_frame_it_reached(request_):
     pids = []
 

@@ -113,7 +113,9 @@ def test_only_whole_checkpoints_are_found(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.fault("SIGKILL before any change while training saves", "each checkpoint there is whole, none is lost")
+@pytest.mark.fault(
+    "SIGKILL at any step of saving a training checkpoint", "every checkpoint is complete; the latest one is never lost"
+)
 def test_checkpoints_are_whole_whenever_a_run_is_killed(tmp_path):
     state = new_state(settings(), CPU)
 
@@ -201,7 +203,7 @@ def test_learning_rate_warms_up_holds_and_cools_down():
     assert [learning_rate(config, seen) for seen in (0, 9, 30, 60, 80, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
 
 
-@pytest.mark.fault("a loss that is not finite", "training stops, the sample named")
+@pytest.mark.fault("non-finite loss", "training stops, error names the sample")
 def test_what_is_not_finite_stops_the_run():
     config = settings(bf16=False)
     state = new_state(config, CPU)

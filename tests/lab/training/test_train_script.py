@@ -58,7 +58,7 @@ def test_what_changed_since_the_run_began_is_said(tmp_path, tar):
     assert "4 samples seen" in done.stdout
 
 
-@pytest.mark.fault("two trainings of one run", "the second is refused")
+@pytest.mark.fault("two training processes for one run", "the second one ends with an error")
 def test_a_second_process_on_a_run_is_refused(tmp_path, tar):
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / ".lock"):
@@ -67,7 +67,7 @@ def test_a_second_process_on_a_run_is_refused(tmp_path, tar):
     assert "another process trains" in done.stderr
 
 
-@pytest.mark.fault("`train.py` without settings", "said what it needs, with an example")
+@pytest.mark.fault("`train.py` without settings", "error lists the required settings with an example")
 def test_without_arguments_it_says_what_to_give(tmp_path):
     done = in_process("train.py", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
@@ -90,7 +90,7 @@ def test_without_arguments_it_says_what_to_give(tmp_path):
         (["data_packs=[TAR]", "start=nowhere.pth"], "nowhere.pth"),
     ],
 )
-@pytest.mark.fault("`train.py {overrides}`", "refused before anything is written")
+@pytest.mark.fault("`train.py {overrides}`", "exit code 2 before anything is written")
 def test_wrong_requests_are_refused(tmp_path, tar, overrides, words):
     cut = tmp_path / "cut.tar"
     cut.write_bytes(tar.read_bytes()[:100_000])
