@@ -20,7 +20,7 @@ from xmem_infer.lab.benchmark.config import BenchmarkConfig
         ["memory=xmem", "runtime@runtime=default", "-m", "runtime.precision=fp32,bf16"],
     ],
 )
-def test_sound_overrides_pass(arguments):
+def test_valid_overrides_are_accepted(arguments):
     settings_from(arguments, EvalConfig)
 
 
@@ -34,7 +34,7 @@ def test_sound_overrides_pass(arguments):
     ],
 )
 @pytest.mark.fault("misspelled setting `{argument}`", "error suggests the closest name and lists the valid ones")
-def test_typos_are_refused_with_the_choices(argument, words):
+def test_misspelled_settings_are_refused_with_suggestions(argument, words):
     with pytest.raises(UsageError) as caught:
         settings_from([argument], EvalConfig)
     for word in words:
@@ -68,7 +68,7 @@ def compose(monkeypatch, *arguments):
     return run("eval", EvalConfig, job), seen
 
 
-def test_yaml_and_dataclasses_agree_and_come_out_typed(monkeypatch, tmp_path):
+def test_yaml_and_dataclasses_agree_and_values_are_typed(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, (config,) = compose(monkeypatch, "video_dir=x", "runtime.grad_mode=no_grad")
     assert code == 0
@@ -81,7 +81,7 @@ def test_yaml_and_dataclasses_agree_and_come_out_typed(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("bad", ["memory.top_k=many", "runtime.precision=fp8", "data.antialias=perhaps", "memory=none"])
 @pytest.mark.fault("invalid value `{bad}`", "exit code 2, nothing is run")
-def test_values_that_do_not_compose_are_usage_errors(monkeypatch, bad, tmp_path):
+def test_invalid_values_are_usage_errors(monkeypatch, bad, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert compose(monkeypatch, "video_dir=x", bad) == (2, [])
 
@@ -102,7 +102,7 @@ def test_logged_lines_go_to_stderr_and_tables_to_stdout(monkeypatch, tmp_path, c
         assert (shown.out, shown.err) == ("J&F 90\n", "3 videos\n")
 
 
-def test_help_has_every_key_with_its_default_and_a_word(monkeypatch, capsys):
+def test_help_lists_every_key_with_default_and_description(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["eval.py", "--help"])
     assert run("eval", EvalConfig, lambda config: 1) == 0
     text = capsys.readouterr().out

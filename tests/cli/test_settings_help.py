@@ -1,4 +1,4 @@
-"""What the commands say about themselves: `--help`, `--version`, tab completion; by the real commands."""
+"""`--help`, `--version` and tab completion of the real commands."""
 
 import dataclasses
 import os
@@ -36,7 +36,7 @@ def said(*command, status=0):
     return done.stdout if status == 0 else done.stderr
 
 
-def test_every_command_is_looked_at():
+def test_all_commands_are_covered():
     assert {path.stem for path in configs_dir().glob("*.yaml")} == set(SCHEMAS)
 
 
@@ -49,27 +49,27 @@ def test_each_setting_of_a_command_is_explained(name):
 
 
 @pytest.mark.parametrize("name", ["merge_scores", pytest.param("ablate", marks=pytest.mark.slow)])
-def test_the_script_prints_what_it_reads(name):
+def test_help_lists_the_settings_that_a_script_reads(name):
     text = said(SCRIPTS / f"{name}.py", "--help")
     for setting in settings(configs_dir() / f"{name}.yaml", SCHEMAS[name]):
         assert re.search(rf"^  {re.escape(setting.key)}={re.escape(setting.default)}  .*\w", text, re.MULTILINE)
-    assert "data.size=" not in text  # ablate.sizes stands for it
+    assert "data.size=" not in text  # replaced by ablate.sizes
 
 
-def test_a_setting_that_is_not_read_is_refused():
+def test_a_setting_of_another_command_is_refused():
     shown = said(SCRIPTS / "ablate.py", "data.size=360", status=2)
     assert "data.size=360" in shown
     assert "ablate.sizes" in shown
 
 
-def test_the_package_runs_as_a_module_and_tells_its_version():
+def test_the_package_runs_as_a_module_and_prints_its_version():
     assert said("-m", "xmem_infer", "--version") == f"xmem-infer {xmem_infer.__version__}\n"
     assert "video_dir=null" in said("-m", "xmem_infer", "--help")
 
 
 @pytest.fixture(scope="module")
 def completed(tmp_path_factory):
-    """Completes a line in a real bash, by the function that the printed script registers for its first word."""
+    """Complete a line in a real bash with the function that the printed script registers for its first word."""
     folder = tmp_path_factory.mktemp("completion")
     script = folder / "completion.sh"
     script.write_text(said("-m", "xmem_infer", "--completion", "bash"))
@@ -94,12 +94,12 @@ def test_tab_completes_keys_and_choices(completed, command):
     assert completed(f"{command} video_dir=clip runtime.device=c") == ["cpu", "cuda"]
     assert completed(f"{command} dataset=davis16") == ["davis16_val"]
     assert completed(f"{command} score=") == ["true", "false"]
-    assert completed(f"{command} video_dir=cl") == []  # so bash offers files
+    assert completed(f"{command} video_dir=cl") == []  # bash then completes file names
 
 
 def test_tab_leaves_other_python_scripts_alone(completed):
     assert completed("python setup.py memory.top") == []
 
 
-def test_other_shells_are_refused_in_a_line():
+def test_other_shells_are_refused_with_a_one_line_error():
     assert said("-m", "xmem_infer", "--completion", "fish", status=2).startswith("error: --completion fish: tab")

@@ -1,4 +1,4 @@
-"""Data set layouts: what is found in a tree, and what is said where something is missing."""
+"""Dataset layouts: the videos found in a folder, and the errors if something is missing."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def find(name, root, **values):
     return LAYOUTS[config.dataset.layout](config.dataset, str(root), config.data, sizes)
 
 
-def test_every_promised_data_set_has_its_file_and_its_own_name():
+def test_every_documented_dataset_has_a_config_and_a_unique_name():
     assert set(NAMES) == set(PROMISED.split())
     for name in NAMES:
         dataset = trees.eval_config(name).dataset
@@ -48,7 +48,7 @@ def test_davis17(tmp_path, make_clip, level):
     trees.davis(tmp_path / level, make_clip, ["b", "a"], "2017/val.txt")
     shutil.copytree(tmp_path / level / "JPEGImages" / "480p" / "a", tmp_path / level / "JPEGImages" / "480p" / "other")
     found = find("davis17_val", tmp_path)
-    assert [item.name for item in found.videos] == ["b", "a"]  # in the list's order, and nothing else
+    assert [item.name for item in found.videos] == ["b", "a"]  # only the listed videos, in the order of the list
     item = found.videos[0]
     assert item.path == tmp_path / level / "JPEGImages" / "480p" / "b"
     assert item.mask == item.truth == tmp_path / level / "Annotations" / "480p" / "b"
@@ -111,14 +111,14 @@ def test_ytvos(tmp_path, make_clip, name):
     assert item.truth is None
 
 
-def test_sampled_frames_are_pointed_out(tmp_path, make_clip):
+def test_a_sampled_frame_folder_is_reported(tmp_path, make_clip):
     trees.ytvos(tmp_path, make_clip, ["v"])
     whole = tmp_path / "all_frames" / "valid_all_frames" / "JPEGImages"
     shutil.move(whole, tmp_path / "valid" / "JPEGImages")
     (warning,) = find("ytvos18_valid", tmp_path).warnings
     assert "10 points" in warning
     assert str(whole) in warning
-    # In the right place, but every fifth frame only.
+    # In the right folder, but only every fifth frame.
     trees.save_video(make_clip, whole / "v", tmp_path / "unused", annotated=(), step=5)
     assert "sampled" in find("ytvos18_valid", tmp_path).warnings[0]
 
@@ -143,7 +143,7 @@ def test_folders(tmp_path, make_clip, name, level):
         assert not any(item.all_masks for item in items)
 
 
-def test_generic_uses_all_masks_unless_told_otherwise(tmp_path, make_clip):
+def test_generic_uses_all_masks_by_default(tmp_path, make_clip):
     trees.folders(tmp_path, make_clip, ["a"])
     (item,) = find("generic", tmp_path).videos
     assert len(find_masks(item, open_frames(item.path, trees.eval_config(None).data))[0]) == trees.FRAMES
@@ -157,7 +157,7 @@ def test_the_first_mask_may_be_late_in_a_data_set(tmp_path, make_clip):
     assert files == {"00002": folder / "00002.png"}
 
 
-# -- what is missing ------------------------------------------------------------------------------------------
+# -- missing files --------------------------------------------------------------------------------------------
 
 
 def cut(root, path):
@@ -180,7 +180,7 @@ def cut(root, path):
         ("mose_valid", "Annotations", ["MOSE valid", "Annotations"]),
     ],
 )
-def test_what_is_missing_is_named(tmp_path, make_clip, name, gone, words):
+def test_missing_files_are_named(tmp_path, make_clip, name, gone, words):
     if name == "davis17_val":
         trees.davis(tmp_path, make_clip, ["a", "b"], "2017/val.txt", annotated=FIRST)
     elif name == "mose_valid":
@@ -194,7 +194,7 @@ def test_what_is_missing_is_named(tmp_path, make_clip, name, gone, words):
         assert word in str(caught.value)
 
 
-def test_a_meta_file_of_something_else_is_explained(tmp_path, make_clip):
+def test_a_meta_file_with_other_content_is_explained(tmp_path, make_clip):
     trees.ytvos(tmp_path, make_clip, ["a", "b"])
     meta = tmp_path / "valid" / "meta.json"
     content = json.loads(meta.read_text())
@@ -210,7 +210,7 @@ def test_a_meta_file_of_something_else_is_explained(tmp_path, make_clip):
         find("ytvos18_valid", tmp_path)
 
 
-def test_data_root_itself(tmp_path):
+def test_an_invalid_data_root_is_refused(tmp_path):
     dataset = trees.eval_config("davis17_testdev").dataset
     data = trees.eval_config(None).data
     with pytest.raises(UsageError, match="test-dev/JPEGImages or JPEGImages"):
@@ -219,15 +219,15 @@ def test_data_root_itself(tmp_path):
         LAYOUTS[dataset.layout](dataset, str(tmp_path / "nowhere"), data, [480])
 
 
-def test_an_empty_list_is_an_error(tmp_path, make_clip):
+def test_an_empty_video_list_is_an_error(tmp_path, make_clip):
     trees.davis(tmp_path, make_clip, ["a"], "2017/val.txt")
     (tmp_path / "ImageSets" / "2017" / "val.txt").write_text("\n \n")
     with pytest.raises(UsageError, match="is empty"):
         find("davis17_val", tmp_path)
 
 
-def test_the_trees_are_what_the_sets_are_like(tmp_path, make_clip):
-    """Of the test's own helper: binary masks in DAVIS-2016, one label per file in YouTube-VOS."""
+def test_the_test_trees_resemble_the_real_datasets(tmp_path, make_clip):
+    """The test trees have binary masks in DAVIS-2016 and one label per file in YouTube-VOS."""
     trees.davis(tmp_path / "d", make_clip, ["a"], "2016/val.txt", single=True)
     assert set(np.unique(Image.open(tmp_path / "d" / "Annotations" / "480p" / "a" / "00000.png"))) == {0, 255}
     trees.ytvos(tmp_path / "y", make_clip, ["a"])

@@ -38,13 +38,13 @@ def image(path: Path) -> Path:
 
 
 def video_stand_in(path: Path) -> Path:
-    """find_videos does not open what it finds; the name is all that counts here."""
+    """Create an empty file with a video's name: `find_videos` does not open the files."""
     path.write_bytes(b"\0")
     return path
 
 
 class Numbered:
-    """A source whose frames are numbered, as those of a video file."""
+    """A frame source whose frames are numbered like those of a video file."""
 
     def __init__(self, count: int | None, size: tuple[int, int] = (6, 8)):
         self.name, self.count, self.size = "clip", count, size
@@ -61,7 +61,7 @@ def one(video_dir, mask=None, data=AUTO) -> VideoInput:
 
 
 def found(video_dir, mask=None, data=AUTO):
-    """(first mask, later masks by frame name)."""
+    """Return (first mask, later masks by frame name)."""
     return of(one(video_dir, mask, data))
 
 
@@ -102,7 +102,7 @@ class TestVideos:
             assert [item.name for item in find_videos(str(root), None, AUTO)] == ["bear", "bus"]
 
     @pytest.mark.fault("dataset folder that contains two resolutions", "error lists the resolutions to choose from")
-    def test_several_levels_must_be_chosen_from(self, tmp_path):
+    def test_several_resolutions_require_a_choice(self, tmp_path):
         frames(tmp_path / "JPEGImages/480p/bear")
         frames(tmp_path / "JPEGImages/Full-Resolution/bear")
         with pytest.raises(UsageError, match=r"480p, Full-Resolution.*video_dir=.*480p"):
@@ -118,7 +118,7 @@ class TestVideos:
         with pytest.raises(UsageError, match="holds no images"):
             open_frames(items[1].path, AUTO)
 
-    def test_the_folder_one_stands_in(self, tmp_path, monkeypatch):
+    def test_the_current_directory(self, tmp_path, monkeypatch):
         monkeypatch.chdir(frames(tmp_path / "clip"))
         assert one(".").name == "clip"
 
@@ -144,7 +144,7 @@ class TestVideos:
         with pytest.raises(UsageError, match="it holds nothing"):
             find_videos(str(tmp_path), None, AUTO)
 
-    def test_folder_of_something_else_tells_what(self, tmp_path):
+    def test_a_folder_of_other_files_lists_its_content(self, tmp_path):
         frames(tmp_path / "left")
         frames(tmp_path / "right")
         video_stand_in(tmp_path / "a.mp4")
@@ -171,7 +171,7 @@ class TestVideos:
 
 
 class TestMaskOption:
-    def test_one_image_is_the_first_frame_whatever_its_name(self, tmp_path):
+    def test_one_image_is_the_first_mask_regardless_of_its_name(self, tmp_path):
         clip, mask = frames(tmp_path / "clip"), image(tmp_path / "elsewhere" / "00002.png")
         for data in (AUTO, FIRST, ALL):
             assert found(clip, mask, data) == (mask, {})
@@ -188,7 +188,7 @@ class TestMaskOption:
         mask = image(tmp_path / "m.png")
         assert found(tmp_path, mask) == (mask, {})
 
-    def test_folder_uses_all_unless_told_otherwise(self, tmp_path):
+    def test_all_masks_of_a_folder_are_used_by_default(self, tmp_path):
         clip, folder = frames(tmp_path / "clip"), masks(tmp_path / "mine", "00000", "00002")
         everything = (folder / "00000.png", {"00002": folder / "00002.png"})
         assert found(clip, folder) == everything
@@ -209,7 +209,7 @@ class TestMaskOption:
         assert all(item.all_masks for item in items)
 
     @pytest.mark.fault("mask folder without masks for one of the videos", "only that video fails")
-    def test_a_video_without_its_folder_fails_alone(self, tmp_path):
+    def test_only_the_video_without_a_mask_folder_fails(self, tmp_path):
         frames(tmp_path / "JPEGImages/a")
         frames(tmp_path / "JPEGImages/b")
         masks(tmp_path / "mine/b")
@@ -218,7 +218,7 @@ class TestMaskOption:
         with pytest.raises(UsageError, match=r"mine.a does not exist"):
             load_first_mask(lost)
 
-    def test_folder_of_nothing_useful(self, tmp_path):
+    def test_a_folder_without_masks(self, tmp_path):
         clip = frames(tmp_path / "clip")
         (tmp_path / "mine" / "other").mkdir(parents=True)
         with pytest.raises(UsageError, match=r"holds no masks for clip; it holds 1 folder \(other\)"):
@@ -231,7 +231,7 @@ class TestBeside:
         clip = frames(tmp_path / "JPEGImages" / level / "bear")
         first = masks(tmp_path / "Annotations" / level / "bear") / "00000.png"
         for video_dir in (tmp_path, tmp_path / "JPEGImages", clip):
-            assert found(video_dir) == (first, {})  # they may be ground truth
+            assert found(video_dir) == (first, {})  # later annotations may be ground truth
         assert set(found(clip, None, ALL)[1]) == {"00001", "00002"}
         monkeypatch.chdir(clip)
         assert found(".")[0] == first
@@ -256,20 +256,20 @@ class TestBeside:
         clip, mask = video_stand_in(tmp_path / "clip.mp4"), image(tmp_path / name)
         assert of(one(clip), Numbered(9)) == (mask, {})
 
-    def test_two_images_must_be_chosen_from(self, tmp_path):
+    def test_two_candidate_images_require_a_choice(self, tmp_path):
         clip = video_stand_in(tmp_path / "clip.mp4")
         image(tmp_path / "clip.png")
         image(tmp_path / "clip_mask.png")
         with pytest.raises(UsageError, match=r"both .*clip\.png and clip_mask\.png.*mask=PATH"):
             of(one(clip), Numbered(9))
 
-    def test_annotations_go_before_images(self, tmp_path):
+    def test_annotations_take_precedence_over_images(self, tmp_path):
         clip = frames(tmp_path / "JPEGImages/bear")
         image(tmp_path / "JPEGImages/bear.png")
         folder = masks(tmp_path / "Annotations/bear")
         assert found(clip)[0] == folder / "00000.png"
 
-    def test_none_says_where_was_looked_and_what_to_do(self, tmp_path):
+    def test_without_masks_the_error_lists_the_searched_places(self, tmp_path):
         with pytest.raises(UsageError, match=r"no mask for the first frame of clip: looked for") as caught:
             found(frames(tmp_path / "clip"))
         for words in (tmp_path / "clip.png", tmp_path / "clip_mask.png", "mask=PATH", "A mask is a PNG"):
@@ -285,12 +285,12 @@ class TestMatching:
         folder = masks(tmp_path / "m", "a", "b1")
         assert found(clip, folder) == (folder / "a.png", {"b1": folder / "b1.png"})
 
-    def test_by_number_where_names_differ(self, tmp_path):
+    def test_by_number_if_names_differ(self, tmp_path):
         clip = frames(tmp_path / "clip", "00007", "00008", "00010")
         folder = masks(tmp_path / "m", "7", "010")
         assert found(clip, folder) == (folder / "7.png", {"00010": folder / "010.png"})
 
-    def test_not_by_number_where_that_is_ambiguous(self, tmp_path):
+    def test_not_by_number_if_ambiguous(self, tmp_path):
         clip = frames(tmp_path / "clip", "1", "01", "2")
         folder = masks(tmp_path / "m", "01", "001")
         with pytest.raises(UsageError, match=r"1 of 2 masks .* belong to no frame of clip: 001\.png"):
@@ -303,7 +303,7 @@ class TestMatching:
             found(clip, folder)
 
     @pytest.mark.fault("mask file names that match no frame", "error gives their number and the first names")
-    def test_masks_of_no_frame(self, tmp_path):
+    def test_masks_that_match_no_frame(self, tmp_path):
         clip = frames(tmp_path / "clip")
         folder = masks(tmp_path / "m", "00000", "00003", "00004", "00005", "x")
         with pytest.raises(UsageError, match=r"4 of 5 masks .*: 00003\.png, 00004\.png, 00005\.png and 1 more"):
@@ -367,7 +367,7 @@ class TestLoading:
             load_first_mask(item)
 
     @pytest.mark.fault("damaged mask for a later frame", "error before segmentation starts")
-    def test_a_broken_later_mask_is_known_before_work_starts(self, tmp_path):
+    def test_a_damaged_later_mask_is_an_error_before_work_starts(self, tmp_path):
         clip, folder = frames(tmp_path / "clip"), masks(tmp_path / "m")
         (folder / "00002.png").write_bytes(b"broken")
         with pytest.raises(UsageError, match="00002"):

@@ -1,4 +1,4 @@
-"""Which videos and masks the command finds, and what it says of those that cannot be read."""
+"""Videos and masks that the command finds, and its errors for unreadable ones."""
 
 import shutil
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_a_batch_of_files_with_masks_elsewhere(tmp_path, command):
     assert (code, done(tmp_path)) == (0, ["a", "b"]), said
 
 
-def test_a_video_among_its_frames_changes_nothing(tmp_path, command):
+def test_a_video_file_among_its_frames_is_ignored(tmp_path, command):
     write_folder(tmp_path / "clip")
     write_video(tmp_path / "clip" / "source.mp4")
     mask().save(tmp_path / "clip.png")
@@ -84,9 +84,9 @@ def test_two_video_files_of_one_name_are_refused(tmp_path, command):
     assert (code, "a.mkv and a.mp4 have the same name" in said) == (2, True)
 
 
-@pytest.mark.parametrize("target", ["gone.png", "1.png"])  # dangling; looped
+@pytest.mark.parametrize("target", ["gone.png", "1.png"])  # broken link; circular link
 @pytest.mark.fault("frame is a symbolic link to {target} (broken or circular)", "only that video fails, exit code 1")
-def test_a_link_to_nowhere_as_a_frame_fails_its_video(tmp_path, command, target):
+def test_a_broken_link_as_a_frame_fails_only_its_video(tmp_path, command, target):
     root = write_set(tmp_path / "set", ("a", "b", "c"))
     lost = root / "JPEGImages" / "b" / "1.png"
     lost.unlink()
@@ -102,7 +102,7 @@ def test_a_link_to_nowhere_as_a_frame_fails_its_video(tmp_path, command, target)
 
 @pytest.mark.parametrize("target", ["gone.png", "0.png"])
 @pytest.mark.fault("mask is a symbolic link to {target} (broken or circular)", "only that video fails, exit code 1")
-def test_a_link_to_nowhere_as_a_mask_fails_its_video(tmp_path, command, target):
+def test_a_broken_link_as_a_mask_fails_only_its_video(tmp_path, command, target):
     root = write_set(tmp_path / "set", ("a", "b"))
     lost = root / "Annotations" / "b" / "0.png"
     lost.unlink()
@@ -117,7 +117,7 @@ def test_a_link_to_nowhere_as_a_mask_fails_its_video(tmp_path, command, target):
 @pytest.mark.fault(
     "folder in {part} is a symbolic link to {target} (broken or circular)", "only that video fails, exit code 1"
 )
-def test_a_link_to_nowhere_as_a_folder_fails_its_video(tmp_path, command, part, target):
+def test_a_broken_link_as_a_folder_fails_only_its_video(tmp_path, command, part, target):
     root = write_set(tmp_path / "set", ("a", "b", "c"))
     shutil.rmtree(root / part / "b")
     (root / part / "b").symlink_to(target)
@@ -127,14 +127,14 @@ def test_a_link_to_nowhere_as_a_folder_fails_its_video(tmp_path, command, part, 
 
 
 @pytest.mark.fault("1.png and 1.jpg in one video of a batch", "only that video fails, exit code 1")
-def test_two_frames_of_one_name_fail_their_video_alone(tmp_path, command):
+def test_two_frames_of_one_name_fail_only_their_video(tmp_path, command):
     root = write_set(tmp_path / "set", ("a", "b"))
     shutil.copy(root / "JPEGImages" / "b" / "1.png", root / "JPEGImages" / "b" / "1.jpg")
     code, said = command("video_dir=set")
     assert (code, done(tmp_path)) == (1, ["a"]), said
 
 
-def test_saved_all_is_honoured_by_every_layout(tmp_path, command):
+def test_every_layout_supports_saved_all(tmp_path, command):
     root = write_set(tmp_path / "set" / "valid", ("a",))
     (root / "meta.json").write_text('{"videos": {"a": {"objects": {"1": {"frames": ["0", "2"]}}}}}')
     code, said = command("dataset=ytvos19_valid", "data_root=set")
@@ -166,7 +166,7 @@ def test_settings_that_a_layout_does_not_read_are_refused(tmp_path, command, dat
 
 @pytest.mark.parametrize("entry", ["../../elsewhere", "a/b", "..", "/"])
 @pytest.mark.fault("video list with the invalid entry `{entry}`", "exit code 2, error quotes the entry")
-def test_a_list_that_leads_elsewhere_is_shown_as_it_is(tmp_path, command, entry):
+def test_an_invalid_list_entry_is_quoted_in_the_error(tmp_path, command, entry):
     root = tmp_path / "DAVIS"
     write_set(root, ("a",))
     (root / "ImageSets" / "2017").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A data-set layout added from outside, chosen by its name."""
+"""A dataset layout registered by a plugin and selected by its name."""
 
 import pytest
 from PIL import Image
@@ -9,7 +9,7 @@ from xmem_infer.datasets.video_input import VideoInput
 from xmem_infer.errors import UsageError
 
 
-def test_a_layout_from_outside_is_found_by_its_name(tmp_path, monkeypatch):
+def test_a_registered_layout_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(LAYOUTS, "_entries", dict(LAYOUTS._entries))
     (tmp_path / "pictures").mkdir()
     for number in range(3):

@@ -1,4 +1,4 @@
-"""Signs of drift: of made-up sequences where each is known, and of a real run in which the picture changes."""
+"""Signs of drift in synthetic sequences with known signs, and in a real run in which the scene changes."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def signs(watch, mask, probability=0.97, key=KEY, given=()):
 
 @pytest.fixture
 def watch():
-    """One that has seen the given mask and some quiet frames."""
+    """A `DriftWatch` that has seen the given mask and five frames without drift."""
     watch = DriftWatch()
     assert signs(watch, disc(), given=[3]).drift == ()
     for step in range(1, 6):
@@ -48,27 +48,27 @@ def watch():
         (disc((50, 66), radius=18), 0.97, 0.0, ("area",)),
         (disc((50, 66), radius=5), 0.97, 0.0, ("area",)),
         (disc((50, 66)), 0.90, 0.5, ("appearance",)),
-        (disc((50, 66)), 0.97, 0.5, ()),  # another look of which the network is sure
+        (disc((50, 66)), 0.97, 0.5, ()),  # changed appearance, but high confidence
         (disc((50, 66)), 0.80, 0.0, ("unsure",)),
         (disc((50, 110), radius=20), 0.70, 1.0, ("jumped", "area", "appearance", "unsure")),
     ],
 )
-def test_each_sign_is_told(watch, mask, probability, angle, expected):
+def test_each_sign_of_drift_is_reported(watch, mask, probability, angle, expected):
     key = torch.tensor([[np.cos(angle), np.sin(angle)]], dtype=torch.float32)
     found = signs(watch, mask, probability, key)
     assert found.drift == expected
     assert found.key_distance == pytest.approx(0.0 if found.lost else 1 - np.cos(angle), abs=1e-6)
 
 
-def test_a_given_mask_is_a_new_reference_and_no_sign(watch):
+def test_a_given_mask_is_a_new_reference_and_not_drift(watch):
     turned = torch.tensor([[0.0, 1.0]])
     assert signs(watch, disc((20, 20), radius=4), 0.9, turned).drift == ("jumped", "area", "appearance")
     assert signs(watch, disc((70, 120), radius=20), 0.5, turned, given=[3]).drift == ()
     assert signs(watch, disc((70, 121), radius=20), 0.9, turned).drift == ()
-    assert signs(watch, disc((70, 122), radius=20), 0.9, KEY).drift == ()  # the first reference still counts
+    assert signs(watch, disc((70, 122), radius=20), 0.9, KEY).drift == ()  # the first reference is still used
 
 
-def test_an_object_that_comes_back_has_not_jumped(watch):
+def test_a_reappearing_object_is_not_reported_as_a_jump(watch):
     assert signs(watch, np.zeros((100, 160), np.uint8)).drift == ("lost",)
     assert signs(watch, disc((50, 140))).drift == ()
 
@@ -100,7 +100,7 @@ def test_frames_with_signs_become_episodes():
     assert describe_briefly([]) == ""
 
 
-def test_only_the_longest_episodes_are_named():
+def test_only_the_longest_episodes_are_reported():
     episodes = [
         {"object": 1, "first": f"{10 * i}", "last": f"{10 * i + i}", "frames": i + 1, "signs": ["unsure"]}
         for i in range(7)
@@ -110,8 +110,8 @@ def test_only_the_longest_episodes_are_named():
     assert line.endswith("60-66 (unsure) and 3 more")
 
 
-def test_a_run_tells_where_an_object_drifted(tmp_path):
-    """The second half of the clip shows another picture: the object cannot be there."""
+def test_a_run_reports_where_an_object_drifted(tmp_path):
+    """The second half of the clip shows a different scene, without the object."""
     example = ROOT / "examples" / "clip"
     (tmp_path / "scene").mkdir()
     for number in range(8):

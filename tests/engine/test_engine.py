@@ -22,7 +22,7 @@ def picture(seed):
 
 
 def mask_of(**boxes):
-    """mask_of(l7=(top, bottom)): label image with a horizontal band per label."""
+    """mask_of(l7=(top, bottom)) -> a label image with a horizontal band per label."""
     mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.uint8)
     for name, (top, bottom) in boxes.items():
         mask[top:bottom] = int(name[1:])
@@ -62,7 +62,7 @@ def test_a_late_object_joins_and_the_others_keep_their_prediction(engine):
     assert engine.step(state, picture(2)).shape[0] == 3
 
 
-def test_what_a_correction_does_not_paint_keeps_its_prediction(engine):
+def test_unpainted_objects_of_a_correction_keep_their_prediction(engine):
     def third_frame(**boxes):
         state = engine.start()
         engine.step(state, picture(0), mask_of(l1=(0, 12), l2=(20, 30)))
@@ -77,7 +77,7 @@ def test_what_a_correction_does_not_paint_keeps_its_prediction(engine):
     assert predicted[1, 5:].min() > 0.1
 
 
-def test_a_complete_correction_speaks_for_every_object(engine):
+def test_a_complete_correction_annotates_every_object(engine):
     state = engine.start()
     engine.step(state, picture(0), mask_of(l1=(0, 12), l2=(20, 30)))
     engine.step(state, picture(1))
@@ -87,8 +87,8 @@ def test_a_complete_correction_speaks_for_every_object(engine):
     assert torch.equal(engine.step(state, picture(3), mask_of(), complete=True).argmax(0), mask_of().long())
 
 
-def test_labels_can_be_named(engine):
-    """As in YouTube-VOS: in a later mask only the new label counts."""
+def test_annotated_labels_can_be_listed(engine):
+    """As in YouTube-VOS, a later mask annotates only the new object."""
     state = engine.start()
     engine.step(state, picture(0), mask_of(l1=(0, 12)))
     prob = engine.step(state, picture(1), mask_of(l1=(30, 40), l2=(12, 20)), object_ids=[2])
@@ -97,7 +97,7 @@ def test_labels_can_be_named(engine):
     assert not (prob.argmax(0)[30:40] == 1).all()
 
 
-def test_an_object_too_small_for_the_working_size_is_known_all_the_same(engine):
+def test_an_object_lost_by_downscaling_is_still_registered(engine):
     state = engine.start()
     assert engine.step(state, picture(0), mask_of(), object_ids=[8]).shape[0] == 2
     assert state.object_ids == [8]
@@ -120,7 +120,7 @@ def test_removing(engine):
 
 
 @pytest.mark.fault("image or mask whose size differs from the video's", "error")
-def test_sizes_are_checked_at_the_door(engine):
+def test_wrong_sizes_are_refused(engine):
     state = engine.start()
     with pytest.raises(UsageError, match="mask of"):
         engine.step(state, picture(0), torch.zeros(4, 4, dtype=torch.uint8))
@@ -129,7 +129,7 @@ def test_sizes_are_checked_at_the_door(engine):
         engine.step(state, torch.zeros(3, 16, 16))
 
 
-def test_two_videos_interleaved_are_two_videos_apart(engine):
+def test_interleaved_videos_do_not_affect_each_other(engine):
     def play(states, order):
         last = {}
         for name, t in order:
@@ -147,7 +147,7 @@ labels = st.lists(st.integers(1, 255), max_size=6, unique=True)
 
 @given(labels, labels)
 @settings(max_examples=60)
-def test_which_labels_a_mask_speaks_for(known, present):
+def test_ids_that_a_mask_annotates(known, present):
     assert set(annotated_ids(known, [0, *present], complete=True)) == set(known) | set(present)
     taken = annotated_ids(known, [0, *present])
     assert taken == present

@@ -1,4 +1,4 @@
-"""What a step refuses or fails at leaves the video as it was: the next frame gives what it would have given."""
+"""A step that is refused or fails leaves the state unchanged: the next frames give the same results."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def play(engine, disturb=lambda state, t: None):
     return found
 
 
-def assert_undisturbed(engine, disturb):
+def assert_unaffected(engine, disturb):
     for expected, found in zip(play(engine), play(engine, disturb), strict=True):
         assert torch.equal(found, expected)
 
@@ -67,7 +67,7 @@ def test_a_refused_step_leaves_the_state_as_it_was(engine, case):
         with pytest.raises(UsageError):
             engine.step(state, *REFUSED[case]) if t else engine.step(state, REFUSED[case][0][:2], NEW)
 
-    assert_undisturbed(engine, disturb)
+    assert_unaffected(engine, disturb)
 
 
 @pytest.mark.parametrize("part", ["encode_image", "segment", "encode_memory"])
@@ -81,9 +81,9 @@ def test_a_failing_network_leaves_the_state_as_it_was(engine, monkeypatch, part)
             engine.step(state, GOOD, NEW if t != 3 or part != "segment" else None, permanent=True)
 
     if part == "segment":
-        assert_undisturbed(engine, lambda state, t: disturb(state, t) if t else None)
+        assert_unaffected(engine, lambda state, t: disturb(state, t) if t else None)
     else:
-        assert_undisturbed(engine, disturb)
+        assert_unaffected(engine, disturb)
 
 
 @pytest.mark.parametrize("part", ["add_bucket", "grow_working", "append", "write", "packed_keys", "count_use"])
@@ -98,7 +98,7 @@ def test_a_failing_memory_leaves_the_state_as_it_was(engine, monkeypatch, part):
                 return
             if part in ("packed_keys", "count_use") and not t:
                 return
-            if part == "grow_working":  # a frame for good is one more than there is room for
+            if part == "grow_working":  # a permanent frame exceeds the capacity
                 state.memory.store.working.capacity = state.memory.store.working.size
             capacity = state.memory.store.working.capacity if state.memory else 0
             with pytest.raises(MemoryError):
@@ -106,7 +106,7 @@ def test_a_failing_memory_leaves_the_state_as_it_was(engine, monkeypatch, part):
             if state.memory:
                 state.memory.store.working.capacity = max(capacity, MEMORY.max_working_frames * 12)
 
-    assert_undisturbed(engine, disturb)
+    assert_unaffected(engine, disturb)
 
 
 def test_probabilities_that_are_not_finite_leave_the_state_as_it_was(engine, monkeypatch):
@@ -123,7 +123,7 @@ def test_probabilities_that_are_not_finite_leave_the_state_as_it_was(engine, mon
                 with pytest.raises(NonFiniteError):
                     engine.step(state, GOOD)
 
-    assert_undisturbed(engine, disturb)
+    assert_unaffected(engine, disturb)
 
 
 def test_a_step_after_the_end_is_refused(engine):

@@ -5,7 +5,7 @@ from xmem_infer.engine.schedule import Clock, advance, plan_frame
 
 
 def play(config, frames, given=()):
-    """The plans of a video; `given` maps a frame to whether its mask labels every object."""
+    """Return the plans of all frames; `given` maps a frame to whether its mask annotates every object."""
     clock, plans, given = Clock.start(config), [], {0: True, **dict(given)}
     for t in range(frames):
         plan = plan_frame(clock, config, t in given, given.get(t, False), end=t == frames - 1)
@@ -26,7 +26,7 @@ def test_default_schedule():
     assert frames_with(plans, "sensory_update") == [1, 2, 3, 4, 6, 7, 8, 9]
 
 
-def test_the_last_frame_remembers_nothing():
+def test_the_last_frame_is_not_added_to_memory():
     plans = play(MemoryConfig(memory_every=1), 3)
     assert plans[-1].segment
     assert not (plans[-1].memory_frame or plans[-1].deep_update or plans[-1].sensory_update)

@@ -1,4 +1,4 @@
-"""Annotation formats, each read back by its own library or by an independent reader of its documented rules."""
+"""Annotation formats, each read back by its own library or by a reader written from its documentation."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ NAMES = {1: 'cup & "saucer"', 2: "hand", 7: "hand"}
 
 @pytest.fixture(scope="module")
 def labels():
-    """Three frames: a ring in two parts, specks, an object that appears late, an empty frame."""
+    """Label images with a ring in two parts, specks, an object that appears late, and an empty frame."""
     drawn = np.zeros((3, *SIZE), np.uint8)
     picture = Image.new("L", SIZE[::-1])
     draw = ImageDraw.Draw(picture)
@@ -49,7 +49,7 @@ def exported(masks, tmp_path):
     return lambda kind, **options: export_masks(kind, masks, tmp_path, names=NAMES, **options)
 
 
-def test_coco_comes_back_by_pycocotools(exported, labels):
+def test_coco_is_read_back_by_pycocotools(exported, labels):
     coco_api = pytest.importorskip("pycocotools.coco")
     with contextlib.redirect_stdout(io.StringIO()):
         coco = coco_api.COCO(exported("coco", image_name="{video}/{frame}.png"))
@@ -66,7 +66,7 @@ def test_coco_comes_back_by_pycocotools(exported, labels):
 
 
 def inside(points, size):
-    """By definition: a pixel whose centre has an odd number of edges to its right."""
+    """Return the pixels inside a polygon by the even-odd rule: an odd number of edges right of the centre."""
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
     crossings = np.zeros(size, int)
     for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
@@ -76,7 +76,7 @@ def inside(points, size):
     return crossings % 2 == 1
 
 
-def test_yolo_comes_back_by_its_rules(exported, labels):
+def test_yolo_is_read_back_by_its_rules(exported, labels):
     folder = exported("yolo")
     assert OmegaConf.load(folder / "data.yaml").names == {0: NAMES[1], 1: "hand"}
     for index, mask in enumerate(labels):
@@ -90,7 +90,7 @@ def test_yolo_comes_back_by_its_rules(exported, labels):
             assert (read & true).sum() / (read | true).sum() > 0.99
 
 
-def test_polygons_of_noise_lose_little():
+def test_polygons_of_noise_are_nearly_exact():
     rng = np.random.default_rng(0)
     for _ in range(5):
         mask = (rng.random((12, 15)) < 0.5).astype(np.uint8)
@@ -99,7 +99,7 @@ def test_polygons_of_noise_lose_little():
 
 
 def cvat_masks(path, count):
-    """By CVAT's documentation: runs in turns of background and object, row by row inside the box."""
+    """Decode masks as CVAT documents: alternating runs of background and object, row by row inside the box."""
     root = ElementTree.parse(path).getroot()
     read = np.zeros((count, *SIZE), np.uint8)
     for image in root.iter("image"):
@@ -112,18 +112,18 @@ def cvat_masks(path, count):
     return root, read
 
 
-def test_cvat_comes_back_by_its_documentation(exported, labels):
+def test_cvat_is_read_back_as_documented(exported, labels):
     root, read = cvat_masks(exported("cvat"), len(labels))
     assert np.array_equal(read, labels)
     named = {label.find("name").text: label.find("color").text for label in root.iter("label")}
     assert named == {NAMES[1]: "#800000", "hand": "#008000"}
 
 
-def test_cvat_comes_back_by_datumaro(exported, labels):
+def test_cvat_is_read_back_by_datumaro(exported, labels):
     dataset = pytest.importorskip("datumaro.components.dataset").Dataset
     folder = exported("cvat").parent
     (folder / "images").mkdir()
-    for index in range(len(labels)):  # which it wants to see
+    for index in range(len(labels)):  # datumaro requires the image files
         Image.new("RGB", SIZE[::-1]).save(folder / "images" / f"{index:05d}.jpg")
     found = dataset.import_from(str(folder), "cvat")
     read = np.zeros_like(labels)
@@ -133,7 +133,7 @@ def test_cvat_comes_back_by_datumaro(exported, labels):
     assert np.array_equal(read, labels)
 
 
-def test_label_studio_comes_back_by_its_decoder(exported, labels):
+def test_label_studio_is_read_back_by_its_decoder(exported, labels):
     decode_rle = pytest.importorskip("label_studio_brush_rle_rs").decode_rle
     for index, task in enumerate(json.loads(exported("label_studio").read_text())):
         read = np.zeros(SIZE, np.uint8)
@@ -148,7 +148,7 @@ def test_label_studio_comes_back_by_its_decoder(exported, labels):
         assert task["data"]["image"] == f"{index:05d}.jpg"
 
 
-def test_long_runs_of_brushes_are_cut():
+def test_long_brush_runs_are_split():
     decode_rle = pytest.importorskip("label_studio_brush_rle_rs").decode_rle
     mask = np.zeros((300, 400), np.uint8)
     mask[150:290] = 1
@@ -156,7 +156,7 @@ def test_long_runs_of_brushes_are_cut():
     assert np.array_equal(pixels[..., 3] // 255, mask)
 
 
-def test_palette_keeps_ids_and_takes_colours(exported, labels):
+def test_palette_export_keeps_ids_and_sets_colours(exported, labels):
     folder = exported("palette", colours={1: (1, 2, 3)}, objects=[1, 7])
     for index, mask in enumerate(labels):
         image = Image.open(folder / f"{index:05d}.png")

@@ -1,4 +1,4 @@
-"""`scripts/export.py` and what it refuses."""
+"""`scripts/export.py`: exports and refused requests."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from xmem_infer.io.frames import open_frames
 
 
 def make_video(root, name, count=3, size=(20, 30)):
-    """Frames and masks of a clip, as a batch and its results lie."""
+    """Write frames and masks of a clip in the folders of a batch and its results."""
     for index in range(count):
         frames, masks = root / "frames" / name, root / "run" / "masks" / name
         frames.mkdir(parents=True, exist_ok=True)

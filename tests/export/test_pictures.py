@@ -1,4 +1,4 @@
-"""Cut-outs and videos, decoded again."""
+"""Exported cut-outs and videos, read back."""
 
 from fractions import Fraction
 
@@ -17,7 +17,7 @@ FRAMES, HEIGHT, WIDTH, FPS = 5, 70, 94, Fraction(25, 2)
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    """A video with sound, and its masks: a square on a gradient that moves."""
+    """A video with sound and its masks: a moving square on a gradient."""
     folder = tmp_path_factory.mktemp("film")
     masks = folder / "film"
     masks.mkdir()
@@ -67,7 +67,7 @@ def test_cut_out_pictures_are_exact(exported, truth):
 
 
 def decoded(path, decoder=None):
-    """Frames as RGBA by a named decoder, and the names of the streams' codecs."""
+    """Return the frames as RGBA, decoded by the named decoder, and the codec names of the streams."""
     with av.open(str(path)) as container:
         (stream,) = container.streams.video
         assert stream.average_rate == FPS
@@ -111,7 +111,7 @@ def test_green_screen_is_green_around_objects(exported, truth):
         assert close(frame[..., :3], ours, 8)
 
 
-def test_overlay_shows_the_colours_asked_for(exported, truth):
+def test_overlay_uses_the_requested_colours(exported, truth):
     read, _ = decoded(exported("overlay", colours={1: (250, 250, 0), 2: (250, 250, 0)}))
     for picture, mask, frame in zip(*truth, read, strict=True):
         change = (frame[..., :3].astype(int) - picture)[mask > 0].mean(0)

@@ -17,7 +17,7 @@ TOKENS = HEIGHT * WIDTH
 
 
 class Scene:
-    """Random features in both layouts: (1, C, h, w) for the memory, rows of tokens for its twin."""
+    """Random features in both layouts: (1, C, h, w) for the memory, rows of tokens for the reference."""
 
     def __init__(self, seed):
         self.generator = torch.Generator().manual_seed(seed)
@@ -44,13 +44,13 @@ def small(**changes):
         "max_working_frames": 4,
         "num_prototypes": 5,
         "max_long_term_tokens": 17,
-        # Every token read by every query: usages are distinct, so that the choice of prototypes is too.
+        # Every query reads every token, so that usages are distinct and the choice of prototypes is unambiguous.
         "top_k": 100,
     }
     return MemoryConfig(**{**settings, **changes})
 
 
-def memory_and_twin(config):
+def memory_and_reference(config):
     twin = ReferenceMemory(
         config.top_k,
         config.min_working_frames,
@@ -74,10 +74,10 @@ def memory_and_twin(config):
         ({0: 1, 4: 1, 7: 2}, {"max_working_frames": 40, "top_k": 3}),
     ],
 )
-def test_memory_is_its_slow_twin(seed, births, changes):
-    """Several buckets, consolidation and eviction: what is read is what the specification's lists give."""
+def test_memory_equals_the_reference_memory(seed, births, changes):
+    """Reads equal those of the list-based reference, with several buckets, consolidation and eviction."""
     config = small(**changes)
-    memory, twin = memory_and_twin(config)
+    memory, twin = memory_and_reference(config)
     scene, objects = Scene(seed), 0
     for frame in range(24):
         features = scene.features()
@@ -95,9 +95,9 @@ def test_memory_is_its_slow_twin(seed, births, changes):
     assert memory.long_term_tokens <= config.max_long_term_tokens
 
 
-def test_reading_in_parts_is_reading_at_once(monkeypatch):
+def test_reading_in_chunks_equals_reading_at_once(monkeypatch):
     def reads():
-        memory, _ = memory_and_twin(small())
+        memory, _ = memory_and_reference(small())
         scene, found = Scene(4), []
         for frame in range(24):
             features = scene.features()
@@ -121,8 +121,8 @@ def run(memory, scene, frames, objects=1):
         memory.add(features, scene.value(objects))
 
 
-def test_buffers_never_move_once_a_video_is_under_way():
-    memory, _ = memory_and_twin(small())
+def test_buffers_are_not_reallocated_during_a_video():
+    memory, _ = memory_and_reference(small())
     scene = Scene(0)
     run(memory, scene, 2)
     addresses = memory.store.key.data_ptr(), memory.store.buckets[0].value.data_ptr()
@@ -130,15 +130,15 @@ def test_buffers_never_move_once_a_video_is_under_way():
     assert (memory.store.key.data_ptr(), memory.store.buckets[0].value.data_ptr()) == addresses
 
 
-def test_without_long_term_memory_every_frame_is_kept():
-    memory, _ = memory_and_twin(small(long_term=False))
+def test_without_long_term_memory_all_frames_stay_in_working_memory():
+    memory, _ = memory_and_reference(small(long_term=False))
     run(memory, Scene(0), 30)
     assert (memory.working_tokens, memory.long_term_tokens) == (30 * TOKENS, 0)
 
 
 def test_eviction_at_exactly_the_limit_evicts_nothing():
     # k = 0 crashes the published code. Limit = 15 - 5 = 10 = two consolidations of 5.
-    memory, _ = memory_and_twin(small(max_long_term_tokens=15))
+    memory, _ = memory_and_reference(small(max_long_term_tokens=15))
     scene, seen = Scene(0), []
     for _ in range(14):
         run(memory, scene, 1)
@@ -148,7 +148,7 @@ def test_eviction_at_exactly_the_limit_evicts_nothing():
 
 
 def test_published_pairing_survives_eviction_with_several_buckets():
-    memory, _ = memory_and_twin(small(late_objects=LateObjects.published))
+    memory, _ = memory_and_reference(small(late_objects=LateObjects.published))
     scene = Scene(1)
     run(memory, scene, 3, objects=1)
     run(memory, scene, 4, objects=2)
@@ -156,9 +156,9 @@ def test_published_pairing_survives_eviction_with_several_buckets():
     assert memory.long_term_tokens <= 17
 
 
-def test_a_late_object_keeps_the_only_mask_its_user_gave():
-    """Its birth frame stays in working memory when others leave; in the published pairing it does not."""
-    memory, _ = memory_and_twin(small())
+def test_a_late_object_keeps_its_only_annotated_frame():
+    """Its first frame stays in working memory when others leave, except with the published pairing."""
+    memory, _ = memory_and_reference(small())
     scene = Scene(0)
     run(memory, scene, 1, objects=1)
     birth, value = scene.features(), scene.value(2)
@@ -171,7 +171,7 @@ def test_a_late_object_keeps_the_only_mask_its_user_gave():
 
 
 def test_many_late_objects_do_not_grow_memory_without_bound():
-    memory, _ = memory_and_twin(small())
+    memory, _ = memory_and_reference(small())
     scene = Scene(0)
     for objects in range(1, 30):
         run(memory, scene, 1, objects)
@@ -179,7 +179,7 @@ def test_many_late_objects_do_not_grow_memory_without_bound():
 
 
 def test_removed_objects_leave_the_others_untouched():
-    memory, _ = memory_and_twin(small())
+    memory, _ = memory_and_reference(small())
     scene = Scene(0)
     run(memory, scene, 2, objects=2)
     run(memory, scene, 3, objects=3)
@@ -193,13 +193,13 @@ def test_removed_objects_leave_the_others_untouched():
     assert (memory.objects, memory.buckets) == (0, 0)
 
 
-def test_slots_outside_memory_are_refused():
-    memory, _ = memory_and_twin(small())
+def test_unknown_slots_are_refused():
+    memory, _ = memory_and_reference(small())
     with pytest.raises(IndexError, match="slot"):
         memory.remove(0)
 
 
-def test_keys_far_from_zero_lose_no_digits():
+def test_keys_far_from_zero_keep_their_precision():
     generator = torch.Generator().manual_seed(0)
     key, query_key = (100 + torch.randn(n, 16, generator=generator) for n in (60, 20))
     shrinkage, selection = 1 + torch.rand(60, generator=generator), torch.rand(20, 16, generator=generator)
@@ -210,7 +210,7 @@ def test_keys_far_from_zero_lose_no_digits():
     expected = similarity(key.double(), shrinkage.double(), query_key.double(), selection.double())
     torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
     plain = similarity(key, shrinkage, query_key, selection)
-    assert (plain - expected).abs().max() > 1e-3  # what multiplying out far from zero costs
+    assert (plain - expected).abs().max() > 1e-3  # error of the expanded square far from zero
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_keys_far_from_zero_lose_no_digits():
     ],
 )
 @pytest.mark.fault("out of memory while consolidating ({kind})", "memory content is unchanged")
-def test_adding_that_fails_changes_nothing(kind, changes, monkeypatch):
-    """Every frame fails first, in each place where tensors are made; then it is added."""
+def test_a_failed_addition_leaves_memory_unchanged(kind, changes, monkeypatch):
+    """Adding a frame fails once at each place that allocates tensors, and then succeeds."""
     scene, calls_left, failures = Scene(0), [0], 0
 
     def failing(function):

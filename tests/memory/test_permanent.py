@@ -1,4 +1,4 @@
-"""Memory frames that stay for the whole video, and memories added from outside."""
+"""Permanent memory frames, and memory classes registered by plugins."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from xmem_infer.runtime.backends.prepare import prepare
 
 
 def held(memory, features):
-    """Whether all tokens of a frame are in working memory, with their values."""
+    """Return whether working memory contains all tokens of a frame with their values."""
     keys = memory.store.key[memory.store.working.start : memory.store.working.stop]
     return all((keys == key).all(1).any() for key in rows(features.key[0]))
 
@@ -30,14 +30,14 @@ def test_permanent_frames_are_never_evicted_nor_consolidated(long_term):
         memory.add(features, scene.value(2), permanent)
     assert all(held(memory, features) for features in kept)
     if long_term:
-        # Beside them working memory holds what it holds without them: at most max_working_frames - 1 others.
+        # Permanent frames do not count towards the limit: at most max_working_frames - 1 others remain.
         others = memory.working_tokens // TOKENS - len(kept)
         assert small().min_working_frames - 1 <= others < small().max_working_frames
         assert memory.long_term_tokens > 0
         assert not held(memory, passing[0])
 
 
-def test_one_permanent_frame_for_every_mask_does_not_starve_the_rest():
+def test_many_permanent_frames_leave_room_for_other_frames():
     memory, scene = XMemMemory(small(), Scene(9).features()), Scene(2)
     sizes = []
     for frame in range(80):
@@ -54,7 +54,7 @@ def test_the_published_pairing_refuses_permanent_frames():
         memory.add(scene.features(), scene.value(1), permanent=True)
 
 
-def test_a_permanent_frame_without_a_mask_is_remembered_at_once(tiny_network):
+def test_a_permanent_frame_without_a_mask_is_added_immediately(tiny_network):
     with torch.no_grad():
         engine = Engine(prepare(tiny_network, torch.device("cpu")).network, MemoryConfig(memory_every=50))
         state, image = engine.start(), torch.randn(3, 32, 48)
@@ -66,7 +66,7 @@ def test_a_permanent_frame_without_a_mask_is_remembered_at_once(tiny_network):
 
 
 class FirstFrameOnly:
-    """Remembers the first frame with objects, and gives its values back whatever is asked."""
+    """A memory that stores the first frame with objects and returns its values for every query."""
 
     def __init__(self, config, features):
         self.value, self.working_tokens, self.long_term_tokens = None, 0, 0
@@ -88,7 +88,7 @@ class FirstFrameOnly:
         self.value = self.value.detach()
 
 
-def test_a_memory_from_outside_is_found_by_its_name(tiny_network, monkeypatch):
+def test_a_registered_memory_is_found_by_its_name(tiny_network, monkeypatch):
     monkeypatch.setattr(MEMORIES, "_entries", dict(MEMORIES._entries))
     MEMORIES.register("first frame only")(FirstFrameOnly)
     network = prepare(tiny_network, torch.device("cpu")).network

@@ -1,4 +1,4 @@
-"""The residual blocks against torchvision's, which they are written after."""
+"""The residual blocks compared with those of torchvision."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from xmem_infer.model.blocks import BasicBlock, Bottleneck
 
 @pytest.mark.parametrize(("ours", "theirs"), [(BasicBlock, resnet.BasicBlock), (Bottleneck, resnet.Bottleneck)])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_block_computes_what_torchvisions_does(ours, theirs, stride):
+def test_a_block_equals_its_torchvision_counterpart(ours, theirs, stride):
     torch.manual_seed(0)
     out = 6 * theirs.expansion
     skips = [nn.Sequential(nn.Conv2d(5, out, 1, stride, bias=False), nn.BatchNorm2d(out)) for _ in range(2)]

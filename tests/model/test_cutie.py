@@ -1,4 +1,4 @@
-"""Cutie beyond the golden numbers: what an engine and a user do with it."""
+"""Cutie in the engine and in the Python API; `tests/parity` compares its numbers with the published code."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def picture(seed):
 
 
 @pytest.mark.parametrize("variant", ["base", "small"])
-def test_published_files_are_told_by_their_contents(variant, cutie_state, tmp_path):
+def test_published_files_are_recognised_by_their_contents(variant, cutie_state, tmp_path):
     state = cutie_state(variant=variant, single_object=variant == "small")
     torch.save({"weights": state, "optimizer": {}}, tmp_path / "anything.pth")
     network = load_network(tmp_path / "anything.pth").network
@@ -50,12 +50,12 @@ def test_published_files_are_told_by_their_contents(variant, cutie_state, tmp_pa
     assert network.sizes.queries == 16
     own = network.state_dict()
     assert len(own) == len(build_network(own, Path("own")).state_dict())
-    if variant == "small":  # trained on single objects: nothing comes in from the others
+    if variant == "small":  # trained on single objects: no input from other objects
         assert not own["mask_encoder.trunk.conv1.weight"][:, 4].any()
         assert not own["pixel_fuser.compress.weight"][:, 257].any()
 
 
-def test_objects_come_late_are_corrected_and_leave(engine):
+def test_objects_are_added_corrected_and_removed(engine):
     state = engine.start()
     engine.step(state, picture(0), label(o5=(0, 20), o9=(30, 50)))
     engine.step(state, picture(1), label(o3=(52, 64)))
@@ -68,10 +68,10 @@ def test_objects_come_late_are_corrected_and_leave(engine):
     engine.remove(state, 5)
     assert state.object_ids == [9, 3]
     assert torch.equal(state.objects[LAST_MASK], kept)
-    engine.remove(state, 3)  # the last of its bucket
+    engine.remove(state, 3)  # the last object of its bucket
     assert len(state.memory.buckets) == 1
     assert engine.step(state, picture(3)).shape == (2, 48, 64)
-    engine.step(state, picture(4), label(o5=(0, 20)))  # given anew, it starts from nothing
+    engine.step(state, picture(4), label(o5=(0, 20)))  # an object that is given again starts without memory
     fresh = engine.start()
     engine.step(fresh, picture(4), label(o5=(0, 20)))
     sums = state.objects[SUMMARIES][0, 1, :, -1].sum(), fresh.objects[SUMMARIES][0, 0, :, -1].sum()
@@ -96,7 +96,7 @@ def test_memory_is_flat_and_permanent_frames_stay(engine, long_term):
     assert others <= (SMALL.max_working_frames - 2 if long_term else engine.config.fifo_frames - 1)
 
 
-def test_ten_objects_in_turns_give_the_same_result(tiny_cutie):
+def test_ten_objects_in_chunks_give_the_same_result(tiny_cutie):
     found = []
     for at_once in (3, 16):
         network = prepare(tiny_cutie, torch.device("cpu"), objects_at_once=at_once).network
@@ -125,13 +125,13 @@ def test_half_precision_runs_and_keeps_the_positions(tiny_cutie):
         ({"max_long_term_tokens": 1000}, r"max_long_term_tokens=1000.*\(2128\)"),
     ],
 )
-def test_settings_that_this_memory_cannot_follow(tiny_cutie, settings, message):
+def test_unsupported_memory_settings_are_refused(tiny_cutie, settings, message):
     engine = Engine(prepare(tiny_cutie, torch.device("cpu")).network, MemoryConfig(**settings))
     with pytest.raises(UsageError, match=message):
         engine.step(engine.start(), picture(0), label(o1=(0, 20)))
 
 
-def test_a_video_by_the_library(tiny_cutie, make_clip):
+def test_segmenting_a_video_with_the_python_api(tiny_cutie, make_clip):
     segmenter = Segmenter(tiny_cutie)
     assert (segmenter.data.antialias, segmenter.engine.config.kind) == (True, "per_bucket")
     images, masks = make_clip(4, 40, 72, 2, 0)  # smaller than data.size: not made larger

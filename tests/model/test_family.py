@@ -1,4 +1,4 @@
-"""The family of docs/new-family.md, added from outside: the engine runs it without knowing what it carries."""
+"""The network family of docs/new-family.md, registered by a plugin and run by the unchanged engine."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def weights():
 
 
 @pytest.mark.parametrize("backend", ["eager", "fast"])
-def test_a_family_from_outside_segments(toy_family, weights, backend):
+def test_a_registered_family_segments(toy_family, weights, backend):
     prepared = prepare(build_network(weights, Path("toy")), torch.device("cpu"), backend=backend)
     engine = Engine(prepared.network, MemoryConfig(memory_every=1, top_k=1))
     state, mask = engine.start(), torch.zeros(32, 48, dtype=torch.uint8)
@@ -55,7 +55,7 @@ def slots(mask):
     return (1 * (mask == 5) + 2 * (mask == 9)).numpy()
 
 
-def test_the_family_is_told_by_the_files_entries(toy_family, weights):
+def test_the_family_is_detected_from_checkpoint_entries(toy_family, weights):
     Toy = toy_family["Toy"]
     assert isinstance(build_network(weights, Path("toy")), Toy)
     assert isinstance(build_network(weights, Path("toy"), "toy"), Toy)

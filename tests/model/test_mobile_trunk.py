@@ -1,4 +1,4 @@
-"""The mobile trunk: the published package's features, sizes read off a checkpoint, and the fast backend's strips."""
+"""The mobile trunk: features equal to the published package, sizes from a checkpoint, strips of the fast backend."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_features_are_those_of_the_published_package(kind):
             assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
 
 
-def test_sizes_are_read_off_the_shapes():
+def test_sizes_are_derived_from_checkpoint_shapes():
     for sizes in (SMALL, MobileTrunkSizes()):
         with torch.device("meta"):
             network = XMem(NetworkSizes(key_trunk=sizes))

@@ -16,13 +16,13 @@ def draw(tokens=40, queries=9, channels=16, objects=3, values=5, seed=0):
     )
 
 
-def test_similarity_is_its_definition():
+def test_similarity_equals_its_definition():
     memory_key, shrinkage, query_key, selection, _ = draw()
     found = similarity(memory_key, shrinkage, query_key, selection)
     torch.testing.assert_close(found, similarity_by_definition(memory_key, shrinkage, query_key, selection))
 
 
-def test_similarity_without_selection_leaves_the_query_square_out():
+def test_similarity_without_selection_omits_the_query_square():
     memory_key, shrinkage, query_key, _, _ = draw()
     found = similarity(memory_key, shrinkage, query_key, None)
     full = similarity_by_definition(memory_key, shrinkage, query_key, torch.ones_like(query_key))
@@ -31,7 +31,7 @@ def test_similarity_without_selection_leaves_the_query_square_out():
 
 
 @pytest.mark.parametrize("top_k", [1, 7, 40, 100])
-def test_sparse_readout_and_usage_are_the_dense_ones(top_k):
+def test_sparse_readout_and_usage_equal_the_dense_ones(top_k):
     memory_key, shrinkage, query_key, selection, value = draw()
     scores = similarity(memory_key, shrinkage, query_key, selection)
     affinity = top_k_affinity(scores, top_k)
@@ -41,7 +41,7 @@ def test_sparse_readout_and_usage_are_the_dense_ones(top_k):
 
 
 @pytest.mark.parametrize("columns", [40, 959, 1000, 7701, 9003])
-def test_the_best_of_long_rows_are_the_best(columns):
+def test_top_k_of_long_rows_is_exact(columns):
     scores = torch.randn(5, columns, generator=torch.Generator().manual_seed(columns))
     best, index = best_of(scores, 30)
     torch.testing.assert_close(best.sort(descending=True).values, scores.topk(30).values, rtol=0, atol=0)

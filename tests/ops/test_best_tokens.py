@@ -1,4 +1,4 @@
-"""The compiled search for the best tokens against sorting every score."""
+"""The compiled top-k search compared with sorting all scores."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def any_size(monkeypatch):
 def drawn(kind, channels, tokens, queries):
     generator = torch.Generator().manual_seed(tokens)
     key, query = (torch.randn(n, channels, generator=generator) for n in (tokens, queries))
-    if kind == "alike":  # as of a black picture
+    if kind == "alike":  # like the keys of a black image
         key = key[:7].repeat(tokens // 7 + 1, 1)[:tokens]
     elif kind == "equal":
         key = torch.ones(tokens, channels)
@@ -39,7 +39,7 @@ def drawn(kind, channels, tokens, queries):
 @pytest.mark.parametrize(
     ("channels", "tokens", "queries", "top_k"), [(32, 3001, 50, 30), (64, 2500, 9, 30), (5, 700, 3, 1), (6, 20, 2, 30)]
 )
-def test_the_scan_finds_what_sorting_finds(kind, channels, tokens, queries, top_k):
+def test_the_search_equals_sorting(kind, channels, tokens, queries, top_k):
     keys, query, selection = drawn(kind, channels, tokens, queries)
     every_third = torch.arange(0, tokens, 3)
     assert best_tokens.worth_scanning(query.device, query.dtype, tokens)
@@ -61,14 +61,14 @@ def test_the_scan_finds_what_sorting_finds(kind, channels, tokens, queries, top_
 
 @compiled
 @pytest.mark.parametrize("broken", ["tokens", "queries"])
-def test_numbers_that_are_not_finite_are_left_to_torch(broken):
+def test_non_finite_values_are_passed_to_torch(broken):
     keys, query, selection = drawn("plain", 8, 900, 20)
     (keys.columns if broken == "tokens" else query)[7, 3] = torch.nan
     assert best_tokens.scan(keys, query, selection, 5, [None]) is None
 
 
 def reads():
-    """Of a memory with late objects and consolidations; and its statistics."""
+    """Return the reads of a memory with late objects and consolidations, and its statistics."""
     generator = torch.Generator().manual_seed(0)
     found, memory = [], None
     for frame in range(16):
@@ -82,13 +82,13 @@ def reads():
 
 
 @compiled
-def test_a_memory_reads_the_same_with_and_without_it(monkeypatch):
+def test_memory_reads_are_the_same_without_the_compiled_search(monkeypatch):
     found, use = reads()
     monkeypatch.setattr(best_tokens, "MIN_SCORES", 10**12)
     torch.testing.assert_close(reads(), (found, use))
 
 
-def test_without_a_compiler_torch_multiplies(monkeypatch, tmp_path):
+def test_without_a_compiler_torch_is_used(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(best_tokens, "_compiled", best_tokens._compiled.__wrapped__)

@@ -1,11 +1,11 @@
-"""What is asked of torch about the CPU."""
+"""CPU capabilities as reported by torch."""
 
 import torch
 
 from xmem_infer.ops.cpu import cpu_capabilities
 
 
-def test_a_torch_that_does_not_tell_is_taken_for_a_plain_cpu(monkeypatch):
+def test_without_capabilities_from_torch_a_basic_cpu_is_assumed(monkeypatch):
     assert cpu_capabilities()
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert cpu_capabilities() == {}

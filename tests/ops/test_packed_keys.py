@@ -1,4 +1,4 @@
-"""Packed keys, with oneDNN's product and with torch's own, against the similarity as it is defined."""
+"""Similarity of packed keys, with oneDNN's and torch's matrix product, against its definition."""
 
 import pytest
 import torch

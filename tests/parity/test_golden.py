@@ -57,7 +57,7 @@ def network(name, cases, published_state, parity_network):
 
 
 def run(prepared, config, case, make_clip):
-    """The case's frames: (t, probabilities as numpy, state) of each."""
+    """Yield (t, probabilities as numpy, state) for each frame of the case."""
     engine = Engine(prepared.network, config)
     state = engine.start()
     images, masks = make_clip(**case["clip"])
@@ -96,7 +96,7 @@ def test_case(name, variant, cases, golden, network, make_clip, request):
 
 @MEMORIES.register("half-precision similarity")
 class AsPublished(XMemMemory):
-    """Reads as the published code does where autocast reaches it: the similarity's products in half precision."""
+    """A memory that reads like the published code under autocast: similarity products in half precision."""
 
     def read(self, query):
         def scores(query_key, selection):
@@ -161,7 +161,7 @@ def test_component(name, parts, golden):
     if found.dtype == np.float64:
         tolerance = 1e-6
     elif name.startswith("hidden"):
-        # A gate sees sums of hundreds, whose seventh digit depends on the order of summation.
+        # Gates receive sums in the hundreds, whose seventh digit depends on the order of summation.
         tolerance = 1e-3
     # Values of this network reach 170; relative to the largest, float32 keeps six digits.
     scale = max(1.0, float(np.abs(expected[name]).max()))

@@ -29,7 +29,7 @@ def random(seed, shape, dtype, draw="standard_normal", **options):
 
 
 def watch(network, found):
-    """Let hooks put what flows between the parts into `found`."""
+    """Register hooks that store intermediate results in `found`."""
 
     def keep(part, *names, read=lambda inputs, out: [out]):
         part.register_forward_hook(lambda _, inputs, out: found.update(zip(names, read(inputs, out), strict=True)))
@@ -77,7 +77,7 @@ def parts(request, variant, cutie_state, make_clip):
 def test_components(variant, parts, cutie_golden):
     expected = cutie_golden("components" if variant == "base" else "components_small")
     names = [name.removesuffix("_shape") for name in expected.files if name.endswith("_shape")]
-    for name in set(names) - {"aux_logits_3"}:  # which nothing reads
+    for name in set(names) - {"aux_logits_3"}:  # unused output
         found = parts[name].numpy()
         assert found.size == np.prod(expected[f"{name}_shape"]), name
         thinned = found.ravel()[:: int(expected[f"{name}_step"])]
@@ -112,7 +112,7 @@ def memory_config(published):
 
 
 def delete_as_published(engine, state, object_id):
-    """For one frame the last masks keep the slots they had, so that survivors are given others' masks."""
+    """Delete an object as the published code does: for one frame the last masks keep their old slots."""
     before = state.objects[LAST_MASK]
     engine.remove(state, object_id)
     state.objects[LAST_MASK] = before[:, : len(state.object_ids)]
@@ -120,7 +120,7 @@ def delete_as_published(engine, state, object_id):
 
 @pytest.fixture(scope="module")
 def networks(cutie_state):
-    """networks(variant=..., seed=..., pred_bias=...) -> the network of a case, each built once."""
+    """networks(variant=..., seed=..., pred_bias=...) -> the network of a case, cached."""
     built = {}
 
     def get(**checkpoint):
@@ -133,7 +133,7 @@ def networks(cutie_state):
 
 
 def run(prepared, case, make_clip, delete=Engine.remove):
-    """The case's frames: (t, probabilities as numpy, state) of each."""
+    """Yield (t, probabilities as numpy, state) for each frame of the case."""
     engine = Engine(prepared.network, memory_config(case["memory"]))
     state = engine.start()
     images, masks = make_clip(**case["clip"])
