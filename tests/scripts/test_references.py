@@ -1,6 +1,7 @@
 """References, directions and memory files by the real command."""
 
 import csv
+import json
 import shutil
 
 import av
@@ -54,6 +55,17 @@ def test_masks_are_those_of_the_library(command, video, tmp_path, tiny_weights, 
     assert (tmp_path / "out" / "overlay" / "video.mp4").is_file()
     code, errors = command("video_dir=video", "references=references", f"direction={direction}")
     assert code == 0 and "already done" in errors
+
+
+def test_of_several_videos_one_that_cannot_start_is_left_out(command, video, tmp_path):
+    for name, frame in (("a", NAMES[0]), ("b", NAMES[5])):
+        shutil.copytree(tmp_path / "video", tmp_path / "set" / "JPEGImages" / name)
+        (tmp_path / "given" / name).mkdir(parents=True)
+        shutil.copy(tmp_path / "mask.png", tmp_path / "given" / name / f"{frame}.png")
+    code, errors = command("video_dir=set", "references=given", "direction=backward")
+    assert code == 1 and errors.count("the only mask of a is that of its first frame") == 1, errors
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["b"]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["videos"]["a"]["status"] == "failed"
 
 
 def test_a_video_file_both_ways(command, video, tmp_path):

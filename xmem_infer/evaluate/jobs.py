@@ -56,8 +56,9 @@ def make_plan(config: EvalConfig) -> Plan:
     plan = Plan([], {}, output_folder(config), found_set.warnings)
     for video in found_set.videos:
         try:
-            plan.videos.append(video.open(config.data))
-            _check_start(config, video)
+            opened = video.open(config.data)
+            _check_start(config, opened)
+            plan.videos.append(opened)
         except XMemInferError as error:
             if len(found_set.videos) == 1:
                 raise
