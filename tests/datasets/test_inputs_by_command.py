@@ -97,7 +97,7 @@ def test_a_broken_link_as_a_frame_fails_only_its_video(tmp_path, command, target
     assert "1 of 3 videos failed" in said
     code, said = command("video_dir=set", "data.on_corrupt=warn", "output_dir=other")
     assert code == 0, said
-    assert "the picture of frame 0 stands in for it" in said
+    assert "it is replaced by frame 0" in said
 
 
 @pytest.mark.parametrize("target", ["gone.png", "0.png"])

@@ -66,7 +66,7 @@ def test_background_clicks_alone_are_refused(scene):
 
 @pytest.mark.parametrize("box", [(300, 300, 400, 400), (-9, -9, -2, -2), (119.8, 10, 150, 40)])
 def test_a_box_outside_the_image_is_refused(scene, box):
-    with pytest.raises(UsageError, match="holds no pixel of the picture"):
+    with pytest.raises(UsageError, match="contains no pixel of the frame"):
         propose(walker, scene[0], box=box)
 
 

@@ -95,7 +95,7 @@ def test_a_damaged_model_is_made_again(openvino_models, tiny_network, monkeypatc
     (weights,) = (openvino_models / "damaged").rglob("model.bin")
     weights.write_bytes(weights.read_bytes()[:1000])
     in_torch = run()
-    assert len(said) == 1 and "encode_image cannot be made" in said[0]
+    assert len(said) == 1 and "encode_image cannot be built" in said[0]
     assert all(torch.equal(one, other) for one, other in zip(in_torch[2], in_torch[0], strict=True))
     third = run()
     assert len(said) == 1

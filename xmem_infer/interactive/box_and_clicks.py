@@ -97,7 +97,7 @@ def propose(
     if box is not None:
         inside = (columns >= box[0]) & (columns <= box[2]) & (rows >= box[1]) & (rows <= box[3])
         if not inside.any():
-            raise UsageError(f"the box {list(box)} holds no pixel of the picture: draw another one, around the object")
+            raise UsageError(f"the box {list(box)} contains no pixel of the frame: draw another one, around the object")
     seeds = np.zeros((height, width), np.int8)
     for x, y, sign in clicks:
         seeds[(columns - x) ** 2 + (rows - y) ** 2 <= (CLICK_RADIUS * max(1.0, 1 / scale)) ** 2] = np.sign(sign)

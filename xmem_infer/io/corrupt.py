@@ -31,7 +31,7 @@ class CorruptPolicy:
         """
         if self.last_readable is None or self._on_corrupt is OnCorrupt.fail:
             raise corrupt_error(self._video, frame, reason, is_first=self.last_readable is None)
-        self._warnings.append(f"{frame} {reason}; the picture of frame {self.last_readable.name} stands in for it")
+        self._warnings.append(f"{frame} {reason}; it is replaced by frame {self.last_readable.name}")
         return Frame(index, name, self.last_readable.image.copy(), time_s, corrupt=reason)
 
 

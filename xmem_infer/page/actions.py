@@ -82,9 +82,9 @@ def read_body(body: bytes, kind: type[Values]) -> dict[str, Any]:
     try:
         values = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UsageError("the body is no JSON") from error
+        raise UsageError("the request body is not JSON") from error
     if not isinstance(values, dict):
-        raise UsageError("the body is no JSON object")
+        raise UsageError("the request body is not a JSON object")
     return read_values(values, kind)
 
 

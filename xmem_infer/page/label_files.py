@@ -97,4 +97,4 @@ def decode_labels(png: bytes, size: tuple[int, int]) -> np.ndarray:
     except UsageError:
         raise
     except Exception as error:  # Pillow raises exceptions of many types for damaged files
-        raise UsageError("the mask is not a sound PNG") from error
+        raise UsageError("the mask is not a valid PNG") from error

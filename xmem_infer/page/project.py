@@ -151,7 +151,7 @@ class Project:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} cannot be read as a project: {error!r}") from error
         if version != FORMAT:
-            raise UsageError(f"{path} is of format {version}, this version writes {FORMAT}: it was made by a later one")
+            raise UsageError(f"{path} is of format {version}, made by a later version; this one writes {FORMAT}")
         if not self.is_new and (size != self.source.size or count != len(self.source)):
             raise UsageError(
                 f"{self.folder} is the project of {video['path']} ({count} frames of {size[1]}x{size[0]}), and "

@@ -82,6 +82,6 @@ class AblateConfig:
     runtime: AblationRuntime = field(default_factory=AblationRuntime)
 
     def __post_init__(self) -> None:
-        require(self.data.size == DataConfig.size, "data.size", self.data.size, "left alone; ablate.sizes says which")
+        require(self.data.size == DataConfig.size, "data.size", self.data.size, "left out: set ablate.sizes")
         for key in ("load", "save"):
             require(getattr(self.memory, key) is None, f"memory.{key}", getattr(self.memory, key), "null here")

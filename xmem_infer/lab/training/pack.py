@@ -83,7 +83,7 @@ def check_pack(tar: Path) -> None:
             if not _pairs(archive):
                 raise UsageError(f"data_packs: {tar} holds no picture with a mask (<name>.jpg beside <name>.png)")
     except tarfile.ReadError as error:
-        raise UsageError(f"data_packs: {tar} is no whole tar file ({error}): give train_240p.tar") from error
+        raise UsageError(f"data_packs: {tar} is not a complete tar file ({error}): give train_240p.tar") from error
 
 
 def decode_pack(tar: Path, cache: Path) -> Path:

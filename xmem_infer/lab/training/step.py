@@ -88,7 +88,7 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
     parts = _add_gradient(state.network, batch, config, state.seen)
     loss, norm = parts["loss"], float(nn.utils.clip_grad_norm_(state.network.parameters(), config.optim.clip))
     if not (isfinite(loss) and isfinite(norm)):  # the gradient can be finite although the loss is not
-        raise EnvironmentFault(f"loss {loss}, gradient norm {norm} at sample {state.seen}: go on with a lower optim.lr")
+        raise EnvironmentFault(f"loss {loss}, gradient norm {norm} at sample {state.seen}: resume with lower optim.lr")
     state.optimizer.step()
     state.seen += batch.images.shape[0]
     state.steps += 1

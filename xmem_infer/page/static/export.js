@@ -30,7 +30,7 @@ async function start(event) {
     earlyEvents.forEach(exportArrived);
   } catch (error) {
     show(null);
-    tell(`No export: ${error.message}`, "error");
+    tell(`The export failed: ${error.message}`, "error");
   }
 }
 
@@ -41,7 +41,7 @@ export function exportArrived(event) {
   if (job == null || id !== job) return;
   if (error) {
     show(null);
-    tell(`No export: ${error}`, "error");
+    tell(`The export failed: ${error}`, "error");
   } else if (file) {
     show(null);
     make("a", { href: `api/export/${id}`, download: file }).click();

@@ -63,7 +63,7 @@ function openMenu(object, at) {
   const box = at.getBoundingClientRect(); // read now, because `store.set` rebuilds the list
   menuFor = object.id;
   store.set({ object: object.id });
-  byId("absent-text").textContent = store.isAbsent(object.id) ? "Not absent here after all" : store.absentFrom === null ? "Absent from this frame on…" : "Absent until this frame";
+  byId("absent-text").textContent = store.isAbsent(object.id) ? "Present on this frame" : store.absentFrom === null ? "Absent from this frame on…" : "Absent until this frame";
   byId("menu-colours").replaceChildren(...COLOURS.map((colour) => {
     const one = make("button", { type: "button", class: "colour", "aria-label": `Colour ${colour}`, "aria-pressed": colour === object.colour, onclick: () => fromMenu({ do: "recolour_object", object: menuFor, colour }) });
     one.style.background = colour;

@@ -193,7 +193,7 @@ class Int8:
                 share = max(max(differences(verb, *pair)) for pair in pairs)
                 problem = f"differs from fp32 by {share:.1%}" if share > self.limits[verb] else ""
             except Exception as error:  # NNCF's and OpenVINO's own types
-                problem = f"cannot be made ({(str(error).strip() or repr(error)).splitlines()[-1]})"
+                problem = f"cannot be built ({(str(error).strip() or repr(error)).splitlines()[-1]})"
             if problem:
                 log.warning(f"warning: {verb} in int8 {problem}; it stays in fp32")
                 store_model(partial(_write_refusal, problem), folder)

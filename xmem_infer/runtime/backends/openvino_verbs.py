@@ -135,7 +135,7 @@ class OpenVinoVerbs:
                     model = CompiledVerb(self._source(key, arguments), expected)
                     agrees = model.agrees(arguments, expected)
                 except Exception as error:  # OpenVINO's own types, for example for an unsupported operation
-                    agrees, problem = False, f"cannot be made ({(str(error).strip() or repr(error)).splitlines()[-1]})"
+                    agrees, problem = False, f"cannot be built ({(str(error).strip() or repr(error)).splitlines()[-1]})"
                 if agrees:
                     self._models[key] = model
                 else:
