@@ -1,11 +1,11 @@
-"""Stop batches at random moments, by SIGINT, SIGTERM and SIGKILL, and let them go on, until they are done.
+"""Stop batches at random moments by SIGINT, SIGTERM and SIGKILL, and resume them until they are complete.
 
-After each stop a finished video is damaged, too.
+After some stops a result of a finished video is damaged.
 
     python kill_batch.py VIDEOS WEIGHTS FOLDER WORKERS KILLS
 
 Runs are forks of this process, which never starts a thread, so that none of them has to import torch first.
-Prints what was wrong, then the number of kills as the last line. test_batch_kills.py reads that.
+Prints each error, then the number of kills as the last line, for test_batch_kills.py.
 """
 
 import os
@@ -26,9 +26,9 @@ from xmem_infer.evaluate.run import evaluate
 from xmem_infer.interrupts import noted_signals
 
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
-MARK = "XMEM_INFER_KILL_TEST"  # an environment variable, by which to know the processes of a run
-STOP_S = 20.0  # 5 are promised, where the machine has nothing else to do
-PATIENCE_S = 60.0  # for a fork server that is still importing torch, and sees only then that nobody needs it
+MARK = "XMEM_INFER_KILL_TEST"  # environment variable that identifies the processes of a run
+STOP_S = 20.0  # 5 s are documented for an idle machine
+PATIENCE_S = 60.0  # a fork server that is importing torch notices only afterwards that it should exit
 
 
 def tell(words):
@@ -36,13 +36,13 @@ def tell(words):
 
 
 class Batch:
-    """A set, and the command line that segments it."""
+    """A set of videos and the settings of the run that segments it."""
 
     def __init__(self, videos, weights, workers):
         self.videos, self.weights, self.workers = videos, weights, workers
 
     def begin(self, output_dir):
-        """A process that does the batch; ready for signals when this returns."""
+        """Start a process that runs the batch and return its id once it handles signals."""
         ready, told = os.pipe()
         os.environ[MARK] = str(output_dir)
         child = os.fork()
@@ -72,17 +72,17 @@ class Batch:
         finally:
             import multiprocessing.util
 
-            multiprocessing.util._exit_function()  # what a normal end does, and a fork's does not
+            multiprocessing.util._exit_function()  # a normal exit does this, os._exit does not
             os._exit(code)
 
 
 def ended(child):
-    """The exit code, or minus the signal that killed it."""
+    """Wait for a process; return its exit code, or minus the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def wait_for_work(child, output_dir):
-    """Until workers have begun a video, other than those of a run before, or the run is over."""
+    """Wait until a worker of this run has started a video, or the run has ended."""
     folder = output_dir / "records" / "attempts"
     old = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
     while not any(path.stat().st_mtime_ns != old.get(path) for path in folder.glob("*.json") if path.exists()):
@@ -92,7 +92,7 @@ def wait_for_work(child, output_dir):
 
 
 def descendants(output_dir):
-    """Processes that a run started, wherever they hang now; the run's own fork is not among them."""
+    """Return the processes started by a run, whatever their parent is now, without the run itself."""
     wanted = f"{MARK}={output_dir}".encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -105,7 +105,7 @@ def descendants(output_dir):
 
 
 def spoil(output_dir, chance):
-    """Damage one file of a finished video, or remove it; returns the names of what is damaged then: its output."""
+    """Damage or delete one file of a finished video; return a set with the name of the video."""
     done = {path.stem for path in (output_dir / "records").glob("*.json")}
     files = [path for path in output_dir.glob("masks/[!.]*/*.png") if path.parent.name in done]
     files += [path for path in output_dir.glob("*/[!.]*.*") if path.stem in done and path.parent.name != "records"]
@@ -120,10 +120,10 @@ def spoil(output_dir, chance):
 
 
 def check_stopped(number, code, seconds, output_dir, whole, before, spoiled):
-    """What must hold after a run was stopped: its code, its time, nothing left, nothing partial.
+    """Check a stopped run: exit code, time to stop, no leftovers or processes, no partial results.
 
-    before: what a killed run had left already; a run that is stopped before it comes to that video leaves it.
-    spoiled: videos that were damaged meanwhile; a run that is stopped before it comes to them leaves them so.
+    before: leftovers of an earlier killed run; they may remain if the run has not reached their video.
+    spoiled: damaged videos; they may still be damaged if the run has not reached them.
     """
     where = f"{number.name} -> {code} after {seconds:.1f} s"
     if code != (-number if number is signal.SIGKILL else 128 + number):
@@ -172,7 +172,7 @@ def main():
         while True:
             before = set(leftovers(output_dir))
             child = batch.begin(output_dir)
-            if workers > 1 and made % 5 != 4:  # most kills in the work, some while workers start
+            if workers > 1 and made % 5 != 4:  # most kills during work, some while workers start
                 wait_for_work(child, output_dir)
             started = time.monotonic()
             if span is not None and made < kills:
@@ -182,7 +182,7 @@ def main():
                 sent = time.monotonic()
                 code = ended(child)
                 if code == 0:
-                    break  # done before it heard of it
+                    break  # the run ended before the signal arrived
                 made += 1
                 check_stopped(number, code, time.monotonic() - sent, output_dir, whole, before, spoiled)
                 spoiled |= spoil(output_dir, chance)

@@ -1,8 +1,8 @@
-"""Helper of test_kill_moments.py, run as a process: kills runs of one video before every n-th change of files.
+"""Helper process of test_kill_moments.py: kill runs of one video before every n-th file change.
 
     python kill_moments.py VIDEO MASK WEIGHTS FOLDER N
 
-Prints what was wrong, then how many runs were killed. This process never starts a thread: its forks may compute.
+Prints each error, then the number of kills. This process never starts a thread, so that its forks can use torch.
 """
 
 import shutil
@@ -54,7 +54,7 @@ def done(out, **values):
 
 
 def check(out, where, whole):
-    """What a killed run left is whole, the next run ends as an undisturbed one, and so does one that starts anew."""
+    """Check that no partial result is visible, and that a rerun, with and without overwrite, gives the full result."""
     for path, content in tree(out).items():
         if "/." not in path and not path.startswith(("records/stopped", ".")) and whole.get(path) != content:
             print(f"{where}: {path} is not as it should be", flush=True)
@@ -68,7 +68,7 @@ def main():
     folder, step = Path(sys.argv[4]), int(sys.argv[5])
     whole = tree(done(folder / "whole"))
     done(folder / "stopped", stop_after=STOP_AFTER)
-    begun = {  # what lies there, and what is done then and killed
+    begun = {  # name -> (existing output, settings of the run that is killed)
         "keep": (None, {"stop_after": STOP_AFTER}),
         "keep more": ("stopped", {"stop_after": STOP_AFTER + 1}),
         "go on": ("stopped", {}),

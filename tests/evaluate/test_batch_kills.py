@@ -1,4 +1,4 @@
-"""Batches that survive: stopped again and again at random moments, the results are those of one quiet run."""
+"""Batches stopped repeatedly at random moments give the results of one uninterrupted run."""
 
 import os
 import subprocess
@@ -25,7 +25,9 @@ HELPER = Path(__file__).with_name("kill_batch.py")
     "batch killed with SIGKILL at random moments, {workers} worker(s)",
     "after a rerun, output is byte-identical to an uninterrupted run",
 )
-def test_the_tree_is_that_of_an_undisturbed_run(tmp_path, make_clip, request, weights, workers, kills):
+def test_a_killed_batch_ends_with_the_files_of_an_uninterrupted_run(
+    tmp_path, make_clip, request, weights, workers, kills
+):
     weights = request.getfixturevalue(weights)
     videos = write_set(tmp_path / "set", make_clip, {"a": 6, "b": 14, "c": 10})
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])

@@ -1,4 +1,4 @@
-"""Results that are gone or damaged are made again, and nothing else is."""
+"""Missing or damaged results are rebuilt, and only those."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ from xmem_infer.outputs.overlay import OverlayVideo
 
 @pytest.fixture
 def again(tmp_path, make_clip, tiny_weights):
-    """again() runs a set of two videos into out/ and returns what was said; done once before the test begins."""
+    """again() -> the log of a run of two videos into out/, which has been run once before the test."""
     videos = write_set(tmp_path / "set", make_clip, {"a": 4, "b": 3})
 
     def run(**output):
@@ -73,7 +73,7 @@ def truncate(path):
     ],
 )
 @pytest.mark.fault("finished `{file}` was damaged: {spoil}", "rerun reports it and rebuilds only what is affected")
-def test_only_what_is_missing_is_made_again(again, tmp_path, file, spoil, words):
+def test_only_damaged_results_are_rebuilt(again, tmp_path, file, spoil, words):
     out = tmp_path / "out"
     before, times = tree(out), {path: path.stat().st_mtime_ns for path in out.glob("masks/*/*.png")}
     spoil(out / file)
@@ -107,7 +107,7 @@ def test_an_overlay_that_cannot_be_written_costs_no_masks(again, tmp_path, monke
 
 
 @pytest.mark.fault("a finished mask corrected by hand", "it stays")
-def test_a_mask_corrected_by_hand_stays(again, tmp_path):
+def test_a_manually_edited_mask_is_kept(again, tmp_path):
     mask = tmp_path / "out" / "masks" / "a" / "2.png"
     corrected = np.full((48, 64), 2, np.uint8)
     Image.fromarray(corrected).save(mask)
@@ -115,7 +115,7 @@ def test_a_mask_corrected_by_hand_stays(again, tmp_path):
     np.testing.assert_array_equal(np.array(Image.open(mask)), corrected)
 
 
-def test_results_recorded_before_there_was_a_check_count(again, tmp_path):
+def test_results_recorded_without_checksums_are_accepted(again, tmp_path):
     path = tmp_path / "out" / "records" / "a.json"
     record = json.loads(path.read_text())
     del record["outputs"]
@@ -129,7 +129,7 @@ def test_results_recorded_before_there_was_a_check_count(again, tmp_path):
 @pytest.mark.fault(
     "mask folder and overlay deleted after the run, {workers} worker(s)", "rerun reports and recreates both"
 )
-def test_the_command_makes_a_removed_folder_and_overlay_again(tmp_path, make_clip, tiny_weights, workers):
+def test_the_command_recreates_a_deleted_folder_and_overlay(tmp_path, make_clip, tiny_weights, workers):
     videos = write_set(tmp_path / "set", make_clip, {"a": 4, "b": 3, "c": 3})
     out = tmp_path / "out"
     settings = ("data.size=-1", "runtime.precision=fp32", "runtime.device=cpu", "runtime.threads=1")

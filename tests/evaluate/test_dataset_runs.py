@@ -1,4 +1,4 @@
-"""A data set from its folder to its figures or its zip, with the real pipeline and a tiny network."""
+"""Datasets from their folder to scores or submission zip, with the real pipeline and a tiny network."""
 
 import csv
 import json
@@ -64,7 +64,7 @@ def test_davis_is_scored_as_the_score_script_scores_it(run, tmp_path, make_clip,
     assert saved["provenance"]["rules"] == ("davis16" if single else "davis17")
     assert {row["video"] for row in csv.DictReader((out / "scores.csv").open())} == {"a", "b", ""}
     assert f"{100 * alone.measures.overall:.2f}" in done.words
-    assert "do not compare" in done.words  # two videos are not the set
+    assert "do not compare" in done.words  # two videos are only part of the dataset
     assert (out / "worst" / "a.png").is_file()
     assert set(np.unique(labels(out / "masks" / "a" / "00003.png"))) <= ({0, 255} if single else {0, 1, 2})
     before = (out / "scores.json").read_bytes()
@@ -81,7 +81,7 @@ def test_score_false_scores_nothing(run, tmp_path, make_clip):
 
 
 @pytest.mark.fault("one video of a dataset fails", "no dataset score is reported")
-def test_a_failed_video_leaves_the_set_without_a_figure(run, tmp_path, make_clip):
+def test_a_failed_video_leaves_the_dataset_without_a_score(run, tmp_path, make_clip):
     root = trees.davis(tmp_path / "davis", make_clip, ["a", "b"], "2017/val.txt")
     frame = root / "JPEGImages" / "480p" / "b" / "00003.jpg"
     frame.write_bytes(frame.read_bytes()[:100])
@@ -93,7 +93,7 @@ def test_a_failed_video_leaves_the_set_without_a_figure(run, tmp_path, make_clip
     assert "86.2" not in done.words
 
 
-def test_published_figures_beside_a_whole_set(run, tmp_path, make_clip, tiny_weights):
+def test_published_scores_are_shown_for_a_complete_dataset(run, tmp_path, make_clip, tiny_weights):
     root = trees.davis(tmp_path / "davis", make_clip, ["a"], "2017/val.txt")
     weights = tmp_path / "XMem.safetensors"
     weights.write_bytes(Path(tiny_weights).read_bytes())
@@ -105,7 +105,7 @@ def test_published_figures_beside_a_whole_set(run, tmp_path, make_clip, tiny_wei
     assert f"J&F {here:.1f} here, 86.2 published ({here - 86.2:+.1f})" in done.words
 
 
-def test_published_figures_of_other_weights_are_shown_as_such():
+def test_published_scores_of_other_weights_are_labelled_as_such():
     figures = Measures({"J&F": 0.5, "J": 0.5, "F": 0.5})
     series = np.full(4, 0.5)
     video = VideoScore("a", ("1", "2", "3", "4"), (ObjectScore(1, 0, {"J": series, "F": series}, figures),), figures)
@@ -115,7 +115,7 @@ def test_published_figures_of_other_weights_are_shown_as_such():
     assert line == "published for DAVIS-2016 val: XMem: J&F 91.5; XMem-s012: J&F 92.0; the weights here are xmem-tiny"
 
 
-def test_a_folder_with_annotations_is_scored_without_being_asked(run, tmp_path, make_clip):
+def test_a_folder_with_annotations_is_scored_by_default(run, tmp_path, make_clip):
     root = trees.folders(tmp_path / "set", make_clip, ["a", "b"])
     done = run(None, video_dir=str(root))
     assert done.code == 0
@@ -124,7 +124,7 @@ def test_a_folder_with_annotations_is_scored_without_being_asked(run, tmp_path, 
 
 
 @pytest.mark.parametrize("values", [{"data__masks": "all"}, {}])
-def test_masks_that_were_all_given_are_no_truth(run, tmp_path, make_clip, values):
+def test_given_masks_are_not_used_as_ground_truth(run, tmp_path, make_clip, values):
     root = trees.folders(tmp_path / "set", make_clip, ["a"], annotated=None if values else (0, 2))
     assert run(None, video_dir=str(root), **values).code == 0
     assert not (tmp_path / "out" / "scores.json").exists()
@@ -148,7 +148,7 @@ def test_davis_at_another_size_reads_full_resolution_and_saves_480p(run, tmp_pat
     assert {labels(path).shape for path in masks.iterdir()} == {(48, 64)}
     first = np.array(Image.open(root / "Annotations" / "480p" / "a" / "00000.png"))
     np.testing.assert_array_equal(labels(masks / "00000.png"), first)
-    # Other frames at full resolution are another input: done again, not skipped.
+    # Changed full-resolution frames are a different input: the video is segmented again.
     frame = root / "JPEGImages" / "Full-Resolution" / "a" / "00002.jpg"
     Image.new("RGB", (128, 96)).save(frame)
     with pytest.raises(UsageError, match="have changed since"):
@@ -171,7 +171,7 @@ def test_ytvos_takes_new_objects_only_and_saves_listed_frames(run, tmp_path, mak
     assert (labels(masks / "00003.png")[given == 2] == 2).all()
     assert set(json.loads((tmp_path / "out" / "run.json").read_text())["videos"]["v"]["objects"]) == {1, 2}
 
-    # A later mask that repeats object 1 (in the wrong place) must not change it: only object 2 is news.
+    # A later mask that repeats object 1 (in the wrong place) must not change it: only object 2 is new.
     before = tree(masks)
     again = given.copy()
     again[:, :8] = np.where(again[:, :8] == 0, 1, again[:, :8])
@@ -192,7 +192,7 @@ def test_a_late_first_mask_leaves_the_frames_before_it_empty(run, tmp_path, make
     np.testing.assert_array_equal(masks[2], np.array(Image.open(root / "Annotations" / "v" / "00002.png")))
 
 
-def test_generic_gives_all_masks_back(run, tmp_path, make_clip):
+def test_generic_returns_all_given_masks(run, tmp_path, make_clip):
     root = trees.folders(tmp_path / "g", make_clip, ["v"])
     assert run("generic", data_root=str(root)).code == 0
     for path in (root / "Annotations" / "v").iterdir():
@@ -218,7 +218,7 @@ def test_video_dir_and_dataset_are_alternatives(run, tmp_path, name, values, wan
     assert not (tmp_path / "out").exists()
 
 
-def test_several_objects_are_no_davis16(run, tmp_path, make_clip):
+def test_several_objects_are_refused_for_davis16(run, tmp_path, make_clip):
     root = trees.davis(tmp_path / "davis", make_clip, ["a"], "2016/val.txt")
     with pytest.raises(UsageError, match="one per video"):
         run("davis16_val", data_root=str(root))
@@ -252,7 +252,7 @@ def make_set(name, root, make_clip):
 
 
 @pytest.mark.parametrize("name", ZIPS)
-def test_zips_entry_by_entry(run, tmp_path, make_clip, name):
+def test_entries_of_submission_zips(run, tmp_path, make_clip, name):
     root = make_set(name, tmp_path / "set", make_clip)
     done = run(name, data_root=str(root), dataset__videos=[2])
     assert done.code == 0, done.words
@@ -270,7 +270,7 @@ def test_zips_entry_by_entry(run, tmp_path, make_clip, name):
     assert (out / f"{name}.zip").read_bytes() == before
 
 
-def test_a_part_of_a_set_makes_no_zip(run, tmp_path, make_clip):
+def test_a_partial_dataset_writes_no_zip(run, tmp_path, make_clip):
     root = make_set("mose_valid", tmp_path / "set", make_clip)
     done = run("mose_valid", data_root=str(root))
     assert done.code == 0
@@ -282,19 +282,19 @@ def test_a_part_of_a_set_makes_no_zip(run, tmp_path, make_clip):
 @pytest.mark.fault(
     "mask that the evaluation server would reject", "no submission zip is written; an existing one is deleted"
 )
-def test_a_mask_that_does_not_fit_makes_no_zip_and_removes_the_old_one(run, tmp_path, make_clip):
+def test_an_invalid_mask_writes_no_zip_and_deletes_the_old_one(run, tmp_path, make_clip):
     root = make_set("mose_valid", tmp_path / "set", make_clip)
     settings = {"data_root": str(root), "dataset__videos": [2]}
     assert run("mose_valid", **settings).code == 0
     mask = tmp_path / "out" / "masks" / "v2" / "00003.png"
     trees.save_mask(mask, np.full(labels(mask).shape, 99, np.uint8))
-    done = run("mose_valid", **settings)  # skips the video, but looks at what it hands in
+    done = run("mose_valid", **settings)  # skips the video, but checks the submission
     assert done.code == 1
     assert "00003.png shows labels [99]" in done.words
     assert not list((tmp_path / "out").glob("*.zip*"))
 
 
-def test_what_the_check_finds(tmp_path):
+def test_problems_found_by_the_submission_check(tmp_path):
     frames = SimpleNamespace(size=(4, 6), stems=["0", "1", "2"])
     video = SimpleNamespace(name="v", frames=frames, saved=None, saved_count=3, object_ids=frozenset({1, 7}))
     fine = np.zeros((4, 6), np.uint8)

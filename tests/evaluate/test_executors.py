@@ -1,4 +1,4 @@
-"""An executor added from outside, chosen by its name."""
+"""An executor registered by a plugin and selected by its name."""
 
 import json
 
@@ -22,7 +22,7 @@ def config(tmp_path, weights, **changes):
     )
 
 
-def test_an_executor_from_outside_is_found_by_its_name(tmp_path, make_clip, tiny_weights, monkeypatch):
+def test_a_registered_executor_is_found_by_its_name(tmp_path, make_clip, tiny_weights, monkeypatch):
     monkeypatch.setattr(EXECUTORS, "_entries", dict(EXECUTORS._entries))
     write_set(tmp_path / "set", make_clip, {"a": 2, "b": 3})
     order = []
@@ -40,7 +40,7 @@ def test_an_executor_from_outside_is_found_by_its_name(tmp_path, make_clip, tiny
         evaluate(config(tmp_path, tiny_weights, executor=ExecutorConfig("backward")))
 
 
-def test_auto_is_this_process_for_one_worker(tmp_path):
+def test_auto_uses_this_process_for_one_worker(tmp_path):
     assert executor_of(config(tmp_path, "w")) == "in_process"
     assert executor_of(config(tmp_path, "w", workers=2)) == "processes"
     assert executor_of(config(tmp_path, "w", executor=ExecutorConfig("in_process"), workers=2)) == "in_process"

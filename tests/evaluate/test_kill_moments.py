@@ -1,4 +1,4 @@
-"""SIGKILL of a run before any change that it makes to files: the next run ends as an undisturbed one."""
+"""SIGKILL of a run before any of its file changes: the next run gives the result of an uninterrupted one."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ HELPER = Path(__file__).with_name("kill_moments.py")
     "run killed with SIGKILL at one in {every} of its file changes",
     "rerun gives the same output as an uninterrupted run",
 )
-def test_a_run_killed_at_any_change_of_files(tmp_path, make_clip, tiny_weights, every):
+def test_a_run_killed_before_any_file_change_can_be_repeated(tmp_path, make_clip, tiny_weights, every):
     images, masks = make_clip(6, 48, 64, 2, seed=0)
     (tmp_path / "clip").mkdir()
     (tmp_path / "given").mkdir()

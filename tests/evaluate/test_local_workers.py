@@ -1,4 +1,4 @@
-"""executor=processes: the same results as in one process, and what happens when workers die."""
+"""executor=processes: same results as in one process, and recovery if workers die."""
 
 import json
 import multiprocessing
@@ -41,7 +41,7 @@ def here(tmp_path, tiny_weights):
     return run
 
 
-def test_a_failed_video_its_words_and_the_rest_are_as_in_one_process(here, tmp_path, make_clip):
+def test_a_failed_video_is_handled_as_in_one_process(here, tmp_path, make_clip):
     videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 9, "c": 5, "d": 4})
     damaged = videos / "JPEGImages" / "c" / "2.png"
     damaged.write_bytes(damaged.read_bytes()[:-200])
@@ -53,7 +53,7 @@ def test_a_failed_video_its_words_and_the_rest_are_as_in_one_process(here, tmp_p
     assert tree(two) == tree(whole)
     assert leftovers(two) == []
     entries, entries_two = report(whole)["videos"], report(two)["videos"]
-    assert list(entries) == list(entries_two) == ["a", "b", "d", "c"]  # in the set's order, the failed ones last
+    assert list(entries) == list(entries_two) == ["a", "b", "d", "c"]  # in the order of the dataset, failed videos last
     for name in ("c", "d"):
         assert entries_two[name] == entries[name]
         assert entries[name]["status"] == "failed"
@@ -76,11 +76,11 @@ def test_faults_of_the_machine_stop_the_batch(here, tmp_path, make_clip):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 @pytest.mark.fault("workers killed with SIGKILL, one video three times", "workers are replaced; only that video fails")
-def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_path, make_clip, tiny_weights):
+def test_killed_workers_are_replaced_a_crashing_video_is_quarantined(here, tmp_path, make_clip, tiny_weights):
     videos = write_set(tmp_path / "set", make_clip, {"short": 4, "once": 150, "deadly": 200})
     out = tmp_path / "out"
     process = start(videos, tiny_weights, out, "workers=2", "output.overlay=false", "output.preview=false")
-    wanted = {("deadly", 1), ("once", 1), ("deadly", 2), ("deadly", 3)}  # whichever comes first: none may be missed
+    wanted = {("deadly", 1), ("once", 1), ("deadly", 2), ("deadly", 3)}  # in any order; every kill must happen
     while wanted:
         assert process.poll() is None, process.communicate()[1]
         for video, number in [one for one in wanted if len(attempts(out, one[0])) >= one[1]]:
@@ -108,8 +108,8 @@ def test_killed_workers_are_replaced_and_a_deadly_video_is_left_alone(here, tmp_
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.fault("workers die before they start processing", "run ends with an error message")
-def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkeypatch):
-    """As where memory is too small to load the network: three deaths, then words, and not for ever."""
+def test_workers_that_cannot_start_end_the_run(here, tmp_path, make_clip, monkeypatch):
+    """As if memory were too small to load the network: the run ends after three deaths in a row."""
     from xmem_infer.evaluate.executors import processes
 
     videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
@@ -126,7 +126,7 @@ def test_workers_that_cannot_begin_end_the_run(here, tmp_path, make_clip, monkey
     "it is restarted; if killed again and again, the run ends with an error",
 )
 def test_a_fork_server_killed_while_it_starts_a_worker(here, tmp_path, make_clip, monkeypatch, times):
-    """Once: another is started. Always: a message instead of a traceback."""
+    """Killed once, it is restarted; killed every time, the run ends with an error message."""
     from multiprocessing import forkserver
 
     connect, kills = forkserver.connect_to_new_process, []
@@ -139,7 +139,7 @@ def test_a_fork_server_killed_while_it_starts_a_worker(here, tmp_path, make_clip
         os.kill(kills[-1], signal.SIGKILL)
         os.waitid(os.P_PID, kills[-1], os.WEXITED | os.WNOWAIT)
         with monkeypatch.context() as patch:
-            patch.setattr(server, "ensure_running", lambda: None)  # it was, a moment ago
+            patch.setattr(server, "ensure_running", lambda: None)  # as if the kill came just after the check
             return connect(fds)
 
     videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
@@ -173,12 +173,12 @@ def test_a_killed_run_leaves_no_worker_behind(tmp_path, make_clip, tiny_weights)
 
 def alive(number):
     try:
-        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE  # which nobody waits for in some containers
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE  # in some containers nobody reaps zombies
     except psutil.NoSuchProcess:
         return False
 
 
-def test_the_attempts_of_a_killed_run_do_not_count(here, tmp_path, make_clip):
+def test_attempts_of_a_killed_run_are_not_counted(here, tmp_path, make_clip):
     videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
     folder = tmp_path / "out" / "records" / "attempts"
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Results of other inputs are not replaced unless `overwrite=true` says so."""
+"""Results of other inputs are only replaced with `overwrite=true`."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def write_clip(folder, make_clip, seed):
 
 
 @pytest.mark.fault("another video of the same name, same output folder", "exit code 2, existing results are unchanged")
-def test_another_video_of_the_same_name(run, tmp_path, make_clip):
+def test_another_video_of_the_same_name_is_refused(run, tmp_path, make_clip):
     for seed, name in enumerate("AB"):
         write_clip(tmp_path / name / "clip", make_clip, seed)
     assert run("video_dir=A/clip").returncode == 0
@@ -44,7 +44,7 @@ def test_another_video_of_the_same_name(run, tmp_path, make_clip):
 
 
 @pytest.mark.fault("rerun without the `mask=` folder of the first run", "exit code 2, existing results are unchanged")
-def test_a_forgotten_folder_of_masks(run, tmp_path, make_clip):
+def test_a_rerun_without_the_mask_folder_is_refused(run, tmp_path, make_clip):
     masks = write_clip(tmp_path / "clip", make_clip, 0)
     given = tmp_path / "corrected"
     given.mkdir()
@@ -60,7 +60,7 @@ def test_a_forgotten_folder_of_masks(run, tmp_path, make_clip):
 
 
 @pytest.mark.fault("input frames changed since the run", "exit code 2, error says that the inputs have changed")
-def test_frames_that_changed_since(run, tmp_path, make_clip):
+def test_changed_frames_are_refused(run, tmp_path, make_clip):
     write_clip(tmp_path / "clip", make_clip, 0)
     assert run("video_dir=clip").returncode == 0
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "clip" / "1.png")
@@ -72,7 +72,7 @@ def test_frames_that_changed_since(run, tmp_path, make_clip):
 @pytest.mark.fault(
     "`.DS_Store` or `Thumbs.db` in input and output folders", "ignored: the video counts as already done"
 )
-def test_files_of_others_are_no_change(run, tmp_path, make_clip):
+def test_files_of_a_file_manager_are_ignored(run, tmp_path, make_clip):
     write_clip(tmp_path / "clip", make_clip, 0)
     assert run("video_dir=clip").returncode == 0
     for folder in (tmp_path / "clip", tmp_path / "output" / "clip" / "masks" / "clip"):

@@ -1,4 +1,4 @@
-"""executor=ray with real Ray processes: the same results, also when a worker is killed or a node lost."""
+"""executor=ray with real Ray processes: same results, even if a worker is killed or a node is lost."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ PATIENT = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500,
 QUIET = ("output.overlay=false", "output.preview=false")
 
 
-def test_without_ray_it_says_how_to_get_it(tmp_path, make_clip, tiny_weights, monkeypatch):
+def test_without_ray_the_error_says_how_to_install_it(tmp_path, make_clip, tiny_weights, monkeypatch):
     (tmp_path / "shadow" / "ray").mkdir(parents=True)
     (tmp_path / "shadow" / "ray" / "__init__.py").write_text("raise ImportError(\"No module named 'ray'\")")
     monkeypatch.syspath_prepend(tmp_path / "shadow")
@@ -26,7 +26,7 @@ def test_without_ray_it_says_how_to_get_it(tmp_path, make_clip, tiny_weights, mo
 
 
 @pytest.mark.slow
-def test_nobody_at_the_address(tmp_path, make_clip, tiny_weights):
+def test_an_address_without_a_cluster_is_an_error(tmp_path, make_clip, tiny_weights):
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     videos = write_set(tmp_path / "set", make_clip, {"a": 3})
     process = start(videos, tiny_weights, tmp_path / "out", "executor=ray", "executor.address=127.0.0.1:9")
@@ -58,7 +58,7 @@ def cluster():
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="clusters of several nodes on one machine are for Linux")
 @pytest.mark.fault("Ray worker killed, Ray node lost", "same output as an uninterrupted run")
-def test_a_killed_worker_and_a_lost_node_change_nothing(cluster, tmp_path, make_clip, tiny_weights):
+def test_a_killed_worker_and_a_lost_node_do_not_change_results(cluster, tmp_path, make_clip, tiny_weights):
     videos = write_set(tmp_path / "set", make_clip, {"short": 4, "mid": 60, "long": 150})
     quiet = start(videos, tiny_weights, tmp_path / "whole", *QUIET)
     assert quiet.wait(timeout=120) == 0
@@ -81,7 +81,7 @@ def test_a_killed_worker_and_a_lost_node_change_nothing(cluster, tmp_path, make_
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs signals")
-def test_a_deadly_video_is_left_alone_and_a_stop_leaves_nothing(cluster, tmp_path, make_clip, tiny_weights):
+def test_a_crashing_video_is_quarantined_and_a_stop_cleans_up(cluster, tmp_path, make_clip, tiny_weights):
     videos = write_set(tmp_path / "set", make_clip, {"deadly": 150, "fine": 5, "later": 149})
     out = tmp_path / "out"
     arguments = (videos, tiny_weights, out, "executor=ray", f"executor.address={cluster.address}", *QUIET)

@@ -1,4 +1,4 @@
-"""Records of finished videos: what may be mixed in one output folder."""
+"""Records of finished videos: results that may share one output folder."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from xmem_infer.evaluate import run
 from xmem_infer.evaluate.records import Record, Records, recorded_settings
 
 
-def test_a_record_older_than_a_setting_is_of_its_default(tmp_path):
+def test_a_setting_missing_from_a_record_has_its_default(tmp_path):
     defaults = recorded_settings(EvalConfig())
     older = {key: value for key, value in defaults.items() if key != "data.permanent"}
     records = Records(tmp_path)

@@ -1,4 +1,4 @@
-"""Merging saved scores: equal to merging on the fly within quantisation, and to a loop over pixels."""
+"""Merging saved scores equals merging during the run, up to quantisation, and a loop over pixels."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from xmem_infer.evaluate.score_merging import MergeConfig, SavedScores, merge_fr
 
 @pytest.fixture
 def run(tmp_path, tiny_weights):
-    """run(folder, root, key=value): `eval.py dataset=ytvos18_valid` with scores saved."""
+    """run(folder, root, key=value): `eval.py dataset=ytvos18_valid` with saved scores."""
 
     def start(out, root, **values):
         config = trees.eval_config(
@@ -41,7 +41,7 @@ def merge(*runs, out):
     return code, "\n".join(lines)
 
 
-def test_equal_to_the_merge_on_the_fly_within_quantisation(run, tmp_path, make_clip):
+def test_merging_saved_scores_equals_merging_during_the_run(run, tmp_path, make_clip):
     root = trees.ytvos(tmp_path / "y", make_clip, ["v", "w"])
     plain = run("plain", root, data__size=48)
     larger = run("larger", root, data__size=64)
@@ -59,7 +59,7 @@ def test_equal_to_the_merge_on_the_fly_within_quantisation(run, tmp_path, make_c
             differing = np.array(one) != np.array(other)
         saved = read_scores((at_once / "scores" / relative.relative_to("masks")).with_suffix(".npz")).values
         best, second = np.sort(saved.astype(int), 0)[[-1, -2]] if len(saved) > 1 else (saved[0].astype(int), 0)
-        # Each score is off by at most half a step, and so is their mean: two labels may swap within two steps.
+        # Each score, and so their mean, is off by at most half a step: labels within two steps may swap.
         sure = best - second > 2
         assert not (differing & sure).any()
         compared += int(sure.sum())
@@ -70,7 +70,7 @@ def test_equal_to_the_merge_on_the_fly_within_quantisation(run, tmp_path, make_c
     np.testing.assert_array_equal(np.array(Image.open(merged_first)), np.array(Image.open(first)))
 
 
-def slow_merge(scores):
+def reference_merge(scores):
     height, width = scores[0].values.shape[1:]
     labels = np.zeros((height, width), np.uint8)
     for y in range(height):
@@ -97,8 +97,8 @@ def values_of(count):
         max_size=4,
     )
 )
-def test_labels_are_matched_by_value_not_by_place(scores):
-    np.testing.assert_array_equal(merge_frame(scores), slow_merge(scores))
+def test_labels_are_matched_by_value_not_by_position(scores):
+    np.testing.assert_array_equal(merge_frame(scores), reference_merge(scores))
 
 
 def save(run, video, frame, labels, values):
@@ -128,7 +128,7 @@ def test_merging_again_replaces(two, tmp_path):
 
 
 @pytest.mark.fault("damaged scores of one video while merging runs", "the other videos are merged, exit code 1")
-def test_one_damaged_video_leaves_the_others(two, tmp_path):
+def test_one_damaged_video_does_not_stop_the_others(two, tmp_path):
     path = two[1] / "scores" / "v" / "1.npz"
     path.write_bytes(path.read_bytes()[:50])
     code, words = merge(*two, out=tmp_path / "out")
@@ -137,7 +137,7 @@ def test_one_damaged_video_leaves_the_others(two, tmp_path):
     assert [folder.name for folder in sorted((tmp_path / "out" / "masks").iterdir())] == ["w"]
 
 
-def test_videos_and_frames_must_be_the_same(two, tmp_path):
+def test_runs_must_have_the_same_videos_and_frames(two, tmp_path):
     (two[0] / "scores" / "v" / "1.npz").unlink()
     code, words = merge(*two, out=tmp_path / "out")
     assert (code, "not all have 1" in words) == (1, True)
@@ -146,7 +146,7 @@ def test_videos_and_frames_must_be_the_same(two, tmp_path):
         merge(*two, out=tmp_path / "out")
 
 
-def test_sizes_must_be_the_same(two, tmp_path):
+def test_runs_must_have_the_same_frame_size(two, tmp_path):
     save(two[0], "v", "1", [3], np.zeros((2, 6, 5), np.uint8))
     assert "differ in size" in merge(*two, out=tmp_path / "out")[1]
 

@@ -1,4 +1,4 @@
-"""A video that was stopped goes on where it was, and ends as one that was not; what is said of a batch cut short."""
+"""A stopped video resumes and equals an uninterrupted one; messages of a batch that was stopped."""
 
 import json
 import os
@@ -24,7 +24,7 @@ FRAMES = 30  # long enough that memory is consolidated
 
 @pytest.fixture
 def run(tmp_path, tiny_weights, monkeypatch):
-    """run(out, name, stop_after=frames, key=value) -> what was said; a stop comes as a signal would, between frames."""
+    """run(out, name, stop_after=frames, key=value) -> the log; the stop comes between frames, like a signal."""
     count = video_run._count_frame
 
     def start(out, name=None, stop_after=None, **values):
@@ -54,7 +54,7 @@ def run(tmp_path, tiny_weights, monkeypatch):
 
 @pytest.fixture
 def clip(tmp_path, make_clip):
-    """A folder of frames, and one of masks: the first, a late object, a correction."""
+    """A folder of frames, and a folder of masks: the first mask, a late object, a correction."""
     images, masks = make_clip(FRAMES, 48, 64, 2, seed=0)
     (tmp_path / "clip").mkdir()
     (tmp_path / "given").mkdir()
@@ -78,13 +78,13 @@ def clip(tmp_path, make_clip):
     ],
 )
 @pytest.mark.fault("video stopped twice ({values})", "run resumes; output is identical to an uninterrupted run")
-def test_stopped_twice_it_ends_as_an_undisturbed_run(run, clip, tmp_path, values):
+def test_a_video_stopped_twice_equals_an_uninterrupted_run(run, clip, tmp_path, values):
     run("whole", **clip, **values)
     said = run("out", stop_after=7, **clip, **values)
     assert "clip: 7 frames are saved; run the same command again to resume" in said
     assert leftovers(tmp_path / "out") == []
     assert not list((tmp_path / "out").glob("masks/*"))
-    run("out", stop_after=3, **clip, **values)  # before it came to anything new
+    run("out", stop_after=3, **clip, **values)  # stopped before it reaches a new frame
     assert "resumes after 7 frames" in run("out", stop_after=22, **clip, **values)
     assert "resumes after 22 frames" in run("out", **clip, **values)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -92,7 +92,7 @@ def test_stopped_twice_it_ends_as_an_undisturbed_run(run, clip, tmp_path, values
 
 
 @pytest.mark.slow
-def test_another_network_family(run, clip, tmp_path, cutie_state):
+def test_a_stopped_video_resumes_with_another_network_family(run, clip, tmp_path, cutie_state):
     weights = tmp_path / "cutie.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in cutie_state().items()}, weights)
     shutil.copytree(clip["video_dir"], tmp_path / "short" / "clip")
@@ -105,7 +105,7 @@ def test_another_network_family(run, clip, tmp_path, cutie_state):
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
-def test_frames_that_are_not_saved(run, tmp_path, make_clip):
+def test_a_stopped_video_resumes_if_not_all_frames_are_saved(run, tmp_path, make_clip):
     root = trees.ytvos(tmp_path / "y", make_clip, ["v"])
     run("whole", "ytvos18_valid", data_root=str(root))
     run("out", "ytvos18_valid", stop_after=4, data_root=str(root))
@@ -128,7 +128,7 @@ def change_recorded_inputs(folder):
 @pytest.mark.fault(
     "saved progress of a stopped video is invalid: {spoil}", "it is ignored; segmentation restarts at the first frame"
 )
-def test_what_is_kept_of_another_run_or_damaged_is_not_used(run, clip, tmp_path, spoil):
+def test_invalid_saved_progress_is_ignored(run, clip, tmp_path, spoil):
     run("whole", **clip)
     run("out", stop_after=7, **clip)
     spoil(tmp_path / "out" / "records" / "stopped" / "clip")
@@ -136,13 +136,13 @@ def test_what_is_kept_of_another_run_or_damaged_is_not_used(run, clip, tmp_path,
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
-def test_where_scores_are_saved_nothing_is_kept_and_nothing_promised(run, clip, tmp_path):
+def test_with_saved_scores_no_progress_is_saved_or_announced(run, clip, tmp_path):
     said = run("out", stop_after=7, output__scores=True, **clip)
     assert "kept" not in said
     assert not (tmp_path / "out" / "records" / "stopped").exists()
 
 
-def test_finished_videos_are_spoken_of_where_there_are_any(run, tmp_path, make_clip):
+def test_finished_videos_are_mentioned_only_if_there_are_any(run, tmp_path, make_clip):
     videos = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 4})
     said = run("out", stop_after=5, video_dir=str(videos))
     assert "1 of 2 videos are finished; run the same command again for the others" in said
@@ -155,7 +155,7 @@ def test_finished_videos_are_spoken_of_where_there_are_any(run, tmp_path, make_c
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.fault("SIGKILL at any step of deleting saved progress", "the saved progress is either complete or absent")
-def test_what_was_kept_is_removed_at_once(tmp_path):
+def test_saved_progress_is_deleted_atomically(tmp_path):
     def fill(place):
         for name in ("masks/0.png", "masks/1.png", "record.json", "states.pt"):
             (place / "clip" / name).parent.mkdir(parents=True, exist_ok=True)

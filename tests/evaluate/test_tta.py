@@ -1,4 +1,4 @@
-"""Several passes over one video, in lock-step: what they are, and that their mean is the mean."""
+"""Test-time augmentation: several passes over one video in lock-step, and their mean."""
 
 import itertools
 import shutil
@@ -39,12 +39,12 @@ def segment_video(segmenter, video, config):
 
 
 def at_size(result, size):
-    """The probabilities (O + 1, *size), resized once from the working size."""
+    """Return the probabilities (O + 1, *size), resized once from the working size."""
     return resize(result.working_prob, size).float().numpy()
 
 
-def slow_twin(network, config, job, sizes, flips):
-    """Every pass from beginning to end by itself, on arrays and masks read here, merged at the end."""
+def reference_passes(network, config, job, sizes, flips):
+    """Run each pass separately over the whole video, on frames and masks read here, and merge the results."""
     total = None
     for size, flip in itertools.product(sizes, flips):
         seen = job.full_resolution if job.full_resolution is not None and size != 480 else job
@@ -76,18 +76,18 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_passes_in_lock_step_equal_passes_one_after_the_other(start, davis, tiny_network, case):
     values, sizes, flips = CASES[case]
-    compare_with_slow_twin(*start("davis17_val", davis, **values), tiny_network, sizes, flips, davis)
+    compare_with_reference_passes(*start("davis17_val", davis, **values), tiny_network, sizes, flips, davis)
 
 
-def test_a_size_of_tta_holds_where_there_is_but_one_resolution(start, davis, tiny_network):
+def test_a_tta_size_applies_with_only_one_resolution(start, davis, tiny_network):
     shutil.rmtree(davis / "JPEGImages" / "Full-Resolution")
     started = start("davis17_val", davis, tta__sizes=[64], data__size=48)
     assert started[1].full_resolution is None
-    compare_with_slow_twin(*started, tiny_network, [64], [False], davis)
+    compare_with_reference_passes(*started, tiny_network, [64], [False], davis)
 
 
-def compare_with_slow_twin(config, job, segmenter, tiny_network, sizes, flips, davis):
-    expected = slow_twin(tiny_network, config, job, sizes, flips)
+def compare_with_reference_passes(config, job, segmenter, tiny_network, sizes, flips, davis):
+    expected = reference_passes(tiny_network, config, job, sizes, flips)
     results = list(segment_video(segmenter, job, config))
     assert [result.frame.name for result in results] == job.frames.stems
     given = np.array(Image.open(davis / "Annotations" / "480p" / "a" / "00000.png"))
@@ -101,7 +101,7 @@ def compare_with_slow_twin(config, job, segmenter, tiny_network, sizes, flips, d
         assert result.given == (t == 0)
 
 
-def test_which_passes_there_are(start, davis):
+def test_passes_of_each_setting(start, davis):
     config, job, _ = start("davis17_val", davis, tta__sizes=[480, 600], tta__flip=True)
     passes = passes_of(job, config)
     assert [(one.size, one.flipped) for one in passes] == [(480, False), (600, False), (480, True), (600, True)]
@@ -121,7 +121,7 @@ def test_late_objects_in_mirrored_passes(start, tmp_path, make_clip):
 
 
 def test_a_symmetric_video_is_segmented_symmetrically(start, tmp_path):
-    """Twice mirrored is not mirrored: where flips were forgotten or doubled the mean would lean to one side."""
+    """If a flip were missing or applied twice, the mean would not be symmetric."""
     rng = np.random.default_rng(0)
     root = tmp_path / "generic"
     half = rng.integers(0, 255, (6, 48, 32, 3), np.uint8)
@@ -137,12 +137,12 @@ def test_a_symmetric_video_is_segmented_symmetrically(start, tmp_path):
         np.testing.assert_allclose(prob, prob[:, :, ::-1], atol=1e-5)
 
 
-def test_threads_are_left_as_they_were(start, davis):
+def test_the_thread_count_is_restored(start, davis):
     before = torch.get_num_threads()
     config, job, segmenter = start("davis17_val", davis, data__size=48, tta__flip=True)
     for result in segment_video(segmenter, job, config):
         assert result.frame.index >= 0
-        assert torch.get_num_threads() == before  # the caller's own between two results
+        assert torch.get_num_threads() == before  # restored between results
     assert torch.get_num_threads() == before
     stopped = segment_video(segmenter, job, config)
     next(stopped)
@@ -150,7 +150,7 @@ def test_threads_are_left_as_they_were(start, davis):
     assert torch.get_num_threads() == before
 
 
-def test_scores_of_a_given_mask_are_the_mask(start, davis):
+def test_scores_of_a_given_mask_equal_the_mask(start, davis):
     config, job, segmenter = start("davis17_val", davis, data__size=48)
     results = list(segment_video(segmenter, job, config))
     scores = results[0].probabilities()
@@ -159,7 +159,7 @@ def test_scores_of_a_given_mask_are_the_mask(start, davis):
     assert not set(np.unique(results[1].probabilities())) <= {0, 1}
 
 
-def test_one_plain_pass_is_a_plain_run(start, davis):
+def test_one_plain_pass_equals_a_plain_run(start, davis):
     shutil.rmtree(davis / "JPEGImages" / "Full-Resolution")
     config, video, segmenter = start("davis17_val", davis, data__size=48)
     (mask,) = video.masks.values()
@@ -169,7 +169,7 @@ def test_one_plain_pass_is_a_plain_run(start, davis):
         np.testing.assert_array_equal(one.probabilities(), other.probabilities())
 
 
-def test_resolutions_that_do_not_belong_together(start, davis):
+def test_mismatched_resolutions_are_refused(start, davis):
     (davis / "JPEGImages" / "Full-Resolution" / "a" / "00005.jpg").unlink()
     with pytest.raises(Exception, match="differ in frames"):
         start("davis17_val", davis, data__size=64)

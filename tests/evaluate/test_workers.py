@@ -1,4 +1,4 @@
-"""Who gets what: pure decisions, against slow and obvious twins where they are clever."""
+"""Assignment of videos, threads and GPUs to workers."""
 
 import dataclasses
 import itertools
@@ -26,22 +26,22 @@ def test_the_longest_video_comes_first_unknown_lengths_before_all():
 
 
 @pytest.mark.parametrize("cores", [[2], [1], [16], [8, 8], [4, 2, 2], [0], []])
-def test_threads_are_the_most_that_let_all_workers_fit(cores):
+def test_threads_are_the_maximum_that_fits_all_workers(cores):
     for workers in range(1, 20):
         fitting = [t for t in range(1, 40) if sum(count // t for count in cores) >= workers]
         assert threads_per_worker(cores, workers) == max(fitting, default=1)
 
 
-def test_gpus_in_turn_only_where_there_are_several():
+def test_gpus_are_assigned_round_robin_if_there_are_several():
     assert [gpu_for(worker, 0, None) for worker in range(2)] == [None, None]
     assert [gpu_for(worker, 1, "3") for worker in range(2)] == [None, None]
     assert [gpu_for(worker, 2, None) for worker in range(3)] == ["0", "1", "0"]
     assert [gpu_for(worker, 2, "5, GPU-ab,-1,7") for worker in range(3)] == ["5", "GPU-ab", "5"]
 
 
-def test_attempts_are_counted_on_disk_and_end(tmp_path):
+def test_attempts_are_counted_on_disk_and_limited(tmp_path):
     for number in range(1, MAX_ATTEMPTS + 1):
-        assert Attempts(tmp_path).start("a.b") == number  # each time by another process, as it were
+        assert Attempts(tmp_path).start("a.b") == number  # a new object each time, like a new process
     assert len(Attempts(tmp_path).previous("a.b")) == MAX_ATTEMPTS
     assert Attempts(tmp_path).previous("a") == []
     with pytest.raises(Quarantined, match=r"died 3 times.*process \d+ on .*workers=1"):
@@ -62,7 +62,7 @@ def test_settings():
 
 
 def test_an_executor_added_from_outside_runs_the_videos(tmp_path, make_clip, tiny_weights, monkeypatch):
-    """As somebody else would add it: the last video first."""
+    """The registered executor runs the videos in reverse order."""
     begun = []
 
     def backwards(video_run, weights, videos):

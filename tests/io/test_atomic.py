@@ -1,4 +1,4 @@
-"""Staged results under kills at every moment: never half of a file or folder under its final name."""
+"""Staged results under kills at every step: no partial file or folder has its final name."""
 
 import os
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 def make(final, content):
-    """A folder of three files, as outputs make theirs."""
+    """Write a folder of three files as the outputs do."""
     staged = Staged(final)
     staged.prepare()
     staged.partial.mkdir()
@@ -21,7 +21,7 @@ def make(final, content):
 
 
 def found(final):
-    """What the folder holds, by name; None where it is not there."""
+    """Return the file contents of a folder by name, or None if the folder does not exist."""
     return {path.name: path.read_text() for path in final.iterdir()} if final.exists() else None
 
 
@@ -33,15 +33,15 @@ OLD, NEW = dict.fromkeys("abc", "old"), dict.fromkeys("abc", "new")
 
 
 @pytest.mark.fault("SIGKILL at any step of replacing a folder", "the folder is completely old or completely new")
-def test_a_replaced_folder_is_the_old_one_or_the_new(tmp_path):
+def test_replacing_a_folder_is_atomic(tmp_path):
     seen = []
     for place in each_kill(tmp_path, lambda at: make(at / "x", "new"), lambda at: make(at / "x", "old")):
         seen.append(found(place / "x"))
         assert seen[-1] in (OLD, NEW, None)
         if seen[-1]:
-            Staged(place / "x").final.rename(place / "taken")  # by its user, who wants it elsewhere
+            Staged(place / "x").final.rename(place / "taken")  # the user moves the result elsewhere
             Staged(place / "x").prepare()
-            assert found(place / "x") in (OLD, None)  # one that was half removed does not come back
+            assert found(place / "x") in (OLD, None)  # a partly deleted folder is not restored
         else:
             Staged(place / "x").prepare()
             assert found(place / "x") == OLD
@@ -52,23 +52,23 @@ def test_a_replaced_folder_is_the_old_one_or_the_new(tmp_path):
 
 
 @pytest.mark.fault("SIGKILL at any step of deleting a folder", "the folder is either complete or absent")
-def test_a_withdrawn_folder_is_whole_or_gone(tmp_path):
+def test_deleting_a_folder_is_atomic(tmp_path):
     def before(place):
         make(place / "x", "old")
-        make(place / ".x.old", "older")  # which a kill left
+        make(place / ".x.old", "older")  # left by a kill
 
     seen = []
     for place in each_kill(tmp_path, lambda at: Staged(at / "x").withdraw(), before):
         seen.append(found(place / "x"))
         assert seen[-1] in (OLD, None)
         Staged(place / "x").prepare()
-        assert found(place / "x") == seen[-1]  # nothing older comes back
+        assert found(place / "x") == seen[-1]  # no older version is restored
         assert not hidden(place)
     assert seen[0] == OLD and seen[-1] is None
 
 
 @pytest.mark.fault("SIGKILL at any step of replacing a file", "the file is completely old or completely new")
-def test_a_replaced_file_is_the_old_one_or_the_new(tmp_path):
+def test_replacing_a_file_is_atomic(tmp_path):
     seen = []
     for place in each_kill(tmp_path, lambda at: write_json(at / "x", 2), lambda at: write_json(at / "x", 1)):
         seen.append((place / "x").read_text())

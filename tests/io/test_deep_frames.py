@@ -1,4 +1,4 @@
-"""Frames of 16 bits and files of several pictures, through the command and through `open_frames`."""
+"""16-bit frames and multi-page files, by the command and by `open_frames`."""
 
 import io
 
@@ -12,7 +12,7 @@ from xmem_infer.io.frames import ImageStack, open_frames
 
 
 def cells(frame, low=300, high=3300, size=(48, 64)):
-    """Bright discs on a dark ground, as a camera of 12 bits gives them; they move with the frame."""
+    """Return moving bright discs on a dark background, like those of a 12-bit camera."""
     y, x = np.mgrid[: size[0], : size[1]]
     inside = (y - 20) ** 2 + (x - 15 - 2 * frame) ** 2 < 100
     return np.where(inside, high, low).astype(np.uint16)
@@ -37,8 +37,8 @@ def folder(tmp_path):
     return tmp_path / "dish"
 
 
-def test_dark_frames_are_stretched_over_the_whole_folder(folder, command):
-    Image.fromarray(cells(4, 300, 1800)).save(folder / "4.png")  # a darker frame stays darker
+def test_intensity_is_scaled_over_the_whole_folder(folder, command):
+    Image.fromarray(cells(4, 300, 1800)).save(folder / "4.png")  # a darker frame must stay darker
     code, said = command(f"video_dir={folder}")
     assert code == 0
     assert said.count("the values 300 to 3,300") == 1
@@ -55,7 +55,7 @@ def test_hot_pixels_do_not_darken_the_rest(folder):
     assert second[40, 60, 0] == 0
 
 
-def test_a_range_of_ones_own(folder, command):
+def test_a_given_range(folder, command):
     code, said = command(f"video_dir={folder}", "data.range=[300,6300]")
     assert (code, "stretched" in said) == (0, False)
     first = next(iter(open_frames(folder, DataConfig(range=[300, 6300])))).image
@@ -70,7 +70,7 @@ def test_a_wrong_range_is_refused(folder, command, wrong):
     assert "range" in said
 
 
-def test_a_range_that_nothing_needs_is_refused(tmp_path, command):
+def test_a_range_for_8_bit_frames_is_refused(tmp_path, command):
     (tmp_path / "plain").mkdir()
     Image.fromarray(np.zeros((48, 64), np.uint8)).save(tmp_path / "plain" / "0.png")
     write_mask(tmp_path / "plain.png")
@@ -120,7 +120,7 @@ def test_corrections_of_a_stack_are_named_by_number(tmp_path, command):
 
 @pytest.mark.parametrize("ending", ["tif", "png", "webp"])
 @pytest.mark.fault("multi-page {ending} among single-image frames", "error: a multi-page file is a video of its own")
-def test_several_pictures_in_a_folder_are_refused(tmp_path, command, ending):
+def test_multi_page_files_among_frames_are_refused(tmp_path, command, ending):
     (tmp_path / "clip").mkdir()
     write_stack(tmp_path / "clip" / f"0.{ending}", [np.full((48, 64, 3), 9 * t, np.uint8) for t in range(5)])
     write_mask(tmp_path / "clip.png")
@@ -139,7 +139,7 @@ def test_a_damaged_page_is_named(tmp_path):
         list(open_frames(path, DataConfig()))
 
 
-def test_a_photo_with_a_gain_map_is_one_picture(tmp_path):
+def test_a_photo_with_a_gain_map_is_a_single_image(tmp_path):
     (tmp_path / "clip").mkdir()
     first, second = Image.new("RGB", (64, 48), "navy"), Image.new("RGB", (32, 24), "grey")
     first.save(tmp_path / "clip" / "0.jpg", format="MPO", save_all=True, append_images=[second])

@@ -37,7 +37,7 @@ def cut(path: Path, share: float) -> None:
 
 
 def png_that_declares(path: Path, width: int, height: int) -> Path:
-    """A PNG of a few bytes whose header promises a huge picture."""
+    """Write a PNG of a few bytes whose header declares a huge image."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -74,7 +74,7 @@ class TestFolder:
         source = FrameFolder(folder, DataConfig())
         assert [f.name for f in source] == ["1", "2", "3", "4", "5", "6", "7"]
 
-    def test_content_decides_not_the_ending(self, tmp_path):
+    def test_the_format_is_detected_from_content_not_suffix(self, tmp_path):
         folder = tmp_path / "clip"
         folder.mkdir()
         Image.fromarray(picture()).save(folder / "1.jpg", format="PNG")
@@ -85,7 +85,7 @@ class TestFolder:
         cut(folder / "2.png", 0.6)
         source = FrameFolder(folder, WARN)
         assert [f.index for f in source] == [f.index for f in source] == [0, 1, 2]
-        assert len(source.warnings) == 2  # the gap and the corrupt frame, once
+        assert len(source.warnings) == 2  # the gap and the corrupt frame, once each
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 7), (33, 1)])
     def test_tiny_and_odd_sizes_and_one_frame(self, tmp_path, size):
@@ -101,12 +101,12 @@ class TestFolder:
             FrameFolder(tmp_path / "nowhere", DataConfig())
 
     @pytest.mark.fault("empty folder", "error says that the folder is empty")
-    def test_empty_folder_says_so(self, tmp_path):
+    def test_an_empty_folder_is_reported_as_empty(self, tmp_path):
         with pytest.raises(UsageError, match=r"holds no images .*it holds nothing"):
             open_frames(tmp_path, DataConfig())
 
     @pytest.mark.fault("folder without images", "error lists what the folder contains")
-    def test_folder_without_images_says_what_it_found(self, tmp_path):
+    def test_a_folder_without_images_lists_its_content(self, tmp_path):
         for name in ("a.mp4", "b.MP4", "c.txt"):
             (tmp_path / name).touch()
         (tmp_path / "deeper").mkdir()
@@ -126,7 +126,7 @@ class TestFolder:
             FrameFolder(folder, DataConfig())
 
     @pytest.mark.fault("frames of different sizes", "error names the first frame that differs and both sizes")
-    def test_mixed_sizes_name_the_first_odd_one_and_both_sizes(self, tmp_path):
+    def test_mixed_sizes_name_the_first_different_frame_and_both_sizes(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png", "3.png"])
         save_frames(folder, ["3.png"], 12, 18)
         with pytest.raises(VideoError, match=r"3\.png is 18x12, 1\.png is 17x12"):
@@ -148,7 +148,7 @@ class TestNumbering:
     @pytest.mark.parametrize(
         "stems", [["1"], ["1", "2", "3"], ["a", "b"], ["a1", "b7"], ["1", "01"], ["5", "9"], ["10", "43", "77"]]
     )
-    def test_nothing_to_say(self, stems):
+    def test_no_warning(self, stems):
         assert numbering_warnings(stems) == []
 
     def test_names_of_numbered_frames(self):
@@ -188,7 +188,7 @@ class TestCorrupt:
         assert name in source.warnings[0]
 
     @pytest.mark.fault("flipped byte in a PNG frame", "error names the frame")
-    def test_flipped_bytes_in_a_png_are_noticed(self, tmp_path):
+    def test_a_flipped_byte_in_a_png_is_detected(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png"], 40, 60)
         data = bytearray((folder / "2.png").read_bytes())
         data[len(data) // 2] ^= 0x10
@@ -206,14 +206,14 @@ class TestCorrupt:
             list(FrameFolder(folder, data))
 
     @pytest.mark.fault("HTML page named .png among the frames", "error names the file")
-    def test_no_image_behind_the_name(self, tmp_path):
+    def test_a_file_that_is_not_an_image(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png", "2.png"])
         (folder / "2.png").write_text("<html>404</html>")
         with pytest.raises(VideoError, match=r"2\.png is not a JPEG, PNG"):
             FrameFolder(folder, DataConfig())
         assert "is not a JPEG, PNG" in list(FrameFolder(folder, WARN))[1].corrupt
 
-    def test_repeats_go_on_until_a_sound_frame(self, tmp_path):
+    def test_the_previous_frame_is_repeated_until_a_valid_one(self, tmp_path):
         folder = save_frames(tmp_path / "clip", [f"{i}.png" for i in range(1, 6)])
         for i in (2, 3):
             cut(folder / f"{i}.png", 0.5)
@@ -233,7 +233,7 @@ class TestCorrupt:
 
 class TestBombs:
     @pytest.mark.fault("frame header that declares 60,000 x 50,000 px", "error before memory is allocated")
-    def test_over_the_limit_is_refused_before_allocation(self, tmp_path):
+    def test_images_over_the_limit_are_refused_before_allocation(self, tmp_path):
         folder = save_frames(tmp_path / "clip", ["1.png"])
         png_that_declares(folder / "2.png", 60_000, 50_000)
         before = Image.MAX_IMAGE_PIXELS
@@ -243,7 +243,7 @@ class TestBombs:
                 FrameFolder(folder, WARN)
         assert before == Image.MAX_IMAGE_PIXELS
 
-    def test_the_limit_is_ours_not_pillows(self, tmp_path):
+    def test_the_pixel_limit_replaces_that_of_pillow(self, tmp_path):
         bomb = png_that_declares(tmp_path / "1.png", 20_000, 20_000)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -253,7 +253,7 @@ class TestBombs:
 
     @pytest.mark.parametrize("lossless", [True, False])
     @pytest.mark.parametrize("exif", [b"", b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"])
-    def test_webp_is_measured_before_pillow_allocates_it(self, tmp_path, lossless, exif):
+    def test_webp_size_is_checked_before_pillow_allocates(self, tmp_path, lossless, exif):
         Image.fromarray(picture(0, 30, 40)).save(tmp_path / "1.webp", lossless=lossless, exif=exif)
         assert read_header(tmp_path / "1.webp", 1200).size == (30, 40)
         with pytest.raises(TooManyPixels, match="declares 40x30"):
@@ -277,7 +277,7 @@ class TestColours:
         assert pixels.dtype == np.uint8
         assert (pixels == np.array(image.convert("RGB"))).all()
 
-    def test_transparency_leaves_colours_alone(self):
+    def test_transparency_does_not_change_colours(self):
         colours = picture()
         alpha = picture(1)[..., :1]
         assert (to_rgb(Image.fromarray(np.concatenate([colours, alpha], 2))) == colours).all()
@@ -296,14 +296,14 @@ class TestColours:
             to_rgb(image)
 
 
-# Where the stored picture's corners, clockwise from the top left, belong: EXIF 2.3, 4.6.4
+# Stored corners that are shown clockwise from the top left, by EXIF orientation: EXIF 2.3, 4.6.4
 SEEN_FROM_TOP_LEFT = ["abcd", "badc", "cdab", "dcba", "adcb", "dabc", "cbad", "bcda"]
 
 
 class TestOrientation:
     @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_frames_are_turned_upright(self, tmp_path, ending, orientation):
+    def test_frames_are_rotated_by_exif_orientation(self, tmp_path, ending, orientation):
         corners = {"a": (0, 0), "b": (0, -1), "c": (-1, -1), "d": (-1, 0)}
         levels = {"a": 10, "b": 90, "c": 170, "d": 250}
         stored = np.zeros((32, 48), np.uint8)
@@ -322,11 +322,11 @@ class TestOrientation:
         assert image.shape[:2] == source.size
         for corner, seen in zip("abcd", SEEN_FROM_TOP_LEFT[orientation - 1], strict=True):
             assert abs(int(image[corners[corner]][0]) - levels[seen]) < 12
-        if ending != "tif":  # Pillow turns those itself
+        if ending != "tif":  # Pillow rotates TIFF images itself
             assert bool(source.warnings) == (orientation != 1)
 
     def test_headers_are_read_without_decoding(self, tmp_path):
-        # Pillow's getexif decodes the whole PNG where there is no EXIF; half a file has a sound header.
+        # Pillow's getexif decodes the whole PNG if it has no EXIF data; the header of half a file is intact.
         save_frames(tmp_path, ["1.png"], 200, 300)
         cut(tmp_path / "1.png", 0.5)
         assert read_header(tmp_path / "1.png", 10**6).size == (200, 300)
@@ -343,7 +343,7 @@ class TestArrays:
             assert all((f.image == p).all() for f, p in zip(frames, pictures, strict=True))
             assert isinstance(source, FrameSource)
 
-    def test_a_generator_is_taken_one_at_a_time(self):
+    def test_a_generator_is_consumed_one_frame_at_a_time(self):
         taken = []
 
         def images():
@@ -358,7 +358,7 @@ class TestArrays:
         assert taken == [0, 1]
         frames.close()
 
-    def test_a_buffer_filled_again_does_not_change_earlier_frames(self):
+    def test_reusing_a_buffer_does_not_change_earlier_frames(self):
         def images():
             buffer = np.zeros((4, 4, 3), np.uint8)
             for value in (1, 2, 3):
@@ -376,7 +376,7 @@ class TestArrays:
         [np.zeros((4, 4), np.uint8), np.zeros((3, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
     )
     @pytest.mark.fault("frame arrays that are not (H, W, 3) uint8", "error states the shape and type received")
-    def test_wrong_arrays_say_what_was_got(self, bad):
+    def test_errors_for_wrong_arrays_state_shape_and_type(self, bad):
         with pytest.raises(UsageError, match=r"frame 0 must be .*got shape \(.*type"):
             ArrayFrames([bad])
         with pytest.raises(UsageError, match="frame 1 must be"):

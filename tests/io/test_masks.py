@@ -23,7 +23,7 @@ DAVIS = np.frombuffer(davis_palette(), np.uint8).reshape(256, 3)
 
 
 def blobs(*labels: int, size: tuple[int, int] = (120, 160)) -> np.ndarray:
-    """A label image of one ellipse per label, some overlapping."""
+    """Return a label image with one ellipse per label, some of them overlapping."""
     image = Image.new("L", size[::-1])
     draw = ImageDraw.Draw(image)
     for i, label in enumerate(labels):
@@ -94,10 +94,10 @@ class TestAccepted:
         assert (mask.ids == labels).all()
         assert mask.palette == davis_palette()
 
-    def test_all_background_is_for_the_caller_to_remark(self, tmp_path):
+    def test_a_mask_without_objects_is_accepted(self, tmp_path):
         assert not read_mask(save(tmp_path / "m.png", np.zeros((4, 5), np.uint8)), LIMIT).ids.any()
 
-    def test_png_behind_another_ending(self, tmp_path):
+    def test_a_png_with_another_suffix(self, tmp_path):
         save(tmp_path / "m.bmp", blobs(1), format="PNG")
         assert read_mask(tmp_path / "m.bmp", LIMIT).ids.any()
 
@@ -158,7 +158,7 @@ class TestRefused:
         refused(path, "Permission denied")
 
     @pytest.mark.fault("mask header that declares 90,000 x 90,000 px", "error before memory is allocated")
-    def test_bomb(self, tmp_path):
+    def test_decompression_bomb(self, tmp_path):
         def chunk(kind, body):
             return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -167,8 +167,8 @@ class TestRefused:
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
         refused(path, "declares 90000x90000")
 
-    def test_every_message_is_its_own(self, tmp_path):
-        # What stands between the file's name and the first full stop tells the cases apart.
+    def test_every_error_message_is_distinct(self, tmp_path):
+        # The text between the file name and the first full stop must differ between cases.
         grey = blobs(255)
         cases = [
             grey.astype(np.uint16) * 3,
@@ -212,7 +212,7 @@ class TestArrays:
     def test_bools_are_label_1(self):
         assert (mask_from_array(blobs(9) > 0).ids == (blobs(9) > 0)).all()
 
-    def test_the_array_stays_the_callers(self):
+    def test_the_array_of_the_caller_is_copied(self):
         labels = blobs(1)
         mask = mask_from_array(labels)
         labels[:] = 7
@@ -250,7 +250,7 @@ class TestArrays:
 
 
 def smoothed_versions(labels: np.ndarray):
-    """The ways in which masks get spoilt: resized, compressed, blurred."""
+    """Return masks damaged in common ways: resized, compressed, blurred."""
     image = Image.fromarray(labels)
     for scale in (0.4, 0.5, 0.9, 1.5, 2):
         for how in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS):
@@ -265,7 +265,7 @@ def smoothed_versions(labels: np.ndarray):
 
 
 def twin(labels: np.ndarray) -> bool:
-    """`smoothed_values` as its docstring says it, pixel by pixel."""
+    """Compute `smoothed_values` pixel by pixel, following its docstring."""
     height, width = labels.shape
     values = labels.tolist()
     edges, slopes, speckles = 0, [], []
@@ -293,8 +293,8 @@ def twin(labels: np.ndarray) -> bool:
 
 
 @st.composite
-def true_masks(draw) -> np.ndarray:
-    """Label images as people draw them: boxes, lines, discs and dots of any label, thin and small ones too."""
+def valid_masks(draw) -> np.ndarray:
+    """Draw label images as users would: boxes, lines, discs and dots of any label, also thin and small ones."""
     height, width = draw(st.integers(1, 90)), draw(st.integers(1, 90))
     image = Image.new("L", (width, height))
     painter = ImageDraw.Draw(image)
@@ -331,7 +331,7 @@ class TestSmoothedEdges:
         assert int(said.split("edges: ")[1].split()[0]) > 50
         assert "thresholding" in said
 
-    def test_what_a_user_would_do_to_mend_it_helps(self):
+    def test_suggested_repairs_are_accepted(self):
         spoilt = np.array(Image.fromarray(blobs(255)).resize((300, 200), Image.Resampling.LANCZOS))
         assert smoothed_values(spoilt)
         assert smoothed_values((spoilt > 127).astype(np.uint8)) == 0
@@ -347,14 +347,14 @@ class TestSmoothedEdges:
         assert smoothed_values(np.array(image))
 
     @settings(max_examples=80)
-    @given(true_masks())
-    def test_true_masks_are_never_refused(self, labels):
+    @given(valid_masks())
+    def test_valid_masks_are_never_refused(self, labels):
         assert smoothed_values(labels) == 0
 
     @settings(max_examples=25)
     @given(st.data())
-    def test_equals_the_slow_twin(self, data):
-        labels = data.draw(true_masks())
+    def test_smoothed_values_equals_the_reference(self, data):
+        labels = data.draw(valid_masks())
         assume(labels.shape[0] * labels.shape[1] < 3000)
         if data.draw(st.booleans()):
             labels = np.array(Image.fromarray(labels).filter(ImageFilter.GaussianBlur(data.draw(st.floats(0.3, 2)))))
@@ -366,14 +366,14 @@ class TestSmoothedEdges:
 
     def test_many_tiny_objects(self):
         labels = np.zeros((200, 200), np.uint8)
-        for i in range(255):  # ants: two by one pixels, each with a label of its own
+        for i in range(255):  # objects of two by one pixels, each with its own label
             y, x = 3 + 12 * (i // 16), 3 + 12 * (i % 16)
             labels[y, x : x + 2] = i + 1
         assert smoothed_values(labels) == 0
         labels[labels > 0] = 200
         assert smoothed_values(labels) == 0
 
-    def test_outlines_and_dust(self):
+    def test_outlines_and_single_pixels(self):
         outlined = np.array(Image.fromarray(blobs(2)).filter(ImageFilter.MaxFilter(3))) // 2
         outlined[blobs(2) > 0] = 2  # background 0, a thin outline 1, the inside 2
         assert np.unique(outlined).tolist() == [0, 1, 2]
@@ -396,7 +396,7 @@ class TestReal:
             assert mask.ids.ndim == 2
         assert read_mask(files[-1], LIMIT).palette is not None
 
-    def test_every_smoothed_real_mask_is(self):
+    def test_every_smoothed_real_mask_is_refused(self):
         for file in self.annotations()[::200]:
             labels = np.array(Image.open(file))
             labels = labels * np.uint8(255 // labels.max())

@@ -1,4 +1,4 @@
-"""Masks as annotation tools and paint programs save them, through the command."""
+"""Masks as saved by annotation tools and paint programs, used by the command."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ WHITE, RED, BLUE = (255, 255, 255), (255, 0, 0), (0, 0, 255)
 
 
 def areas(*ids):
-    """A rectangle of each id, side by side."""
+    """Return a label image with one rectangle per id, side by side."""
     mask = np.zeros(SIZE, np.uint8)
     for place, object_id in enumerate(ids):
         mask[8:40, 4 + 16 * place : 16 + 16 * place] = object_id
@@ -67,7 +67,7 @@ def test_transparent_pixels_are_background(clip, tmp_path, command):
     assert (np.array(written(tmp_path)) == areas(1, 2)).all()
 
 
-def test_results_keep_the_colours(clip, tmp_path, command):
+def test_results_use_the_colours_of_the_mask(clip, tmp_path, command):
     painted(RED, BLUE).save(tmp_path / "clip.png")
     assert command(f"video_dir={clip}")[0] == 0
     assert written(tmp_path).getpalette()[:9] == [0, 0, 0, *RED, *BLUE]
@@ -88,7 +88,7 @@ def test_one_colour_is_one_object_in_all_masks(clip, tmp_path, command):
     assert written(tmp_path, 2).getpalette()[:12] == [0, 0, 0, *WHITE, *BLUE, *RED]
 
 
-def test_a_palette_mask_names_the_colours_of_later_ones(clip, tmp_path, command):
+def test_palette_colours_apply_to_later_masks(clip, tmp_path, command):
     (tmp_path / "given").mkdir()
     first = Image.fromarray(areas(7))
     first.putpalette([0] * 21 + list(BLUE))
@@ -100,7 +100,7 @@ def test_a_palette_mask_names_the_colours_of_later_ones(clip, tmp_path, command)
     assert set(np.unique(np.array(written(tmp_path, 2))[areas(0, 1) > 0])) == {7}
 
 
-def test_the_library_shares_colours_too(clip, tmp_path, tiny_network):
+def test_the_python_api_shares_colours_too(clip, tmp_path, tiny_network):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     painted(BLUE).save(paths[0])
     painted(RED, BLUE).save(paths[1])
@@ -110,7 +110,7 @@ def test_the_library_shares_colours_too(clip, tmp_path, tiny_network):
     assert set(np.unique(results[2].mask[areas(0, 1) > 0])) == {1}
 
 
-def test_16_bit_labels_are_taken(clip, tmp_path, command):
+def test_16_bit_labels_are_accepted(clip, tmp_path, command):
     Image.fromarray(areas(1, 200).astype(np.uint16)).save(tmp_path / "clip.png")
     code, said = command(f"video_dir={clip}")
     assert code == 0, said
@@ -156,8 +156,8 @@ def test_painted_annotations_are_not_scored(clip, tmp_path, command):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.fault("EXIF orientation {orientation} in frames and mask", "frames and mask are rotated in the same way")
-def test_masks_are_turned_like_frames(tmp_path, command, orientation):
-    """A mask with the orientation of its frame lies on the frame as viewers show both."""
+def test_masks_are_rotated_like_frames(tmp_path, command, orientation):
+    """A mask with the EXIF orientation of its frame is aligned with the frame as shown by viewers."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     (tmp_path / "clip").mkdir()

@@ -1,4 +1,4 @@
-"""Label colours: the DAVIS palette bit by bit, and colours that can be seen."""
+"""Label colours: the DAVIS palette by its definition, and visible colours."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 
 
 def voc_colour(label: int) -> tuple[int, int, int]:
-    """The definition in the VOC development kit: bits of the label dealt out to R, G, B, highest first."""
+    """Return a colour by the VOC development kit: label bits go to R, G and B in turn, high bits first."""
     red = green = blue = 0
     shift = 7
     while label:
@@ -36,7 +36,7 @@ def test_davis_palette_follows_the_definition():
     assert len(set(palette)) == 256
 
 
-def test_davis_palette_is_the_one_in_real_annotations():
+def test_davis_palette_equals_that_of_real_annotations():
     masks = SHARED / "data" / "multi_object" / "Annotations"
     if not masks.is_dir():
         pytest.skip(f"real annotations are not at {masks}")
@@ -44,7 +44,7 @@ def test_davis_palette_is_the_one_in_real_annotations():
         assert bytes(Image.open(sorted(video.glob("*.png"))[0]).getpalette()) == davis_palette()
 
 
-def test_full_palette_keeps_what_is_given_and_fills_the_rest():
+def test_full_palette_keeps_given_colours_and_fills_the_rest():
     assert full_palette(None) == full_palette(b"") == davis_palette()
     short = bytes([9, 9, 9, 250, 1, 2])
     assert full_palette(short) == short + davis_palette()[6:]
@@ -70,8 +70,8 @@ def test_visible_colours_are_bright_distinct_and_of_the_same_hue():
         assert np.abs(stored - shown).max() < 0.01
 
 
-def test_labels_nobody_could_see_get_a_colour():
-    """Masks saved as grey values 1, 2 look black; white is lost on bright ground."""
+def test_invisible_labels_get_a_colour():
+    """Masks saved as grey values 1 and 2 look black, and white is invisible on bright images."""
     ramp = np.repeat(np.arange(256, dtype=np.uint8), 3).tobytes()
     assert np.array_equal(visible_colours(ramp), visible_colours(None))
     black = visible_colours(bytes(768))
@@ -82,6 +82,6 @@ def test_labels_nobody_could_see_get_a_colour():
     assert own[255].tolist() == [0, 200, 255]
 
 
-def test_the_given_colours_win():
+def test_given_colours_take_precedence():
     own = bytes([0, 0, 0, 30, 144, 255])
     assert visible_colours(own)[1].tolist() == [30, 144, 255]

@@ -1,4 +1,4 @@
-"""Frames in any order are those of one pass over the file, to the bit."""
+"""Frames read in any order are identical to those of one sequential pass."""
 
 import numpy as np
 import pytest
@@ -60,20 +60,20 @@ def test_frames_in_any_order(tmp_path, kind):
     assert type(frames._seeker._times) is (way or type(None))
 
 
-def test_backwards_past_what_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("xmem_infer.io.seeking.CACHE_BYTES", 0)  # eight frames then
+def test_seeking_backwards_beyond_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("xmem_infer.io.seeking.CACHE_BYTES", 0)  # then eight frames are cached
     path = make_video(tmp_path / "v.mp4", frames=30, size=(48, 64))
     assert_same(path, order=range(29, -1, -1))
 
 
-def test_damaged_frames_are_stood_in_for(tmp_path):
+def test_damaged_frames_are_replaced(tmp_path):
     path = make_video(tmp_path / "v.mp4", frames=20, size=(48, 64), codec="mjpeg", pix_fmt="yuvj420p")
     damage(path, 7, first=0)
     assert_same(path, WARN, [8, 7, 6, 12])
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
-def test_frames_behind_an_early_end_are_refused(tmp_path, name):
+def test_frames_after_an_early_end_are_refused(tmp_path, name):
     start = {"movflags": "faststart"} if name == "v.mp4" else {}
     path = cut(make_video(tmp_path / name, frames=30, size=(48, 64), container_options=start), 0.6)
     found = list(open_frames(path, WARN))
@@ -90,7 +90,7 @@ def test_a_file_that_ends_early(tmp_path):
     assert_same(path, WARN, [last, 3, last - 1])
 
 
-def test_opening_and_jumping_reads_a_part_of_the_file(tmp_path):
+def test_opening_and_seeking_reads_only_part_of_the_file(tmp_path):
     path = make_video(tmp_path / "v.mp4", frames=200, size=(48, 64), options={"g": "10"})
     frames = open_frames(path, DataConfig())
     frames[150]

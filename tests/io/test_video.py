@@ -22,7 +22,7 @@ TEXTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8
 
 
 def scene(index: int, height: int, width: int) -> np.ndarray:
-    """A textured picture that moves, and whose brightness tells its index (16 + 3 * index)."""
+    """Return a moving texture whose brightness encodes the frame index (16 + 3 * index)."""
     moved = np.roll(TEXTURE, (index, 2 * index), (0, 1))[:height, :width] // 8
     return moved + np.uint8(3 * (index % 64))
 
@@ -55,13 +55,13 @@ def make_video(
 
 
 def packets(path: Path) -> list[tuple[int, int]]:
-    """Where the coded frames lie in the file, in coding order: (position, size)."""
+    """Return (position, size) in the file of each coded frame, in coding order."""
     with av.open(str(path)) as container:
         return [(p.pos, p.size) for p in container.demux(video=0) if p.size]
 
 
 def damage(path: Path, index: int, first: float = 0.3) -> None:
-    """Overwrite a coded frame (in coding order) with noise, but for its beginning."""
+    """Overwrite a coded frame (index in coding order) with noise, except for its beginning."""
     data = bytearray(path.read_bytes())
     position, size = packets(path)[index]
     begin = position + int(size * first)
@@ -76,14 +76,14 @@ def cut(path: Path, share: float) -> Path:
 
 
 def plain_decode(path: Path) -> list[np.ndarray]:
-    """The slow, obvious twin: everything PyAV gives, on one thread."""
+    """Decode all frames sequentially with PyAV on one thread, as the reference."""
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "NONE"
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def patch_matrix(path: Path, matrix: tuple[int, int, int, int]) -> None:
-    """Write (a b; c d) into the track header of an MP4, as a phone does for a turned recording."""
+    """Write (a b; c d) into the track header of an MP4, as phones do for rotated recordings."""
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 44
     a, b, c, d = (value << 16 for value in matrix)
@@ -133,7 +133,7 @@ class TestSound:
         if name != "order.avi":
             assert np.allclose(np.diff(times), 0.04, atol=0.0011)
 
-    def test_frames_are_the_right_ones_in_the_right_order(self, tmp_path):
+    def test_frames_are_correct_and_in_order(self, tmp_path):
         path = make_video(tmp_path / "v.mp4", frames=60, options={"bf": "3"})
         brightness = [f.image.mean() for f in VideoFile(path, FAIL)]
         expected = [scene(i, 96, 128).mean() for i in range(60)]
@@ -197,7 +197,7 @@ class TestSound:
         thread.join()
         assert len(seen) == 30
 
-    def test_names_are_names(self, tmp_path):
+    def test_special_file_names(self, tmp_path):
         path = make_video(tmp_path / "v.mp4", 3)
         for name in ("http:%03d #?&.mp4", "größe.v1.mp4", "-i.mp4"):
             source = VideoFile(path.rename(tmp_path / name), FAIL)
@@ -205,7 +205,7 @@ class TestSound:
             assert source.name == name[:-4]
             assert len(list(source)) == 3
 
-    def test_frames_left_out_by_an_edit_list_are_not_missed(self, tmp_path):
+    def test_frames_removed_by_an_edit_list_are_not_reported(self, tmp_path):
         plain = make_video(tmp_path / "v.mp4", 40, options={"g": "10", "bf": "0"})
         trimmed = tmp_path / "trimmed.mp4"
         with (
@@ -223,7 +223,7 @@ class TestSound:
         assert len(frames) == len(plain_decode(trimmed)) == 27
         assert frames[0].time_s == 0
 
-    def test_sound_and_cover_art_are_passed_over(self, tmp_path):
+    def test_sound_and_cover_art_are_ignored(self, tmp_path):
         path = tmp_path / "v.mkv"
         with av.open(str(path), "w") as container:
             video = container.add_stream("libx264", rate=25)
@@ -232,7 +232,9 @@ class TestSound:
             for i in range(10):
                 container.mux(video.encode(av.VideoFrame.from_ndarray(scene(i, 96, 128), format="rgb24")))
             container.mux(video.encode())
-            tone = np.zeros((1, 3 * 48000), np.float32)  # longer than the pictures: their end is no early end
+            tone = np.zeros(
+                (1, 3 * 48000), np.float32
+            )  # longer than the video stream, which does not count as an early end
             note = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
             note.sample_rate, note.pts = 48000, 0
             container.mux(sound.encode(note))
@@ -253,7 +255,7 @@ class TestRotation:
         patch_matrix(path, matrix)
         source = VideoFile(path, FAIL)
         image = next(iter(source)).image
-        # ISO 14496-12: a pixel at (x, y) is shown at (a x + c y, b x + d y), moved back to the top left.
+        # ISO 14496-12: a pixel at (x, y) is shown at (a x + c y, b x + d y), shifted to the top left.
         a, b, c, d = matrix
         shown = {}
         for y in range(48):
@@ -318,14 +320,14 @@ class TestNotAVideo:
             open_frames(tmp_path / "v.mp4", FAIL)
 
     @pytest.mark.fault("video larger than `data.max_pixels`", "error before decoding")
-    def test_too_large_is_refused_before_decoding(self, tmp_path):
+    def test_oversized_videos_are_refused_before_decoding(self, tmp_path):
         path = make_video(tmp_path / "v.mp4", 2)
         limit = DataConfig(max_pixels=96 * 128 - 1)
         with pytest.raises(VideoError, match=r"declares 128x96 = 12,288 pixels, .*12,287"):
             VideoFile(path, limit)
         assert len(list(VideoFile(path, DataConfig(max_pixels=96 * 128)))) == 2
 
-    def test_far_too_large_where_ffmpeg_decodes_to_look(self, tmp_path):
+    def test_oversized_videos_of_formats_probed_by_decoding(self, tmp_path):
         path = make_video(tmp_path / "v.webm", 2, "libvpx-vp9")
         with pytest.raises(VideoError, match=r"data\.max_pixels=100"):
             VideoFile(path, DataConfig(max_pixels=100))
@@ -369,7 +371,7 @@ class TestDamaged:
         assert len(frames) == 40
         corrupt = [f.index for f in frames if f.corrupt]
         assert corrupt[0] == 24
-        assert corrupt[-1] <= 29  # the next key frame mends it
+        assert corrupt[-1] <= 29  # frames are intact from the next keyframe on
         assert len(source.warnings) == len(corrupt)
 
     @pytest.mark.fault("video whose first frame is lost", "error: the mask belongs to that frame")
@@ -380,7 +382,7 @@ class TestDamaged:
             with pytest.raises(VideoError, match=r"00000 .*first frame"):
                 VideoFile(path, WARN)
 
-    def test_a_stream_that_begins_between_key_frames(self, tmp_path):
+    def test_a_stream_that_starts_between_keyframes(self, tmp_path):
         path = make_video(tmp_path / "v.ts", 40, options={"g": "10", "bf": "0"})
         path.write_bytes(path.read_bytes()[packets(path)[4][0] // 188 * 188 :])
         source = VideoFile(path, FAIL)
@@ -390,15 +392,15 @@ class TestDamaged:
         assert len(source.warnings) == 1
         assert "before the first key frame" in source.warnings[0]
 
-    def test_frames_before_the_damaged_one_are_given_out(self, tmp_path):
+    def test_frames_before_the_damaged_one_are_returned(self, tmp_path):
         path = make_video(tmp_path / "v.mp4", 40, options={"bf": "0"})
         damage(path, 20)
         seen = []
         with pytest.raises(VideoError):
-            seen.extend(iter_into(seen, VideoFile(path, FAIL)))
+            seen.extend(collect_into(seen, VideoFile(path, FAIL)))
         assert [f.index for f in seen] == list(range(20))
 
-    def test_reordered_frames_keep_their_places(self, tmp_path):
+    def test_reordered_frames_keep_their_positions(self, tmp_path):
         path = make_video(tmp_path / "v.mp4", 40, options={"bf": "3", "b-adapt": "0"})
         times = {round(f.time_s, 3) for f in VideoFile(path, FAIL)}
         for index in (10, 11, 12, 13, 39):
@@ -413,14 +415,14 @@ class TestDamaged:
 
     @pytest.mark.parametrize("data", [FAIL, WARN], ids=["fail", "warn"])
     @pytest.mark.parametrize("first", [0, 0.5])
-    def test_the_first_frame_must_be_sound(self, tmp_path, data, first):
+    def test_the_first_frame_must_be_intact(self, tmp_path, data, first):
         path = make_video(tmp_path / "v.mp4")
         damage(path, 0, first)
         with pytest.raises(VideoError, match=r"00000 .*first frame"):
             VideoFile(path, data)
 
     @pytest.mark.fault("frame size changes within a video", "error names that frame")
-    def test_change_of_size_on_the_way(self, tmp_path):
+    def test_change_of_size_within_a_video(self, tmp_path):
         parts = [
             make_video(tmp_path / "a.h264", 10, size=(96, 128), options={"bf": "0"}),
             make_video(tmp_path / "b.h264", 10, size=(64, 64), options={"bf": "0"}),
@@ -431,7 +433,7 @@ class TestDamaged:
             with pytest.raises(VideoError, match="from frame 00010 on the picture is 64x64, before it was 128x96"):
                 list(VideoFile(path, data))
 
-    def test_no_noise_on_the_terminal(self, tmp_path):
+    def test_ffmpeg_messages_are_not_printed(self, tmp_path):
         path = make_video(tmp_path / "v.mp4", 40)
         damage(path, 20)
         script = (
@@ -457,7 +459,7 @@ class TestShort:
         [("v.mp4", {"movflags": "faststart"}), ("v.mkv", None), ("v.webm", None)],
     )
     @pytest.mark.fault("{name} truncated", "error, or with `data.on_corrupt=warn` a warning; never treated as complete")
-    def test_a_cut_file_is_never_whole(self, tmp_path, name, container_options, share):
+    def test_a_truncated_file_is_never_complete(self, tmp_path, name, container_options, share):
         codec = "libvpx-vp9" if name == "v.webm" else "libx264"
         path = make_video(tmp_path / name, 60, codec, options={"g": "10"}, container_options=container_options)
         clean = plain_decode(path)
@@ -471,13 +473,13 @@ class TestShort:
         for frame, pixels in zip(frames, clean, strict=False):
             assert frame.corrupt or (frame.image == pixels).all()
 
-    def test_how_many_of_how_many(self, tmp_path):
+    def test_the_error_counts_decoded_and_expected_frames(self, tmp_path):
         path = make_video(tmp_path / "v.mp4", 60, options={"bf": "0"}, container_options={"movflags": "faststart"})
         position, _ = packets(path)[41]
         path.write_bytes(path.read_bytes()[:position])
         seen = []
         with pytest.raises(VideoError, match="ends early: 41 of 60 frames are there"):
-            seen.extend(iter_into(seen, VideoFile(path, FAIL)))
+            seen.extend(collect_into(seen, VideoFile(path, FAIL)))
         assert len(seen) == 41
         source = VideoFile(path, WARN)
         assert source.count == 60
@@ -501,7 +503,7 @@ class TestShort:
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.7, 0.9, 0.99])
     @pytest.mark.fault(".mp4 without its index", "error: the file is truncated")
-    def test_without_its_index_it_is_no_video(self, tmp_path, share):
+    def test_without_its_index_a_file_is_not_a_video(self, tmp_path, share):
         path = cut(make_video(tmp_path / "v.mp4", 60), share)
         with pytest.raises(VideoError, match=r"cut off|no video stream"):
             VideoFile(path, WARN)
@@ -525,7 +527,7 @@ class TestPauses:
             gaps.record(time_s)
         return gaps.warning()
 
-    def test_a_hole_is_remarked(self):
+    def test_a_gap_in_the_timestamps_is_reported(self):
         times = [i * 0.04 for i in range(50)] + [4 + i * 0.04 for i in range(50)]
         assert "no frames for 2.04 s after 1.96 s" in self.remark(times)
 
@@ -541,19 +543,19 @@ class TestPauses:
             list(np.cumsum([0.033, 0.066, 0.033, 0.1] * 10)),
         ],
     )
-    def test_nothing_to_remark(self, times):
+    def test_timestamps_without_gaps(self, times):
         assert self.remark(times) is None
 
 
-def iter_into(seen, source):
-    """Collect frames so that those before an error can be looked at."""
+def collect_into(seen, source):
+    """Collect frames in a list, so that those before an error can be checked."""
     for frame in source:
         seen.append(frame)
     return []
 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="development data is not on this machine")
-def test_real_video_is_read_whole():
+def test_real_video_is_read_completely():
     source = open_frames(SHARED / "data/videos/sam2_bedroom.mp4", FAIL)
     count = sum(1 for _ in source)
     assert (count, source.count, source.size, source.warnings) == (200, 200, (540, 960), [])

@@ -1,7 +1,7 @@
-"""Helper of test_writer_kills.py, run as a process: writes a video again and again and is killed doing so.
+"""Helper process of test_writer_kills.py: write a video repeatedly in child processes that are killed.
 
-Usage: kill_writer.py OUTPUT_DIR random N | steps. Prints what it found wrong, one line each, and how often
-it killed. Generation g of the video has label g on all frames, so files of two generations can be told apart.
+Usage: kill_writer.py OUTPUT_DIR random N | steps. Prints one line for each error, and the number
+of kills. Generation g of the video has label g on all frames, so files of two generations can be told apart.
 """
 
 import os
@@ -41,7 +41,7 @@ def write(output_dir: Path, generation: int) -> None:
 
 
 def generations(output_dir: Path) -> dict[str, set[int]]:
-    """For each output under its final name: the generations found in it; raises where it is not whole."""
+    """Return the generations found in each output under its final name; raise if an output is incomplete."""
     found: dict[str, set[int]] = {}
     masks, scores = output_dir / "masks" / VIDEO, output_dir / "scores" / VIDEO
     names = [str(index) for index in range(FRAMES)]
@@ -69,7 +69,7 @@ def generations(output_dir: Path) -> dict[str, set[int]]:
 
 
 def check(output_dir: Path, generation: int, where: str) -> None:
-    """After a kill while `generation` replaced the one before."""
+    """Check the outputs after a kill during the writing of `generation`."""
     try:
         found = generations(output_dir)
     except Exception as error:
@@ -87,7 +87,7 @@ def check(output_dir: Path, generation: int, where: str) -> None:
 
 
 def mended(output_dir: Path, generation: int, where: str) -> None:
-    """A run after the kill brings everything to `generation` and leaves nothing else."""
+    """Check that a run after the kill brings all outputs to `generation` and leaves no other files."""
     write(output_dir, generation)
     found = generations(output_dir)
     if set(found) != set(ORDER) or any(age - {generation} for age in found.values()):
@@ -97,7 +97,7 @@ def mended(output_dir: Path, generation: int, where: str) -> None:
 
 
 def killed(output_dir: Path, generation: int, delay_s: float) -> bool:
-    """Write in a child that is killed from outside. False if it was done before that."""
+    """Write in a child process that is killed after `delay_s`; return False if it had finished before."""
     child = os.fork()
     if child == 0:
         write(output_dir, generation)
@@ -126,12 +126,12 @@ def main() -> None:
         mended_in_child(output_dir, generation, where)
         kills += hit
         if mode == "steps" and not hit:
-            break  # the run has no more steps than that: all were tried
+            break  # all steps of the run have been tried
     report(f"kills={kills}")
 
 
 def mended_in_child(output_dir: Path, generation: int, where: str) -> None:
-    """`mended` in a fork of its own, so that this process never starts a thread and stays safe to fork."""
+    """Run `mended` in a fork, so that this process never starts a thread and stays safe to fork."""
     child = os.fork()
     if child == 0:
         mended(output_dir, generation, where)

@@ -1,4 +1,4 @@
-"""Tinted pictures against a slow twin; overlay videos read back."""
+"""Tinted images compared with a reference implementation; overlay videos read back."""
 
 import sys
 from pathlib import Path
@@ -19,8 +19,8 @@ from xmem_infer.types import Frame
 COLOURS = visible_colours(None)
 
 
-def slow_tint(image, labels, colours, alpha):
-    """The same drawing by definition: the rim is where another label lies within a diamond of rim_px."""
+def reference_tint(image, labels, colours, alpha):
+    """Tint by definition: the rim are pixels with another label within a diamond of radius rim_px."""
     height, width = labels.shape
     rim_px = max(1, round(min(labels.shape) / 400))
     rim = np.zeros(labels.shape, bool)
@@ -40,7 +40,7 @@ def slow_tint(image, labels, colours, alpha):
 @pytest.mark.parametrize(
     ("height", "width", "objects"), [(1, 1, 1), (1, 9, 2), (17, 23, 3), (60, 80, 40), (611, 640, 2)]
 )
-def test_tint_equals_its_twin(height, width, objects):
+def test_tint_equals_the_reference(height, width, objects):
     rng = np.random.default_rng(height)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     labels = np.zeros((height, width), np.uint8)
@@ -50,7 +50,7 @@ def test_tint_equals_its_twin(height, width, objects):
     before = image.copy()
     drawn = tint(image, labels, COLOURS)
     assert drawn.dtype == np.uint8
-    assert np.abs(drawn - slow_tint(image, labels, COLOURS, 0.45)).max() <= 0.51  # rounding
+    assert np.abs(drawn - reference_tint(image, labels, COLOURS, 0.45)).max() <= 0.51  # rounding
     assert np.array_equal(image, before)
 
 
@@ -63,7 +63,7 @@ def test_tint_without_objects_is_a_copy():
 
 @pytest.mark.fault("OpenCV cannot be imported", "error names the packages to install")
 def test_without_opencv_the_error_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "cv2", None)  # what Python does for a module that cannot be imported
+    monkeypatch.setitem(sys.modules, "cv2", None)  # import cv2 then raises ImportError
     with pytest.raises(EnvironmentFault, match=r"pip install opencv-python.*libgl1.*output\.overlay=false"):
         opencv("tests need")
     with pytest.raises(EnvironmentFault, match="opencv"):
@@ -123,13 +123,13 @@ def stamps(path):
     return [frame.time for frame in read(path)[2]]
 
 
-def test_time_stamps_are_the_sources_counted_from_its_start(tmp_path):
+def test_timestamps_are_those_of_the_source_relative_to_its_start(tmp_path):
     source = [5.0, 5.04, 5.5, 5.51, 7.25]
     shown = stamps(record(tmp_path / "a.mp4", (16, 16), source, fps=25))
     assert shown == pytest.approx([t - 5 for t in source], abs=1e-4)
 
 
-def test_rounding_to_the_container_clock_does_not_add_up(tmp_path):
+def test_rounding_to_the_container_time_base_does_not_accumulate(tmp_path):
     source = [index / 23.976 for index in range(1000)]
     video = OverlayVideo(VideoDetails(tmp_path, "a", fps=23.976))
     for time_s in source:
@@ -137,7 +137,7 @@ def test_rounding_to_the_container_clock_does_not_add_up(tmp_path):
     assert video.last_tick == round(source[-1] * 90_000)
 
 
-def test_without_a_clock_frames_follow_at_fps(tmp_path):
+def test_without_timestamps_frames_are_spaced_by_fps(tmp_path):
     assert stamps(record(tmp_path / "a.mp4", (16, 16), [None] * 4, fps=8)) == pytest.approx([0, 0.125, 0.25, 0.375])
     assert stamps(record(tmp_path / "b.mp4", (16, 16), [None] * 3)) == pytest.approx([0, 1 / 24, 2 / 24])
     assert stamps(record(tmp_path / "c.mp4", (16, 16), [None] * 3, fps=29.97)) == pytest.approx(
@@ -156,19 +156,19 @@ def test_without_a_clock_frames_follow_at_fps(tmp_path):
         ([-0.5, -0.46, 0.0], [0, 1, 12.5]),
     ],
 )
-def test_broken_clocks_lose_no_frame(tmp_path, times, expected):
-    """Expected in frames of 0.04 s: what the clock says where it can be believed, else one frame on."""
+def test_broken_timestamps_lose_no_frame(tmp_path, times, expected):
+    """`expected` counts frames of 0.04 s: plausible timestamps are used, others replaced by one frame later."""
     shown = stamps(record(tmp_path / "a.mp4", (16, 16), times, fps=25))
     assert shown == pytest.approx([count * 0.04 for count in expected], abs=1e-4)
 
 
 @pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf"), 1e-9, 1e9])
-def test_absurd_rates_fall_back(tmp_path, fps):
+def test_implausible_frame_rates_use_the_default(tmp_path, fps):
     assert stamps(record(tmp_path / "a.mp4", (16, 16), [None] * 2, fps=fps)) == pytest.approx([0, 1 / 24], abs=1e-4)
 
 
 @pytest.mark.parametrize("fps", [0.1, 23.976, 59.94, 1000.0])
-def test_unusual_rates_are_kept(tmp_path, fps):
+def test_unusual_frame_rates_are_kept(tmp_path, fps):
     assert stamps(record(tmp_path / "a.mp4", (16, 16), [None] * 2, fps=fps)) == pytest.approx([0, 1 / fps], abs=1e-4)
 
 
@@ -198,17 +198,17 @@ def test_large_frames_are_scaled_down_for_review(shape, shown):
 
 
 @pytest.mark.parametrize("name", ["two words.mp4", "Straße ü 猫.mp4", "a:b%d.mp4", "50%.mp4", "#?&.mp4"])
-def test_names_are_taken_literally(tmp_path, name):
+def test_special_characters_in_names_are_literal(tmp_path, name):
     assert len(read(record(tmp_path / name, (16, 16), [None]))[2]) == 1
 
 
-def test_relative_paths_with_a_colon_are_no_protocol(tmp_path, monkeypatch):
+def test_relative_paths_with_a_colon_are_not_urls(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     record(Path("http:x.mp4"), (16, 16), [None])
     assert (tmp_path / "http:x.mp4").is_file()
 
 
-def test_even_repeats_the_last_row_and_column():
+def test_odd_sizes_are_padded_with_the_last_row_and_column():
     picture = np.arange(3 * 3 * 3, dtype=np.uint8).reshape(3, 3, 3)
     padded = even(picture)
     assert padded.shape == (4, 4, 3)
@@ -217,8 +217,8 @@ def test_even_repeats_the_last_row_and_column():
     assert np.array_equal(padded[:, 3], padded[:, 2])
 
 
-def test_the_same_frames_give_the_same_bytes_whatever_memory_held(tmp_path):
-    """With mbtree, four in ten of these files differed from the first."""
+def test_overlay_videos_are_deterministic(tmp_path):
+    """Guards against x264's mbtree option: with it, four in ten of these files differed from the first."""
     rng = np.random.default_rng(0)
     scene = opencv("this test").resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (64, 48))
     files, litter = set(), []

@@ -1,4 +1,4 @@
-"""Contact sheets: which frames, in which order, and that every shape of video gets one."""
+"""Contact sheets: selection and order of frames, and videos of any shape."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_a_dozen_frames_spread_evenly(frames, known):
 
 @settings(max_examples=40)
 @given(st.integers(1, 3000), st.integers(1, 3000))
-def test_a_wrong_count_costs_evenness_only(frames, count):
+def test_a_wrong_frame_count_only_affects_spacing(frames, count):
     positions = chosen(frames, count)
     assert positions[0] == 0
     assert positions[-1] == frames - 1
@@ -68,11 +68,11 @@ def pixels_of(sheet, colour):
     return int((sheet == np.array(rgb)).all(axis=2).sum())
 
 
-def test_frames_stand_in_reading_order(tmp_path):
-    """Each frame has its own grey; the greys read from the sheet are those of evenly spread frames."""
+def test_frames_are_in_reading_order(tmp_path):
+    """Each frame has a unique grey value; those read from the sheet belong to evenly spaced frames."""
     sheet = sheet_of(tmp_path / "clip.png", 101, (90, 160), labels=())
     cells = [sheet[:, x].astype(int) for x in (28 + 100, 28 + 504, 28 + 908, 28 + 1312)]
-    rows = np.flatnonzero(np.ptp(sheet[:, 128].astype(int), axis=1) == 0)  # grey, so in a picture
+    rows = np.flatnonzero(np.ptp(sheet[:, 128].astype(int), axis=1) == 0)  # grey pixels are inside a thumbnail
     middles = [
         int(run[len(run) // 2]) for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(run) > 99
     ]
@@ -93,7 +93,7 @@ def test_the_given_frame_the_lost_objects_and_the_legend_are_marked(tmp_path):
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 13])
 @pytest.mark.parametrize("shape", [(90, 160), (160, 90), (100, 100), (1, 1), (37, 900), (900, 37)])
-def test_every_shape_gets_a_sheet_of_bearable_size(tmp_path, shape, frames):
+def test_every_frame_shape_gives_a_sheet_of_limited_size(tmp_path, shape, frames):
     sheet = sheet_of(tmp_path / "clip.png", frames, shape)
     assert sheet.ndim == 3
     assert 400 <= sheet.shape[1] <= 1700
@@ -106,21 +106,21 @@ def test_any_name_can_be_drawn(tmp_path, name):
     assert sheet_of(tmp_path / "clip.png", 3, (40, 60), name=name).size
 
 
-def test_many_labels_do_not_burst_the_legend(tmp_path):
+def test_many_labels_fit_in_the_legend(tmp_path):
     few = sheet_of(tmp_path / "a.png", 4, (90, 160), labels=range(1, 10))
     many = sheet_of(tmp_path / "b.png", 4, (90, 160), labels=range(1, 256))
     assert many.shape[1] == few.shape[1]
     assert many.shape[0] - few.shape[0] <= 150
 
 
-def test_long_captions_keep_their_ends():
-    """Frame names differ at the end, so that is what must be seen."""
+def test_long_captions_are_shortened_at_the_start():
+    """Frame names differ at the end, so the end must be visible."""
     picture = np.zeros((90, 160, 3), np.uint8)
     first, second = (np.asarray(contact_sheet([Cell(picture, "x" * 80 + end)], "t", "s", {})) for end in "17")
     assert not np.array_equal(first, second)
 
 
-def test_memory_is_thumbnails_and_one_frame(tmp_path):
+def test_memory_use_is_thumbnails_and_one_frame(tmp_path):
     preview = PreviewSheet(VideoDetails(tmp_path, "clip"))
     image, mask = np.zeros((270, 480, 3), np.uint8), np.zeros((270, 480), np.uint8)
     for index in range(500):

@@ -1,4 +1,4 @@
-"""What a viewer of the overlay gets: colours that stand out, ids, and the sound of the source."""
+"""Overlay videos: visible colours, object ids, and the sound of the source."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_red_on_a_red_car_takes_another_colour(colour):
     assert np.linalg.norm(own - drawn) > MIN_DISTANCE
 
 
-def test_a_colour_that_stands_out_stays_and_is_kept():
+def test_a_visible_colour_is_kept_for_the_whole_video():
     colours = ObjectColours(None)
     colours.update(painted((10, 10, 200), disc()), disc())
     assert (colours.table == visible_colours(None)).all()

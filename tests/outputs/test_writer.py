@@ -1,4 +1,4 @@
-"""The output tree of one video: contents read back, and what happens when something goes wrong."""
+"""The output files of one video: contents, and behaviour on errors."""
 
 import csv
 import errno
@@ -33,7 +33,7 @@ def frame(index, size, name=None, time_s=None):
 
 
 def confidence(labels, extra=()):
-    """For every label of the map, and for `extra` ones that are lost."""
+    """Return the confidence of every label of the map, and of the lost objects in `extra`."""
     present = [int(label) for label in np.unique(labels) if label]
     found = {label: ObjectConfidence(int((labels == label).sum()), 0.75, False) for label in present}
     return found | {label: ObjectConfidence(0, 0.0, True) for label in extra}
@@ -57,7 +57,7 @@ def tree(folder):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 9), (33, 64)])
-def test_masks_are_bit_equal_palette_pngs(tmp_path, size):
+def test_masks_are_lossless_palette_pngs(tmp_path, size):
     maps = random_maps(3, size)
     write(tmp_path, maps)
     files = sorted((tmp_path / "masks" / "clip").iterdir())
@@ -69,13 +69,13 @@ def test_masks_are_bit_equal_palette_pngs(tmp_path, size):
         assert np.array_equal(np.asarray(image), labels)
 
 
-def test_the_inputs_palette_is_kept(tmp_path):
+def test_the_palette_of_the_input_is_used(tmp_path):
     own = np.random.default_rng(3).integers(0, 256, 768, dtype=np.uint8).tobytes()
     write(tmp_path, random_maps(1, (8, 8)), palette=own)
     assert bytes(Image.open(tmp_path / "masks" / "clip" / "00000.png").getpalette()) == own
 
 
-def test_views_and_read_only_arrays_are_taken(tmp_path):
+def test_views_and_read_only_arrays_are_accepted(tmp_path):
     labels = random_maps(1, (12, 20))[0][::2, ::-1]
     image = frame(0, (20, 6)).image.transpose(1, 0, 2)
     image.flags.writeable = False
@@ -95,13 +95,13 @@ def test_the_whole_tree(tmp_path):
         assert sum(1 for _ in video.decode(video=0)) == 5
 
 
-def test_options_leave_outputs_out(tmp_path):
+def test_outputs_can_be_disabled(tmp_path):
     write(tmp_path, random_maps(2, (8, 8)), options=OutputConfig(masks=False, overlay=False, preview=False))
     assert set(tree(tmp_path)) == {"confidence/clip.csv"}
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
-    """Resumed batches are compared byte by byte with uninterrupted ones."""
+    """Other tests compare resumed batches byte by byte with uninterrupted ones."""
     maps = random_maps(6, (40, 50))
     write(tmp_path / "a", maps, options=EVERYTHING)
     write(tmp_path / "b", maps, options=EVERYTHING)
@@ -126,7 +126,7 @@ def test_confidence_has_a_row_per_frame_and_label(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
-def test_scores_come_back_within_half_a_step(tmp_path, dtype):
+def test_scores_are_accurate_to_half_a_quantisation_step(tmp_path, dtype):
     probabilities = np.random.default_rng(0).random((3, 6, 8), np.float32)
     given = np.rint(probabilities * 255).astype(np.uint8) if dtype == np.uint8 else probabilities.astype(dtype)
     seen = {9: ObjectConfidence(1, 1.0, False), 4: ObjectConfidence(1, 1.0, False)}
@@ -135,11 +135,13 @@ def test_scores_come_back_within_half_a_step(tmp_path, dtype):
     saved = np.load(tmp_path / "scores" / "clip" / "00000.npz")
     assert saved["probabilities"].dtype == np.uint8
     assert saved["labels"].tolist() == [9, 4]
-    assert np.abs(saved["probabilities"] / 255 - probabilities).max() <= 0.5 / 255 + 3e-4  # float16 adds its own
+    assert (
+        np.abs(saved["probabilities"] / 255 - probabilities).max() <= 0.5 / 255 + 3e-4
+    )  # plus the rounding of float16
 
 
 @pytest.mark.parametrize("names", [["with space", "Straße 猫"], ["1.2.3", ".hidden"], ["\udcff raw", "%d"]])
-def test_names_are_kept(tmp_path, names):
+def test_frame_names_become_file_names(tmp_path, names):
     write(tmp_path, random_maps(2, (8, 10)), video="Mein Film 猫.v2", names=names, options=OutputConfig())
     found = {path.name for path in (tmp_path / "masks" / "Mein Film 猫.v2").iterdir()}
     assert found == {f"{name}.png" for name in names}
@@ -165,14 +167,14 @@ def test_nothing_is_visible_before_close(tmp_path):
     assert all(part.startswith(".") for name in tree(tmp_path) for part in Path(name).parts[1:2])
     writer.close()
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
-    writer.close()  # again is fine
+    writer.close()  # may be called twice
     with pytest.raises(RuntimeError, match="closed"):
         writer.put(frame(5, (8, 8)), labels, {}, labels[None])
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), KeyboardInterrupt()])
 @pytest.mark.fault("error in the middle of a video", "partial output is deleted, earlier results are unchanged")
-def test_an_error_inside_with_removes_everything_unfinished(tmp_path, error):
+def test_an_error_inside_with_removes_partial_output(tmp_path, error):
     maps = random_maps(3, (8, 8))
     write(tmp_path, maps, options=EVERYTHING)
     before = tree(tmp_path)
@@ -181,7 +183,7 @@ def test_an_error_inside_with_removes_everything_unfinished(tmp_path, error):
         for index in range(2):
             writer.put(frame(index, (8, 8)), maps[0], {}, maps[0][None])
         raise error
-    assert tree(tmp_path) == before, "an older result stays until a new one is whole"
+    assert tree(tmp_path) == before, "an older result must stay until a new one is complete"
     assert not writer.thread.is_alive()
 
 
@@ -195,13 +197,13 @@ def test_an_older_result_is_replaced_as_a_whole(tmp_path):
 
 
 @pytest.mark.fault("partial output left by a killed run", "it is deleted and the earlier result restored")
-def test_what_a_killed_run_left_is_cleared(tmp_path):
+def test_leftovers_of_a_killed_run_are_cleaned_up(tmp_path):
     for name in ("masks/.clip.partial/00009.png", "overlay/.clip.mp4.partial", "masks/.clip.old/1.png"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"left over")
     VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), OutputConfig()).abort()
-    assert tree(tmp_path) == {"masks/clip/1.png": b"left over"}, "the old result comes back, the rest goes"
+    assert tree(tmp_path) == {"masks/clip/1.png": b"left over"}, "the old result must be restored and the rest deleted"
     write(tmp_path, random_maps(1, (8, 8)))
     assert set(tree(tmp_path)) == {"masks/clip/00000.png", "confidence/clip.csv"}
 
@@ -212,7 +214,7 @@ def test_a_video_without_frames_is_an_error(tmp_path):
     assert tree(tmp_path) == {}
 
 
-def test_wrong_arrays_are_refused_at_the_door(tmp_path):
+def test_wrong_arrays_are_refused(tmp_path):
     labels = np.zeros((8, 9), np.uint8)
     with VideoWriter(VideoDetails(tmp_path, "clip"), (8, 9), EVERYTHING) as writer:
         good = frame(0, (8, 9))
@@ -229,7 +231,7 @@ def test_wrong_arrays_are_refused_at_the_door(tmp_path):
 
 
 class SlowMasks(MaskFolder):
-    """A disk that waits for permission."""
+    """A mask output that blocks until the test allows it to write."""
 
     def __init__(self, output_dir):
         super().__init__(VideoDetails(output_dir, "clip"))
@@ -240,8 +242,8 @@ class SlowMasks(MaskFolder):
         super().write(item)
 
 
-def test_a_slow_disk_holds_up_put(tmp_path):
-    """One frame in the works and `queue_frames` waiting; the next put waits, so memory is bounded."""
+def test_a_slow_disk_blocks_put(tmp_path):
+    """With one frame being written and `queue_frames` queued, the next put blocks, so memory is bounded."""
     labels = np.zeros((8, 8), np.uint8)
     slow = SlowMasks(tmp_path)
     with VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET, queue_frames=3) as writer:
@@ -260,7 +262,7 @@ def test_a_slow_disk_holds_up_put(tmp_path):
 
 
 def put_until_it_fails(output_dir, options, size=(60, 80), frames=400):
-    """Pictures of noise, half of it under labels of noise: nothing compresses."""
+    """Write images and labels of random noise, which do not compress, until an error is raised."""
     labels = random_maps(1, size)[0]
     labels[size[0] // 2 :] = 0
     with VideoWriter(VideoDetails(output_dir, "new", fps=25), size, options) as writer:
@@ -269,7 +271,7 @@ def put_until_it_fails(output_dir, options, size=(60, 80), frames=400):
 
 
 class Areas(Output):
-    """An output as somebody else would add it: a text file with the share of the background, from the scores."""
+    """A plugin output: a text file with the share of the background, computed from the scores."""
 
     path = "areas/{video}.txt"
     needs_scores = True
@@ -292,7 +294,7 @@ def areas(monkeypatch):
     return OutputConfig(overlay=False, preview=False, also=["areas"])
 
 
-def test_an_output_added_from_outside_is_written_too(tmp_path, areas):
+def test_a_registered_output_is_written(tmp_path, areas):
     maps = [np.array([[0, 0, 0, 3]], np.uint8)] * 2
     write(tmp_path, maps, options=areas)
     assert set(tree(tmp_path)) == {
@@ -308,7 +310,7 @@ def test_an_output_added_from_outside_is_written_too(tmp_path, areas):
     assert not (tmp_path / "areas" / "x.txt").exists()
 
 
-def test_an_output_added_from_outside_shares_the_fate_of_the_others(tmp_path, areas, monkeypatch):
+def test_a_failing_registered_output_discards_all_outputs(tmp_path, areas, monkeypatch):
     def refuse(self):
         raise OSError(28, "No space left on device")
 
@@ -318,18 +320,18 @@ def test_an_output_added_from_outside_shares_the_fate_of_the_others(tmp_path, ar
     assert tree(tmp_path) == {}
 
 
-def test_an_output_that_nobody_registered_is_refused_by_name(tmp_path):
+def test_an_unregistered_output_is_refused_by_name(tmp_path):
     with pytest.raises(UsageError, match=r"output.also=mask: .* masks"):
         write(tmp_path, random_maps(1, (8, 8)), options=OutputConfig(also=["mask"]))
 
 
-def test_naming_an_output_twice_writes_it_once():
+def test_an_output_listed_twice_is_written_once():
     assert chosen_outputs(OutputConfig(also=["masks", "overlay"])) == ["overlay", "preview", "confidence", "masks"]
 
 
 @pytest.mark.parametrize("options", [QUIET, OutputConfig(masks=False, preview=False)], ids=["masks", "overlay"])
 @pytest.mark.fault("disk full while results are written", "error, finished videos are unchanged")
-def test_a_full_disk_is_reported_and_finished_videos_stay(tmp_path, options):
+def test_a_full_disk_is_reported_and_finished_videos_are_kept(tmp_path, options):
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(tmp_path)], capture_output=True, text=True
     )
@@ -355,8 +357,8 @@ def test_a_full_disk_is_reported_and_finished_videos_stay(tmp_path, options):
     ids=["masks", "overlay", "preview"],
 )
 @pytest.mark.fault("file size limit (`ulimit -f`) reached", "error names the limit, finished videos are unchanged")
-def test_a_file_that_may_not_grow_is_reported(tmp_path, options, limit):
-    """The same with a limit on the size of files, which needs no rights: EFBIG in place of ENOSPC."""
+def test_a_file_size_limit_is_reported(tmp_path, options, limit):
+    """Like a full disk, with EFBIG instead of ENOSPC; needs no root rights."""
     write(tmp_path, random_maps(2, (8, 8)), video="finished")
     before = tree(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -410,7 +412,7 @@ def test_an_error_in_the_background_reaches_the_next_put(tmp_path):
     assert tree(tmp_path) == {}
 
 
-def test_an_output_that_cannot_be_made_is_reported_at_once(tmp_path):
+def test_an_output_that_cannot_be_created_is_reported_at_once(tmp_path):
     (tmp_path / "masks").write_text("a file where a folder should be")
     with pytest.raises(EnvironmentFault, match=r"cannot write .*masks.clip: .*File exists"):
         VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET)

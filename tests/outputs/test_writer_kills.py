@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: nothing partial under a final name, old results not lost, the next run mends all."""
+"""SIGKILL at any moment: no partial file has a final name, old results are kept, the next run repairs all."""
 
 import os
 import subprocess
@@ -16,8 +16,8 @@ HELPER = Path(__file__).with_name("kill_writer.py")
     ("mode", "at_least"), [(("random", "12"), 3), pytest.param(("steps",), 10, marks=pytest.mark.slow)]
 )
 @pytest.mark.fault("writer killed with SIGKILL ({mode})", "only complete results have their final names")
-def test_killed_writers_leave_whole_results_only(tmp_path, mode, at_least):
-    """random: at any time of the run. steps: before each single change of the disk, one after the other."""
+def test_killed_writers_leave_only_complete_results(tmp_path, mode, at_least):
+    """random: killed at random times. steps: killed before each file change in turn."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(HELPER), str(tmp_path), *mode],
