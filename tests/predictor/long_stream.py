@@ -1,4 +1,4 @@
-"""Run as a process by test_long_stream: 10,000 frames through the front door, peak memory on the way."""
+"""Helper process of test_long_stream.py: segment 10,000 frames and print peak memory on the way."""
 
 import json
 import resource

@@ -1,4 +1,4 @@
-"""The library leaves the caller's gradient mode alone however a run ends, and keeps nothing of a graph."""
+"""Runs restore the caller's gradient mode however they end, and keep no autograd graph alive."""
 
 import copy
 import gc
@@ -15,7 +15,7 @@ from xmem_infer.model.network import XMem
 
 @pytest.fixture
 def segmenter(tiny_network):
-    own = copy.deepcopy(tiny_network)  # a Segmenter changes the memory layout of the network it is given
+    own = copy.deepcopy(tiny_network)  # a Segmenter changes the memory layout of its network
 
     def build(mode, network=own):
         runtime = RuntimeConfig(precision=Precision.fp32, grad_mode=mode, variant="eager")
@@ -69,8 +69,8 @@ def test_a_state_with_a_graph_is_restarted_once_it_is_detached(segmenter, clip):
 
 
 @pytest.mark.parametrize("mode", list(GradMode))
-def test_nothing_of_a_graph_outlives_the_run(segmenter, clip, mode):
-    """A value written into the tensor that was read before makes a ring that no garbage collector sees."""
+def test_no_autograd_graph_outlives_the_run(segmenter, clip, mode):
+    """Writing a value into a tensor that was read earlier makes a reference cycle that no collector finds."""
     images, masks = clip
     made, counter = segmenter(mode), TensorBytes(torch.device("cpu"))
     gc.collect()  # tensors of earlier tests must not be freed while this one counts

@@ -1,4 +1,4 @@
-"""What library users pass in and look at: names for choices, tensors, PIL images, lengths, what is printed."""
+"""The Python API: names for choices, tensors and PIL images as inputs, `len`, `repr`."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def clip(make_clip):
     return make_clip(4, 48, 70, 2, seed=3)
 
 
-def test_settings_are_plain_keywords(tiny_weights):
+def test_settings_are_keyword_arguments(tiny_weights):
     made = Segmenter.from_weights(tiny_weights, device="cpu", precision="bf16", size=64)
     assert (made.prepared.device.type, made.prepared.precision.name, made.data.size) == ("cpu", "bf16", 64)
     over = Segmenter.from_weights(tiny_weights, runtime=RuntimeConfig(threads=1, precision="bf16"), precision="fp32")
@@ -30,13 +30,13 @@ def test_settings_are_plain_keywords(tiny_weights):
             Segmenter.from_weights(tiny_weights, **wrong)
 
 
-def test_prepare_takes_names(tiny_network):
+def test_prepare_accepts_names(tiny_network):
     assert prepare(tiny_network, "cpu", "bf16").precision.name == "bf16"
     with pytest.raises(UsageError, match="precision=half is not possible"):
         prepare(tiny_network, "cpu", "half")
 
 
-def test_tensors_and_pil_images_are_masks_and_frames(tiny_network, clip):
+def test_tensors_and_pil_images_are_accepted(tiny_network, clip):
     images, masks = clip
     made = Segmenter(tiny_network, data=DataConfig(size=-1))
     expected = [result.mask for result in made.segment(images, masks[0])]
@@ -55,7 +55,7 @@ def test_tensors_and_pil_images_are_masks_and_frames(tiny_network, clip):
         made.segment(images, torch.rand(48, 70))
 
 
-def test_lengths_are_told_where_they_are_known(tiny_network, clip, tmp_path):
+def test_len_is_available_if_the_length_is_known(tiny_network, clip, tmp_path):
     images, masks = clip
     made = Segmenter(tiny_network, data=DataConfig(size=-1))
     results = made.segment(images, masks[0])
@@ -68,7 +68,7 @@ def test_lengths_are_told_where_they_are_known(tiny_network, clip, tmp_path):
     assert len(list(unknown)) == 4
 
 
-def test_what_is_printed_is_short(tiny_network, clip):
+def test_reprs_are_short(tiny_network, clip):
     images, masks = clip
     made = Segmenter(tiny_network, data=DataConfig(size=-1))
     result = next(made.segment(images, masks[0]))
@@ -86,7 +86,7 @@ def test_more_threads_than_cores_are_refused(tiny_weights, threads):
         Segmenter.from_weights(tiny_weights, runtime=RuntimeConfig(threads=threads))
 
 
-def test_frames_and_masks_that_do_not_fit_are_refused(tiny_network, clip):
+def test_mismatched_frames_and_masks_are_refused(tiny_network, clip):
     images, masks = clip
     made = Segmenter(tiny_network, data=DataConfig(size=-1))
     for image in (images[0] / 255, images[0][..., 0], np.moveaxis(images[0], 2, 0)):

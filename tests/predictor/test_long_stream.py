@@ -10,8 +10,8 @@ import pytest
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the operating system's account of peak memory")
 @pytest.mark.fault("video of ten thousand frames", "peak memory stays constant")
 @pytest.mark.parametrize("family", ["tiny_weights", pytest.param("tiny_cutie_weights", marks=pytest.mark.soak)])
-def test_memory_is_flat_over_ten_thousand_frames(family, request):
-    """Long-term memory fills at about frame 1,000 and evicts from then on, ten times over."""
+def test_memory_is_constant_over_ten_thousand_frames(family, request):
+    """Long-term memory is full at about frame 1,000 and evicts tokens from then on."""
     command = [sys.executable, Path(__file__).with_name("long_stream.py"), request.getfixturevalue(family)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert run.returncode == 0, run.stderr
@@ -39,8 +39,8 @@ json.dump([sizes[20], sizes[319]], sys.stdout)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the operating system's account of resident memory")
-def test_a_memory_that_grows_costs_what_its_tokens_cost(tiny_weights):
-    """300 frames of 16 tokens: a megabyte or so, and not half of one for each frame."""
+def test_growth_of_memory_is_that_of_its_tokens(tiny_weights):
+    """300 frames of 16 tokens need about a megabyte in total, not half a megabyte per frame."""
     command = [sys.executable, "-c", GROWING, tiny_weights]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr

@@ -1,4 +1,4 @@
-"""The front door, with real frames through a small network."""
+"""`Segmenter` with real frames and a small network."""
 
 import threading
 
@@ -25,7 +25,7 @@ def clip(make_clip):
     return make_clip(7, 48, 70, 2, seed=3)
 
 
-def test_five_lines(tiny_weights, clip):
+def test_the_shortest_program(tiny_weights, clip):
     images, masks = clip
     segmenter = Segmenter.from_weights(tiny_weights)
     for result in segmenter.segment(images, mask=masks[0]):
@@ -58,7 +58,7 @@ def prob_argmax(result):
 
 
 @pytest.mark.parametrize("size", [-1, 32, 64])
-def test_masks_have_the_frames_own_size(tiny_network, clip, size):
+def test_masks_have_the_size_of_the_frames(tiny_network, clip, size):
     images, masks = clip
     results = list(segmenter(tiny_network, data=DataConfig(size=size)).segment(images, masks[0]))
     assert {result.mask.shape for result in results} == {(48, 70)}
@@ -76,7 +76,7 @@ def test_later_masks_add_and_correct(tiny_network, clip):
     np.testing.assert_array_equal(results[5].mask, masks[5])
 
 
-def test_one_painted_object_leaves_the_other_unless_complete(tiny_network, clip):
+def test_an_unpainted_object_is_kept_unless_the_mask_is_complete(tiny_network, clip):
     images, masks = clip
     second = np.where(masks[3] == 2, 2, 0).astype(np.uint8)
     made = segmenter(tiny_network, data=DataConfig(size=-1))
@@ -90,7 +90,7 @@ def test_one_painted_object_leaves_the_other_unless_complete(tiny_network, clip)
     np.testing.assert_array_equal(named.mask, second)
 
 
-def test_later_masks_go_by_name_or_by_index(tiny_network, clip):
+def test_later_masks_are_assigned_by_name_or_index(tiny_network, clip):
     images, masks = clip
     made = segmenter(tiny_network)
     runs = [[result.mask for result in made.segment(images, masks[0], {key: masks[4]})] for key in (4, "00004", "4")]
@@ -100,13 +100,13 @@ def test_later_masks_go_by_name_or_by_index(tiny_network, clip):
 
 
 @pytest.mark.parametrize("key", ["zzz", 7, -1, 1.0, True, None, ("00001",), "00000", 0])
-def test_later_masks_of_no_frame_are_refused_at_the_call(tiny_network, clip, key):
+def test_later_masks_without_a_frame_are_refused_at_the_call(tiny_network, clip, key):
     images, masks = clip
     with pytest.raises(UsageError, match="later_masks has"):
         segmenter(tiny_network).segment(images, masks[0], {key: masks[1]})
 
 
-def test_frames_of_a_folder_are_named_as_its_files(tiny_network, clip, tmp_path):
+def test_frames_of_a_folder_are_named_like_its_files(tiny_network, clip, tmp_path):
     images, masks = clip
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"shot{number}.png")
@@ -122,7 +122,7 @@ def test_frames_of_a_folder_are_named_as_its_files(tiny_network, clip, tmp_path)
         made.segment(tmp_path, masks[0], permanent=["00002"])
 
 
-def test_an_iterable_that_ends_before_a_later_mask_says_so(tiny_network, clip):
+def test_an_iterable_that_ends_before_a_later_mask_is_an_error(tiny_network, clip):
     images, masks = clip
     made = segmenter(tiny_network).segment(iter(images), masks[0], {7: masks[1]})
     for _ in images:
@@ -133,7 +133,7 @@ def test_an_iterable_that_ends_before_a_later_mask_says_so(tiny_network, clip):
 
 @pytest.mark.parametrize("variant", ["eager", "fast"])
 def test_grad_modes_give_the_same_masks(tiny_network, clip, variant):
-    """To the bit, but for the modes that record: they multiply with another library."""
+    """Bit-identical, except for the modes that record a graph: they multiply with another library."""
     images, masks = clip
     runs = {}
     for mode in GradMode if variant == "eager" else GRADIENTS_OFF:
@@ -162,12 +162,12 @@ def test_a_graph_is_recorded_with_gradients_on_and_never_without(tiny_network, c
     list(made.segment(images, masks[0]))
     on = mode in (GradMode.enable_grad, GradMode.enable_grad_detached)
     assert recorded[1:] == [on] * 6
-    # Left on, the graph goes from frame to frame; detached, it ends with each.
+    # With enable_grad the graph spans frames; with enable_grad_detached it ends with each frame.
     assert any(carried) == (mode is GradMode.enable_grad)
 
 
 @pytest.mark.parametrize("mode", list(GradMode))
-def test_a_training_loop_around_the_generator_is_not_disturbed(tiny_network, clip, mode):
+def test_a_training_loop_around_the_generator_is_unaffected(tiny_network, clip, mode):
     images, masks = clip
     weight = torch.ones(3, requires_grad=True)
     runtime = RuntimeConfig(precision=Precision.bf16, grad_mode=mode, threads=1)
@@ -201,7 +201,7 @@ def test_leaving_early_stops_the_reader(tiny_network):
 
 
 @pytest.mark.fault("iterator of frames raises an exception", "the earlier results are returned, then the exception")
-def test_a_failing_source_is_heard_after_the_frames_before_it(tiny_network):
+def test_an_error_in_the_source_is_raised_after_earlier_results(tiny_network):
     def source():
         yield np.zeros((32, 32, 3), np.uint8)
         yield np.zeros((32, 32, 3), np.uint8)
@@ -245,7 +245,7 @@ def test_weights_that_are_not_finite_are_refused(tiny_network, precision):
         segmenter(broken, runtime=RuntimeConfig(precision=precision))
 
 
-def test_interleaved_videos_keep_their_threads_and_the_callers(tiny_network, clip):
+def test_interleaved_videos_keep_thread_counts(tiny_network, clip):
     images, masks = clip
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -262,7 +262,7 @@ def test_interleaved_videos_keep_their_threads_and_the_callers(tiny_network, cli
         torch.set_num_threads(before)
 
 
-def test_a_segmenter_leaves_the_callers_random_numbers_alone(tiny_network):
+def test_a_segmenter_does_not_change_the_random_state(tiny_network):
     state = torch.get_rng_state()
     segmenter(tiny_network, runtime=RuntimeConfig(precision=Precision.bf16))
     assert torch.equal(torch.get_rng_state(), state)

@@ -1,4 +1,4 @@
-"""What one video has taught is kept in a file, and used in another."""
+"""What one video has filled is kept in a file, and used in another."""
 
 from dataclasses import replace
 
@@ -42,8 +42,8 @@ def run(segmenter, state, images):
     return list(segmenter.segment_passes(frames, {}, [Pass(frames, {}, -1)], states=[state]))
 
 
-def taught(segmenter, clip):
-    """A state behind a few frames, one object born late, long-term memory in use."""
+def filled(segmenter, clip):
+    """Return a state after a few frames, with a late object and tokens in long-term memory."""
     images, masks = clip
     state, frames = segmenter.start(), ArrayFrames(images)
     one = np.where(masks[0] == 1, 1, 0).astype(np.uint8)
@@ -54,22 +54,22 @@ def taught(segmenter, clip):
     return state
 
 
-def test_a_loaded_memory_reads_as_the_one_that_was_saved(segmenter, clip, tmp_path):
-    state = taught(segmenter, clip)
+def test_a_loaded_memory_reads_like_the_saved_one(segmenter, clip, tmp_path):
+    state = filled(segmenter, clip)
     assert state.memory.long_term_tokens
     save_memory(tmp_path / "memory", segmenter, state)
     loaded = load_memory(tmp_path / "memory", segmenter, (48, 64))
     assert loaded.object_ids == [1, 2]
-    # The twin: the very state, begun anew where a loaded one begins.
+    # The reference: the original state, restarted like a loaded one.
     twin = segmenter.engine.restart(state)
     images = [image[:, ::-1].copy() for image in clip[0]]
     for found, expected in zip(run(segmenter, loaded, images), run(segmenter, twin, images), strict=True):
-        # Keys are centred anew, so the last digits differ.
+        # Keys are centred again, so the last digits differ.
         np.testing.assert_allclose(found.probabilities(), expected.probabilities(), atol=1e-4)
 
 
-def test_a_frozen_memory_stays_as_it_was(segmenter, clip, tmp_path):
-    save_memory(tmp_path / "memory", segmenter, taught(segmenter, clip))
+def test_a_frozen_memory_is_not_changed(segmenter, clip, tmp_path):
+    save_memory(tmp_path / "memory", segmenter, filled(segmenter, clip))
     frozen = load_memory(tmp_path / "memory", segmenter, (48, 64), frozen=True)
     kept = {name: x.clone() for name, x in frozen.recalled.items()}
     run(segmenter, frozen, clip[0])
@@ -89,11 +89,11 @@ def test_references_are_saved_without_a_run(segmenter, clip, tmp_path):
     assert all(result.object_ids == (1, 2) for result in results)
 
 
-def test_what_does_not_fit_is_refused(segmenter, clip, tmp_path):
+def test_incompatible_memory_files_are_refused(segmenter, clip, tmp_path):
     path = tmp_path / "memory"
     with pytest.raises(UsageError, match="no frame has been seen"):
         save_memory(path, segmenter, segmenter.start())
-    save_memory(path, segmenter, taught(segmenter, clip))
+    save_memory(path, segmenter, filled(segmenter, clip))
     with pytest.raises(UsageError, match="frames of 64x48 inside the network, those of this video are 96x48"):
         load_memory(path, segmenter, (48, 96))
     segmenter.weights_sha256 = "b" * 64
@@ -109,8 +109,8 @@ def test_what_does_not_fit_is_refused(segmenter, clip, tmp_path):
         load_memory(tmp_path / "nowhere", segmenter, (48, 64))
 
 
-def test_a_smaller_long_term_memory_refuses(segmenter, clip, tmp_path):
-    save_memory(tmp_path / "memory", segmenter, taught(segmenter, clip))
+def test_a_smaller_long_term_memory_is_refused(segmenter, clip, tmp_path):
+    save_memory(tmp_path / "memory", segmenter, filled(segmenter, clip))
     segmenter.engine.config = replace(segmenter.engine.config, long_term=False)
     state = load_memory(tmp_path / "memory", segmenter, (48, 64))
     with pytest.raises(UsageError, match="long-term tokens, here is room for 0"):
@@ -118,7 +118,7 @@ def test_a_smaller_long_term_memory_refuses(segmenter, clip, tmp_path):
 
 
 def test_objects_are_renamed_and_removed(segmenter, clip):
-    state = taught(segmenter, clip)
+    state = filled(segmenter, clip)
     segmenter.engine.rename(state, 2, 7)
     segmenter.engine.remove(state, 1)
     again = segmenter.engine.restart(state)
@@ -129,7 +129,7 @@ def test_objects_are_renamed_and_removed(segmenter, clip):
 
 
 def test_an_object_is_removed_before_the_first_frame(segmenter, clip, tmp_path):
-    state, results = taught(segmenter, clip), []
+    state, results = filled(segmenter, clip), []
     save_memory(tmp_path / "both", segmenter, state)
     loaded = load_memory(tmp_path / "both", segmenter, (48, 64))
     for one in (loaded, state):
@@ -142,7 +142,7 @@ def test_an_object_is_removed_before_the_first_frame(segmenter, clip, tmp_path):
         np.testing.assert_array_equal(found.probabilities(), expected.probabilities())
 
 
-def test_objects_of_the_last_frame_are_remembered(segmenter, clip, tmp_path):
+def test_objects_of_the_last_frame_are_saved(segmenter, clip, tmp_path):
     images, masks = clip
     state = segmenter.start()
     segmenter.predict(state, next(iter(ArrayFrames(images))), LabelMask(masks[0]), end=True)
@@ -163,8 +163,8 @@ def test_a_correction_on_the_last_frame_is_remembered(segmenter, clip):
         assert torch.equal(found[name], x), name
 
 
-def test_a_frozen_memory_takes_no_new_objects(segmenter, clip, tmp_path):
-    save_memory(tmp_path / "memory", segmenter, taught(segmenter, clip))
+def test_a_frozen_memory_refuses_new_objects(segmenter, clip, tmp_path):
+    save_memory(tmp_path / "memory", segmenter, filled(segmenter, clip))
     frozen = load_memory(tmp_path / "memory", segmenter, (48, 64), frozen=True)
     frame, new = next(iter(ArrayFrames(clip[0]))), LabelMask(np.where(clip[1][0] == 1, 3, 0).astype(np.uint8))
     with pytest.raises(UsageError, match=r"shows new objects \[3\], but the memory is frozen"):

@@ -1,4 +1,4 @@
-"""Tracking from references, forwards, backwards and both ways, beside slow and obvious twins."""
+"""Tracking from references forward, backward and in both directions, compared with simple implementations."""
 
 import random
 import signal
@@ -46,14 +46,14 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(found[index][1], prob)
 
 
-def test_forward_from_the_first_frame_is_a_plain_run(segmenter, clip):
+def test_forward_from_the_first_frame_equals_a_plain_run(segmenter, clip):
     images, masks = clip
     plain = by_index(segmenter.segment(images, masks[0]))
     found = by_index(propagate(segmenter, ArrayFrames(images), {0: masks[0]}, direction="forward"))
     assert_equal(found, plain)
 
 
-def test_backward_is_forward_on_the_reversed_video(segmenter, clip):
+def test_backward_equals_forward_on_the_reversed_video(segmenter, clip):
     images, masks = clip
     given = {2: masks[2], 6: masks[6]}
     found = by_index(propagate(segmenter, ArrayFrames(images), given, direction="backward"))
@@ -64,7 +64,7 @@ def test_backward_is_forward_on_the_reversed_video(segmenter, clip):
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_a_range_between_references_is_that_of_the_whole_run(segmenter, clip, direction):
+def test_a_range_between_references_equals_the_whole_run(segmenter, clip, direction):
     images, masks = clip
     given = {0: masks[0], 4: masks[4], 8: masks[8]}
     whole = by_index(propagate(segmenter, ArrayFrames(images), given, direction=direction))
@@ -82,15 +82,15 @@ def test_every_grad_mode(tiny_network, clip, mode):
     assert torch.is_grad_enabled()
 
 
-def mixed_by_hand(forward, backward, weight):
-    """Probabilities (O + 1, H, W) of two passes in full, the second in 8 bits, as kept on disk."""
+def blended_by_definition(forward, backward, weight):
+    """Blend the probabilities (O + 1, H, W) of two passes, the second in 8 bits as in the temporary file."""
     coarse = np.rint(backward[1:] * 255).astype(np.float32) / 255
     objects = forward[1:] * (1 - weight) + coarse * weight
     mixed = np.concatenate([np.clip(1 - objects.sum(0, keepdims=True), 0, None), objects])
     return mixed / mixed.sum(0)
 
 
-def test_both_ways_is_a_mix_of_two_passes(segmenter, clip):
+def test_both_directions_is_a_blend_of_two_passes(segmenter, clip):
     images, masks = clip
     frames, given = ArrayFrames(images), {2: masks[2], 6: masks[6]}
     results = list(propagate(segmenter, frames, given))
@@ -103,12 +103,12 @@ def test_both_ways_is_a_mix_of_two_passes(segmenter, clip):
     assert_equal({index: found[index] for index in (1, 0)}, {index: backward[index] for index in (1, 0)})
     np.testing.assert_array_equal(found[2][0], masks[2].ids)
     for index in (3, 4, 5):
-        expected = mixed_by_hand(forward[index][1], backward[index][1], (index - 2) / 4)
+        expected = blended_by_definition(forward[index][1], backward[index][1], (index - 2) / 4)
         np.testing.assert_allclose(found[index][1], expected, atol=1e-6)
         np.testing.assert_array_equal(found[index][0], np.array([0, 1, 2])[expected.argmax(0)])
 
 
-def test_an_object_with_a_reference_on_one_side_takes_the_pass_from_there(segmenter, clip):
+def test_an_object_with_one_reference_uses_the_pass_from_it(segmenter, clip):
     images, masks = clip
     frames, shown = ArrayFrames(images), {0: 1, 6: 2}
     only = {i: LabelMask(np.where(masks[i].ids == one, one, 0).astype(np.uint8)) for i, one in shown.items()}
@@ -123,7 +123,7 @@ def test_an_object_with_a_reference_on_one_side_takes_the_pass_from_there(segmen
         np.testing.assert_allclose(found[index].probabilities(), expected / expected.sum(0), atol=1e-6)
 
 
-def test_provisional_results_come_before_those_that_replace_them(tiny_network, clip):
+def test_provisional_results_precede_final_results(tiny_network, clip):
     images, masks = clip
     segmenter = Segmenter(tiny_network, MemoryConfig(memory_every=2), FP32, DataConfig(size=-1))
     given = {0: masks[0], 4: masks[4]}
@@ -133,7 +133,7 @@ def test_provisional_results_come_before_those_that_replace_them(tiny_network, c
     assert_equal(by_index(results[3:]), final)
 
 
-def test_a_range_both_ways_is_that_of_the_whole_run(segmenter, clip):
+def test_a_range_in_both_directions_equals_the_whole_run(segmenter, clip):
     images, masks = clip
     given = {0: masks[0], 4: masks[4], 7: masks[7]}
     whole = by_index(propagate(segmenter, ArrayFrames(images), given))
@@ -149,7 +149,7 @@ def squares(*object_ids):
     return LabelMask(ids)
 
 
-def test_a_reference_may_show_a_new_object_and_lack_one(segmenter, clip):
+def test_a_reference_may_add_an_object_and_omit_another(segmenter, clip):
     given = {0: squares(1), 3: squares(2), 6: squares(1, 3)}
     for direction in ("forward", "both"):
         results = propagate(segmenter, ArrayFrames(clip[0]), given, direction=direction)
@@ -158,7 +158,7 @@ def test_a_reference_may_show_a_new_object_and_lack_one(segmenter, clip):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_any_references_reach_every_frame_and_are_remembered(segmenter, clip, seed):
+def test_any_references_give_results_for_every_frame(segmenter, clip, seed):
     chance, frames = random.Random(seed), ArrayFrames(clip[0])
     shown = {index: chance.sample((1, 2, 3), chance.randrange(4)) for index in chance.sample(range(9), 5)}
     shown[chance.choice([*shown])] = [1]
@@ -181,7 +181,7 @@ def test_a_reference_may_be_empty_while_autograd_records(tiny_network, clip):
     assert [result.object_ids for result in results] == [(), (), (1,), (1,)]
 
 
-def test_what_was_encoded_before_changes_nothing(segmenter, clip, monkeypatch):
+def test_cached_encodings_do_not_change_results(segmenter, clip, monkeypatch):
     images, masks = clip
     frames, encoded = ArrayFrames(images), EncodedReferences()
     other = LabelMask(np.roll(masks[4].ids, 5, 1))
@@ -204,10 +204,10 @@ def test_what_was_encoded_before_changes_nothing(segmenter, clip, monkeypatch):
     pictures, encode = [], segmenter.engine.network.encode_image
     monkeypatch.setattr(segmenter.engine.network, "encode_image", lambda x: pictures.append(x) or encode(x))
     list(propagate(segmenter, frames, references, absent=absent, direction="forward", last=1, encoded=encoded))
-    assert len(pictures) == 1, "the references were encoded before"
+    assert len(pictures) == 1, "the references must already be encoded"
 
 
-def test_absent_objects_are_nowhere_and_come_back(segmenter, clip):
+def test_absent_objects_are_empty_and_reappear(segmenter, clip):
     images, masks = clip
     absent = {2: [(3, 4), (6, 6)]}
     for direction in ("forward", "both"):
@@ -222,7 +222,7 @@ def test_absent_objects_are_nowhere_and_come_back(segmenter, clip):
                 assert prob[2].max() > 0
 
 
-def test_a_reference_speaks_for_objects_that_are_absent_on_it(segmenter, clip):
+def test_a_reference_annotates_objects_that_are_absent_on_it(segmenter, clip):
     images, masks = clip
     given = {0: masks[0], 4: LabelMask(np.where(masks[4].ids == 1, 1, 0).astype(np.uint8))}
     open_, told = (
@@ -233,7 +233,7 @@ def test_a_reference_speaks_for_objects_that_are_absent_on_it(segmenter, clip):
     np.testing.assert_array_equal(told[4].mask, given[4].ids)
 
 
-def test_references_are_never_forgotten(segmenter, clip):
+def test_references_stay_in_memory(segmenter, clip):
     images, masks = clip
     looped = [images[index % 9] for index in range(40)]
     given = {0: masks[0], 1: masks[1], 2: masks[2], 3: masks[3]}
@@ -258,7 +258,7 @@ def test_references_are_never_forgotten(segmenter, clip):
 def test_a_signal_stops_a_pass_whose_results_are_kept(tiny_network, clip, monkeypatch):
     images, masks = clip
     segmenter = Segmenter(tiny_network, MemoryConfig(memory_every=2), FP32, DataConfig(size=-1))
-    frames, asked = Borrowed(images), []
+    frames, asked = CountedFrames(images), []
     results = propagate(segmenter, frames, {0: masks[0], 8: masks[8]})
     monkeypatch.setattr(interrupts, "_pending", [signal.SIGINT])
     with pytest.raises(KeyboardInterrupt):
@@ -266,8 +266,8 @@ def test_a_signal_stops_a_pass_whose_results_are_kept(tiny_network, clip, monkey
     assert not asked
 
 
-class Borrowed(ArrayFrames):
-    """Counts the pictures that somebody still holds."""
+class CountedFrames(ArrayFrames):
+    """Frames that count how many of their images are still referenced."""
 
     def __init__(self, images):
         super().__init__(images)
@@ -281,12 +281,12 @@ class Borrowed(ArrayFrames):
         return frame
 
 
-def test_both_ways_holds_few_frames_however_long_the_video(tiny_network, clip):
+def test_both_directions_holds_a_bounded_number_of_frames(tiny_network, clip):
     images, masks = clip
     segmenter = Segmenter(tiny_network, MemoryConfig(memory_every=2), FP32, DataConfig(size=-1))
     most = []
     for length in (20, 40):
-        frames = Borrowed([images[index % 9] for index in range(length)])
+        frames = CountedFrames([images[index % 9] for index in range(length)])
         for _ in propagate(segmenter, frames, {0: masks[0], length - 1: masks[(length - 1) % 9]}):
             pass
         most.append(frames.most)
@@ -314,7 +314,7 @@ def test_closing_stops_after_the_frame_in_progress(segmenter, clip):
         ({"references": {0: None}}, "mask .* is 32x32"),
     ],
 )
-def test_what_is_refused_at_the_call(segmenter, clip, change, message):
+def test_invalid_requests_are_refused_at_the_call(segmenter, clip, change, message):
     images, masks = clip
     options = {"references": {0: 0}, **change}
     small = LabelMask(np.ones((32, 32), np.uint8))
@@ -324,8 +324,8 @@ def test_what_is_refused_at_the_call(segmenter, clip, change, message):
 
 
 @pytest.mark.slow
-def test_a_late_correction_helps_those_before_it():
-    """The shipped model on the shipped clip; docs/evaluation.md has the figures, also of corrections that hurt."""
+def test_a_late_correction_improves_earlier_frames():
+    """The embedded model on the example clip; docs/evaluation.md also reports corrections that reduce accuracy."""
     folder = Path(__file__).resolve().parents[2] / "examples" / "clip"
     segmenter = Segmenter.from_weights(embedded_model(), size=240)
     frames = open_frames(folder / "JPEGImages" / "scene", DataConfig())

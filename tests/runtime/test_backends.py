@@ -1,4 +1,4 @@
-"""A backend added from outside, chosen by its name."""
+"""A backend registered by a plugin and selected by its name."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from xmem_infer.config import Precision
 from xmem_infer.runtime.backends.prepare import BACKENDS, eager
 
 
-def test_a_backend_from_outside_is_found_by_its_name(tiny_network, make_clip, monkeypatch):
+def test_a_registered_backend_is_found_by_its_name(tiny_network, make_clip, monkeypatch):
     monkeypatch.setattr(BACKENDS, "_entries", dict(BACKENDS._entries))
     made = []
 

@@ -28,7 +28,7 @@ def test_auto_refuses_weights_that_overflow_everywhere(tiny_network):
 
 
 @pytest.mark.parametrize("mode", GradMode)
-def test_what_records_gradients_runs_as_it_is_written(mode):
+def test_modes_that_record_gradients_use_the_eager_backend(mode):
     recording = mode in (GradMode.enable_grad, GradMode.enable_grad_detached)
     assert choose_backend(RuntimeConfig(grad_mode=mode)) == ("eager" if recording else "fast")
     assert choose_backend(RuntimeConfig(grad_mode=mode, variant="eager")) == "eager"

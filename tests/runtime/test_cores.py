@@ -1,4 +1,4 @@
-"""How many cores a process may use: affinity, and the quotas of containers."""
+"""Number of cores that a process may use: affinity and container quotas."""
 
 import os
 
@@ -10,7 +10,7 @@ from xmem_infer.runtime.cores import usable_cores
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """machine(/proc/self/cgroup, files below /sys/fs/cgroup) -> cores, of a process with 64 of them."""
+    """machine(/proc/self/cgroup, files below /sys/fs/cgroup) -> usable cores of a process on 64 cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     monkeypatch.setattr(cores, "ROOT", tmp_path)
     (tmp_path / "proc" / "self").mkdir(parents=True)
@@ -37,20 +37,20 @@ def machine(tmp_path, monkeypatch):
         ("3:cpu:/\n", {"cpu__cpu-cfs_quota_us": "-1", "cpu__cpu-cfs_period_us": "100000"}, 64),
     ],
 )
-def test_quotas_of_containers_count(machine, process, files, expected):
+def test_container_cpu_quotas_are_respected(machine, process, files, expected):
     assert machine(process, **files) == expected
 
 
-def test_the_affinity_counts(monkeypatch):
+def test_cpu_affinity_is_respected(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert usable_cores() == 1
 
 
 @pytest.mark.parametrize(("running", "policy"), [("1/90", None), ("3/90", "passive")])
-def test_threads_yield_where_others_compute(tmp_path, monkeypatch, running, policy):
+def test_threads_yield_if_other_processes_compute(tmp_path, monkeypatch, running, policy):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.setattr(cores, "LOAD", tmp_path / "loadavg")
-    cores.yield_while_waiting()  # no such file on other systems
+    cores.yield_while_waiting()  # the file does not exist on other systems
     assert "OMP_WAIT_POLICY" not in os.environ
     cores.LOAD.write_text(f"0.9 0.5 0.1 {running} 4711\n")
     cores.yield_while_waiting()

@@ -8,7 +8,7 @@ OFF = [GradMode.set_grad_enabled, GradMode.no_grad, GradMode.inference_mode]
 ON = [GradMode.enable_grad, GradMode.enable_grad_detached]
 
 
-def test_every_mode_is_here():
+def test_all_modes_are_covered():
     assert {*OFF, *ON} == set(GradMode)
 
 
@@ -33,7 +33,7 @@ def test_gradients_on_even_inside_no_grad(mode):
 
 @pytest.mark.parametrize("mode", list(GradMode))
 @pytest.mark.parametrize("before", [True, False])
-def test_what_was_there_is_restored_also_after_a_failure(mode, before):
+def test_the_previous_mode_is_restored_even_after_an_error(mode, before):
     with torch.set_grad_enabled(before):
         with pytest.raises(ZeroDivisionError), grad_mode(mode):
             raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""int8: models from frames of the user's video, kept, compared with fp32 as they run, and left where they differ."""
+"""int8 models: calibrated on the video, cached, compared with fp32 during the run, disabled if they differ."""
 
 import csv
 import importlib
@@ -32,7 +32,7 @@ FIXED = ("data.size=-1", "memory.memory_every=1", "runtime.threads=1", "runtime.
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """(Folder of frames, the frames, the first mask; the mask lies beside the folder): one picture, 108 x 60."""
+    """(Folder of frames, frames, first mask) of a clip of 108 x 60 px; the mask file is next to the folder."""
     folder, image = tmp_path_factory.mktemp("clip"), EXAMPLE / "JPEGImages/scene/00000.jpg"
     image = Image.open(image if image.exists() else image.with_suffix(".png")).convert("RGB").resize((108, 60))
     mask = Image.open(EXAMPLE / "Annotations/scene/00000.png").resize((108, 60), 0).point(lambda value: value == 1)
@@ -44,18 +44,18 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A cache in which the first test leaves the clip's models for the others."""
+    """A cache to which the first test writes the clip's models for the other tests."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
 def run(made, clip, tmp_path, monkeypatch):
-    """run(name, key=value) -> (what was said, entry in run.json, masks, shares in the confidence table)."""
+    """run(name, key=value) -> (log, entry in run.json, masks, shares in the confidence table)."""
     if int8.int8_toolchain() is None:
         pytest.skip("the extra int8 is not installed")
     monkeypatch.setattr(int8, "EVERY", 4)
     for verb in int8.VERBS:
-        monkeypatch.setitem(int8.LIMITS, verb, 0.9)  # in so small a picture the network is unsure
+        monkeypatch.setitem(int8.LIMITS, verb, 0.9)  # the network has low confidence on such small images
 
     def start(name, *settings):
         given = (f"video_dir={clip[0]}", f"weights={embedded_model()}", f"output_dir={name}", *FIXED, *settings)
@@ -79,8 +79,8 @@ def run(made, clip, tmp_path, monkeypatch):
     return start
 
 
-def by_hand(clip, left_after=None):
-    """Masks of the clip in int8, where the decoder is left to fp32 after so many frames."""
+def expected_masks(clip, left_after=None):
+    """Return the masks of the clip in int8, with the decoder in fp32 after `left_after` frames."""
     runtime = RuntimeConfig(precision=Precision.int8, threads=1)
     segmenter = Segmenter.from_weights(embedded_model(), MemoryConfig(memory_every=1), runtime, DataConfig(size=-1))
     results, masks = segmenter.segment(clip[1], clip[2]), []
@@ -92,20 +92,20 @@ def by_hand(clip, left_after=None):
 
 
 @pytest.mark.slow
-def test_models_are_kept_and_compared_as_they_run(run, clip):
+def test_models_are_cached_and_compared_during_the_run(run, clip):
     said, entry, masks, shares = run("second")
     assert "quantising" not in said
     assert entry["int8"]["parts"] == sorted(int8.VERBS) and entry["int8"]["compared"] > 9
     assert {"03", "07", "11", "15"} <= shares.keys()
     assert max(shares.values()) == pytest.approx(entry["int8"]["largest_share_of_a_mask"], abs=1e-4)
-    assert np.array_equal(masks, by_hand(clip))
+    assert np.array_equal(masks, expected_masks(clip))
     _, _, exact, _ = run("exact", "runtime.precision=fp32", "runtime.variant=fast")
     assert np.mean(np.not_equal(masks, exact)) < 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.fault("damaged int8 model in the cache", "warning; the model is quantised again")
-def test_a_damaged_model_is_made_again(run, tmp_path):
+def test_a_damaged_int8_model_is_rebuilt(run, tmp_path):
     weights = next((tmp_path / "cache").rglob("encode_memory-*/model.bin"))
     weights.write_bytes(weights.read_bytes()[:1000])
     said, entry, _, _ = run("damaged")
@@ -118,14 +118,14 @@ def test_a_damaged_model_is_made_again(run, tmp_path):
 @pytest.mark.slow
 @pytest.mark.fault("int8 masks that differ from fp32 masks", "warning; frames since the last match are redone in fp32")
 @pytest.mark.parametrize(("settings", "kept"), [((), 8), (("output.scores=true",), 0)])
-def test_where_int8_differs_the_run_goes_back(run, clip, monkeypatch, settings, kept):
-    expected, answer, calls = by_hand(clip, left_after=kept), CompiledVerb.__call__, []
+def test_frames_since_int8_differed_are_redone_in_fp32(run, clip, monkeypatch, settings, kept):
+    expected, answer, calls = expected_masks(clip, left_after=kept), CompiledVerb.__call__, []
 
     def wrong(self, arguments):
         found = answer(self, arguments)
         if len(found) == 3:
             calls.append(1)
-            if len(calls) in (9, 10, 11):  # the masks of these frames; 3 and 7 were compared, 11 is next
+            if len(calls) in (9, 10, 11):  # spoils frames 9 to 11; 3 and 7 were compared, 11 is next
                 return *found[:2], found[2].flip(1)
         return found
 
@@ -138,11 +138,11 @@ def test_where_int8_differs_the_run_goes_back(run, clip, monkeypatch, settings, 
     assert went_back["share"] > 0.9 and shares["11"] == pytest.approx(went_back["share"], abs=1e-4)
     assert entry["int8"]["parts"] == ["encode_image", "encode_memory"] and entry["frames"] == FRAMES
     assert np.array_equal(masks, expected)
-    assert run("next")[0].count("quantising segment") == 1  # of its own frames
+    assert run("next")[0].count("quantising segment") == 1  # calibrated on the frames of this run
 
 
 @pytest.mark.slow
-def test_auto_takes_int8_where_models_held_and_the_cpu_has_it(run, monkeypatch):
+def test_auto_uses_int8_with_cached_models_on_a_cpu_with_int8(run, monkeypatch):
     network = load_network(embedded_model()).network
     computes = {True: Precision.int8, False: candidates(CPU)[0]}
     for has, precision in computes.items():
@@ -160,7 +160,7 @@ def test_masks_are_compared_object_by_object():
 
     one, other = np.zeros((64, 64), int), np.zeros((64, 64), int)
     one[:8, :8], other[:8, :4] = 1, 1
-    one[32, 32] = 2  # one pixel of a picture of 4096: no more than a quarter of what counts as small
+    one[32, 32] = 2  # one pixel of 4096: at most a quarter of what counts as small
     shares = int8.differences(int8.SEGMENT, result(one), result(other))
     assert shares == pytest.approx((0.5, 1 / 4.096))
     value = torch.ones(1, 1, 4, 4, 4)
@@ -175,7 +175,7 @@ def test_masks_are_compared_object_by_object():
     ],
 )
 @pytest.mark.fault("int8 with a backend that does not support it ({settings})", "error before a network is loaded")
-def test_int8_is_refused_where_there_is_none(settings, words, tiny_network):
+def test_int8_is_refused_for_backends_without_it(settings, words, tiny_network):
     runtime = RuntimeConfig(precision=Precision.int8, **settings)
     for refused in (lambda: choice.check_runtime(runtime, CPU), lambda: choice.choose(tiny_network, runtime, CPU)):
         with pytest.raises(UsageError, match=words):
@@ -196,7 +196,7 @@ def test_int8_without_nncf_or_on_a_gpu_is_refused(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not DEV.is_dir(), reason=f"there are no clips in {DEV}")
 def test_int8_scores_as_fp32_on_real_clips(tmp_path, monkeypatch):
-    """Both clips whose scores it moved most; models are made on the first, of its first frames."""
+    """The two clips whose scores int8 changed most; models are calibrated on the first frames of the first clip."""
     if int8.int8_toolchain() is None:
         pytest.skip("the extra int8 is not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -213,7 +213,7 @@ def test_int8_scores_as_fp32_on_real_clips(tmp_path, monkeypatch):
     assert (quantised > exact - 1).all() and np.mean(quantised) > np.mean(exact) - 0.5
 
 
-def test_openvino_reports_to_nobody(openvino_models):
+def test_openvino_telemetry_is_disabled(openvino_models):
     load_openvino()
     with pytest.raises(ImportError):
         importlib.import_module("openvino_telemetry")

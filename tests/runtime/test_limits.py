@@ -1,4 +1,4 @@
-"""The formula of docs/modes-and-speed.md against what a memory allocates; what a system says is free."""
+"""The formula of docs/modes-and-speed.md compared with real allocations; free memory of the system."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from xmem_infer.model.network import KeyFeatures
 from xmem_infer.runtime.limits import free_bytes, memory_bytes
 
 
-def test_the_estimate_is_what_is_allocated():
+def test_the_estimate_equals_the_allocation():
     key, none = torch.zeros(1, 8, 3, 4), torch.zeros(0)
     features = KeyFeatures(key, torch.ones(1, 1, 3, 4), torch.ones(1, 8, 3, 4), none, none, none)
     config = MemoryConfig(max_long_term_tokens=500)
@@ -33,13 +33,13 @@ V1 = (
     [
         (V2, {"job/step": "max"}, 8_000 * 1024),
         (V2, {"job": "1000000", "job/step": "max"}, 1_000_000 - 600_000 + 50_000),
-        (V2, {"": "1000000"}, 450_000),  # a container whose group is not to be seen from inside
+        (V2, {"": "1000000"}, 450_000),  # a container that cannot see its own group
         (V2, {"job/step": "500000"}, 0),
         (V1, {"": str(2**63 - 4096), "job/step": "900000"}, 350_000),
         (V1, {"other": "900000"}, 8_000 * 1024),
     ],
 )
-def test_free_memory_ends_at_the_limit_of_a_control_group(tmp_path, version, limits, free):
+def test_free_memory_respects_control_group_limits(tmp_path, version, limits, free):
     base, membership, limit, usage, pages = version
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
@@ -54,5 +54,5 @@ def test_free_memory_ends_at_the_limit_of_a_control_group(tmp_path, version, lim
     assert free_bytes(torch.device("mps"), tmp_path) is None
 
 
-def test_where_the_system_does_not_tell_what_is_free(tmp_path):
+def test_free_memory_of_unsupported_systems_is_unknown(tmp_path):
     assert free_bytes(torch.device("cpu"), tmp_path) is None

@@ -1,4 +1,4 @@
-"""OpenVINO's models: made at the second meeting, kept, taken by auto, checked against torch."""
+"""OpenVINO models: built at the second use of a size, cached, used by auto, compared with torch."""
 
 import copy
 import ctypes
@@ -27,24 +27,26 @@ def features(network, image):
 
 
 @pytest.mark.slow
-def test_a_model_is_made_once_and_taken_by_auto(openvino_models, tiny_network, caplog):
+def test_a_model_is_built_once_and_used_by_auto(openvino_models, tiny_network, caplog):
     caplog.set_level("INFO", "xmem_infer")
     network = copy.deepcopy(tiny_network)
     with torch.no_grad():
-        network.key_projection.key.bias += 1  # so that no other test made its models
+        network.key_projection.key.bias += 1  # so that no other test has built its models
     image = torch.randn(1, 3, 64, 64)
     assert choice.choose(network, AUTO, CPU)[0].backend == "fast"
     prepared, _ = choice.choose(network, ASKED, CPU)
     assert prepared.backend == "openvino" and any("OpenVINO" in words for words in prepared.active)
     first = features(prepared.network, image)
-    assert not openvino_verbs.has_models(network)  # what is met once is torch's
+    assert not openvino_verbs.has_models(network)  # the first use of a size runs in torch
     second = features(prepared.network, image)
     assert openvino_verbs.has_models(network) and "compiling encode_image" in caplog.text
     third = features(prepared.network, image)
     for one, other, last in zip(first, second, third, strict=True):
         torch.testing.assert_close(other, one, atol=0, rtol=0)
         torch.testing.assert_close(last, one, atol=1e-4, rtol=1e-4)
-    assert any(not torch.equal(one, last) for one, last in zip(first, third, strict=True))  # it is OpenVINO's
+    assert any(
+        not torch.equal(one, last) for one, last in zip(first, third, strict=True)
+    )  # the third result is from OpenVINO
     caplog.clear()
     later, _ = choice.choose(network, AUTO, CPU)
     assert later.backend == "openvino"
@@ -60,9 +62,7 @@ def test_a_model_is_made_once_and_taken_by_auto(openvino_models, tiny_network, c
     "SIGKILL at any step of saving or deleting a compiled model", "the saved model is either complete or absent"
 )
 @pytest.mark.parametrize("change", ["kept", "removed"])
-def test_a_killed_process_leaves_models_whole_or_not_at_all(
-    openvino_models, tiny_network, tmp_path, monkeypatch, change
-):
+def test_a_killed_process_leaves_complete_models_or_none(openvino_models, tiny_network, tmp_path, monkeypatch, change):
     def write(folder):
         for name in ("model.xml", "model.bin", "other"):
             (folder / name).write_text("of OpenVINO")
@@ -83,7 +83,7 @@ def test_a_killed_process_leaves_models_whole_or_not_at_all(
 
 @pytest.mark.slow
 @pytest.mark.fault("damaged OpenVINO model in the cache", "warning; torch is used and the next run rebuilds the model")
-def test_a_damaged_model_is_made_again(openvino_models, tiny_network, monkeypatch):
+def test_a_damaged_openvino_model_is_rebuilt(openvino_models, tiny_network, monkeypatch):
     network, said, image = copy.deepcopy(tiny_network).eval().requires_grad_(False), [], torch.randn(1, 3, 64, 64)
     monkeypatch.setattr(openvino_verbs.log, "warning", said.append)
 
@@ -102,8 +102,8 @@ def test_a_damaged_model_is_made_again(openvino_models, tiny_network, monkeypatc
     assert all(torch.equal(one, other) for one, other in zip(third[2], first[2], strict=True))
 
 
-class Passing(torch.nn.Module):
-    """Hands its picture through, beside one that it computes."""
+class PassThrough(torch.nn.Module):
+    """A module that returns its input unchanged, and a computed tensor."""
 
     conventions = None
 
@@ -112,8 +112,8 @@ class Passing(torch.nn.Module):
 
 
 @pytest.mark.slow
-def test_what_is_handed_through_unchanged_stays(openvino_models, caplog):
-    verbs = openvino_verbs.OpenVinoVerbs(Passing(), openvino_models / "passing")
+def test_inputs_passed_through_unchanged_are_supported(openvino_models, caplog):
+    verbs = openvino_verbs.OpenVinoVerbs(PassThrough(), openvino_models / "passing")
     given = torch.randn(1, 3, 64, 64)
     for _ in range(4):
         image = given.clone()
@@ -135,10 +135,10 @@ def signal_stack():
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 @pytest.mark.fault("Ctrl-C after OpenVINO models were freed", "still handled: signal handlers are unaffected")
-def test_freed_models_leave_the_stack_of_signals_alone(openvino_models):
+def test_freed_models_do_not_change_the_signal_stack(openvino_models):
     before, made = signal_stack(), []
     for place in range(2):
-        made.append(openvino_verbs.OpenVinoVerbs(Passing(), openvino_models / f"freed {place}"))
+        made.append(openvino_verbs.OpenVinoVerbs(PassThrough(), openvino_models / f"freed {place}"))
         for _ in range(3):
             features(made[place], torch.randn(1, 3, 64, 64))
     assert signal_stack() == before
@@ -165,13 +165,13 @@ def test_a_model_that_differs_is_not_used(openvino_models, tiny_network, monkeyp
 
 @pytest.mark.parametrize(("device", "precision"), [("cpu", Precision.bf16), ("cuda", Precision.fp32)])
 @pytest.mark.fault("OpenVINO with bf16 or on a GPU", "error before a network is loaded")
-def test_what_openvino_cannot_do_is_refused(device, precision, openvino_models):
+def test_unsupported_openvino_settings_are_refused(device, precision, openvino_models):
     with pytest.raises(UsageError, match=rf"fp32 or int8 on the CPU, not in {precision.value} on {device}"):
         check_openvino(torch.device(device), precision)
 
 
 @pytest.mark.fault("OpenVINO is not installed", "error names the extra to install; `auto` uses another backend")
-def test_openvino_that_is_missing_is_said(monkeypatch, tiny_network):
+def test_missing_openvino_is_reported(monkeypatch, tiny_network):
     for module in (openvino_verbs, prepare):
         monkeypatch.setattr(module, "openvino_version", lambda: None)
     with pytest.raises(UsageError, match=r"xmem-infer\[cpu\]"):

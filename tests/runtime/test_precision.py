@@ -17,14 +17,14 @@ def test_tf32_is_refused_on_the_cpu():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 @pytest.mark.fault("`runtime.device=cuda` without a GPU", "error: no CUDA device")
-def test_cuda_is_refused_where_there_is_none():
+def test_cuda_is_refused_without_a_gpu():
     with pytest.raises(UsageError, match="no CUDA device"):
         choose_device(Device.cuda)
     assert choose_device(Device.auto) == CPU
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [(Precision.fp32, torch.float32), (Precision.bf16, torch.bfloat16)])
-def test_autocast_is_applied_and_left(precision, dtype):
+def test_autocast_is_enabled_and_restored(precision, dtype):
     a = torch.ones(4, 4)
     with precision_context(precision, CPU):
         assert (a @ a).dtype == dtype

@@ -1,4 +1,4 @@
-"""Every variant against the network as it is written, and each technique against what it replaces."""
+"""Every variant compared with the eager network, and each optimisation with the code that it replaces."""
 
 import copy
 import shutil
@@ -20,16 +20,16 @@ from xmem_infer.runtime.backends.share_image_features import SharedConv2d, share
 from xmem_infer.runtime.backends.single_channel_conv import SingleChannelConv2d
 
 CPU = torch.device("cpu")
-# Probabilities over a video, against eager fp32. fp32: sums in another order. bf16 keeps 8 bits of every activation.
+# Largest difference of probabilities from eager fp32: fp32 sums in another order, bf16 has 8 significant bits.
 TOLERANCE = {Precision.fp32: 2e-5, Precision.bf16: 5e-2}
 
 
-SLOW = ("compiled", "openvino")  # they compile
+SLOW = ("compiled", "openvino")  # because they compile
 VARIANTS = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in BACKENDS.names()]
 
 
 def settled(network):
-    """A copy whose batch norms have seen data, so that folding one away is not folding nothing."""
+    """Return a copy whose batch norms have non-trivial statistics, so that folding them changes weights."""
     network = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
@@ -42,7 +42,7 @@ def settled(network):
 
 
 def probabilities(prepared, make_clip, objects=3, frames=6):
-    """Of every frame of a clip: (frames, objects + 1, H, W)."""
+    """Return the probabilities of a clip: (frames, objects + 1, H, W)."""
     images, masks = make_clip(frames, 64, 96, objects, 1)
     engine = Engine(prepared.network, MemoryConfig(memory_every=2))
     state = engine.start()
@@ -71,7 +71,7 @@ def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [(Precision.fp32, torch.float32), (Precision.bf16, torch.bfloat16)])
-def test_fast_runs_fused_where_it_can(precision, dtype, tiny_network):
+def test_fast_uses_fused_blocks_if_supported(precision, dtype, tiny_network):
     active = prepare(tiny_network, CPU, precision, "fast").active
     assert any("oneDNN" in words for words in active) == can_fuse(dtype)
 
@@ -82,7 +82,7 @@ def test_every_variant_has_a_config():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_preparing_leaves_the_numbers_of_the_network_alone(variant, tiny_network, request):
+def test_preparing_does_not_change_the_network(variant, tiny_network, request):
     if variant == "openvino":
         request.getfixturevalue("openvino_models")
     network = copy.deepcopy(tiny_network)
@@ -96,7 +96,7 @@ def test_preparing_leaves_the_numbers_of_the_network_alone(variant, tiny_network
 
 @pytest.mark.parametrize("variant", ["eager", "fast"])
 @pytest.mark.parametrize("hidden", [True, False])
-def test_objects_in_chunks_are_objects_at_once(variant, hidden, tiny_network, make_clip):
+def test_objects_in_chunks_equal_objects_at_once(variant, hidden, tiny_network, make_clip):
     network = tiny_network
     if not hidden:
         torch.manual_seed(0)
@@ -122,7 +122,7 @@ def test_folding_leaves_no_batch_norm_and_the_same_features(tiny_network):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("videos", "objects"), [(1, 1), (1, 3), (2, 3)])
-def test_a_shared_convolution_is_the_joint_one(bias, videos, objects):
+def test_a_shared_convolution_equals_the_joint_one(bias, videos, objects):
     torch.manual_seed(0)
     joint = JointConv2d(6, 4, 5, 3, stride=2, padding=1, bias=bias).double()
     shared, own = torch.randn(videos, 6, 9, 11).double(), torch.randn(videos * objects, 4, 9, 11).double()
@@ -139,7 +139,7 @@ def test_compiling_without_a_compiler_is_refused(tiny_network, monkeypatch):
         prepare(tiny_network, CPU, Precision.fp32, "compiled")
 
 
-def test_joined_projections_are_the_three(tiny_network):
+def test_joined_projections_equal_the_three_separate_ones(tiny_network):
     joined = copy.deepcopy(tiny_network).double()
     plain = joined.key_projection
     join_projections(joined)
@@ -157,12 +157,14 @@ def test_a_convolution_to_one_channel_by_inner_products(shape, bias):
     for memory_format in (torch.contiguous_format, torch.channels_last):
         torch.testing.assert_close(by_products(x.contiguous(memory_format=memory_format)), conv(x))
     half = x.bfloat16()
-    torch.testing.assert_close(by_products(half), conv(half.double()))  # cast, then multiplied in full
+    torch.testing.assert_close(
+        by_products(half), conv(half.double())
+    )  # inputs are cast, then multiplied in full precision
 
 
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this torch has no fused convolutions")
 @pytest.mark.parametrize("objects", [1, 3])
-def test_fused_blocks_are_the_plain_ones(objects, tiny_network):
+def test_fused_blocks_equal_the_plain_ones(objects, tiny_network):
     plain = settled(tiny_network)
     fold_batch_norm(plain)
     share_image_features(plain)
@@ -173,7 +175,7 @@ def test_fused_blocks_are_the_plain_ones(objects, tiny_network):
     kinds = {type(module).__name__ for module in fused.modules()}
     assert {"FusedResidual", "FusedResBlock", "FusedSharedConv2d"} <= kinds
     assert not kinds & {"BasicBlock", "ResBlock"}
-    for size in ((64, 96), (32, 48), (64, 96)):  # weights are laid out anew for each
+    for size in ((64, 96), (32, 48), (64, 96)):  # weights are packed again for each size
         _compare(plain, fused, objects, *size)
 
 
