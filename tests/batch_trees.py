@@ -1,4 +1,4 @@
-"""What the tests of batches share: a set of tiny videos, the command that segments it, its tree in hashes."""
+"""Helpers of the batch tests: a set of tiny videos, the command that segments it, hashes of its output."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ SCRIPT = ROOT / "scripts" / "eval.py"
 
 
 def write_set(root, make_clip, lengths, size=(48, 64)):
-    """JPEGImages and Annotations with a video of each length (frames), named as the keys say."""
+    """Write JPEGImages and Annotations of videos; `lengths` maps names to numbers of frames."""
     for seed, (name, frames) in enumerate(lengths.items()):
         images, masks = make_clip(frames, *size, 2, seed=seed)
         for folder in ("JPEGImages", "Annotations"):
@@ -27,7 +27,7 @@ def write_set(root, make_clip, lengths, size=(48, 64)):
 
 
 def tree(folder):
-    """Content hashes of all files below a folder; run.json (times) and the lock left out."""
+    """Return the content hashes of all files below a folder, except run.json (has times) and the lock file."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -40,13 +40,13 @@ def report(output_dir):
 
 
 def leftovers(output_dir):
-    """Hidden files and folders, which outputs are until they are whole, and attempts; the lock left out."""
+    """Return hidden files and folders (incomplete outputs) and attempt records, without the lock file."""
     attempts = list((output_dir / "records").glob("attempts*"))
     return attempts + [path for path in output_dir.rglob(".*") if path.name != ".lock"]
 
 
 def start(videos, weights, output_dir, *overrides):
-    """`scripts/eval.py` on a set, small and on one thread, as a process of its own."""
+    """Start `scripts/eval.py` on a set in a new process, with small frames and one thread."""
     settings = ["data.size=-1", "runtime.precision=fp32", "runtime.device=cpu", "runtime.threads=1"]
     command = [sys.executable, str(SCRIPT), f"video_dir={videos}", f"weights={weights}", f"output_dir={output_dir}"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
@@ -56,7 +56,7 @@ def start(videos, weights, output_dir, *overrides):
 
 
 def attempts(output_dir, video):
-    """Process ids of the workers that began a video, oldest first."""
+    """Return the process ids of the workers that started a video, oldest first."""
     try:
         made = json.loads((output_dir / "records" / "attempts" / f"{video}.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -65,7 +65,7 @@ def attempts(output_dir, video):
 
 
 def wait_for_attempt(process, output_dir, video, number=1, patience_s=180):
-    """The process id of the worker that makes the given attempt at a video."""
+    """Wait for the given attempt at a video and return the process id of its worker."""
     deadline = time.monotonic() + patience_s
     while len(made := attempts(output_dir, video)) < number:
         assert process.poll() is None, process.communicate()[1]

@@ -1,6 +1,6 @@
-"""The scripts of this checkout, run in this process, or as processes of their own where that is what is tested.
+"""Run the scripts of this checkout in this process, or in a new process if a test needs one.
 
-A process spends 3-6 seconds on imports alone. Exit code, output and files are the same in both ways.
+A new process needs 3-6 s for imports alone. Exit code, output and files are the same both times.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ SCRIPTS = ROOT / "scripts"
 
 
 def in_process(script, *arguments, cwd):
-    """What `python scripts/<script> ARGUMENTS` does in the folder `cwd`, as subprocess.run would return it."""
+    """Run `python scripts/<script> ARGUMENTS` in the folder `cwd`; return what subprocess.run would return."""
     command = [str(SCRIPTS / script), *map(str, arguments)]
     out, error = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
@@ -33,7 +33,7 @@ def in_process(script, *arguments, cwd):
 
 
 def begun(script, *arguments, cwd):
-    """The same as a process, which goes on: on one thread, standard output and error in pipes."""
+    """Start the script as a process on one thread, with standard output and error in pipes."""
     command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
@@ -42,7 +42,7 @@ def begun(script, *arguments, cwd):
 
 
 def as_process(script, *arguments, cwd, timeout=600):
-    """The same as a process that has ended."""
+    """Run the script as a process and wait for its end."""
     with begun(script, *arguments, cwd=cwd) as process:
         try:
             out, error = process.communicate(timeout=timeout)

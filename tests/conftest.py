@@ -1,4 +1,4 @@
-"""What many tests need: the parity material, the published checkpoint rebuilt by seed, small networks."""
+"""Shared fixtures: parity data, the published checkpoint layout filled from a seed, small networks."""
 
 import importlib.util
 import json
@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: a thread for each, also in what they start
+if "PYTEST_XDIST_WORKER" in os.environ:  # parallel test processes: one thread each, inherited by child processes
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -39,13 +39,13 @@ def _load(name):
     return module
 
 
-parity = sys.modules["parity"] = _load("parity")  # which the other one imports
+parity = sys.modules["parity"] = _load("parity")  # imported by cutie.py
 cutie_parity = _load("cutie")
 
 
 @pytest.fixture(autouse=True)
 def package_logs_to_nobody():
-    """Commands run in this process, also by a fixture of a module, set up the package's loggers: undone here."""
+    """Reset the package's loggers, which commands configure if they run in this process."""
     for name in ("xmem_infer", "xmem_infer.tables"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
@@ -54,7 +54,7 @@ def package_logs_to_nobody():
 
 @pytest.fixture(scope="session", autouse=True)
 def empty_user_cache(tmp_path_factory):
-    """No test depends on what the user's cache holds, models for OpenVINO among it, or leaves something there."""
+    """Replace the user's cache, which includes OpenVINO models, by an empty folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "user_cache"))
         yield
@@ -62,7 +62,7 @@ def empty_user_cache(tmp_path_factory):
 
 @pytest.fixture
 def openvino_models(monkeypatch, tmp_path_factory):
-    """The folder that OpenVINO's models are kept in; a test of its backend asks for it."""
+    """The cache folder of OpenVINO models, for tests of this backend."""
     if openvino_version() is None:
         pytest.skip("the extra cpu is not installed")
     cache = tmp_path_factory.getbasetemp() / "openvino_cache"
@@ -121,7 +121,7 @@ def make_clip():
 
 @pytest.fixture(autouse=True)
 def _restore_torch_globals():
-    """A test that leaves a grad mode, a thread count or a default dtype behind fails here, not in its neighbour."""
+    """Fail a test that does not restore grad mode, thread count or default dtype, instead of a later test."""
     before = torch.is_grad_enabled(), torch.get_num_threads(), torch.get_default_dtype()
     yield
     after = torch.is_grad_enabled(), torch.get_num_threads(), torch.get_default_dtype()
@@ -144,7 +144,7 @@ TINY = NetworkSizes(
 
 @pytest.fixture(scope="session")
 def tiny_network():
-    """A small network with seeded random weights: real arithmetic in milliseconds, masks without meaning."""
+    """A small network with seeded random weights: fast, with meaningless masks."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return XMem(TINY).eval()
@@ -154,14 +154,14 @@ def tiny_network():
 def command(tiny_weights, tmp_path, monkeypatch):
     """command("video_dir=...") -> (exit code, standard error) of eval.py's command, run in this process.
 
-    Small network, frames as they are, in `tmp_path`; results go to `tmp_path / "out"`.
+    Uses the small network and the original frame size, in `tmp_path`; results go to `tmp_path / "out"`.
     """
 
     def call(*overrides):
         usual = ["data.size=-1", "runtime.threads=1", "runtime.precision=fp32", "output_dir=out"]
         given = {override.partition("=")[0] for override in overrides}
         settings = [setting for setting in usual if setting.partition("=")[0] not in given]
-        monkeypatch.chdir(tmp_path)  # where tests look for results
+        monkeypatch.chdir(tmp_path)  # tests use relative paths to the results
         done = in_process("eval.py", f"weights={tiny_weights}", *settings, *overrides, cwd=tmp_path)
         return done.returncode, done.stderr
 
@@ -172,7 +172,7 @@ def command(tiny_weights, tmp_path, monkeypatch):
 def tiny_weights(tiny_network, tmp_path_factory):
     """The small network as a checkpoint file."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    # Another test may have prepared the network, channels last.
+    # Another test may have changed the network to channels last.
     save_file({name: value.contiguous() for name, value in tiny_network.state_dict().items()}, path)
     return path
 
@@ -205,5 +205,5 @@ def tiny_cutie_weights(tiny_cutie, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def parity_network(published_state):
-    """The published network, full size, weights by seed (seed 0, pred_bias -1)."""
+    """The published network in full size with seeded weights (seed 0, pred_bias -1)."""
     return build_network(published_state(seed=0, pred_bias=-1.0), Path("parity"))

@@ -1,4 +1,4 @@
-"""Small data sets on disk, in every layout: real JPEG frames, palette PNG masks, lists, meta.json."""
+"""Small datasets on disk in every layout: JPEG frames, palette PNG masks, lists, meta.json."""
 
 import json
 
@@ -13,7 +13,7 @@ FRAMES, SIZE = 6, (48, 64)
 
 
 def eval_config(name, **values):
-    """The settings that `dataset=NAME` and further keys (dotted, as on the command line) give."""
+    """Return the settings of `dataset=NAME` and further keys, with `__` for the dots of the command line."""
     base = OmegaConf.structured(EvalConfig)
     if name is not None:
         base.dataset = DatasetConfig()
@@ -31,7 +31,7 @@ def save_mask(path, labels):
 
 
 def save_video(make_clip, frames, masks, annotated=None, objects=2, seed=0, size=SIZE, start=0, step=1, count=FRAMES):
-    """One clip; annotated: indices of the frames that get a mask (None: all). Returns its label images."""
+    """Write one clip and return its label images; annotated: indices of frames with a mask (None: all)."""
     images, labels = make_clip(count, *size, objects, seed=seed)
     frames.mkdir(parents=True, exist_ok=True)
     for t, image in enumerate(images):

@@ -1,4 +1,4 @@
-"""Kill a process before each of its file operations in turn, and look at what it leaves."""
+"""Kill a process before each of its file operations in turn, so that tests can check the files it leaves."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.syml
 
 
 class _Countdown:
-    """An audit hook that ends the process before its nth change of the disk; there is no way to remove a hook."""
+    """An audit hook that ends the process before its nth file change; audit hooks cannot be removed."""
 
     left = None
 
@@ -21,7 +21,7 @@ class _Countdown:
             self._count()
         elif event == "open" and _writes(arguments[2]):
             self._count()
-            if self.left == 0:  # once more: it is there, and empty
+            if self.left == 0:  # a second time: the file exists and is empty
                 self.left = None
                 os.open(arguments[0], arguments[2], 0o666)
                 os._exit(9)
@@ -38,10 +38,10 @@ def _writes(flags):
 
 
 def run_killed(operation, kill_before):
-    """Run a function in a forked process that is gone before its nth change of the disk; True where it came to its end.
+    """Run a function in a forked process that is killed before its nth file change; return True if it finished.
 
-    Opening a file to write counts twice, before it and after it. What runs there must work on files alone: threads of
-    this process are not there.
+    Opening a file for writing counts twice, before and after it. The function must only work on files: the threads of
+    this process do not exist in the fork.
     """
     child = os.fork()
     if child == 0:
@@ -61,7 +61,7 @@ def run_killed(operation, kill_before):
 
 
 def each_kill(folder, operation, before=lambda place: None):
-    """New folders: each as `before` filled it, then as `operation` left it that was killed; the last one at its end."""
+    """Yield new folders, filled by `before`, as left by `operation` killed at each change; the last one completed."""
     for number in count():
         place = folder / f"killed{number}"
         place.mkdir()

@@ -1,4 +1,4 @@
-"""What the package logs, as lines."""
+"""Collect the log lines of the package."""
 
 import logging
 from collections.abc import Iterator

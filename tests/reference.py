@@ -1,4 +1,4 @@
-"""Slow, obvious twins of the clever pieces, written from the specification."""
+"""Slow, simple reference implementations, written from the specification."""
 
 import math
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ def softmax_of_best(scores, top_k):
 
 @dataclass
 class Token:
-    """One remembered place; values by object id, for those that existed when it was seen."""
+    """One memory token; values by object id, for objects that existed when it was added."""
 
     key: torch.Tensor
     shrinkage: torch.Tensor

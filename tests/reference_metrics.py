@@ -1,7 +1,7 @@
-"""The DAVIS measures written out slowly from their definition, pixel by pixel: the twin of evaluation/metrics.
+"""The DAVIS measures computed pixel by pixel from their definition: the reference for xmem_infer/scoring/metrics.py.
 
 Semi-supervised rules: the first and the last annotated frame are dropped. An object counts from its first
-annotated frame. davis16: whatever is not 0 is the one object. davis17: 255 is void, such pixels are left out.
+annotated frame. davis16: all non-zero pixels are the one object. davis17: 255 is void, such pixels are ignored.
 """
 
 import math
@@ -21,7 +21,7 @@ def jaccard(prediction, annotation):
 
 
 def boundary(mask):
-    """Boundary pixels (y, x) of a (H, W) bool mask: unlike the right, the lower or the diagonal neighbour.
+    """Return the boundary pixels (y, x) of a (H, W) bool mask: those unlike the right, lower or diagonal neighbour.
 
     The last row has a right neighbour only, the last column a lower one only, the last pixel none.
     """
@@ -43,7 +43,7 @@ def boundary(mask):
 
 
 def near(points, others, radius):
-    """How many of `points` have one of `others` at most `radius` px away."""
+    """Count the `points` that are at most `radius` px from any of `others`."""
     if not points or not others:
         return 0
     difference = np.array(points)[:, None] - np.array(others)[None]
@@ -68,7 +68,7 @@ def boundary_f(prediction, annotation, radius=None):
 
 
 def statistics(values):
-    """Mean, recall and decay of one object's frames, as the official tool takes them."""
+    """Return mean, recall and decay over one object's frames, computed like the official tool."""
     values = np.array(values, np.float64)
     ends = [int(end) for end in np.round(np.linspace(1, len(values), 5) + 1e-10) - 1]
     quarters = [values[ends[i] : ends[i + 1] + 1] for i in range(4)]
@@ -88,7 +88,7 @@ def objects_of(annotations, rules):
 
 
 def object_mask(mask, annotation, label, rules):
-    """(H, W) bool: where `mask` shows the object, outside of what the annotation calls void."""
+    """Return the (H, W) bool mask of the object in `mask`, outside the void pixels of the annotation."""
     if rules == "davis16":
         return mask > 0
     return (mask == label) & (annotation != 255)

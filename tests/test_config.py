@@ -1,4 +1,4 @@
-"""Settings that library users build by hand, without Hydra."""
+"""Configuration objects built in Python, without Hydra."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from xmem_infer.scoring.score_folders import ScoreConfig
 from xmem_infer.scoring.scores import Rules
 
 
-def test_choices_may_be_given_by_name():
+def test_choices_can_be_given_by_name():
     runtime = RuntimeConfig(device="cpu", precision="bf16", grad_mode="no_grad")
     assert runtime == RuntimeConfig(Device.cpu, GradMode.no_grad, Precision.bf16)
     assert MemoryConfig(late_objects="published").late_objects is LateObjects.published
@@ -42,7 +42,7 @@ def test_choices_may_be_given_by_name():
 @pytest.mark.fault(
     "configuration object with an invalid value", "error from the constructor names the key and the valid values"
 )
-def test_unknown_names_are_refused_with_the_choices(build, said):
+def test_invalid_values_are_refused_with_the_choices(build, said):
     with pytest.raises(UsageError, match=said):
         build()
     with pytest.raises(ValueError, match=said):

@@ -14,18 +14,18 @@ from xmem_infer.interrupts import Interrupted, check, noted_signals
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.fault("signal {number} while files are renamed", "it takes effect after the renaming")
-def test_a_signal_waits_for_a_safe_moment(number):
+def test_a_signal_is_deferred_until_the_next_check(number):
     reached = False
     with pytest.raises(Interrupted) as caught, noted_signals():
         check()
         os.kill(os.getpid(), number)
-        reached = True  # the handler has run, nothing was raised
+        reached = True  # the handler has run and raised nothing
         check()
     assert reached
     assert caught.value.number == number
 
 
-def test_where_no_safe_moment_comes_it_strikes_after_the_grace(monkeypatch):
+def test_without_a_check_a_signal_is_raised_after_the_grace_period(monkeypatch):
     monkeypatch.setattr(interrupts, "GRACE_S", 0.05)
     started = time.monotonic()
     with pytest.raises(Interrupted), noted_signals():
@@ -34,16 +34,16 @@ def test_where_no_safe_moment_comes_it_strikes_after_the_grace(monkeypatch):
     assert time.monotonic() - started < 20
 
 
-def test_handlers_and_timer_are_put_back():
+def test_handlers_and_timer_are_restored():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = [signal.getsignal(number) for number in numbers]
-    timer = signal.setitimer(signal.ITIMER_REAL, 1000)  # that of a test's time limit, say
+    timer = signal.setitimer(signal.ITIMER_REAL, 1000)  # for example the time limit of a test
     with noted_signals():
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert [signal.getsignal(number) for number in numbers] == before
     assert 0 < signal.setitimer(signal.ITIMER_REAL, *timer)[0] <= 1000
     with noted_signals():
-        check()  # an earlier block's signal is forgotten
+        check()  # the signal of an earlier block was discarded
 
 
 @pytest.mark.parametrize("direction", [Direction.forward, Direction.both])

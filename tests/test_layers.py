@@ -1,4 +1,4 @@
-"""The drawing of house rules kept true: which room may import which."""
+"""Imports between packages follow the documented layers."""
 
 import ast
 from pathlib import Path
@@ -46,7 +46,7 @@ def rooms_imported(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             if node.level == depth:
-                names = [alias.name for alias in node.names if alias.name != "__version__"]  # of no room
+                names = [alias.name for alias in node.names if alias.name != "__version__"]  # belongs to no package
                 yield from [node.module.split(".")[0]] if node.module else names
             elif node.level == 0 and node.module and node.module.startswith("xmem_infer."):
                 yield node.module.split(".")[1]
@@ -65,7 +65,7 @@ def test_imports_point_downwards():
     assert not wrong
 
 
-def test_the_walk_sees_imports():
+def test_imports_are_found():
     assert {"memory", "ops", "model"} <= set(rooms_imported(PACKAGE / "engine" / "engine.py"))
 
 

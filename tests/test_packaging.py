@@ -1,4 +1,4 @@
-"""The wheel: built from this checkout, used from another folder without it."""
+"""The wheel, built from this checkout and used in another folder."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def unpacked_wheel(tmp_path_factory):
-    """The wheel's content on disk, as an installation would lay it out."""
+    """The unpacked wheel, in the layout of an installation."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -26,9 +26,9 @@ def unpacked_wheel(tmp_path_factory):
 
 
 def run_command(site, folder, *arguments):
-    """What the console command `xmem-infer` does, with the wheel in place of the checkout."""
+    """Run the console command `xmem-infer` from the wheel instead of the checkout."""
     code = "import sys; from xmem_infer.cli.commands import eval_command; sys.exit(eval_command())"
-    # -P: not the current folder; the wheel's folder comes before an editable installation.
+    # -P excludes the current folder; the wheel's folder precedes an editable installation.
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -41,7 +41,7 @@ def run_command(site, folder, *arguments):
     )
 
 
-def test_the_wheel_brings_configs_model_and_command(unpacked_wheel):
+def test_the_wheel_contains_configs_model_and_command(unpacked_wheel):
     assert (unpacked_wheel / "xmem_infer" / "configs" / "eval.yaml").is_file()
     assert (unpacked_wheel / "xmem_infer" / "weights" / "xmem-tiny.safetensors").is_file()
     (entry_points,) = unpacked_wheel.glob("*.dist-info/entry_points.txt")
@@ -72,14 +72,14 @@ def test_the_wheel_segments_from_another_folder(unpacked_wheel, tmp_path):
 
 
 def run_from(wheel, folder, code, *arguments):
-    """Python code in a process of its own in `folder`, with the package of an unpacked wheel."""
+    """Run Python code in a new process in `folder`, with the package of the unpacked wheel."""
     environment = {**os.environ, "PYTHONPATH": str(wheel)}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_base_installation_needs_no_extra(unpacked_wheel, tmp_path):
-    """Packages of the extras are hidden, as where they were never installed."""
+def test_the_base_installation_runs_without_extras(unpacked_wheel, tmp_path):
+    """Packages of the extras cannot be imported, as if they were not installed."""
     for name in ("matplotlib", "ray", "torchvision", "psutil", "fastapi", "starlette", "uvicorn", "websockets"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not in the base installation')")
     code = (
@@ -91,8 +91,8 @@ def test_the_base_installation_needs_no_extra(unpacked_wheel, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_run_does_not_import_slow_packages_it_does_not_use(unpacked_wheel, tmp_path):
-    """sympy alone, which some paths of torch import, is half a second at every start."""
+def test_a_run_does_not_import_unused_slow_packages(unpacked_wheel, tmp_path):
+    """For example sympy, which parts of torch import, costs half a second at every start."""
     code = (
         "import sys, contextlib; from xmem_infer.cli.commands import eval_command\n"
         "with contextlib.suppress(SystemExit): eval_command()\n"
@@ -103,7 +103,7 @@ def test_a_run_does_not_import_slow_packages_it_does_not_use(unpacked_wheel, tmp
     assert done.stdout.splitlines()[-1] == "[]" and "results in" in done.stderr, done.stdout + done.stderr
 
 
-def test_the_page_says_how_to_install_what_it_needs(unpacked_wheel, tmp_path):
+def test_the_page_says_how_to_install_its_requirements(unpacked_wheel, tmp_path):
     for name in ("index.html", "app.js", "app.css"):
         assert (unpacked_wheel / "xmem_infer" / "page" / "static" / name).is_file()
     code = (

@@ -1,4 +1,4 @@
-"""What one video has filled is kept in a file, and used in another."""
+"""Memory saved to a file after one video and loaded for another."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The measures of one frame and one object, against the twin written from the definition."""
+"""The measures of one frame and one object, compared with a reference written from the definition."""
 
 import math
 
@@ -32,7 +32,7 @@ SIDES = st.integers(1, 22)
 
 @st.composite
 def masks(draw, number=2, labels=3):
-    """`number` label masks of one shape: rectangles up to the borders, and a sprinkle of single pixels."""
+    """Draw `number` label masks of one shape: rectangles up to the borders, and scattered single pixels."""
     height, width = draw(SIDES), draw(SIDES)
     drawn = []
     for _ in range(number):
@@ -49,14 +49,14 @@ def masks(draw, number=2, labels=3):
 
 @settings(max_examples=150)
 @given(masks(labels=1))
-def test_boundary_is_the_definition(pair):
+def test_boundary_equals_its_definition(pair):
     for mask in pair:
         assert [tuple(at) for at in np.argwhere(boundary_map(mask)).tolist()] == twin.boundary(mask.astype(bool))
 
 
 @settings(max_examples=150)
 @given(masks(labels=1), st.integers(1, 9))
-def test_j_and_f_equal_the_twin_to_the_last_bit(pair, radius):
+def test_j_and_f_are_bit_identical_to_the_reference(pair, radius):
     prediction, annotation = pair
     as_bool = [mask.astype(bool) for mask in pair]
     assert jaccard(prediction, annotation) == twin.jaccard(*as_bool)
@@ -65,7 +65,7 @@ def test_j_and_f_equal_the_twin_to_the_last_bit(pair, radius):
 
 @settings(max_examples=150)
 @given(masks(labels=3))
-def test_all_labels_of_a_frame_equal_the_twin_in_spite_of_the_crop(pair):
+def test_cropping_does_not_change_the_measures_of_a_frame(pair):
     prediction, annotation = pair
     for label, (j, f) in score_objects(prediction, annotation, (1, 2, 3), J_AND_F).items():
         assert j == twin.jaccard(prediction == label, annotation == label)
@@ -78,7 +78,7 @@ def blob(height, width, y, x, radius, dents):
     return (np.hypot(rows - y, columns - x) < radius * (1 + 0.2 * np.sin(dents * angle))).astype(np.uint8)
 
 
-def test_a_whole_frame_equals_the_twin():
+def test_a_whole_frame_equals_the_reference():
     annotation, prediction = blob(270, 480, 170, 290, 80, 7), blob(270, 480, 164, 296, 78, 6)
     scores = score_objects(prediction, annotation, [1], J_AND_F)[1]
     expected = (
@@ -106,7 +106,7 @@ def test_tolerance_follows_the_diagonal(height, width, radius):
     assert boundary_radius(height, width) == radius == math.ceil(0.008 * math.hypot(height, width))
 
 
-def test_disk_holds_what_is_not_farther_than_its_radius():
+def test_disk_contains_offsets_within_its_radius():
     for radius in range(1, 10):
         inside = {
             (y, x) for y in range(-radius, radius + 1) for x in range(-radius, radius + 1) if y * y + x * x <= radius**2
@@ -116,7 +116,7 @@ def test_disk_holds_what_is_not_farther_than_its_radius():
 
 @settings(max_examples=200)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=140))
-def test_mean_recall_and_decay_equal_the_twin_to_the_last_bit(values):
+def test_statistics_are_bit_identical_to_the_reference(values):
     array = np.array(values)
     assert (float(np.mean(array)), recall(array), decay(array)) == twin.statistics(values)
 
@@ -124,16 +124,16 @@ def test_mean_recall_and_decay_equal_the_twin_to_the_last_bit(values):
 def test_decay_and_recall_by_hand():
     falling = np.linspace(1, 0, 8)  # quarters of 8 frames are [0:3], [2:4], [3:6], [5:8]: ends 1, 2.75, 4.5, 6.25, 8
     assert decay(falling) == falling[0:3].mean() - falling[5:8].mean() > 0
-    assert recall(np.array([0.5, 0.500001, 1.0, 0.0])) == 0.5  # above 0.5, not from 0.5 on
+    assert recall(np.array([0.5, 0.500001, 1.0, 0.0])) == 0.5  # strictly above 0.5
     assert decay(np.array([0.3])) == 0.0
 
 
-def test_decay_of_more_than_256_frames_looks_at_the_last_quarter():
+def test_decay_of_more_than_256_frames_uses_the_last_quarter():
     values = np.concatenate([np.ones(300), np.zeros(100)])
-    assert decay(values) == 1 - 1 / 101  # 8 bit indices would have wrapped around
+    assert decay(values) == 1 - 1 / 101  # 8-bit indices would wrap around
 
 
 @settings(max_examples=80)
 @given(masks(number=1, labels=255))
-def test_labels_are_found(mask):
+def test_labels_of_a_mask(mask):
     assert ids_in(mask[0]) == tuple(label for label in np.unique(mask[0]).tolist() if label)

@@ -1,4 +1,4 @@
-"""Tasks spread over processes: what happens where the processes cannot be had."""
+"""Tasks in worker processes: errors if the processes cannot be started."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from xmem_infer.scoring.parallel import in_parallel
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server")
 @pytest.mark.fault("fork server killed while scoring starts", "error message, no traceback")
-def test_a_fork_server_killed_while_it_starts_a_worker_is_said(monkeypatch):
+def test_a_fork_server_killed_while_it_starts_a_worker_is_reported(monkeypatch):
     connect = forkserver.connect_to_new_process
 
     def killed_first(fds):

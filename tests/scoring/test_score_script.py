@@ -1,4 +1,4 @@
-"""`scripts/score.py` as people run it: exit codes, the table, the files it writes, and its pictures."""
+"""`scripts/score.py` as users run it: exit codes, table, written files and pictures."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ FIGURES = ("J&F", "J", "F", "J_recall", "J_decay", "F_recall", "F_decay")
 
 @pytest.fixture
 def tree(tmp_path):
-    """A run's output with masks of three videos, and a DAVIS tree with their annotations and pictures."""
+    """The output of a run with masks of three videos, and a DAVIS tree with their annotations and frames."""
     rng = np.random.default_rng(0)
     for video, labels in (("ape", (1,)), ("bee", (1, 2)), ("cat", (2, 7))):
         for i in range(7):
@@ -47,7 +47,7 @@ run = partial(command, "score.py")
 
 
 def in_process(tree, **settings):
-    """(exit code, what was shown, what was said)."""
+    """Return (exit code, standard output, log)."""
     config = ScoreConfig(
         **{"predictions": str(tree / "run"), "annotations": str(tree / "set"), "workers": 1, **settings}
     )
@@ -98,10 +98,10 @@ def test_the_command_scores_and_writes_everything(tree):
         "worst/cat.png",
     }
     assert {name for name in files if not name.startswith("masks/")} == reports
-    assert not (tree / "outputs").exists()  # Hydra's own
+    assert not (tree / "outputs").exists()  # Hydra's default folder
 
 
-def test_what_could_not_be_scored_is_told_and_gives_1(tree):
+def test_unscored_videos_are_reported_with_exit_code_1(tree):
     assert in_process(tree)[0] == 0
     assert (tree / "run/worst/bee.png").exists()
     save(tree / "run/masks/bee/00003.png", np.full((48, 64), 9, np.uint8))
@@ -117,7 +117,7 @@ def test_what_could_not_be_scored_is_told_and_gives_1(tree):
     assert written["videos"].keys() == {"ape", "cat"}
     assert written["mean_of_scored"]["J"] == score_folders(tree / "run", tree / "set").measures_of_scored["J"]
     assert "set" not in {row["level"] for row in csv.DictReader((tree / "run/scores.csv").open())}
-    assert not (tree / "run/worst/bee.png").exists()  # the sheet of the older run would lie
+    assert not (tree / "run/worst/bee.png").exists()  # the sheet of the older run would be wrong
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_what_could_not_be_scored_is_told_and_gives_1(tree):
         (["predictions=gone", "annotations=set"], "predictions=gone does not exist"),
     ],
 )
-def test_wrong_requests_give_2_and_name_the_choices(tree, arguments, told):
+def test_wrong_requests_give_exit_code_2_and_list_the_choices(tree, arguments, told):
     done = run(*arguments, cwd=tree)
     assert done.returncode == 2, done.stderr
     assert told in done.stderr
@@ -156,7 +156,7 @@ def test_wrong_settings_are_refused_before_anything_is_scored(tree, monkeypatch,
 
 
 @pytest.mark.fault("report cannot be written", "exit code 3")
-def test_an_output_that_cannot_be_written_is_the_environments_fault(tree):
+def test_a_report_that_cannot_be_written_gives_exit_code_3(tree):
     (tree / "file").write_text("in the way")
     with pytest.raises(EnvironmentFault, match="cannot write"):
         in_process(tree, output_dir=str(tree / "file" / "out"))
@@ -175,7 +175,7 @@ def test_a_list_of_videos_and_another_output(tree):
     }
 
 
-def test_videos_are_named_on_the_command_line(tree):
+def test_videos_are_selected_on_the_command_line(tree):
     done = run("predictions=run", "annotations=set", "videos=[cat,ape]", "output_dir=out", "workers=1", cwd=tree)
     assert done.returncode == 0, done.stderr
     assert json.loads((tree / "out/scores.json").read_text())["videos"].keys() == {"cat", "ape"}
@@ -184,7 +184,7 @@ def test_videos_are_named_on_the_command_line(tree):
 @pytest.mark.fault(
     "video names that do not exist", "exit code 2, error lists the existing names; an earlier report is unchanged"
 )
-def test_names_of_videos_that_are_not_there_are_refused(tree):
+def test_names_of_nonexistent_videos_are_refused(tree):
     assert in_process(tree)[0] == 0
     before = (tree / "run/scores.json").read_bytes()
     for videos in ("[dog]", "[ape,dog]"):
@@ -196,7 +196,7 @@ def test_names_of_videos_that_are_not_there_are_refused(tree):
 
 
 @pytest.mark.fault("no video can be scored", "exit code 1, an earlier report is unchanged")
-def test_where_nothing_is_scored_an_earlier_report_stays(tree):
+def test_if_nothing_is_scored_an_earlier_report_is_kept(tree):
     assert in_process(tree)[0] == 0
     before = {path: path.read_bytes() for path in (tree / "run").rglob("*") if path.is_file()}
     shutil.move(tree / "set/Annotations/480p/ape", tree / "other/ape")
@@ -219,7 +219,7 @@ def test_worst_frames_are_shown_close_up(tree):
     assert close_up(mask) == (slice(0, 480), slice(0, 854))
 
 
-def test_masks_of_one_video_keep_the_report_out_of_their_neighbourhood(tree, monkeypatch):
+def test_the_report_of_one_video_is_not_written_beside_its_masks(tree, monkeypatch):
     monkeypatch.chdir(tree)
     settings = {"predictions": str(tree / "run/masks/ape"), "annotations": str(tree / "set/Annotations/480p/ape")}
     assert in_process(tree, **settings)[0] == 0
@@ -234,7 +234,7 @@ def test_the_same_masks_give_the_same_bytes(tree):
     assert contents() == contents()
 
 
-def test_nothing_of_the_chart_of_one_video_is_cut_off(tree):
+def test_the_chart_of_one_video_is_not_clipped(tree):
     for video in ("bee", "cat"):
         shutil.rmtree(tree / "run/masks" / video)
         shutil.rmtree(tree / "set/Annotations/480p" / video)
@@ -245,17 +245,17 @@ def test_nothing_of_the_chart_of_one_video_is_cut_off(tree):
 
 
 @pytest.mark.fault("matplotlib is not installed", "scores without a chart; a note names the package to install")
-def test_without_matplotlib_the_chart_is_left_out_with_a_note(tree, monkeypatch):
+def test_without_matplotlib_there_is_a_note_instead_of_a_chart(tree, monkeypatch):
     in_process(tree)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, _, said = in_process(tree)
     assert code == 0
     assert "no bar chart: it needs matplotlib" in said
-    assert not (tree / "run/scores.png").exists()  # that of the older run
+    assert not (tree / "run/scores.png").exists()  # the chart of the older run
     assert (tree / "run/worst/ape.png").exists()
 
 
-def test_notes_tell_what_was_left_out(tree):
+def test_notes_list_what_was_not_scored(tree):
     void = np.zeros((48, 64), np.uint8)
     void[:4], void[10:20, 10:20], void[30:40, 30:40] = 255, 1, 2
     save(tree / "set/Annotations/480p/bee/00002.png", void)
@@ -270,7 +270,7 @@ def test_notes_tell_what_was_left_out(tree):
     assert "ape: object 8 appears on the last frame only" in said
 
 
-def test_pictures_stand_behind_the_masks_where_they_are_found(tree):
+def test_sheets_show_frames_behind_the_masks_if_found(tree):
     in_process(tree)
     with_pictures = (tree / "run/worst/ape.png").read_bytes()
     (tree / "set/JPEGImages").rename(tree / "pictures")
@@ -280,9 +280,9 @@ def test_pictures_stand_behind_the_masks_where_they_are_found(tree):
     assert (tree / "run/worst/ape.png").read_bytes() == with_pictures
 
 
-def test_sheets_show_prediction_filled_and_annotation_outlined():
+def test_sheets_fill_predictions_and_outline_annotations():
     picture = np.full((60, 80, 3), 100, np.uint8)
-    prediction, annotation = np.zeros((2, 30, 40), np.uint8)  # half the size of the picture
+    prediction, annotation = np.zeros((2, 30, 40), np.uint8)  # half the size of the frame
     prediction[5:15, 5:15], annotation[12:25, 20:35] = 1, 2
     colours = visible_colours(None)
     drawn = draw_comparison(picture, prediction, annotation, colours)
@@ -291,4 +291,4 @@ def test_sheets_show_prediction_filled_and_annotation_outlined():
     assert drawn[36, 55].tolist() == [100, 100, 100]  # inside the annotation: only its outline is drawn
     outline = drawn[36, 39].tolist()
     assert outline[1] == max(outline) > 150  # the lightened green of object 2
-    assert picture.max() == 100  # the given picture is untouched
+    assert picture.max() == 100  # the given frame is unchanged

@@ -1,4 +1,4 @@
-"""Videos and folders: which objects and frames count, what is refused, and the same figures from any side."""
+"""Scores of videos and folders: objects and frames that count, refused inputs, comparison with other tools."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def draw(rng, labels, shape=(24, 40)):
 
 
 def clip(seed, labels=(1, 2), frames=7, shape=(24, 40)):
-    """Annotations with all labels on every frame; predictions with the same, moved."""
+    """Return predictions and annotations with all labels on every frame; predictions are shifted."""
     rng = np.random.default_rng(seed)
     annotations = [draw(rng, labels, shape) for _ in range(frames)]
     predictions = [np.roll(mask, rng.integers(-2, 3, 2), (0, 1)) for mask in annotations]
@@ -66,7 +66,7 @@ def save_set(root, clips, **options):
 
 @pytest.fixture
 def three(tmp_path):
-    """Three clips on disk: (predictions, annotations, the arrays)."""
+    """Three clips on disk: (predictions folder, annotations folder, arrays by name)."""
     clips = {"ape": clip(1), "bee": clip(2, labels=(1, 2, 3)), "cat": clip(3, labels=(5,), frames=20)}
     return *save_set(tmp_path, clips), clips
 
@@ -79,7 +79,7 @@ def three(tmp_path):
     rules=st.sampled_from([Rules.davis16, Rules.davis17]),
     void=st.booleans(),
 )
-def test_a_video_equals_the_twin_to_the_last_bit(seed, frames, labels, rules, void):
+def test_a_video_is_bit_identical_to_the_reference(seed, frames, labels, rules, void):
     predictions, annotations = clip(seed, sorted(labels), frames, (13, 17))
     if void and rules is Rules.davis17:
         for mask in annotations:
@@ -95,7 +95,7 @@ def test_a_video_equals_the_twin_to_the_last_bit(seed, frames, labels, rules, vo
     assert video.measures == twin.mean_scores(expected.values())
 
 
-def test_a_set_is_the_mean_over_objects_to_the_last_bit(three):
+def test_dataset_scores_are_means_over_objects(three):
     predictions, annotations, clips = three
     scores = score_folders(predictions, annotations)
     objects = [one for pair in clips.values() for one in twin.score_video(*pair, "davis17").values()]
@@ -103,13 +103,13 @@ def test_a_set_is_the_mean_over_objects_to_the_last_bit(three):
     assert scores.measures == twin.mean_scores(objects)
     assert scores.measures.keys() == NAMES
     of_videos = np.mean([video.measures["J"] for video in scores.videos])
-    assert scores.measures["J"] != of_videos  # three videos of 2, 3 and 1 objects: another mean
+    assert scores.measures["J"] != of_videos  # videos of 2, 3 and 1 objects: the mean over videos differs
 
 
-def test_processes_change_nothing(three):
+def test_scores_do_not_depend_on_the_number_of_processes(three):
     predictions, annotations, _ = three
     for side, masks in zip((predictions, annotations), clip(21, frames=200), strict=True):
-        save(side / "dog", masks)  # many parcels, which come back in any order
+        save(side / "dog", masks)  # many tasks, whose results arrive in any order
     alone, together = (score_folders(predictions, annotations, workers=workers) for workers in (1, 2))
     assert alone.measures == together.measures
     assert [video.name for video in together.videos] == ["ape", "bee", "cat", "dog"]
@@ -122,12 +122,12 @@ def test_first_and_last_frame_are_not_scored(three):
     before = score_folders(predictions, annotations).measures
     for folder in predictions.iterdir():
         files = sorted(folder.iterdir())
-        files[0].unlink()  # a tracker need not write the frame it was given
+        files[0].unlink()  # a tracker need not write the annotated first frame
         Image.new("L", (3, 3), 77).save(files[-1])
     assert score_folders(predictions, annotations).measures == before
 
 
-def test_binary_masks_are_scored_by_the_rules_of_2016(tmp_path):
+def test_binary_masks_are_scored_by_davis16_rules(tmp_path):
     predictions, annotations = clip(4, labels=(1,))
     save(tmp_path / "ones" / "ape", predictions, palette=False)
     save(tmp_path / "full" / "ape", [mask * 255 for mask in predictions], palette=False)
@@ -138,7 +138,7 @@ def test_binary_masks_are_scored_by_the_rules_of_2016(tmp_path):
     assert [scores.measures for scores in found] == [expected] * 2
 
 
-def test_by_the_rules_of_2016_the_object_counts_even_before_it_is_seen():
+def test_davis16_counts_the_object_before_it_appears():
     predictions, annotations = clip(22, labels=(1,), frames=9)
     for i in range(4):
         annotations[i][:] = predictions[i][:] = 0
@@ -148,7 +148,7 @@ def test_by_the_rules_of_2016_the_object_counts_even_before_it_is_seen():
     assert len(video.objects[0].values["J"]) == 7
 
 
-def test_rules_of_2016_join_objects_and_those_of_2017_leave_void_out():
+def test_davis16_joins_objects_and_davis17_ignores_void():
     predictions, annotations = clip(5)
     joined = score_video(predictions, annotations, Rules.davis16)
     assert [scored.object_id for scored in joined.objects] == [1]
@@ -170,7 +170,7 @@ def test_a_late_object_counts_from_its_first_annotated_frame():
     for i in range(4, 9):
         annotations[i][:5, :6] = 7
         predictions[i][:5, :5] = 7
-    predictions[2][:5, :5] = 7  # too early: costs object 1 what it covers, nothing else
+    predictions[2][:5, :5] = 7  # too early: only object 1 loses the covered pixels
     late = score_video(predictions, annotations, Rules.davis17).objects[1]
     assert (late.object_id, late.start, len(late.values["J"])) == (7, 3, 4)
     assert set(late.values["J"].tolist()) == {25 / 30}
@@ -178,21 +178,21 @@ def test_a_late_object_counts_from_its_first_annotated_frame():
     assert gone.measures["J"] == 0.0
 
 
-def test_an_object_on_the_last_frame_only_is_told_not_averaged():
+def test_an_object_only_on_the_last_frame_is_reported_not_averaged():
     predictions, annotations = clip(7, labels=(1,))
     annotations[-1][:3, :3] = 9
     video = score_video(predictions, annotations, Rules.davis17)
     assert ([scored.object_id for scored in video.objects], video.unscored) == ([1], (9,))
 
 
-def test_an_object_that_left_and_is_not_predicted_scores_one():
+def test_an_absent_object_without_prediction_scores_one():
     predictions, annotations = clip(8, labels=(1, 2))
     for mask in (*predictions[3:], *annotations[3:]):
         mask[mask == 2] = 0
     assert score_video(predictions, annotations, Rules.davis17).objects[1].values["J"][2:].tolist() == [1.0] * 3
 
 
-def test_sparse_annotations_count_alone(tmp_path):
+def test_only_annotated_frames_are_scored(tmp_path):
     predictions, annotations = clip(9, frames=21)
     save(tmp_path / "predictions" / "ape", predictions)
     save(tmp_path / "annotations" / "ape", annotations[::5], [f"{i:05}" for i in range(0, 21, 5)])
@@ -202,7 +202,7 @@ def test_sparse_annotations_count_alone(tmp_path):
     assert scores.pairs["ape"].unannotated == 16
 
 
-def test_frames_are_sorted_as_people_count(tmp_path):
+def test_frames_are_in_natural_order(tmp_path):
     predictions, annotations = clip(10, frames=12)
     for name, masks in (("predictions", predictions), ("annotations", annotations)):
         save(tmp_path / name / "ape", masks, [str(i) for i in range(12)])
@@ -321,7 +321,7 @@ def make_decompression_bomb(video):
 @pytest.mark.fault(
     "predictions with a fault: {spoil}", "that video is not scored, with a reason; no dataset score is reported"
 )
-def test_what_does_not_fit_is_told_and_the_rest_scored(three, spoil, told):
+def test_invalid_predictions_are_reported_and_the_rest_scored(three, spoil, told):
     predictions, annotations, clips = three
     spoil(predictions / "bee")
     scores = score_folders(predictions, annotations)
@@ -333,14 +333,14 @@ def test_what_does_not_fit_is_told_and_the_rest_scored(three, spoil, told):
     assert scores.measures_of_scored == twin.mean_scores(others)
 
 
-def test_a_video_without_annotations_is_told(three):
+def test_a_video_without_annotations_is_reported(three):
     predictions, annotations, _ = three
     shutil.rmtree(annotations / "bee")
     scores = score_folders(predictions, annotations)
     assert "no annotations: there is no folder bee" in scores.problems["bee"]
 
 
-def test_an_extra_video_is_told_but_not_a_folder_without_masks(three):
+def test_an_extra_video_is_reported_unless_it_has_no_masks(three):
     predictions, annotations, clips = three
     (predictions / "logs").mkdir()
     assert not score_folders(predictions, annotations).problems
@@ -356,13 +356,13 @@ def test_two_frames_or_no_object_cannot_be_scored(tmp_path):
     assert "no object is annotated" in scores.problems["empty"]
 
 
-def test_2016_rules_refuse_more_labels_than_the_annotated_object():
+def test_davis16_refuses_more_labels_than_the_annotated_object():
     predictions, annotations = clip(16)
     with pytest.raises(VideoError, match=r"labels 1, 2, but .* only label 1"):
         score_video(predictions, [np.minimum(mask, 1) for mask in annotations], Rules.davis16)
 
 
-def test_binary_predictions_under_the_rules_of_2017_get_a_hint():
+def test_binary_predictions_under_davis17_give_a_hint():
     predictions, annotations = clip(17, labels=(1,))
     with pytest.raises(VideoError, match="rules=davis16"):
         score_video([mask * 255 for mask in predictions], annotations, Rules.davis17)
@@ -386,7 +386,7 @@ def test_arrays_of_other_sizes_or_numbers_are_refused():
     ],
 )
 @pytest.mark.fault("folder without masks to score", "error: {told}")
-def test_nothing_to_compare_is_a_usage_error(tmp_path, make, told):
+def test_a_folder_without_masks_is_a_usage_error(tmp_path, make, told):
     save(tmp_path / "good" / "ape", clip(0)[1])
     make(tmp_path / "bad")
     with pytest.raises(UsageError, match=told):
@@ -407,7 +407,7 @@ def test_worst_frames_come_first():
 def test_worst_frames_are_spread_over_the_video():
     _, annotations = clip(19, labels=(1,), frames=82)
     predictions = [mask.copy() for mask in annotations]
-    for i in range(30, 50):  # a long bad stretch
+    for i in range(30, 50):  # a long sequence of bad frames
         predictions[i][:] = 0
     predictions[70][:] = 0
     worst = [int(frame) for frame, _ in score_video(predictions, annotations).worst_frames(8)]
@@ -417,7 +417,7 @@ def test_worst_frames_are_spread_over_the_video():
 
 
 def share_of_pixels(predicted, annotated, size):
-    """A metric as somebody else would add it: the share of the frame's pixels on which both agree."""
+    """A plugin metric: the share of the frame's pixels on which both agree."""
     return 1 - float(np.count_nonzero(predicted != annotated)) / (size[0] * size[1])
 
 
@@ -427,7 +427,7 @@ def agreement(monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_metric_added_from_outside_is_scored_beside_j_and_f(three, tmp_path, agreement, workers):
+def test_a_registered_metric_is_scored_in_addition_to_j_and_f(three, tmp_path, agreement, workers):
     predictions, annotations, clips = three
     usual = score_folders(predictions, annotations)
     both = score_folders(predictions, annotations, workers=workers, metrics=["J", "F", "agreement"])
@@ -442,7 +442,7 @@ def test_a_metric_added_from_outside_is_scored_beside_j_and_f(three, tmp_path, a
     assert "agreement" in (tmp_path / "out" / "scores.csv").read_text().splitlines()[0]
 
 
-def test_one_metric_alone_is_the_overall_figure(three, tmp_path):
+def test_a_single_metric_is_the_overall_score(three, tmp_path):
     predictions, annotations, _ = three
     alone = score_folders(predictions, annotations, metrics=["F"])
     assert list(alone.measures) == ["F", "F_recall", "F_decay"]
@@ -451,7 +451,7 @@ def test_one_metric_alone_is_the_overall_figure(three, tmp_path):
     assert "J&F" not in table(alone)
 
 
-def test_a_metric_that_nobody_registered_is_refused_by_name(three):
+def test_an_unregistered_metric_is_refused_by_name(three):
     with pytest.raises(UsageError, match=r"metrics=j: .* J, F"):
         score_folders(*three[:2], metrics=["j"])
 
@@ -472,20 +472,20 @@ def assert_same_as_vos_benchmark(annotations, predictions):
         assert ours == [(j[label], f[label]) for label in sorted(j)]
 
 
-def test_figures_of_vos_benchmark_where_the_rules_agree(tmp_path):
-    """They agree where every object is predicted no earlier than annotated, and labels are not void."""
+def test_scores_equal_vos_benchmark_if_the_rules_agree(tmp_path):
+    """The rules agree if no object is predicted before it is annotated, and no label is void."""
     rng = np.random.default_rng(20)
     clips = {}
     for name, labels in (("ape", (1,)), ("bee", (1, 2, 5)), ("cat", (3, 4))):
         predictions, annotations = clip(int(rng.integers(99)), labels, 12, (60, 90))
         annotations[1] = annotations[1].copy()
-        annotations[1][0, : len(labels)] = labels  # they start where an object is first seen after frame 0
+        annotations[1][0, : len(labels)] = labels  # vos-benchmark starts at an object's first appearance after frame 0
         clips[name] = (predictions, annotations)
     predictions, annotations = save_set(tmp_path, clips)
     assert_same_as_vos_benchmark(annotations, predictions)
 
 
-def test_figures_of_vos_benchmark_on_real_masks(tmp_path):
+def test_scores_equal_vos_benchmark_on_real_masks(tmp_path):
     source = SHARED / "data" / "davis2016_dev" / "Annotations" / "480p"
     if not source.is_dir():
         pytest.skip("../shared/data/davis2016_dev is not here")
@@ -515,7 +515,7 @@ def test_a_signal_ends_all_processes(tmp_path, number):
     save_set(tmp_path, {f"clip{i}": clip(i, frames=60, shape=(480, 854)) for i in range(2)})
     script = tmp_path / "script.py"
     script.write_text(WAITING)
-    for i in range(2, 24):  # links enough for seconds of work
+    for i in range(2, 24):  # enough links for seconds of work
         for side in ("predictions", "annotations"):
             (tmp_path / side / f"clip{i}").symlink_to(tmp_path / side / f"clip{i % 2}")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
@@ -529,7 +529,7 @@ def test_a_signal_ends_all_processes(tmp_path, number):
     while len(helpers := psutil.Process(process.pid).children(recursive=True)) < 2:
         assert process.poll() is None
     if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal sends it: to all of them
+        os.killpg(process.pid, number)  # as a terminal does: to all processes
     else:
         process.kill()
     out, error = process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""scripts/average_weights.py: the mean of two files of weights."""
+"""scripts/average_weights.py: the weighted mean of two weight files."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_the_mean_lies_between_both_files(files):
 @pytest.mark.parametrize(
     ("second", "share", "said"), [("other", "0.5", "different networks"), ("b", "1.5", "from 0 to 1")]
 )
-def test_what_has_no_mean_is_refused(files, second, share, said):
+def test_files_without_a_mean_are_refused(files, second, share, said):
     done = average(files, "a", second, share)
     assert done.returncode == 2 and said in done.stderr
     assert not (files / "mean.safetensors").exists()

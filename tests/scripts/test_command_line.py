@@ -1,4 +1,4 @@
-"""What may stand on the command line: paths as they are, and messages of one line for what cannot be."""
+"""Command line arguments: paths with any characters, and one-line errors for invalid arguments."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def composed(monkeypatch, *arguments):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.fault("path `{name}`, not quoted for Hydra", "used exactly as typed")
-def test_names_of_any_kind_come_out_as_they_were_typed(monkeypatch, name):
+def test_any_file_name_is_used_exactly_as_typed(monkeypatch, name):
     keys = ("video_dir", "mask", "output_dir", "weights", "data_root")
     (config,) = composed(monkeypatch, *(f"{key}={name}" for key in keys))
     assert [getattr(config, key) for key in keys] == [name] * 5
@@ -38,15 +38,15 @@ def test_names_of_any_kind_come_out_as_they_were_typed(monkeypatch, name):
 
 @settings(max_examples=10)
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="$"), min_size=1))
-def test_any_text_comes_out_as_it_was_typed(name):
-    quoted = name[0] == name[-1] and name[0] in "'\""  # then it is Hydra's own quoting
+def test_any_text_is_used_exactly_as_typed(name):
+    quoted = name[0] == name[-1] and name[0] in "'\""  # then Hydra treats it as a quoted string
     if not quoted and name not in ("null", "???"):
         with pytest.MonkeyPatch.context() as patch:
             (config,) = composed(patch, f"video_dir={name}")
         assert config.video_dir == name
 
 
-def test_paths_by_their_place(monkeypatch, tmp_path):
+def test_positional_paths(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a=b.mp4").touch()
     (config,) = composed(monkeypatch, "a=b.mp4", "memory.top_k=3", "masks (1)/x=y")
@@ -55,14 +55,14 @@ def test_paths_by_their_place(monkeypatch, tmp_path):
     assert (config.video_dir, config.mask, config.dataset) == ("quoted as Hydra wants it", None, None)
 
 
-def test_a_sweep_is_a_sweep_and_a_name_a_name(monkeypatch, tmp_path):
+def test_sweeps_are_distinguished_from_names_with_commas(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     swept = composed(monkeypatch, "-m", "video_dir=a,b", "mask=m (1).png", "weights='c,d'")
     assert [config.video_dir for config in swept] == ["a", "b"]
     assert {(config.mask, config.weights) for config in swept} == {("m (1).png", "c,d")}
 
 
-def test_the_command_with_names_as_browsers_make_them(tmp_path, make_clip, tiny_weights):
+def test_the_command_with_file_names_as_browsers_save_them(tmp_path, make_clip, tiny_weights):
     images, masks = make_clip(2, 48, 64, 1, seed=0)
     folder, mask, weights = (
         tmp_path / "Clip (1), a=b",
@@ -119,7 +119,7 @@ for arguments in json.load(sys.stdin):
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    """Exit code, standard error, and whether torch was loaded by then: of each command, one after the other."""
+    """(Exit code, standard error, whether torch was loaded) of each command."""
     asked = json.dumps([arguments for arguments, _ in IMPOSSIBLE])
     command = [sys.executable, "-c", EACH_IN_TURN]
     done = subprocess.run(command, input=asked, cwd=tmp_path_factory.mktemp("asked"), capture_output=True, text=True)
@@ -129,10 +129,12 @@ def answers(tmp_path_factory):
 
 @pytest.mark.parametrize(("arguments", "words"), IMPOSSIBLE)
 @pytest.mark.fault("`xmem-infer {arguments}`", "exit code 2 with a one-line error before torch is loaded")
-def test_what_cannot_be_is_said_in_one_line_before_torch_is_loaded(answers, arguments, words):
+def test_invalid_commands_give_one_line_before_torch_is_loaded(answers, arguments, words):
     code, said, torch_loaded = answers[[asked for asked, _ in IMPOSSIBLE].index(arguments)]
     assert (code, torch_loaded) == (2, False), said
-    (line,) = [line for line in said.splitlines() if not line.startswith("--")]  # the combination of a sweep
+    (line,) = [
+        line for line in said.splitlines() if not line.startswith("--")
+    ]  # the line that names a combination of a sweep
     assert line.startswith("error: ") and words in line
 
 

@@ -1,4 +1,4 @@
-"""Every data set and experiment file through Hydra's own composition, alone and together."""
+"""Every dataset and experiment config, composed by Hydra alone and in combination."""
 
 import dataset_trees as trees
 import pytest
@@ -31,12 +31,12 @@ def test_data_sets_compose(composed):
         assert (config.dataset, config.data, config.memory) == (expected.dataset, expected.data, expected.memory)
 
 
-def test_the_command_line_has_the_last_word(composed):
+def test_the_command_line_overrides_configs(composed):
     config = composed("dataset=long_video", "data.size=96", "memory.memory_every=3", "dataset.videos=[2]")
     assert (config.data.size, config.memory.memory_every, config.dataset.videos) == (96, 3, [2])
 
 
-def test_the_paper_s_settings(composed):
+def test_settings_of_the_xmem_paper(composed):
     config = composed("experiment=xmem_paper", "dataset=long_video")
     assert config.runtime.precision is Precision.fp16
     assert config.memory.late_objects is LateObjects.published
@@ -44,7 +44,7 @@ def test_the_paper_s_settings(composed):
     assert composed().memory.late_objects is LateObjects.aligned
 
 
-def test_the_settings_of_cutie_s_paper(composed):
+def test_settings_of_the_cutie_paper(composed):
     config = composed("experiment=cutie_paper", "dataset=davis17_val")
     assert (config.memory.long_term, config.memory.fifo_frames, config.memory.stagger_updates) == (False, 5, 5)
     assert (config.data.antialias, config.data.size, config.runtime.precision) == (True, 480, Precision.fp32)
@@ -52,7 +52,7 @@ def test_the_settings_of_cutie_s_paper(composed):
 
 
 @pytest.mark.parametrize("override", ["tta.sizes=[480,480]", "tta.sizes=[3]", "dataset.rules=davis18"])
-def test_impossible_values_are_refused(composed, override):
+def test_invalid_values_are_refused(composed, override):
     with pytest.raises(UsageError, match=override.partition("=")[0]):
         composed("dataset=davis17_val", override)
 

@@ -1,4 +1,4 @@
-"""Data sets and score merging as their users run them: exit codes, what stands where."""
+"""Datasets and score merging as users run them: exit codes and output files."""
 
 import shutil
 
@@ -23,7 +23,7 @@ def test_a_benchmark_in_one_command_and_its_scores_merged(run, tmp_path, make_cl
     ]  # fmt: skip
     done = run("eval.py", *settings, "data.size=48")
     assert done.returncode == 0, done.stderr
-    assert "mean over objects" in done.stdout  # the table is the result, what goes along with it is not
+    assert "mean over objects" in done.stdout  # the table goes to standard output, log lines do not
     assert "DAVIS-2016 val has 20" in done.stdout
     out = tmp_path / "output" / "davis16_val"
     assert (out / "scores.csv").is_file()

@@ -1,4 +1,4 @@
-"""`scripts/eval.py` as its users run it: its exit code, its words, its files."""
+"""`scripts/eval.py` as users run it: exit codes, messages, output files."""
 
 import csv
 import hashlib
@@ -23,9 +23,9 @@ from xmem_infer.runtime.cores import usable_cores
 
 @pytest.fixture
 def run(tmp_path, tiny_weights):
-    """run(key=value, ...) -> the finished command; small frames, small network, one thread.
+    """run(key=value, ...) -> the finished command with small frames, a small network and one thread.
 
-    In this process, unless by=begun says that a process is to be begun, or by=as_process that it is to be waited for.
+    Runs in this process; by=begun starts a process and returns at once, by=as_process waits for its end.
     """
 
     def start(*overrides, weights=tiny_weights, size=-1, by=in_process):
@@ -38,7 +38,7 @@ def run(tmp_path, tiny_weights):
 
 
 def write_clip(folder, make_clip, frames=6, size=(48, 64), objects=2, suffix=".png", seed=0):
-    """Frames under folder/JPEGImages-like names 0, 1, ... and the mask of the first beside the folder."""
+    """Write frames 0, 1, ... to `folder`, and the mask of the first frame next to the folder."""
     images, masks = make_clip(frames, *size, objects, seed=seed)
     folder.mkdir(parents=True)
     for t, image in enumerate(images):
@@ -98,7 +98,7 @@ def test_it_runs_from_anywhere_with_defaults(run, clip, tmp_path):
 
 
 @pytest.mark.fault("one damaged video in a batch", "exit code 1, the other videos are completed")
-def test_a_data_set_folder_goes_on_when_one_video_fails(run, tmp_path, make_clip):
+def test_a_batch_continues_if_one_video_fails(run, tmp_path, make_clip):
     root = tmp_path / "set"
     for name in ("a", "b", "c"):
         _, masks = write_clip(root / "JPEGImages" / name, make_clip, frames=3)
@@ -125,7 +125,7 @@ def test_a_data_set_folder_goes_on_when_one_video_fails(run, tmp_path, make_clip
 
 
 @pytest.mark.fault("same output folder with different settings", "exit code 2 unless `overwrite=true`")
-def test_finished_is_skipped_other_settings_are_refused_overwrite_replaces(run, clip, tmp_path):
+def test_rerunning_into_an_existing_output_folder(run, clip, tmp_path):
     assert run(f"video_dir={clip}", "output_dir=out").returncode == 0
     before = tree(tmp_path / "out")
     again = run(f"video_dir={clip}", "output_dir=out")
@@ -139,7 +139,7 @@ def test_finished_is_skipped_other_settings_are_refused_overwrite_replaces(run, 
     assert json.loads((tmp_path / "out" / "records" / "clip.json").read_text())["settings"]["memory.top_k"] == 5
 
 
-def test_labels_and_palette_of_the_input_come_back(run, tmp_path, make_clip):
+def test_output_keeps_labels_and_palette_of_the_input(run, tmp_path, make_clip):
     write_clip(tmp_path / "clip", make_clip)
     labels = np.zeros((48, 64), np.uint8)
     labels[5:30, 5:25], labels[20:44, 30:60] = 7, 255
@@ -182,7 +182,7 @@ def write_video(path, images):
 
 
 def test_a_video_file_with_later_masks(run, tmp_path, make_clip):
-    """One mask per frame named by number; in the folder of masks a late object and a correction."""
+    """Frames are named by number; the mask folder has a late object and a correction."""
     images, masks = make_clip(10, 48, 64, 2, seed=0)
     write_video(tmp_path / "film.mp4", images)
     given = tmp_path / "given"
@@ -201,8 +201,8 @@ def test_a_video_file_with_later_masks(run, tmp_path, make_clip):
     assert json.loads((tmp_path / "out/run.json").read_text())["videos"]["film"]["objects"] == [1, 9]
 
 
-def test_an_object_left_out_of_a_correction_stays_unless_complete(run, tmp_path):
-    """The example clip with a second object that stands still; at frame 5 only the second one is painted."""
+def test_unpainted_objects_are_kept_unless_corrections_are_complete(run, tmp_path):
+    """The example clip with a second, static object; the correction at frame 5 paints only the second one."""
     frames = ROOT / "examples" / "clip" / "JPEGImages" / "scene"
     first = ROOT / "examples" / "clip" / "Annotations" / "scene" / "00000.png"
     (tmp_path / "given").mkdir()
@@ -227,7 +227,7 @@ def test_an_object_left_out_of_a_correction_stays_unless_complete(run, tmp_path)
 
 
 @pytest.mark.fault("video file truncated", "exit code 1, no result; with `data.on_corrupt=warn` recorded as incomplete")
-def test_a_truncated_video_is_never_reported_as_whole(run, tmp_path, make_clip):
+def test_a_truncated_video_is_never_reported_as_complete(run, tmp_path, make_clip):
     images, masks = make_clip(40, 48, 64, 2, seed=0)
     write_video(tmp_path / "film.mkv", images)
     Image.fromarray(masks[0]).save(tmp_path / "film.png")
@@ -302,7 +302,7 @@ def test_bad_masks(run, clip, tmp_path, kind):
     labels = np.array(Image.open(clip.with_name("clip.png")))
     draw(labels).save(tmp_path / "first.png")
     done = run(f"video_dir={clip}", f"mask={tmp_path / 'first.png'}", "output_dir=out", weights="missing.pth")
-    assert done.returncode == 2, done.stderr  # before the weights are even looked for
+    assert done.returncode == 2, done.stderr  # before the weights are searched for
     assert "first.png" in done.stderr
     for word in words:
         assert word in done.stderr
@@ -414,7 +414,7 @@ def test_bad_weights(run, clip, tmp_path, tiny_weights, kind, words):
 
 
 def long_clip(tmp_path, make_clip):
-    write_clip(tmp_path / "long", make_clip, frames=150, size=(48, 64))  # a second where nobody else computes
+    write_clip(tmp_path / "long", make_clip, frames=150, size=(48, 64))  # about a second on an idle machine
     return tmp_path / "long"
 
 
@@ -438,13 +438,13 @@ def wait_for_partial(folder, process, frames=1):
     "signal {number} in the middle of a video",
     "no partial result; after a rerun, output is identical to an uninterrupted run",
 )
-def test_interrupted_and_run_again(run, tmp_path, make_clip, number, code):
+def test_an_interrupted_run_can_be_repeated(run, tmp_path, make_clip, number, code):
     video = long_clip(tmp_path, make_clip)
     assert run(f"video_dir={video}", "output_dir=whole").returncode == 0
     process = run(f"video_dir={video}", "output_dir=out", by=begun)
     wait_for_partial(tmp_path / "out", process, frames=20)
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]  # 5 s are promised, where the machine has nothing else to do
+    said = process.communicate(timeout=60)[1]  # 5 s are documented for an idle machine
     assert process.returncode == code
     if number != signal.SIGKILL:
         assert "frames are saved; run the same command again to resume" in said
@@ -461,7 +461,7 @@ def test_a_second_run_on_the_same_output_is_refused(run, tmp_path, make_clip):
     video = long_clip(tmp_path, make_clip)
     process = run(f"video_dir={video}", "output_dir=out", by=begun)
     wait_for_partial(tmp_path / "out", process)
-    process.send_signal(signal.SIGSTOP)  # or it might be done before the second one begins
+    process.send_signal(signal.SIGSTOP)  # so that it does not end before the second one starts
     second = run(f"video_dir={video}", "output_dir=out")
     process.send_signal(signal.SIGCONT)
     assert second.returncode == 3
@@ -471,7 +471,7 @@ def test_a_second_run_on_the_same_output_is_refused(run, tmp_path, make_clip):
 
 
 @pytest.mark.fault("masks of unknown origin in the output folder", "exit code 2, the masks are unchanged")
-def test_foreign_masks_are_not_replaced(run, clip, tmp_path):
+def test_masks_of_unknown_origin_are_not_replaced(run, clip, tmp_path):
     mine = tmp_path / "out" / "masks" / "clip" / "0.png"
     mine.parent.mkdir(parents=True)
     mine.write_text("drawn by hand")
@@ -498,7 +498,7 @@ def test_a_full_disk(run, clip, tmp_path):
 
 @pytest.mark.parametrize("threads", [10_000, 10**11, 0, -1])
 @pytest.mark.fault("`runtime.threads={threads}`", "exit code 2, error states the valid range")
-def test_more_threads_than_cores_are_refused_with_their_number(run, clip, threads):
+def test_invalid_thread_counts_are_refused_with_the_valid_range(run, clip, threads):
     done = run(f"video_dir={clip}", f"runtime.threads={threads}")
     assert done.returncode == 2
     assert f"runtime.threads={threads} is not possible" in done.stderr
@@ -506,8 +506,8 @@ def test_more_threads_than_cores_are_refused_with_their_number(run, clip, thread
     assert "Traceback" not in done.stderr
 
 
-def test_memory_that_may_not_fit_is_announced(run, clip):
-    """Before the run fails for it: exit code 3."""
+def test_memory_that_may_not_fit_gives_a_warning(run, clip):
+    """The warning precedes the out-of-memory error with exit code 3."""
     done = run("video_dir=clip", f"memory.max_long_term_tokens={10**11}")
     assert done.returncode == 3
     warned, failed = done.stderr.index("its memory may take"), done.stderr.index("out of memory at frame")

@@ -1,4 +1,4 @@
-"""The example clip is what its README says."""
+"""The example clip matches its README."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ MASKS = sorted((ROOT / "examples" / "clip" / "Annotations" / "scene").glob("*.pn
 
 @pytest.fixture(scope="module")
 def areas():
-    """Pixels of car and ball by frame."""
+    """Areas of car and ball in px, by frame."""
     masks = [np.asarray(Image.open(path)) for path in MASKS]
     return np.array([[(mask == label).sum() for label in (1, 2)] for mask in masks])
 

@@ -1,4 +1,4 @@
-"""`scripts/eval.py -m`: every combination into its own folder, failures contained, the worst exit code."""
+"""`scripts/eval.py -m`: a folder per combination, independent failures, the highest exit code."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_every_combination_has_its_own_folder(run, tmp_path):
         config = json.loads((folder / "run.json").read_text())["config"]["runtime"]
         assert folder.name == f"runtime.grad_mode={config['grad_mode']},runtime.precision={config['precision']}"
         assert len(list((folder / "masks" / "clip").iterdir())) == 3
-    assert not (tmp_path / "multirun").exists()  # Hydra's own folder
+    assert not (tmp_path / "multirun").exists()  # Hydra's default folder
 
 
 @pytest.mark.fault("one combination of a sweep fails", "the others are completed; the highest exit code is returned")
@@ -60,7 +60,7 @@ def test_an_unknown_choice_is_refused_before_any_work(run, tmp_path):
     assert not list(tmp_path.rglob("run.json"))
 
 
-def test_a_sweep_over_output_dir_is_taken_at_its_word(run, tmp_path):
+def test_a_sweep_over_output_dir_uses_the_given_folders(run, tmp_path):
     done = run("output_dir=one,two")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "one" / "run.json").is_file()

@@ -1,4 +1,4 @@
-"""`scripts/eval.py` over real clips, where they lie beside the checkout: every frame gets its mask."""
+"""`scripts/eval.py` on real clips, if they are present next to the checkout: every frame gets a mask."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def run(output, *overrides):
-    # Small inside the network: what is tested is the way from files to files.
+    # A small working size: these tests are about reading and writing files.
     command = [sys.executable, str(ROOT / "scripts" / "eval.py"), "weights=xmem-tiny", "data.size=96", "score=false"]
     done = subprocess.run(
         [*command, f"output_dir={output}", *overrides],

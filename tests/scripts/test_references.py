@@ -1,4 +1,4 @@
-"""References, directions and memory files by the real command."""
+"""References, directions and memory files with the real command."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ NAMES = [f"frame{index:02d}" for index in range(7)]
 
 @pytest.fixture
 def video(make_clip, tmp_path):
-    """Frames in video/, masks of frames 1 and 5 in references/, that of the first in mask.png."""
+    """Frames in video/, masks of frames 1 and 5 in references/, the first of them in mask.png."""
     images, masks = make_clip(7, 48, 64, 2, seed=3)
     for folder in ("video", "references"):
         (tmp_path / folder).mkdir()
@@ -36,7 +36,7 @@ def masks_in(folder):
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
-def test_masks_are_those_of_the_library(command, video, tmp_path, tiny_weights, direction):
+def test_masks_equal_those_of_the_python_api(command, video, tmp_path, tiny_weights, direction):
     code, errors = command("video_dir=video", "references=references", f"direction={direction}")
     assert code == 0, errors
     assert ("before it there is no object" in errors) == (direction == "forward")
@@ -68,7 +68,7 @@ def test_of_several_videos_one_that_cannot_start_is_left_out(command, video, tmp
     assert json.loads((tmp_path / "out" / "run.json").read_text())["videos"]["a"]["status"] == "failed"
 
 
-def test_a_video_file_both_ways(command, video, tmp_path):
+def test_a_video_file_in_both_directions(command, video, tmp_path):
     path = tmp_path / "clip.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"g": "3"})
@@ -112,7 +112,7 @@ def test_a_memory_tracks_its_objects_in_another_video(command, video, tmp_path):
     assert code == 2 and "memory.load: taught.safetensors (sha256" in errors
 
 
-def test_a_memory_is_saved_also_by_a_finished_run(command, video, tmp_path):
+def test_a_memory_is_also_saved_by_a_finished_run(command, video, tmp_path):
     first = ("video_dir=video", "mask=mask.png")
     assert command(*first)[0] == 0
     code, errors = command(*first, "memory.save=new/taught")
@@ -124,7 +124,7 @@ def test_a_memory_is_saved_also_by_a_finished_run(command, video, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["video", "mask.png/taught"])
-def test_a_memory_that_cannot_be_saved_is_told_at_once(command, video, tmp_path, path):
+def test_a_memory_that_cannot_be_saved_is_reported_at_once(command, video, tmp_path, path):
     code, errors = command("video_dir=video", "mask=mask.png", f"memory.save={path}")
     assert code == 3 and f"cannot write {path}" in errors, errors
     assert len(list((tmp_path / "video").iterdir())) == 7 and not (tmp_path / "out").exists()
@@ -152,7 +152,7 @@ def test_a_memory_that_cannot_be_saved_is_told_at_once(command, video, tmp_path,
         (["mask=mask.png", "memory.frozen=true"], "memory.frozen=True is not possible: it must be false, without"),
     ],
 )
-def test_what_is_refused_before_work_starts(command, video, tmp_path, settings, message):
+def test_invalid_settings_are_refused_before_work_starts(command, video, tmp_path, settings, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "misnamed").mkdir()
     shutil.copy(tmp_path / "mask.png", tmp_path / "misnamed" / "00100.png")

@@ -46,7 +46,7 @@ def test_published_variants_load_from_a_file(published_state, tmp_path, options,
         assert torch.equal(found, value), name
 
 
-def test_any_sizes_are_read_off_the_shapes(tiny_network, tiny_weights):
+def test_sizes_are_derived_from_checkpoint_shapes(tiny_network, tiny_weights):
     shapes = {name: tuple(value.shape) for name, value in tiny_network.state_dict().items()}
     assert sizes_of(shapes) == tiny_network.sizes
     loaded = load_network(tiny_weights)

@@ -1,4 +1,4 @@
-"""Downloads against a real HTTP server on this machine that misbehaves on request."""
+"""Downloads from a local HTTP server that misbehaves on request."""
 
 import hashlib
 import http.server
@@ -41,7 +41,7 @@ OLD, NEW = checkpoint_bytes(0), checkpoint_bytes(1)
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `content`; `script` holds one behaviour per coming request (then: correct ones)."""
+    """A server of `content`; `script` lists the faults of the next requests, later ones are answered correctly."""
 
     daemon_threads = True
 
@@ -52,7 +52,7 @@ class Server(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def handle_error(self, request, client_address):
-        pass  # clients that hang up are part of the tests
+        pass  # the tests include clients that disconnect
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -123,12 +123,12 @@ def sha256(content):
 
 
 def files_in(folder):
-    """Names in a folder, without the empty file that keeps two downloads apart."""
+    """Return the file names in a folder, without the lock file."""
     return {path.name for path in folder.iterdir()} - {".downloads.part"}
 
 
 def arrived(folder, content):
-    """The download is whole, checked, recorded, and nothing else is left."""
+    """Check that the file is complete, its hash is recorded, and no other file is left; return True."""
     assert files_in(folder) == {"XMem.pth", "XMem.pth.sha256"}
     assert (folder / "XMem.pth").read_bytes() == content
     assert (folder / "XMem.pth.sha256").read_text() == f"{sha256(content)}  XMem.pth\n"
@@ -136,7 +136,7 @@ def arrived(folder, content):
     return True
 
 
-# ---- the good case
+# ---- successful downloads
 
 
 def test_fresh_download(server, entry, tmp_path, caplog):
@@ -147,7 +147,7 @@ def test_fresh_download(server, entry, tmp_path, caplog):
     assert not caplog.records
 
 
-def test_already_there_asks_nobody(server, entry, tmp_path):
+def test_an_existing_file_causes_no_request(server, entry, tmp_path):
     download(entry, tmp_path, **QUICK)
     before = (tmp_path / "XMem.pth.sha256").read_bytes()
     again = download(entry, tmp_path, **QUICK)
@@ -155,7 +155,7 @@ def test_already_there_asks_nobody(server, entry, tmp_path):
     assert (tmp_path / "XMem.pth.sha256").read_bytes() == before
 
 
-def test_put_there_by_hand_is_kept_and_recorded(server, entry, tmp_path):
+def test_a_manually_placed_file_is_kept_and_its_hash_recorded(server, entry, tmp_path):
     (tmp_path / "XMem.pth").write_bytes(NEW)
     assert not download(entry, tmp_path, **QUICK).fetched
     assert server.seen == []
@@ -163,7 +163,7 @@ def test_put_there_by_hand_is_kept_and_recorded(server, entry, tmp_path):
 
 
 @pytest.mark.parametrize("there", [OLD[:5000], b"", PAGE])
-def test_unusable_file_is_replaced_and_kept_aside(server, entry, tmp_path, there, caplog):
+def test_an_unusable_file_is_replaced_and_a_copy_is_kept(server, entry, tmp_path, there, caplog):
     (tmp_path / "XMem.pth").write_bytes(there)
     assert download(entry, tmp_path, **QUICK).fetched
     assert "will be replaced" in caplog.text
@@ -171,7 +171,7 @@ def test_unusable_file_is_replaced_and_kept_aside(server, entry, tmp_path, there
     assert (tmp_path / "XMem.unusable.pth").read_bytes() == there
 
 
-def test_unusable_file_stays_where_no_better_one_comes(server, entry, tmp_path):
+def test_an_unusable_file_is_kept_if_the_download_fails(server, entry, tmp_path):
     (tmp_path / "XMem.pth").write_bytes(OLD[:5000])
     server.script = [{"status": 404}]
     with pytest.raises(WeightsError):
@@ -179,18 +179,18 @@ def test_unusable_file_stays_where_no_better_one_comes(server, entry, tmp_path):
     assert files_in(tmp_path) == {"XMem.pth"}
 
 
-# ---- lines that drop
+# ---- lost connections
 
 
-def test_slow_line_is_no_silence(server, entry, tmp_path, caplog):
-    server.script = [{"pause": 0.4}]  # seven times
+def test_a_slow_connection_is_not_a_timeout(server, entry, tmp_path, caplog):
+    server.script = [{"pause": 0.4}]  # for each of seven blocks
     download(entry, tmp_path, **(QUICK | {"timeout_s": 2.0}))
     assert arrived(tmp_path, OLD)
     assert not caplog.records
 
 
 @pytest.mark.fault("server stops sending data", "download is retried")
-def test_silence_counts_as_a_drop(server, entry, tmp_path, caplog):
+def test_a_silent_server_is_retried(server, entry, tmp_path, caplog):
     server.script = [{"silent": 3.0}]
     download(entry, tmp_path, **(QUICK | {"timeout_s": 1.0}))
     assert arrived(tmp_path, OLD)
@@ -199,7 +199,7 @@ def test_silence_counts_as_a_drop(server, entry, tmp_path, caplog):
 
 
 @pytest.mark.fault("download ends early", "error, the partial file is deleted")
-def test_a_line_that_ends_early_is_found_cut_off(server, entry, tmp_path):
+def test_a_download_that_ends_early_is_detected(server, entry, tmp_path):
     server.script = [{"drop_after": 150_000}]
     with pytest.raises(WeightsError, match=r"refused and removed: .* is cut off"):
         download(entry, tmp_path, **QUICK)
@@ -209,7 +209,7 @@ def test_a_line_that_ends_early_is_found_cut_off(server, entry, tmp_path):
 @pytest.mark.fault(
     "download killed with SIGKILL", "no file under the final name; the next download removes the partial file"
 )
-def test_what_a_killed_process_leaves_is_cleared_up(server, entry, tmp_path):
+def test_leftovers_of_a_killed_download_are_deleted(server, entry, tmp_path):
     server.script = [{"pause": 0.3}]
     code = (
         "import sys; from pathlib import Path; from xmem_infer.weights.download import download\n"
@@ -231,7 +231,7 @@ def test_what_a_killed_process_leaves_is_cleared_up(server, entry, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("there", [None, PAGE])
 @pytest.mark.fault("SIGKILL at any step of a download", "the next download succeeds")
-def test_the_next_download_ends_well_whenever_one_was_killed(tmp_path, there):
+def test_a_download_succeeds_after_a_kill_at_any_step(tmp_path, there):
     content = checkpoint_bytes(0, numbers=10)
     (tmp_path / "source").write_bytes(content)
     entry = WeightsEntry("XMem.pth", "test", url=(tmp_path / "source").as_uri())
@@ -250,7 +250,7 @@ def test_the_next_download_ends_well_whenever_one_was_killed(tmp_path, there):
 # ---- answers that are not the file
 
 
-def test_busy_server_is_asked_again(server, entry, tmp_path, caplog):
+def test_a_busy_server_is_retried(server, entry, tmp_path, caplog):
     server.script = [{"status": 503}, {"status": 500}]
     download(entry, tmp_path, **QUICK)
     assert arrived(tmp_path, OLD)
@@ -258,7 +258,7 @@ def test_busy_server_is_asked_again(server, entry, tmp_path, caplog):
 
 
 @pytest.mark.fault("server is busy on every attempt", "error after a limited number of attempts")
-def test_always_busy_server_is_left_alone(server, entry, tmp_path):
+def test_retries_of_a_busy_server_are_limited(server, entry, tmp_path):
     server.script = [{"status": 503}] * 9
     with pytest.raises(EnvironmentFault, match="could not be fetched: the server answered 503"):
         download(entry, tmp_path, **QUICK)
@@ -268,7 +268,7 @@ def test_always_busy_server_is_left_alone(server, entry, tmp_path):
 
 @pytest.mark.parametrize(("status", "said"), [(404, "does not exist"), (410, "does not exist"), (403, "answered 403")])
 @pytest.mark.fault("server answers {status}", "error without a retry")
-def test_refusals_are_final(server, entry, tmp_path, status, said):
+def test_client_errors_are_not_retried(server, entry, tmp_path, status, said):
     server.script = [{"status": status}]
     with pytest.raises(EnvironmentFault, match=said):
         download(entry, tmp_path, **QUICK)
@@ -291,20 +291,20 @@ def test_too_large_is_refused(server, entry, tmp_path):
     assert files_in(tmp_path) == set()
 
 
-def test_unannounced_length_is_fine(server, entry, tmp_path):
+def test_a_missing_content_length_is_accepted(server, entry, tmp_path):
     server.script = [{"unannounced": True}]
     assert download(entry, tmp_path, **QUICK).fetched
     assert arrived(tmp_path, OLD)
 
 
-def test_something_else_under_the_right_address(server, entry, tmp_path):
+def test_an_unrelated_file_at_the_url_is_refused(server, entry, tmp_path):
     server.content = os.urandom(50_000).replace(b"<", b" ")
     with pytest.raises(WeightsError, match=r"refused and removed: .* is not a checkpoint"):
         download(entry, tmp_path, **QUICK)
     assert files_in(tmp_path) == set()
 
 
-def test_nobody_answers(tmp_path):
+def test_a_refused_connection(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
         closed = WeightsEntry(
@@ -317,7 +317,7 @@ def test_nobody_answers(tmp_path):
 # ---- hashes
 
 
-def test_pinned_hash_holds(server, entry, tmp_path):
+def test_the_pinned_hash_is_checked(server, entry, tmp_path):
     with pytest.raises(WeightsError, match="refused and removed") as caught:
         download(replace(entry, sha256=sha256(NEW)), tmp_path, **QUICK)
     assert sha256(NEW) in str(caught.value)
@@ -327,7 +327,7 @@ def test_pinned_hash_holds(server, entry, tmp_path):
     assert arrived(tmp_path, OLD)
 
 
-def test_recorded_hash_holds_when_the_file_is_fetched_again(server, entry, tmp_path):
+def test_the_recorded_hash_is_checked_when_a_file_is_fetched_again(server, entry, tmp_path):
     download(entry, tmp_path, **QUICK)
     (tmp_path / "XMem.pth").unlink()
     server.content, server.etag = NEW, '"v2"'
@@ -349,7 +349,7 @@ def test_changed_file_is_reported_not_overwritten(server, entry, tmp_path):
     assert len(server.seen) == 1
 
 
-def test_every_file_has_a_record_of_its_own(server, entry, tmp_path):
+def test_every_file_has_its_own_hash_record(server, entry, tmp_path):
     download(entry, tmp_path, **QUICK)
     server.content, server.etag = NEW, '"v2"'
     download(replace(entry, name="XMem-s2.pth"), tmp_path, **QUICK)
@@ -361,7 +361,7 @@ def test_every_file_has_a_record_of_its_own(server, entry, tmp_path):
 
 
 @pytest.mark.fault("two downloads into one folder", "the second one ends with an error")
-def test_second_download_into_a_folder_is_refused_and_harms_nothing(server, entry, tmp_path):
+def test_a_concurrent_download_is_refused_without_side_effects(server, entry, tmp_path):
     server.script = [{"pause": 0.2}]
     first = threading.Thread(target=download, args=(entry, tmp_path))
     first.start()
@@ -376,7 +376,7 @@ def test_second_download_into_a_folder_is_refused_and_harms_nothing(server, entr
 
 
 @pytest.mark.fault("disk full during a download", "error, no file is left")
-def test_a_full_disk_is_said_and_leaves_nothing(server, entry, tmp_path):
+def test_a_full_disk_is_reported_and_no_file_is_left(server, entry, tmp_path):
     pytest.importorskip("resource")  # POSIX: a file size limit stands in for a full disk
     code = (
         "import resource, sys; from pathlib import Path; from xmem_infer.weights.download import download\n"
@@ -392,7 +392,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(server, entry, tmp_path):
     assert files_in(tmp_path) == set()
 
 
-def test_folder_that_cannot_be(server, entry, tmp_path):
+def test_a_folder_that_cannot_be_created(server, entry, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(EnvironmentFault, match="cannot be written"):
         download(entry, tmp_path / "file", **QUICK)
@@ -432,7 +432,7 @@ def test_script_fetches_the_default_or_the_named_or_all(script, server, tmp_path
     assert files_in(tmp_path / "a") == {"XMem.pth", "XMem-s2.pth", "XMem.pth.sha256", "XMem-s2.pth.sha256"}
 
 
-def test_script_goes_on_after_a_failure_and_says_so_in_its_exit_code(script, server, tmp_path, capsys):
+def test_script_continues_after_a_failure_and_returns_an_exit_code(script, server, tmp_path, capsys):
     server.script = [{"status": 404}]
     assert script("--all", "--output", tmp_path) == 3
     assert "does not exist (404)" in capsys.readouterr().err
@@ -450,7 +450,7 @@ def test_script_lists_without_fetching(script, server, tmp_path, capsys):
     assert len(server.seen) == 1
 
 
-def test_script_refuses_unknown_names_before_anything(script, server, tmp_path, capsys):
+def test_script_refuses_unknown_names_before_any_download(script, server, tmp_path, capsys):
     assert script("XMem", "zebra", "--output", tmp_path / "none") == 2
     assert "unknown: zebra; published are XMem.pth, XMem-s2.pth" in capsys.readouterr().err
     assert server.seen == []

@@ -1,4 +1,4 @@
-"""Every bad checkpoint gets its own message, nothing in a file is ever run, and good files read as written."""
+"""Distinct errors for bad checkpoints, no execution of code in files, and round trips of valid files."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ from xmem_infer.weights.sniff import looks_like_web_page
 
 def state():
     return {
-        "stem.weight": torch.arange(2400.0).view(40, 60).t(),  # not contiguous, as a transposed parameter is saved
+        "stem.weight": torch.arange(2400.0).view(40, 60).t(),  # not contiguous, like a saved transposed parameter
         "half": torch.linspace(-1, 1, 7).half(),
         "norm.num_batches_tracked": torch.tensor(1000),
         "empty": torch.zeros(0, 3),
@@ -35,7 +35,7 @@ def write(path, content, *, legacy=False):
 
 
 class Touches:
-    """Unpickled the ordinary way, it makes a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, witness):
         self.witness = witness
@@ -45,9 +45,9 @@ class Touches:
 
 
 def refused(path, *wanted):
-    """The refusal's message; it names the path and every wanted phrase."""
+    """Check that reading is refused; return the message, which must contain the path and the wanted phrases."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a refusal is one message, not a message and torch's musings
+        warnings.simplefilter("error")  # no warnings of torch besides the error
         with pytest.raises(WeightsError) as caught:
             read_checkpoint(path)
     message = str(caught.value)
@@ -57,7 +57,7 @@ def refused(path, *wanted):
     return message
 
 
-# ---- files that are fine
+# ---- valid files
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -83,7 +83,7 @@ def test_reads_safetensors_with_metadata(tmp_path):
     assert all(torch.equal(file.tensors[name], value) for name, value in content.items())
 
 
-def test_kind_is_told_by_content_not_by_name(tmp_path):
+def test_the_format_is_detected_from_content_not_name(tmp_path):
     save_file({"a": torch.ones(3)}, tmp_path / "some.pth")
     assert torch.equal(read_checkpoint(tmp_path / "some.pth").tensors["a"], torch.ones(3))
     write(tmp_path / "other.part", {"a": torch.ones(3)})
@@ -93,7 +93,7 @@ def test_kind_is_told_by_content_not_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["some.pth", "some.safetensors"])
-def test_writing_into_the_tensors_leaves_the_file_alone(tmp_path, name):
+def test_modifying_tensors_does_not_change_the_file(tmp_path, name):
     path = tmp_path / name
     save_file({"a": torch.ones(3000)}, path) if name.endswith("safetensors") else write(path, {"a": torch.ones(3000)})
     before = path.read_bytes()
@@ -101,15 +101,15 @@ def test_writing_into_the_tensors_leaves_the_file_alone(tmp_path, name):
     assert path.read_bytes() == before
 
 
-def test_parameters_come_back_as_plain_tensors(tmp_path):
+def test_parameters_are_returned_as_plain_tensors(tmp_path):
     write(tmp_path / "some.pth", dict(torch.nn.Linear(3, 2).named_parameters()))
     assert not any(value.requires_grad for value in read_checkpoint(tmp_path / "some.pth").tensors.values())
 
 
-# ---- files that are not there, or not checkpoints
+# ---- missing files, and files that are not checkpoints
 
 
-def test_missing_names_what_exists_and_how_to_get_it(tmp_path):
+def test_errors_for_missing_files_list_existing_ones_and_the_download(tmp_path):
     refused(
         tmp_path / "none.pth", "XMem.pth, XMem-s012.pth, XMem-s2.pth, XMem-no-sensory.pth",
         "xmem-infer download XMem.pth",
@@ -166,7 +166,7 @@ def test_plain_pickle_without_code(tmp_path, protocol):
     refused(tmp_path / "some.pth", "Python pickle, not a checkpoint")
 
 
-# ---- cut off and damaged files
+# ---- truncated and damaged files
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -178,12 +178,12 @@ def test_cut_at_any_position(tmp_path, legacy):
     for position in sorted(positions):
         path.write_bytes(whole[:position])
         message = refused(path)
-        # Of the old format's first bytes too little is left to tell it from any other pickle.
+        # A few bytes of the legacy format cannot be distinguished from any other pickle.
         assert "cut off" in message or (legacy and position < 12 and "not a checkpoint" in message), (position, message)
 
 
 @pytest.mark.fault(".safetensors file truncated", "exit code 3, error states both sizes")
-def test_cut_safetensors_tells_both_sizes(tmp_path):
+def test_the_error_for_cut_safetensors_states_both_sizes(tmp_path):
     path = tmp_path / "some.safetensors"
     save_file({"a": torch.ones(1000), "b": torch.ones(10)}, path)
     whole = path.read_bytes()
@@ -213,12 +213,12 @@ def test_damaged_pickle_inside_a_whole_archive(tmp_path):
     refused(tmp_path / "some.pth", "damaged")
 
 
-@pytest.mark.filterwarnings("ignore")  # the readers', on formats that a flip has invented
+@pytest.mark.filterwarnings("ignore")  # of the readers, on formats that result from a flip
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
 @pytest.mark.fault(
     "two random bytes changed, 200 times ({form})", "`WeightsError` or no error; never another exception"
 )
-def test_flipped_bytes_give_our_error_or_none(tmp_path, form):
+def test_flipped_bytes_give_a_weights_error_or_none(tmp_path, form):
     path = tmp_path / "some.pth"
     content = {"a": torch.ones(20, 30), "b": torch.arange(5)}
     save_file(content, path) if form == "safetensors" else write(path, content, legacy=form == "legacy")
@@ -226,7 +226,7 @@ def test_flipped_bytes_give_our_error_or_none(tmp_path, form):
     dice, refusals = random.Random(0), 0
     for _ in range(200):
         flipped = bytearray(whole)
-        near_an_end = dice.choice([dice.randrange(700), -1 - dice.randrange(700)])  # where the structure is
+        near_an_end = dice.choice([dice.randrange(700), -1 - dice.randrange(700)])  # the metadata is near the ends
         for position in (dice.randrange(len(whole)), near_an_end):
             flipped[position] = dice.randrange(256)
         path.write_bytes(flipped)
@@ -237,7 +237,7 @@ def test_flipped_bytes_give_our_error_or_none(tmp_path, form):
     assert refusals > 10
 
 
-def test_safetensors_whose_length_spells_a_tag(tmp_path):
+def test_safetensors_whose_header_length_looks_like_html(tmp_path):
     header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'.ljust(0x3C20)  # as bytes: blank, "<"
     path = tmp_path / "some.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<2f", 1, 2))
@@ -260,7 +260,7 @@ def test_pickled_code_is_named_and_never_run(tmp_path, form):
         write(path, {"state_dict": content} if form == "wrapped" else content, legacy=form == "legacy")
     refused(path, "wants to run code and was not loaded", "system")
     assert not witness.exists()
-    if form.startswith("pickle"):  # the trap is real: loaded the ordinary way, it springs
+    if form.startswith("pickle"):  # without the protection the code does run
         pickle.loads(path.read_bytes())
     else:
         torch.load(path, weights_only=False)
@@ -268,7 +268,7 @@ def test_pickled_code_is_named_and_never_run(tmp_path, form):
 
 
 @pytest.mark.fault("executable code, with `TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`", "never executed")
-def test_no_environment_variable_opens_the_door(tmp_path, monkeypatch):
+def test_no_environment_variable_enables_pickled_code(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     write(tmp_path / "some.pth", {"hook": Touches(tmp_path / "witness")})
     refused(tmp_path / "some.pth", "wants to run code")
@@ -301,7 +301,7 @@ def test_entries_that_are_not_tensors_are_named(tmp_path):
     assert "\n  a " not in message
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, on how it checks sparse tensors
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, about its checks of sparse tensors
 def test_tensors_of_another_layout_are_named(tmp_path):
     path = write(
         tmp_path / "some.pth", {"a": torch.ones(2), "sparse": torch.eye(3).to_sparse(), "c": 1j * torch.ones(2)}
@@ -310,7 +310,7 @@ def test_tensors_of_another_layout_are_named(tmp_path):
         read_checkpoint(path)
 
 
-def test_two_levels_of_wrapping_are_one_too_many(tmp_path):
+def test_two_levels_of_wrapping_are_refused(tmp_path):
     refused(write(tmp_path / "some.pth", {"model": {"state_dict": state()}}), "state_dict (dict)")
 
 
@@ -355,7 +355,7 @@ def test_agreeing_names_pass():
 @pytest.mark.fault(
     "weights of a different network", "one error lists all missing, unexpected and wrongly shaped entries"
 )
-def test_every_difference_stands_in_one_error():
+def test_one_error_lists_every_difference():
     with pytest.raises(WeightsError) as caught:
         check_names(
             shapes(same=(1,), wrong=(3, 4), extra=(5,)), shapes(same=(1,), wrong=(3, 9), absent=(7, 8)), Path("x.pth")
@@ -389,7 +389,7 @@ def test_long_lists_are_shortened_in_the_middle_with_the_count(count, lines):
 
 
 @pytest.mark.fault("weights changed since their download", "exit code 3, error states both hashes")
-def test_recorded_hash_is_checked_from_then_on(tmp_path):
+def test_a_recorded_hash_is_checked_on_every_load(tmp_path):
     path = write(tmp_path / "some.pth", state())
     file = read_checkpoint(path)
     assert require_hash(path, file.sha256) is None
@@ -402,7 +402,7 @@ def test_recorded_hash_is_checked_from_then_on(tmp_path):
     assert changed.sha256 in str(caught.value)
 
 
-def test_unreadable_record_of_a_hash_is_said(tmp_path):
+def test_an_unreadable_hash_record_is_reported(tmp_path):
     (tmp_path / "some.pth.sha256").write_text("")
     with pytest.raises(WeightsError, match=r"some\.pth\.sha256 cannot be read"):
         require_hash(tmp_path / "some.pth", "0" * 64)

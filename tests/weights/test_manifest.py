@@ -1,4 +1,4 @@
-"""The list of published files, and how a name becomes a path."""
+"""The list of published files, and the resolution of names to paths."""
 
 import hashlib
 import shutil
@@ -28,7 +28,7 @@ NAMES += [f"cutie-{size}-{data}.pth" for size in ("base", "small") for data in (
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """Three empty places to look in, in order: a checkout's, the current directory's and the cache's."""
+    """The three search folders in order, empty: of the checkout, the current directory and the cache."""
     checkout = tmp_path / "checkout" / "weights"
     checkout.mkdir(parents=True)
     monkeypatch.setattr(room, "models_folder", lambda: checkout)
@@ -63,7 +63,7 @@ def test_names_are_found_in_any_case_with_or_without_suffix(name):
     assert find_entry(name + "x") is None
 
 
-def test_names_are_looked_for_in_the_stated_order(places):
+def test_folders_are_searched_in_the_documented_order(places):
     expected = [put(folder) for folder in places]
     for folder, path in zip(places, expected, strict=True):
         assert resolve_weights("xmem") == path
@@ -72,7 +72,7 @@ def test_names_are_looked_for_in_the_stated_order(places):
         resolve_weights("xmem")
 
 
-def test_variable_replaces_all_places(places, tmp_path, monkeypatch):
+def test_the_environment_variable_replaces_all_folders(places, tmp_path, monkeypatch):
     put(places[0])
     monkeypatch.setenv("XMEM_INFER_WEIGHTS", str(tmp_path / "own"))
     assert weights_folders() == [tmp_path / "own"]
@@ -89,7 +89,7 @@ def test_downloads_go_to_the_checkout_even_from_inside_it(places, monkeypatch):
     assert download_folder() == places[0]
 
 
-def test_a_path_is_taken_as_it_is_and_a_file_comes_before_a_name(places, monkeypatch):
+def test_paths_are_used_unchanged_and_files_precede_names(places, monkeypatch):
     put(places[0])
     own = put(Path.cwd() / "mine", "XMem.pth")
     assert resolve_weights("mine/XMem.pth") == Path("mine/XMem.pth")
@@ -103,20 +103,20 @@ def test_absent_paths_are_left_to_the_reader(places, name):
     assert resolve_weights(name) == Path(name)
 
 
-def test_home_is_understood(places, tmp_path, monkeypatch):
+def test_tilde_is_expanded(places, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     own = put(tmp_path / "mine", "own.pth")
     assert resolve_weights("~/mine/own.pth") == own
 
 
-def test_published_but_absent_says_how_to_get_it(places):
+def test_the_error_for_absent_published_files_says_how_to_get_them(places):
     with pytest.raises(WeightsError) as caught:
         resolve_weights("xmem-S2")
     for phrase in ("XMem-s2.pth is not on this machine", "xmem-infer download XMem-s2.pth", *map(str, places)):
         assert phrase in str(caught.value)
 
 
-def test_unknown_names_list_the_known_ones(places):
+def test_the_error_for_unknown_names_lists_the_known_ones(places):
     with pytest.raises(WeightsError) as caught:
         resolve_weights("XMem-s12")
     for phrase in ("XMem-s12", "did you mean XMem-s012?", *NAMES, "auto"):
@@ -126,22 +126,22 @@ def test_unknown_names_list_the_known_ones(places):
     assert "did you mean" not in str(caught.value)
 
 
-def test_the_embedded_model_is_what_auto_takes_where_nothing_better_is(places):
+def test_auto_uses_the_embedded_model_if_nothing_else_is_installed(places):
     assert resolve_weights("auto") == resolve_weights("xmem-tiny") == embedded_model()
 
 
-def test_the_embedded_model_is_here_and_small():
+def test_the_embedded_model_exists_and_is_small():
     assert embedded_model().stat().st_size < 16_000_000
 
 
-def test_auto_prefers_the_manifests_order_over_the_folders(places):
+def test_auto_follows_the_order_of_the_manifest_not_of_folders(places):
     second = put(places[0], "XMem-s012.pth")
     assert resolve_weights("auto") == second
     first = put(places[2], "XMem.pth")
     assert resolve_weights("AUTO") == first
 
 
-def test_pinned_hash_outweighs_the_recorded_one(places, monkeypatch):
+def test_a_pinned_hash_takes_precedence_over_a_recorded_one(places, monkeypatch):
     right, wrong = (hashlib.sha256(text).hexdigest() for text in (b"right", b"wrong"))
     path = put(places[1])
     (path.parent / "XMem.pth.sha256").write_text(f"{wrong}  XMem.pth\n")
@@ -158,8 +158,8 @@ def test_pinned_hash_outweighs_the_recorded_one(places, monkeypatch):
         require_hash(path, wrong)
 
 
-def test_wheel_layout_finds_its_own_model(tmp_path):
-    """The package copied away from its checkout, with the embedded model inside it, as a wheel lays it out."""
+def test_an_installed_wheel_finds_its_embedded_model(tmp_path):
+    """Copies the package and the embedded model out of the checkout, in the layout of an installed wheel."""
     source = Path(xmem_infer.__file__).parent
     package = tmp_path / "xmem_infer"
     for name in ("errors.py", "user_cache.py", "weights/__init__.py", "weights/manifest.py"):
