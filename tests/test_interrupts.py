@@ -47,7 +47,7 @@ def test_handlers_and_timer_are_restored():
 
 
 @pytest.mark.parametrize("direction", [Direction.forward, Direction.both])
-@pytest.mark.fault("SIGINT while a frame is computed ({direction})", "no other frame is computed")
+@pytest.mark.fault("SIGINT while a frame is computed ({direction})", "no further frame is computed")
 def test_no_frame_is_computed_after_a_signal(tmp_path, make_clip, tiny_weights, monkeypatch, direction):
     """The promise to stop within seconds, without a clock: the work done after the signal is counted."""
     videos, step, steps = write_set(tmp_path / "set", make_clip, {"a": 8, "b": 3}), Engine.step, []

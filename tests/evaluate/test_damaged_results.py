@@ -86,8 +86,8 @@ def test_only_damaged_results_are_rebuilt(again, tmp_path, file, spoil, words):
     assert "already done" in again()
 
 
-@pytest.mark.fault("an overlay that cannot be written", "the video's masks stay, the next run draws the overlay alone")
-def test_an_overlay_that_cannot_be_written_costs_no_masks(again, tmp_path, monkeypatch):
+@pytest.mark.fault("overlay cannot be written", "error, the masks are kept; the next run only draws the overlay")
+def test_an_overlay_that_cannot_be_written_keeps_the_masks(again, tmp_path, monkeypatch):
     out = tmp_path / "out"
     before = tree(out)
     shutil.rmtree(out)
@@ -106,7 +106,7 @@ def test_an_overlay_that_cannot_be_written_costs_no_masks(again, tmp_path, monke
     assert masks.items() <= {path: path.stat().st_mtime_ns for path in out.glob("masks/*/*.png")}.items()
 
 
-@pytest.mark.fault("a finished mask corrected by hand", "it stays")
+@pytest.mark.fault("finished mask was edited by hand", "rerun keeps the edited mask")
 def test_a_manually_edited_mask_is_kept(again, tmp_path):
     mask = tmp_path / "out" / "masks" / "a" / "2.png"
     corrected = np.full((48, 64), 2, np.uint8)

@@ -36,7 +36,7 @@ def refuse_to_load(*arguments):
         ("project", "is a project of the page"),
     ],
 )
-@pytest.mark.fault("an output folder that holds other results ({change})", "refused before the weights are loaded")
+@pytest.mark.fault("output folder with results of a different run ({change})", "error before the weights are loaded")
 def test_an_output_folder_is_refused_before_loading(tmp_path, make_clip, tiny_weights, monkeypatch, change, words):
     videos, out = write_set(tmp_path / "set", make_clip, {"clip": 3}), tmp_path / "out"
     runtime = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1)

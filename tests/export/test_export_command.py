@@ -57,7 +57,7 @@ def test_every_video_of_a_run_is_exported(batch, command):
 @pytest.mark.fault(
     "`export` with a folder that contains several runs", "error names one of the runs; charts are not taken for masks"
 )
-def test_charts_of_runs_are_no_masks(batch, command, capsys):
+def test_charts_of_runs_are_not_taken_for_masks(batch, command, capsys):
     for name in ("scores.json", "scores.png"):
         (batch / "run" / name).write_bytes(b"a report")
     assert command(batch, "coco", f"output_dir={batch}/out") == 2

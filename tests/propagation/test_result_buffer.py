@@ -1,4 +1,4 @@
-"""Results that wait for their turn in a temporary file."""
+"""Results buffered in a temporary file until they are due."""
 
 import resource
 import tempfile
@@ -27,7 +27,7 @@ def result(index, size=(48, 64)):
 
 
 @pytest.mark.fault("run with `direction=both` killed", "no temporary file is left: it has no name")
-def test_results_come_back_from_a_file_that_no_folder_lists(temporary_folder):
+def test_results_are_read_back_from_an_unnamed_file(temporary_folder):
     with closing(ResultBuffer()) as buffer:
         for _ in range(2):  # the second time the file is empty again
             for index in (3, 4, 5):
