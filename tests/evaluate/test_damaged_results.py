@@ -101,7 +101,7 @@ def test_an_overlay_that_cannot_be_written_keeps_the_masks(again, tmp_path, monk
     masks = {path: path.stat().st_mtime_ns for path in out.glob("masks/*/*.png")}
     assert {path.parent.name for path in masks} == {"a"}
     assert leftovers(out) == []
-    assert "a: was done, but overlay/a.mp4 is gone: it is drawn again from its masks" in again()
+    assert "a: was done, but overlay/a.mp4 is missing: it is drawn again from its masks" in again()
     assert tree(out) == before
     assert masks.items() <= {path: path.stat().st_mtime_ns for path in out.glob("masks/*/*.png")}.items()
 
