@@ -119,11 +119,17 @@ class VideoWriter:
 
     def run(self) -> None:
         """Write queued results until None is queued; after an error or `abort`, only drain the queue."""
+        optional = redrawable(self.outputs)
         while (item := self.items.get()) is not None:
             if self.error is not None or self.cancelled.is_set():
                 continue
             try:
-                self.each(methodcaller("write", item), redrawable(self.outputs))
+                for name, output in self.outputs.items():
+                    if name not in self.failed:
+                        try:
+                            output.write(item)
+                        except Exception as error:
+                            self._fail(name, error, optional)
             except BaseException as error:  # `put` and `close` raise it in the caller's thread
                 self.error = error
 
@@ -133,23 +139,25 @@ class VideoWriter:
         Raises EnvironmentFault with the output's path if the disk fails, VideoError if a video cannot be encoded.
         """
         for name, output in self.outputs.items():
-            if name in self.failed:
-                continue
-            try:
-                step(output)
-            except Exception as error:
-                path, fault = output.staged.final, error
-                if isinstance(error, OSError):
-                    fault = disk_fault(error, path)
-                elif isinstance(error, av.FFmpegError):
-                    fault = VideoError(f"{path} cannot be encoded ({error}); output.{name}=false leaves it out")
-                if name in may_fail:
-                    self.failed[name] = fault
-                    output.discard()  # this also frees disk space for the masks
-                elif fault is error:
-                    raise
-                else:
-                    raise fault from error
+            if name not in self.failed:
+                try:
+                    step(output)
+                except Exception as error:
+                    self._fail(name, error, may_fail)
+
+    def _fail(self, name: str, error: Exception, may_fail: Collection[str]) -> None:
+        """Remove an output in `may_fail` and note its error; raise the error of any other."""
+        path, fault = self.outputs[name].staged.final, error
+        if isinstance(error, OSError):
+            fault = disk_fault(error, path)
+        elif isinstance(error, av.FFmpegError):
+            fault = VideoError(f"{path} cannot be encoded ({error}); output.{name}=false leaves it out")
+        if name not in may_fail and fault is error:
+            raise error
+        if name not in may_fail:
+            raise fault from error
+        self.failed[name] = fault
+        self.outputs[name].discard()  # this also frees disk space for the masks
 
     def close(self) -> None:
         """Wait until all results are written, then publish them; after an error, remove them and raise it."""
