@@ -155,7 +155,7 @@ class VideoRun:
         self.remove_leftovers(video)
         if writer.failed:
             names = " and ".join(writer.failed)
-            log.info(f"{video.name}: its masks are written, without {names}: the same command draws that from them")
+            log.info(f"{video.name}: its masks are written; run the same command again to draw {names}")
             raise next(iter(writer.failed.values()))
         return entry
 
