@@ -64,6 +64,12 @@ def state_dicts_equal(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+def test_a_resumed_run_does_not_need_its_start_file(tar, tmp_path):
+    save_checkpoint(new_state(settings(), CPU), tmp_path / "checkpoints")
+    config = settings(data_packs=[str(tar)], run_dir=str(tmp_path), start=str(tmp_path / "gone.pth"), max_steps=1)
+    assert train(config).steps == 1
+
+
 @pytest.mark.slow
 def test_a_resumed_run_is_the_uninterrupted_one(tar, tmp_path):
     def run(name, steps):

@@ -48,7 +48,7 @@ def train(config: TrainConfig) -> TrainState:
     check_threads(config.threads)
     for tar in config.data_packs:
         check_pack(Path(tar))
-    if config.start:
+    if config.start and latest_checkpoint(run / "checkpoints") is None:  # a resumed run does not read it
         read_checkpoint(Path(config.start))  # raises if it cannot be read
     try:
         # Locked, because a second process would delete this one's checkpoints.
