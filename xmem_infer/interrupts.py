@@ -45,7 +45,6 @@ def noted_signals() -> Iterator[None]:
     handlers = {number: signal.signal(number, _record) for number in numbers}
     if hasattr(signal, "SIGALRM"):
         timer, alarm = signal.setitimer(signal.ITIMER_REAL, 0), signal.signal(signal.SIGALRM, _raise_pending)
-    _pending.clear()
     try:
         yield
     finally:
@@ -55,6 +54,7 @@ def noted_signals() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, *timer)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        _pending.clear()  # so that `check` does not raise again outside this block
 
 
 def _record(number: int, frame: FrameType | None) -> None:

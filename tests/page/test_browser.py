@@ -191,6 +191,7 @@ def test_the_page_fits_the_screen(browser, server, width, height, scheme):
     assert editor.tab.evaluate("document.documentElement.scrollWidth") == width
     if touch:
         editor.press("End")
+        editor.until(f"shown.index === {FRAMES - 1}")
         editor.tab.locator(".tool[data-tool=brush]").tap()
         editor.tab.touchscreen.tap(*editor.at(200, 60))
         editor.until("!store.dirty && store.labels.data[60 * store.video.width + 200] === store.object")
