@@ -88,6 +88,7 @@ class Editor:
         return box["x"] + left + x * scale, box["y"] + top + y * scale
 
     def drag(self, start, end):
+        self.until("shown.index === store.index")  # strokes on a frame that is still loading are refused
         self.tab.mouse.move(*self.at(*start))
         self.tab.mouse.down()
         self.tab.mouse.move(*self.at(*end), steps=6)
@@ -113,7 +114,7 @@ class Editor:
 
     def track(self, key="t"):
         self.press(key)
-        self.until("store.running !== null", 30)
+        self.until("store.running !== null")
         self.until("store.running === null", 180)
 
     def mask(self):

@@ -194,7 +194,7 @@ def test_the_page_fits_the_screen(browser, server, width, height, scheme):
         editor.until(f"shown.index === {FRAMES - 1}")
         editor.tab.locator(".tool[data-tool=brush]").tap()
         editor.tab.touchscreen.tap(*editor.at(200, 60))
-        editor.until("!store.dirty && store.labels.data[60 * store.video.width + 200] === store.object")
+        editor.until("!store.dirty && store.object && store.labels.data[60 * store.video.width + 200] === store.object")
         areas = editor.mask()
         pinch(editor, editor.at(100, 120), editor.at(200, 120))
         assert editor.mask() == areas, "two fingers do not paint"
@@ -263,7 +263,7 @@ def test_the_page_reconnects_to_a_restarted_server(editor, server):
     editor.drag((300, 20), (330, 20))
     editor.until("store.dirty")
     server.start()
-    editor.until("store.link === 'open' && !store.dirty", 30)
+    editor.until("store.link === 'open' && !store.dirty")
     editor.open(server.url)
     editor.go(FRAMES - 1)
     editor.until("store.labels.data[20 * store.video.width + 315] > 0")
