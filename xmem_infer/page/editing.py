@@ -2,7 +2,8 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,27 +42,20 @@ class Editing(ABC):
         """
         self.check_index(index)
         shown = [object_id for object_id in np.unique(ids).tolist() if object_id]
-
-        def change(step: Step) -> None:
-            document = with_objects(step.document, shown)
-            step.document = with_shown(document, index, shown, painted)
+        with self._edit() as step:
+            step.document = with_shown(with_objects(step.document, shown), index, shown, painted)
             _set_reference(step, index, ids)
-
-        self._edit(change)
         return self.project.frames[index]
 
     def adopt(self, masks: Iterable[tuple[int, Path]]) -> None:
         """Turn mask files, given with the indices of their frames, into references, as one undo step."""
-
-        def change(step: Step) -> None:
+        with self._edit() as step:
             for index, path in masks:
                 mask = read_mask(path, self.max_pixels)
                 step.document = with_objects(step.document, mask.object_ids(), mask.palette)
                 _set_reference(step, index, mask.ids)
             known = {object_id for entry in self.project.frames.values() for object_id in entry.confidence}
             step.document = with_objects(step.document, sorted(known))
-
-        self._edit(change)
 
     def add_object(self, name: str | None = None, colour: str | None = None) -> int:
         """Add an object and return its id, the smallest free one."""
@@ -84,38 +78,29 @@ class Editing(ABC):
     def remove_object(self, object_id: int) -> None:
         """Remove an object, also from all masks and references. Its id may be used for another object later."""
         self._check_object(object_id)
-
-        def change(step: Step) -> None:
+        with self._edit() as step:
             self._erase(step, object_id, 0, self.frame_count - 1)
             document = with_absence(step.document, object_id, 0, self.frame_count - 1, False)
             objects = {key: described for key, described in document.objects.items() if key != object_id}
             step.document = replace(document, objects=objects)
 
-        self._edit(change)
-
     def set_absent(self, object_id: int, first: int, last: int, absent: bool) -> None:
         """Mark an object as absent, or as present again, in the frames `first` to `last` (inclusive)."""
         self._check_object(object_id)
         self._check_range(first, last)
-
-        def change(step: Step) -> None:
+        with self._edit() as step:
             if absent:
                 self._erase(step, object_id, first, last)
             step.document = with_absence(step.document, object_id, first, last, absent)
-
-        self._edit(change)
 
     def remove_reference(self, index: int) -> None:
         """Turn a reference into an ordinary frame; its mask stays."""
         if index not in self.project.document.references:
             raise UsageError(f"frame {index} is no reference")
-
-        def change(step: Step) -> None:
+        with self._edit() as step:
             step.put_reference(index, None)
             ids, entry = read_ids(self.project.mask_path(index)), self.project.frames[index]
             step.put_mask(index, ids, entry.confidence)
-
-        self._edit(change)
 
     def undo(self) -> None:
         self._move(self.project.undo, "undo")
@@ -123,11 +108,13 @@ class Editing(ABC):
     def redo(self) -> None:
         self._move(self.project.redo, "redo")
 
-    def _edit(self, change: Callable[[Step], None]) -> None:
+    @contextmanager
+    def _edit(self) -> Iterator[Step]:
+        """Stop the running propagation, record an undo step, and report it when the block ends without an error."""
         with self.edit_lock:
             self.worker.stop()
             with self.lock, self.project.change() as step:
-                change(step)
+                yield step
             self.on_change()
 
     def _erase(self, step: Step, object_id: int, first: int, last: int) -> None:
@@ -145,12 +132,10 @@ class Editing(ABC):
                     step.put_reference(index, ids * (ids != object_id))
 
     def _change_object(self, object_id: int, fields: dict[str, str]) -> None:
-        def change(step: Step) -> None:
+        with self._edit() as step:
             objects = step.document.objects
             new = {**objects.get(object_id, {}), **fields}
             step.document = replace(step.document, objects={**objects, object_id: new})
-
-        self._edit(change)
 
     def _move(self, move: Callable[[], bool], what: str) -> None:
         with self.edit_lock:
