@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from ..errors import UsageError, XMemInferError
-from .actions import EXPORT, SUGGESTION, read_body
+from .actions import EXPORT, SUGGESTION, read_action, read_body
 from .hub import Hub, Tab
 from .label_files import decode_labels, encode_mask
 from .security import Guard
@@ -41,7 +41,6 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
         await run_in_threadpool(session.close)
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(UsageError, _refused)
     app.add_exception_handler(XMemInferError, _failed)
     app.add_exception_handler(Exception, _failed)
 
@@ -124,25 +123,27 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
 
 async def _send_events(socket: WebSocket, tab: Tab) -> None:
     with suppress(WebSocketDisconnect, RuntimeError):  # the tab has been closed meanwhile
-        while (text := await tab.next()) is not None:
+        while (text := await tab.get()) is not None:
             await socket.send_text(text)
         await socket.close(1013)  # too slow: the tab reconnects and gets the whole state
 
 
 def _act(session: Session, hub: Hub, tab: Tab, text: str) -> None:
+    """Perform an action sent by a tab and answer it."""
     request_id: dict[str, Any] = {}
     try:
-        action = json.loads(text) if len(text) <= MAX_JSON else None
+        action = json.loads(text)
         request_id = {"id": action["id"]} if isinstance(action, dict) and "id" in action else {}
-        result = session.act(action)
-        if isinstance(action, dict) and action.get("do") == "goto":
+        method, values = read_action(action)
+        answer = {"event": "done", "result": getattr(session, method)(**values)}
+        if action["do"] == "goto":
             hub.publish({"event": "goto", "index": action["index"]}, exclude=tab)
-        tab.publish({"event": "done", **request_id, **({} if result is None else {"result": result})})
     except (ValueError, RecursionError, XMemInferError) as error:
-        tab.publish({"event": "error", **request_id, "message": str(error)})
+        answer = {"event": "error", "message": str(error)}
     except Exception as error:
         log.exception("an action failed")
-        tab.publish({"event": "error", **request_id, "message": f"this program failed: {error!r}"})
+        answer = {"event": "error", "message": _message(error)}
+    hub.publish({**answer, **request_id}, only=tab)
 
 
 def _cached(request: Request, key: str, kind: str, make: Any) -> Response:
@@ -163,10 +164,9 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def _refused(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 400)
-
-
 def _failed(request: Request, error: Exception) -> JSONResponse:
-    known = isinstance(error, XMemInferError)
-    return JSONResponse({"detail": str(error) if known else f"this program failed: {error!r}"}, 500)
+    return JSONResponse({"detail": _message(error)}, 400 if isinstance(error, UsageError) else 500)
+
+
+def _message(error: Exception) -> str:
+    return str(error) if isinstance(error, XMemInferError) else f"this program failed: {error!r}"

@@ -8,29 +8,8 @@ from typing import Any
 
 MAX_WAITING = 2000  # events queued for one tab before it is disconnected
 
-
-class Tab:
-    """One connected browser tab, with the queue of events not yet sent to it."""
-
-    def __init__(self, hub: "Hub") -> None:
-        self._hub = hub
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
-
-    def publish(self, event: dict[str, Any]) -> None:
-        """Send an event to this tab only. Safe to call from any thread."""
-        text = json.dumps(event)
-        self._hub.loop.call_soon_threadsafe(self.put, text)
-
-    def put(self, text: str) -> None:
-        """Queue an event; a tab that is too far behind is disconnected. Call only in the event loop's thread."""
-        if self._queue.qsize() < MAX_WAITING:
-            self._queue.put_nowait(text)
-        elif self._queue.qsize() == MAX_WAITING:
-            self._queue.put_nowait(None)
-
-    async def next(self) -> str | None:
-        """Wait for the next event, as JSON text; None means that the tab was too slow and must be disconnected."""
-        return await self._queue.get()
+# The events that are not yet sent to one connected tab, as JSON; None: it is too slow and must be disconnected.
+Tab = asyncio.Queue[str | None]
 
 
 class Hub:
@@ -45,22 +24,25 @@ class Hub:
         """Set the event loop of the server. Events published earlier are dropped."""
         self.loop = loop
 
-    def publish(self, event: dict[str, Any], exclude: Tab | None = None) -> None:
-        """Send an event to all tabs, except `exclude`. Safe to call from any thread, which may change `event` later."""
-        if not hasattr(self, "loop") or self.loop.is_closed():
-            return
-        text = json.dumps(event)
+    def publish(self, event: dict[str, Any], only: Tab | None = None, exclude: Tab | None = None) -> None:
+        """Send an event to all tabs, to the tab `only`, or to all except `exclude`.
 
-        def put() -> None:
-            for tab in self._tabs - {exclude}:
-                tab.put(text)
+        Safe to call from any thread, which may change `event` later.
+        """
+        if hasattr(self, "loop") and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._put, json.dumps(event), only, exclude)
 
-        self.loop.call_soon_threadsafe(put)
+    def _put(self, text: str, only: Tab | None, exclude: Tab | None) -> None:
+        for tab in self._tabs - {exclude} if only is None else {only}:
+            if tab.qsize() < MAX_WAITING:
+                tab.put_nowait(text)
+            elif tab.qsize() == MAX_WAITING:
+                tab.put_nowait(None)
 
     @contextmanager
     def connected(self) -> Iterator[Tab]:
         """Register a new tab for the duration of the block. Call only in the event loop's thread."""
-        tab = Tab(self)
+        tab = Tab()
         self._tabs.add(tab)
         try:
             yield tab

@@ -16,7 +16,6 @@ from ..io.masks import read_mask
 from ..outputs.protocol import FALLBACK_FPS
 from ..scoring.pairing import read_ids
 from ..types import LabelMask
-from . import actions
 from .editing import Editing
 from .exports import Exports
 from .label_files import PROPAGATED, REFERENCE
@@ -84,16 +83,6 @@ class Session(Editing):
             frames = {str(index): entry.as_json() if entry else None for index, entry in entries.items()}
             self.project.changed.clear()
             self.publish({"event": "state", "state": self.state(whole=False), "frames": frames})
-
-    def act(self, action: object) -> Any:
-        """Perform an action sent by a tab and return its result, if any.
-
-        Raises:
-            UsageError: The action is invalid, or not possible now.
-            EnvironmentFault: The disk fails.
-        """
-        name, values = actions.read_action(action)
-        return getattr(self, name)(**values)
 
     def mask(self, index: int) -> tuple[int, bytes] | None:
         """Return the version and the PNG file of a frame's mask, or None if the frame has no mask."""
