@@ -13,7 +13,6 @@ n + 1 (undone) their copies in its before/. Opening a project restores this if t
 
 import csv
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -219,12 +218,10 @@ class Project:
         """Fill `frames` from the table, faster than reading all PNG files; `_recover` rereads the latest changes."""
         table = self.folder / "confidence" / f"{self.name}.csv"
         confidence = read_confidence(table) if table.is_file() else {}
-        for entry in os.scandir(self.masks):
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix == ".png" and not entry.name.startswith(".") and (index := self._index(stem)) is not None:
+        for path in self.masks.glob("*.png"):
+            if (index := self._index(path.stem)) is not None:
                 origin = REFERENCE if index in self.document.references else PROPAGATED
-                version = entry.stat().st_mtime_ns // 1000
-                self.frames[index] = FrameEntry(version, origin, confidence.get(stem, {}))
+                self.frames[index] = FrameEntry(version_of(path), origin, confidence.get(path.stem, {}))
         self._listed = dict(self.frames)
 
     def _write_rows(self, to: Path) -> None:

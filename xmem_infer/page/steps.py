@@ -51,7 +51,10 @@ class Step:
             for path in (before, after):
                 path.parent.mkdir(parents=True, exist_ok=True)
             if not after.exists():  # otherwise this step has changed the file before
-                self._save_before(final, before)
+                if final.exists():
+                    link(final, before)
+                else:
+                    before.write_bytes(b"")
             partial = after.with_name(".partial")
             partial.write_bytes(content)
             partial.replace(after)
@@ -59,12 +62,6 @@ class Step:
                 self.project.apply(rel, after)
         except OSError as error:
             raise disk_fault(error, final) from error
-
-    def _save_before(self, final: Path, before: Path) -> None:
-        if final.exists():
-            link(final, before)
-        else:
-            before.write_bytes(b"")
 
 
 def link(source: Path, to: Path) -> None:
