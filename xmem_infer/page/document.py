@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from PIL.ImageColor import getrgb
 
 from ..io.palette import visible_colours, with_colours
 
@@ -37,7 +38,7 @@ class Document:
 
     def palette(self) -> bytes:
         """Return the palette of the masks, 768 bytes: the colours of the objects, DAVIS colours for all other ids."""
-        return with_colours(None, {key: rgb(described["colour"]) for key, described in self.objects.items()})
+        return with_colours(None, {key: getrgb(described["colour"]) for key, described in self.objects.items()})
 
 
 def with_objects(document: Document, ids: Iterable[int], palette: bytes | None = None) -> Document:
@@ -51,12 +52,6 @@ def with_objects(document: Document, ids: Iterable[int], palette: bytes | None =
 def hex_colour(colour: np.ndarray) -> str:
     """Format an RGB colour, (3,) uint8, as #rrggbb."""
     return "#" + bytes(colour.tolist()).hex()
-
-
-def rgb(colour: str) -> tuple[int, int, int]:
-    """Parse #rrggbb."""
-    red, green, blue = bytes.fromhex(colour[1:])
-    return red, green, blue
 
 
 def with_shown(document: Document, index: int, shown: Iterable[int], painted: Iterable[int]) -> Document:

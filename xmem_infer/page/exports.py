@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from PIL.ImageColor import getrgb
+
 from ..errors import XMemInferError
 from ..export.run import EXPORTERS, export_masks
 from ..io.atomic import write_whole
 from ..io.frames import FrameSource
-from .document import rgb
 from .project import Project
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Exports:
                 self.frames,
                 source=video if video.is_file() else None,
                 names={object_id: described["name"] for object_id, described in objects.items()},
-                colours={object_id: rgb(described["colour"]) for object_id, described in objects.items()},
+                colours={object_id: getrgb(described["colour"])[:3] for object_id, described in objects.items()},
                 fps=self.fps,
                 overwrite=True,
                 progress=progress,
