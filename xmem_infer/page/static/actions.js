@@ -1,15 +1,11 @@
 /** Actions of the user, by button or key. An action that changes something is sent after all earlier strokes are saved. */
+import { live } from "./api.js";
 import { accept, discard, flush, keep, prompts, takeBack } from "./editor.js";
 import { store, tell } from "./store.js";
 
 export const COLOURS = ["#ff4d6d", "#3d8bff", "#ffb020", "#1fbf75", "#b266ff", "#18c5d9", "#ff7a3d", "#e64fd0", "#9bc53d"];
 const GOTO_EVERY_MS = 150;
-let live = null;
 let gotoTimer = 0;
-
-export function useLive(connection) {
-  live = connection;
-}
 
 /** Accept the suggestion, save all strokes, then send an action and return its result; undefined if it fails. */
 export async function act(action) {
@@ -79,8 +75,7 @@ export const stop = () => act({ do: "stop" });
 
 export async function fixNext() {
   const found = await act({ do: "next_to_fix" });
-  if (found === undefined) return;
-  if (found === null) return tell("Nothing stands out. Look at a few frames yourself, then export.");
+  if (!found) return;
   go(found.index);
   tell(`Frame ${found.index + 1}: ${found.reason}`);
 }

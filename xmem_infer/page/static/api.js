@@ -23,13 +23,18 @@ export function sendJson(path, body, options = {}) {
 }
 
 /**
- * WebSocket connection. Calls `onEvent(event)` for each event of the server, and `onLink("open" | "lost" | "denied")`
- * when the connection changes. Reconnects after 0.5 s, then after increasing delays of up to 5 s. Each action has an id;
- * the server answers with the same id as soon as the action is on disk.
+ * WebSocket connection. Reconnects after 0.5 s, then after increasing delays of up to 5 s. Each action has an id; the
+ * server answers with the same id as soon as the action is on disk.
  */
-export class Live {
-  constructor(onEvent, onLink) {
-    Object.assign(this, { onEvent, onLink, socket: null, delay: 500, pending: new Map(), next: 1 });
+class Live {
+  constructor() {
+    Object.assign(this, { socket: null, delay: 500, pending: new Map(), next: 1 });
+  }
+
+  /** Set `onEvent(event)`, called for each event, and `onLink("open" | "lost" | "denied")`, for changes; then connect. */
+  start(onEvent, onLink) {
+    Object.assign(this, { onEvent, onLink });
+    this.connect();
   }
 
   connect() {
@@ -72,3 +77,5 @@ export class Live {
     return new Promise((resolve, reject) => this.pending.set(id, { resolve, reject }));
   }
 }
+
+export const live = new Live();

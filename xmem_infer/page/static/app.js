@@ -1,6 +1,6 @@
 /** Entry point: starts all parts of the page and applies the events of the server to the store. */
-import { go, useLive } from "./actions.js";
-import { Live } from "./api.js";
+import { go } from "./actions.js";
+import { live } from "./api.js";
 import { flush, redraw, refresh, shown } from "./editor.js";
 import { exportArrived, startExport } from "./export.js";
 import { startHints } from "./hints.js";
@@ -96,6 +96,4 @@ store.on("running", runningChanged);
 store.on("hidden opacity", () => redraw());
 addEventListener("beforeunload", (event) => store.dirty && event.preventDefault());
 if (location.search) history.replaceState(null, "", location.pathname); // hide the token: it is in a cookie now
-const live = new Live((event) => events[event.event]?.(event), linked);
-useLive(live);
-live.connect();
+live.start((event) => events[event.event]?.(event), linked);
