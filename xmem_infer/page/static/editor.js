@@ -1,6 +1,6 @@
 /** The mask of the shown frame: loading, painting, suggestions, and saving to the server. */
 import { Refused, request, sendJson } from "./api.js";
-import { areas, colourTable, connected, drawLabels, drawProposal, merge, paintLine, setPixels } from "./labels.js";
+import { colourTable, connected, drawLabels, drawProposal, merge, paintLine } from "./labels.js";
 import { mask, picture } from "./media.js";
 import { Labels, decodePng, encodePng } from "./png.js";
 import { store, tell } from "./store.js";
@@ -84,7 +84,7 @@ export function fill(at, value) {
   const pixels = connected(store.labels, Math.floor(at.x), Math.floor(at.y));
   if (!pixels) return tell("Nothing closed to fill here: draw an outline first, then fill it.");
   const old = store.labels.copy();
-  setPixels(store.labels, pixels, value);
+  for (const at of pixels) store.labels.data[at] = value;
   changed(old);
 }
 
@@ -99,7 +99,7 @@ export function clearObject() {
 /** Save the mask unchanged, which makes the frame a reference. */
 export function keep() {
   discard();
-  queue([...areas(store.labels).keys()]);
+  queue(new Set(store.labels.data));
   return flush();
 }
 

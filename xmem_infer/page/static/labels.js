@@ -55,15 +55,11 @@ export function connected({ width, height, data }, x, y) {
   return from === 0 && sides.size >= 3 ? null : pixels;
 }
 
-export function setPixels(labels, indices, value) {
-  for (const at of indices) labels.data[at] = value;
-}
-
 /**
  * Return a copy of `labels` with the mask of `object` replaced by `proposal` (non-zero: object). Pixels of other objects
  * are overwritten only if their ids are in `taken`.
  */
-export function merge(labels, proposal, object, taken = new Set()) {
+export function merge(labels, proposal, object, taken) {
   const result = labels.copy();
   for (let i = 0; i < result.data.length; i++) {
     const now = result.data[i];
@@ -72,13 +68,6 @@ export function merge(labels, proposal, object, taken = new Set()) {
     } else if (now === object) result.data[i] = 0;
   }
   return result;
-}
-
-/** Return the area in pixels of each object, as a Map without the background. */
-export function areas({ data }) {
-  const counts = new Uint32Array(256);
-  for (let i = 0; i < data.length; i++) counts[data[i]]++;
-  return new Map([...counts.entries()].filter(([id, count]) => id && count));
 }
 
 /** Return 512 RGBA colours as 32-bit values in memory order: 256 fill colours by value, then 256 outline colours. */

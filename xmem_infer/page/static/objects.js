@@ -1,6 +1,7 @@
 /** The side panel: list of objects, and status of the shown frame. */
 import { COLOURS, act, addObject, markAbsent, toggleReference, toggleVisible } from "./actions.js";
 import { accept, clearObject, ready } from "./editor.js";
+import { rgbOf } from "./labels.js";
 import { byId, icon, make, store } from "./store.js";
 import { sureness } from "./timeline.js";
 
@@ -12,7 +13,8 @@ function rows() {
   return store.objects.map((object, n) => {
     const number = make("span", { class: "swatch" }, n < 9 ? String(n + 1) : "");
     number.style.background = object.colour;
-    number.style.color = bright(object.colour) ? "#111" : "#fff";
+    const [r, g, b] = rgbOf(object.colour);
+    number.style.color = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#111" : "#fff";
     const chosen = object.id === store.object;
     const hidden = store.hidden.has(object.id);
     const name = editing === object.id ? nameField(object)
@@ -22,11 +24,6 @@ function rows() {
       button(hidden ? "eye-off" : "eye", `${hidden ? "Show" : "Hide"} ${object.name}`, () => toggleVisible(object.id)),
       button("more", `More for ${object.name}`, (event) => openMenu(object, event.currentTarget)));
   });
-}
-
-function bright(hex) {
-  const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-  return 0.299 * r + 0.587 * g + 0.114 * b > 140;
 }
 
 const button = (name, label, onclick) => make("button", { type: "button", class: "icon small", "aria-label": label, title: label, onclick }, icon(name));

@@ -4,7 +4,7 @@
  */
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
-const CHANNELS = { 0: 1, 3: 1 }; // by colour type: grey and palette
+const [GREY, PALETTE] = [0, 3]; // colour types
 
 /** A label image: `data[y * width + x]` is an object id, 0 (background) to 255. */
 export class Labels {
@@ -40,7 +40,7 @@ export async function decodePng(buffer) {
 function readHeader(view, at) {
   const depth = view.getUint8(at + 8);
   const type = view.getUint8(at + 9);
-  if (!CHANNELS[type] || depth > 8 || view.getUint8(at + 12)) {
+  if (![GREY, PALETTE].includes(type) || depth > 8 || view.getUint8(at + 12)) {
     throw new Error(`A mask has to be a grey or palette PNG of up to 8 bits; this one has colour type ${type}, ${depth} bits.`);
   }
   return { width: view.getUint32(at), height: view.getUint32(at + 4), depth };
@@ -94,7 +94,7 @@ export async function encodePng({ width, height, data }) {
   const view = new DataView(header.buffer);
   view.setUint32(0, width);
   view.setUint32(4, height);
-  header.set([8, 0, 0, 0, 0], 8);
+  header.set([8, GREY, 0, 0, 0], 8);
   const pixels = await pipe(new CompressionStream("deflate"), [raw]);
   const chunks = [chunk("IHDR", header), chunk("IDAT", pixels), chunk("IEND", new Uint8Array(0))];
   return new Blob([new Uint8Array(SIGNATURE), ...chunks], { type: "image/png" });

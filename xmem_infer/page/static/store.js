@@ -71,6 +71,19 @@ export function icon(name) {
   return svg;
 }
 
+/** Return a function that calls `paint` before the next repaint of the screen, once however often it is called. */
+export function oncePerRepaint(paint) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      paint();
+    });
+  };
+}
+
 /** Show a short message. Errors stay longer, and screen readers read them out immediately. */
 export function tell(text, kind = "info") {
   const toast = make("div", { class: `toast ${kind}`, role: kind === "error" ? "alert" : "status" }, text);

@@ -1,7 +1,7 @@
 /** Timeline with a lane for each object: bars for the confidence of its masks, marks for references and absences. */
 import { go } from "./actions.js";
 import { thumb } from "./media.js";
-import { byId, make, store } from "./store.js";
+import { byId, make, oncePerRepaint, store } from "./store.js";
 
 const coarse = matchMedia("(pointer: coarse)");
 const lane = () => (coarse.matches ? 36 : 24); // px including the gap, as in app.css; larger for touch screens
@@ -11,7 +11,6 @@ const DOUBTFUL = 0.87; // in amber; equals UNSURE_BELOW in engine/drift.py
 const BAD = 0.65; // in red
 const canvas = byId("lanes");
 const context = canvas.getContext("2d");
-let waiting = false;
 let shownStrip = ""; // parameters of the thumbnails that are shown
 
 const mix = (a, b, t) => a.map((value, i) => Math.round(value + (b[i] - value) * t));
@@ -29,16 +28,10 @@ function themeColours() {
   return { sure: read("--sure"), doubtful: read("--doubtful"), bad: read("--bad"), lane: read("--lane"), ink: read("--ink") };
 }
 
-function draw() {
-  if (waiting) return;
-  waiting = true;
-  requestAnimationFrame(() => {
-    waiting = false;
-    if (store.video) paint();
-  });
-}
+const draw = oncePerRepaint(paint);
 
 function paint() {
+  if (!store.video) return;
   const ratio = devicePixelRatio;
   const width = canvas.clientWidth;
   const rows = Math.max(1, store.objects.length);
@@ -65,7 +58,9 @@ function gather(width) {
 
 function paintLane(object, top, columns, width, theme) {
   context.fillStyle = `rgba(${theme.lane},.55)`;
-  rounded(0, top, width, BAR, 4);
+  context.beginPath();
+  context.roundRect(0, top, width, BAR, 4);
+  context.fill();
   if (!object) return;
   for (const [x, wide, first, last] of columns) {
     const worst = worstOf(object.id, first, last);
@@ -125,12 +120,6 @@ function paintReference(x, top, object, theme) {
   context.lineWidth = 1.5;
   context.strokeStyle = `rgb(${theme.ink})`;
   context.stroke();
-}
-
-function rounded(x, y, width, height, radius) {
-  context.beginPath();
-  context.roundRect(x, y, width, height, radius);
-  context.fill();
 }
 
 function showLabels() {

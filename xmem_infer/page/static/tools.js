@@ -30,6 +30,7 @@ function down(event) {
   else useBrush(toFrame(event), store.tool === "eraser" || removing(event));
 }
 
+const isInside = ({ x, y }) => x >= 0 && y >= 0 && x < store.video.width && y < store.video.height;
 const removing = (event) => event.altKey || event.button === 2 || event.button === 5;
 
 /** Paint. Points are queued in the gesture until the object is known, because the first stroke has to create it. */
@@ -54,8 +55,7 @@ function paintPoints(painting) {
 
 async function useFill(at, remove) {
   const object = await ensureObject();
-  const inside = at.x >= 0 && at.y >= 0 && at.x < store.video.width && at.y < store.video.height;
-  if (!object || !inside || !ready()) return;
+  if (!object || !isInside(at) || !ready()) return;
   accept();
   fill(at, remove ? 0 : object);
 }
@@ -113,11 +113,10 @@ function up(event) {
 async function useSmart({ from, remove }) {
   const { box } = cursor;
   const click = [Math.floor(from.x), Math.floor(from.y), remove ? -1 : store.sign];
-  const inside = click[0] >= 0 && click[1] >= 0 && click[0] < store.video.width && click[1] < store.video.height;
   const object = await ensureObject();
   if (!object) return;
   if (box && box[2] - box[0] > 2 && box[3] - box[1] > 2) await suggest(object, { box });
-  else if (!box && inside) await suggest(object, { click });
+  else if (!box && isInside(from)) await suggest(object, { click });
 }
 
 function pinchStarts() {

@@ -1,13 +1,12 @@
 /** Draws frame, masks, suggestion and cursor on the canvas, with zoom and pan. */
 import { overlay, prompts, proposed, refresh, shown } from "./editor.js";
-import { byId, store } from "./store.js";
+import { byId, oncePerRepaint, store } from "./store.js";
 
 const MARGIN = 14; // px of margin around a fitted frame
 const MAX_SCALE = 32; // screen pixels per pixel of the frame
 const canvas = byId("canvas");
 const context = canvas.getContext("2d");
 const place = { scale: 1, x: 0, y: 0, fitted: true };
-let waiting = false;
 
 export const cursor = { at: null, box: null, radius: 0, colour: "#fff" }; // set by tools.js, in pixels of the frame
 
@@ -46,14 +45,7 @@ function moved() {
   draw();
 }
 
-export function draw() {
-  if (waiting) return;
-  waiting = true;
-  requestAnimationFrame(() => {
-    waiting = false;
-    paint();
-  });
-}
+export const draw = oncePerRepaint(paint);
 
 function paint() {
   const ratio = devicePixelRatio;
