@@ -84,12 +84,11 @@ def run(config_name: str, schema: type, job: Job) -> int:
         if combination:
             print(f"-- {combination}", file=sys.stderr)
         try:
-            try:
-                config = OmegaConf.to_object(composed)
-            except HYDRA_ERRORS as error:
-                raise explained(error, schema) from error
+            config = OmegaConf.to_object(composed)
             function = _imported(job) if isinstance(job, str) else job
             codes[-1] = function(config)
+        except HYDRA_ERRORS as error:
+            codes[-1] = report_error(explained(error, schema))
         except (XMemInferError, KeyboardInterrupt) as error:
             codes[-1] = report_error(error)
         if combination and codes[-1]:

@@ -7,6 +7,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from ..errors import EnvironmentFault
+from ..io.palette import full_palette
 from ..outputs.protocol import Item, VideoDetails
 from . import pictures  # noqa: F401  # imported first, so that the most popular formats come first in lists
 from .polygons import polygon
@@ -101,16 +102,20 @@ class Cvat(AnnotationOutput):
     def __init__(self, video: VideoDetails) -> None:
         super().__init__(video)
         self.images: list[str] = []
+        self.palette = full_palette(video.palette)
+        self.colours: dict[str, str] = {}  # #rrggbb by label
 
     def write(self, item: Item) -> None:
         height, width = item.mask.shape
         name = quoteattr(self.image_name(item))
         lines = [f'  <image id="{item.frame.index}" name={name} width="{width}" height="{height}">']
         for object_id, shape in self.shapes(item):
+            label = self.class_of(object_id)[1]
+            self.colours.setdefault(label, f"#{self.palette[3 * object_id : 3 * object_id + 3].hex()}")
             rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
             box = shape[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             lines.append(
-                f'    <mask label={quoteattr(self.class_of(object_id)[1])} source="file" occluded="0" '
+                f'    <mask label={quoteattr(label)} source="file" occluded="0" '
                 f'rle="{", ".join(map(str, run_lengths(box)))}" left="{columns[0]}" top="{rows[0]}" '
                 f'width="{box.shape[1]}" height="{box.shape[0]}" z_order="0" group_id="{object_id}"></mask>'
             )
@@ -118,9 +123,9 @@ class Cvat(AnnotationOutput):
 
     def finish(self) -> None:
         labels = [
-            f"<label><name>{quoteattr(name)[1:-1]}</name><color>{self.colours[number]}</color>"
+            f"<label><name>{quoteattr(label)[1:-1]}</name><color>{colour}</color>"
             "<type>mask</type><attributes></attributes></label>"
-            for name, number in self.classes.items()
+            for label, colour in self.colours.items()
         ]
         task = f"<name>{quoteattr(self.video.name)[1:-1]}</name><size>{len(self.images)}</size><mode>annotation</mode>"
         text = [

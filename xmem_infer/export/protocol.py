@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..io.palette import full_palette
 from ..outputs.protocol import Item, Output, VideoDetails
 from ..registry import Registry
 
@@ -37,16 +36,11 @@ class AnnotationOutput(Output):
         super().__init__(video)
         self.video = video
         self.classes: dict[str, int] = {}
-        self.colours: list[str] = []  # colours of the classes, as #rrggbb
-        self.palette = full_palette(video.palette)
 
     def class_of(self, object_id: int) -> tuple[int, str]:
         """Return the number (from 0) and the name of an object's class."""
         name = self.video.names.get(object_id) or f"object {object_id}"
-        if name not in self.classes:
-            self.classes[name] = len(self.classes)
-            self.colours.append(f"#{self.palette[3 * object_id : 3 * object_id + 3].hex()}")
-        return self.classes[name], name
+        return self.classes.setdefault(name, len(self.classes)), name
 
     def shapes(self, item: Item) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the id and the binary mask, (H, W) uint8 of 0 and 1, of each object in a frame."""

@@ -97,7 +97,7 @@ export function toggleReference() {
 /** Mark the first frame of an absence; when called again, mark its last frame. Within an absence, remove it. */
 export function markAbsent(object = store.object) {
   if (!object) return tell("Choose an object first.");
-  const range = store.isAbsent(object);
+  const range = store.absence(object);
   if (store.absentFrom !== null) {
     const [first, last] = [store.absentFrom, store.index].sort((a, b) => a - b);
     store.set({ absentFrom: null });

@@ -32,7 +32,7 @@ function takeState({ state, frames = {} }) {
     if (entry) state.frames[index] = entry;
     else delete state.frames[index];
   }
-  store.set({ state, running: state.running ?? null });
+  store.set({ state, running: state.running });
   if (!store.objects.some((one) => one.id === store.object)) store.set({ object: store.objects[0]?.id ?? 0 });
   if (first) start();
   reload();
@@ -50,8 +50,7 @@ function start() {
 }
 
 function takeMask({ index, version, origin, confidence, lost }) {
-  if (version == null) delete store.state.frames[index];
-  else store.state.frames[index] = { version, origin, confidence, lost };
+  store.state.frames[index] = { version, origin, confidence, lost };
   store.dispatchEvent(new Event("frames"));
   if (store.following && origin === "propagated") go(index, false);
   if (index === store.index) reload();

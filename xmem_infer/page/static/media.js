@@ -11,15 +11,15 @@ class LruCache {
     Object.assign(this, { load, entries: new Map(), pixels: 0 });
   }
 
-  /** Return a promise of the value of `key`, loading it with `args` if it is not cached. */
-  get(key, ...args) {
-    let entry = this.entries.get(key);
-    this.entries.delete(key);
+  /** Return a promise of what is at `path`, loading it if it is not cached. */
+  get(path) {
+    let entry = this.entries.get(path);
+    this.entries.delete(path);
     if (!entry) {
-      entry = { promise: this.load(...args), pixels: 0 };
-      entry.promise.then((value) => this.count(entry, value), () => this.entries.delete(key));
+      entry = { promise: this.load(path), pixels: 0 };
+      entry.promise.then((value) => this.count(entry, value), () => this.entries.delete(path));
     }
-    this.entries.set(key, entry);
+    this.entries.set(path, entry);
     return entry.promise;
   }
 
@@ -27,9 +27,9 @@ class LruCache {
   count(entry, { width, height }) {
     entry.pixels = width * height;
     this.pixels += entry.pixels;
-    for (const [key, old] of this.entries) {
+    for (const [path, old] of this.entries) {
       if (this.pixels <= CACHE_PIXELS || old === entry) break;
-      this.entries.delete(key);
+      this.entries.delete(path);
       this.pixels -= old.pixels;
       old.promise.then((value) => value.close?.(), () => {});
     }
@@ -42,16 +42,14 @@ const masks = new LruCache(async (path) => decodePng(await (await request(path))
 /** Return a frame. `close`: in full resolution, because the user has zoomed in. */
 export function picture(index, close = false) {
   const width = close ? store.video.width : Math.min(store.video.width, LARGEST);
-  const path = `api/frame/${index}.jpg?w=${width}`;
-  return pictures.get(path, path);
+  return pictures.get(`api/frame/${index}.jpg?w=${width}`);
 }
 
 /** Return the saved labels of a frame, or null. They are cached: copy them before painting. */
 export async function mask(index) {
   const known = store.frame(index);
   if (!known) return null;
-  const path = `api/mask/${index}.png?v=${known.version}`;
-  return masks.get(path, path).catch((error) => {
+  return masks.get(`api/mask/${index}.png?v=${known.version}`).catch((error) => {
     if (error.status === 404) return null; // removed meanwhile; the event that reports it will arrive soon
     throw error;
   });

@@ -5,6 +5,11 @@ import { rgbOf } from "./labels.js";
 import { byId, icon, make, store } from "./store.js";
 import { sureness } from "./timeline.js";
 
+const FRAME_KINDS = {
+  reference: ["Reference", "Painted by hand: it is kept, and tracking starts from it."],
+  propagated: ["Tracked", ""],
+  empty: ["No mask yet", "Mark the objects here, or track from a frame that has them."],
+};
 const menu = byId("object-menu");
 let menuFor = 0;
 let editing = 0; // id of the object whose name is being edited, 0: none
@@ -60,9 +65,9 @@ function openMenu(object, at) {
   const box = at.getBoundingClientRect(); // read now, because `store.set` rebuilds the list
   menuFor = object.id;
   store.set({ object: object.id });
-  byId("absent-text").textContent = store.isAbsent(object.id) ? "Present on this frame" : store.absentFrom === null ? "Absent from this frame on…" : "Absent until this frame";
+  byId("absent-text").textContent = store.absence(object.id) ? "Present on this frame" : store.absentFrom === null ? "Absent from this frame on…" : "Absent until this frame";
   byId("menu-colours").replaceChildren(...COLOURS.map((colour) => {
-    const one = make("button", { type: "button", class: "colour", "aria-label": `Colour ${colour}`, "aria-pressed": colour === object.colour, onclick: () => fromMenu({ do: "recolour_object", object: menuFor, colour }) });
+    const one = make("button", { type: "button", class: "colour", "aria-label": `Colour ${colour}`, "aria-pressed": colour === object.colour, onclick: fromMenu(() => act({ do: "recolour_object", object: menuFor, colour })) });
     one.style.background = colour;
     return one;
   }));
@@ -71,11 +76,10 @@ function openMenu(object, at) {
   menu.style.top = `${Math.max(8, Math.min(innerHeight - menu.offsetHeight - 8, box.bottom + 4))}px`;
 }
 
-function fromMenu(action) {
+const fromMenu = (action) => () => {
   menu.hidePopover();
-  if (typeof action === "function") action();
-  else act(action);
-}
+  action();
+};
 
 function showObjects() {
   if (editing && document.activeElement?.classList.contains("name-field")) return;
@@ -88,18 +92,18 @@ function showFrame() {
   if (!store.state) return;
   const frame = store.frame();
   const kind = store.state.references.includes(store.index) ? "reference" : frame ? "propagated" : "empty";
-  const words = { reference: "Reference", propagated: "Tracked", empty: "No mask yet" };
-  byId("frame-kind").textContent = words[kind];
+  const [word, note] = FRAME_KINDS[kind];
+  byId("frame-kind").textContent = word;
   byId("frame-kind").dataset.kind = kind;
   byId("toggle-reference").textContent = kind === "reference" ? "Remove reference" : "Use as reference";
   byId("toggle-reference").disabled = kind === "empty";
   byId("sureness").replaceChildren(...(kind === "propagated" ? store.objects.map((object) => sureRow(object, frame)) : []));
-  byId("frame-note").textContent = { reference: "Painted by hand: it is kept, and tracking starts from it.", propagated: "", empty: "Mark the objects here, or track from a frame that has them." }[kind];
+  byId("frame-note").textContent = note;
 }
 
 function sureRow(object, frame) {
   const confidence = frame.confidence?.[object.id];
-  const away = store.isAbsent(object.id) ? "absent" : frame.lost?.includes(object.id) ? "lost" : confidence === undefined ? "–" : null;
+  const away = store.absence(object.id) ? "absent" : frame.lost?.includes(object.id) ? "lost" : confidence === undefined ? "–" : null;
   const bar = make("span", { class: "bar" }, make("span", {}));
   if (!away) {
     bar.firstChild.style.width = `${Math.round(confidence * 100)}%`;
@@ -111,10 +115,10 @@ function sureRow(object, frame) {
 export function startObjects() {
   byId("add-object").onclick = addObject;
   byId("toggle-reference").onclick = toggleReference;
-  byId("menu-rename").onclick = () => fromMenu(() => renameObject(menuFor));
-  byId("menu-absent").onclick = () => fromMenu(() => markAbsent(menuFor));
-  byId("menu-clear").onclick = () => fromMenu(() => ready() && clearObject());
-  byId("menu-remove").onclick = () => fromMenu({ do: "remove_object", object: menuFor });
+  byId("menu-rename").onclick = fromMenu(() => renameObject(menuFor));
+  byId("menu-absent").onclick = fromMenu(() => markAbsent(menuFor));
+  byId("menu-clear").onclick = fromMenu(() => ready() && clearObject());
+  byId("menu-remove").onclick = fromMenu(() => act({ do: "remove_object", object: menuFor }));
   store.on("state object hidden", showObjects);
   store.on("state frames index theme", showFrame);
 }

@@ -43,8 +43,9 @@ class Store extends EventTarget {
     return this.state?.frames[index];
   }
 
-  isAbsent(object, index = this.index) {
-    return (this.state?.absent[object] ?? []).find(([first, last]) => first <= index && index <= last);
+  /** The absence of an object in the shown frame, [first, last]; undefined: it is not absent. */
+  absence(object) {
+    return (this.state?.absent[object] ?? []).find(([first, last]) => first <= this.index && this.index <= last);
   }
 }
 
