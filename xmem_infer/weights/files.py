@@ -75,17 +75,14 @@ def check_names(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tup
 
     found, expected: Shapes by name, in the file and in the network.
     """
-    missing = [f"{name} {tuple(shape)}" for name, shape in expected.items() if name not in found]
-    unexpected = [f"{name} {tuple(shape)}" for name, shape in found.items() if name not in expected]
-    misshapen = [
-        f"{name}: {tuple(found[name])} in the file, {tuple(shape)} in the network"
-        for name, shape in expected.items()
-        if name in found and tuple(found[name]) != tuple(shape)
-    ]
     groups = {
-        "missing in the file": missing,
-        "unexpected in the file": unexpected,
-        "of another shape": misshapen,
+        "missing in the file": [f"{name} {shape}" for name, shape in expected.items() if name not in found],
+        "unexpected in the file": [f"{name} {shape}" for name, shape in found.items() if name not in expected],
+        "of another shape": [
+            f"{name}: {found[name]} in the file, {shape} in the network"
+            for name, shape in expected.items()
+            if name in found and found[name] != shape
+        ],
     }
     if any(groups.values()):
         head = f"{path} does not fit the network ({len(found)} entries found, {len(expected)} expected)"
