@@ -9,8 +9,6 @@ from PIL.ImageColor import getrgb
 
 from ..io.palette import visible_colours, with_colours
 
-Spans = list[tuple[int, int]]
-
 
 @dataclass(frozen=True)
 class Document:
@@ -65,20 +63,13 @@ def with_shown(document: Document, index: int, shown: Iterable[int], painted: It
 
 def with_absence(document: Document, object_id: int, first: int, last: int, absent: bool) -> Document:
     """Mark an object as absent, or as present, in the frames `first` to `last` (inclusive)."""
-    spans: Spans = []
-    for start, end in document.absent.get(object_id, []):
-        spans += [span for span in ((start, min(end, first - 1)), (max(start, last + 1), end)) if span[0] <= span[1]]
-    if absent:
-        spans.append((first, last))
-    absences = {**document.absent, object_id: _merged(spans)}
-    return replace(document, absent={key: ranges for key, ranges in sorted(absences.items()) if ranges})
-
-
-def _merged(spans: Spans) -> Spans:
-    merged: Spans = []
-    for first, last in sorted(spans):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+    frames = {index for start, end in document.absent.get(object_id, []) for index in range(start, end + 1)}
+    changed = range(first, last + 1)
+    spans: list[tuple[int, int]] = []
+    for index in sorted(frames.union(changed) if absent else frames.difference(changed)):
+        if spans and index == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], index)
         else:
-            merged.append((first, last))
-    return merged
+            spans.append((index, index))
+    absences = {**document.absent, object_id: spans}
+    return replace(document, absent={key: ranges for key, ranges in sorted(absences.items()) if ranges})
