@@ -57,7 +57,7 @@ class Exports:
 
     def _export(self, job: int, kind: str) -> None:
         event: dict[str, Any] = {"event": "export", "job": job, "done": 0, "total": None}
-        objects, video = self.project.document.objects, Path(self.project.video)
+        objects, video = self.project.document.objects, self.project.video
 
         def progress(done: int, total: int | None) -> None:
             event.update(done=done, total=total)

@@ -50,7 +50,7 @@ class Project:
         self.folder, self.source, self.name = folder, source, source.name
         self.masks, self.references = folder / "masks" / source.name, folder / "references"
         self.history = folder / "history"
-        self.video = str(video.absolute())
+        self.video = video.absolute()
         self.document, self.step, self.changed = Document(), 0, set[int]()
         self.frames: dict[int, FrameEntry] = {}
         self._index_of = {stem: index for index, stem in enumerate(source.stems or [])}

@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Generator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +53,7 @@ class Session(Editing):
         """Return the state that the page shows. whole: with the metadata of all frames."""
         with self.lock:
             height, width = self.frames.size
-            video = {"name": Path(self.project.video).name, "width": width, "height": height}
+            video = {"name": self.project.video.name, "width": width, "height": height}
             state = {
                 "video": {**video, "frames": self.frame_count, "fps": self.fps},
                 **self.project.document.as_json(),
@@ -62,7 +61,6 @@ class Session(Editing):
                 "undo": self.project.can_undo,
                 "redo": self.project.can_redo,
                 "exports": self.exports.formats(),
-                "key": self.key,
                 "loading": self.worker.segmenter is None and self.worker.fault is None,
                 "fault": self.worker.fault,
             }
@@ -220,6 +218,6 @@ class Session(Editing):
 
 def _key(frames: IndexedFrames, project: Project) -> str:
     """Return a cache key, so that browsers do not show cached frames of another video served on the same address."""
-    stat = Path(project.video).stat()
+    stat = project.video.stat()
     identity = f"{project.video}\0{stat.st_mtime_ns}\0{stat.st_size}\0{frames.size}"
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
