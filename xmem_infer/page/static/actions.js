@@ -15,13 +15,13 @@ export async function act(action) {
 }
 
 /** Return the id of the object to paint. If there is no object yet, add one and wait for the answer of the server. */
-export async function ensureObject() {
-  if (store.objects.some((one) => one.id === store.object)) return store.object;
-  if (store.objects.length) {
-    store.set({ object: store.objects[0].id });
-    return store.object;
-  }
-  return addObject();
+export const ensureObject = async () => store.object || addObject();
+
+/** Paint another object from now on, after the suggestion for the current one has been accepted. */
+export function chooseObject(id) {
+  if (!id || id === store.object) return;
+  accept();
+  store.set({ object: id });
 }
 
 export async function addObject() {

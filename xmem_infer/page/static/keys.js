@@ -25,7 +25,7 @@ const KEYS = [
   ["Mark", "Del", "Clear the object from this frame", ["Delete", "Backspace"], () => ready() && clearObject()],
   ["Mark", "Ctrl Z", "Undo", ["Ctrl+z"], actions.undo],
   ["Mark", "Ctrl Shift Z", "Redo", ["Ctrl+Shift+Z", "Ctrl+y"], actions.redo],
-  ["Objects", "1 – 9", "Choose an object", [..."123456789"], (event) => chooseObject(Number(event.key))],
+  ["Objects", "1 – 9", "Choose an object", [..."123456789"], (event) => actions.chooseObject(store.objects[event.key - 1]?.id)],
   ["Objects", "A", "Add an object", ["a"], actions.addObject],
   ["Objects", "F2", "Rename it", ["F2"], () => renameObject(store.object)],
   ["Objects", "D", "It disappears here; again: until here", ["d"], () => actions.markAbsent()],
@@ -55,13 +55,6 @@ const KEYS = [
   ["View", "X", "Export", ["x"], () => openExport()],
   ["View", "?", "This list", ["?"], () => byId("help").showModal()],
 ];
-
-function chooseObject(number) {
-  const object = store.objects[number - 1];
-  if (!object) return;
-  if (object.id !== store.object) accept();
-  store.set({ object: object.id });
-}
 
 /** Name of a key as in KEYS. Letters are lower case unless Shift is held, whatever Caps Lock; symbols are as typed. */
 function nameOf(event) {

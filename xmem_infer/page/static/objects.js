@@ -1,6 +1,6 @@
 /** The side panel: list of objects, and status of the shown frame. */
-import { COLOURS, act, addObject, markAbsent, toggleReference, toggleVisible } from "./actions.js";
-import { accept, clearObject, ready } from "./editor.js";
+import { COLOURS, act, addObject, chooseObject, markAbsent, toggleReference, toggleVisible } from "./actions.js";
+import { clearObject, ready } from "./editor.js";
 import { rgbOf } from "./labels.js";
 import { byId, icon, make, store } from "./store.js";
 import { sureness } from "./timeline.js";
@@ -23,7 +23,7 @@ function rows() {
     const chosen = object.id === store.object;
     const hidden = store.hidden.has(object.id);
     const name = editing === object.id ? nameField(object)
-      : make("button", { type: "button", class: "object-choose", "aria-pressed": chosen, onclick: () => choose(object.id), ondblclick: () => renameObject(object.id) },
+      : make("button", { type: "button", class: "object-choose", "aria-pressed": chosen, onclick: () => chooseObject(object.id), ondblclick: () => renameObject(object.id) },
         number, make("span", { class: "object-name" }, object.name));
     return make("li", { class: `object${chosen ? " chosen" : ""}${hidden ? " off" : ""}` }, name,
       button(hidden ? "eye-off" : "eye", `${hidden ? "Show" : "Hide"} ${object.name}`, () => toggleVisible(object.id)),
@@ -32,11 +32,6 @@ function rows() {
 }
 
 const button = (name, label, onclick) => make("button", { type: "button", class: "icon small", "aria-label": label, title: label, onclick }, icon(name));
-
-function choose(id) {
-  if (id !== store.object) accept();
-  store.set({ object: id });
-}
 
 function nameField(object) {
   const end = (save) => () => {

@@ -1,5 +1,5 @@
 /** Timeline with a lane for each object: bars for the confidence of its masks, marks for references and absences. */
-import { go } from "./actions.js";
+import { chooseObject, go } from "./actions.js";
 import { thumb } from "./media.js";
 import { byId, make, oncePerRepaint, store } from "./store.js";
 
@@ -126,7 +126,7 @@ function showLabels() {
   byId("lane-names").replaceChildren(...store.objects.map((object, row) => {
     const swatch = make("span", { class: "dot" });
     swatch.style.background = object.colour;
-    const button = make("button", { type: "button", class: "lane-name", "aria-pressed": object.id === store.object, onclick: () => store.set({ object: object.id }) },
+    const button = make("button", { type: "button", class: "lane-name", "aria-pressed": object.id === store.object, onclick: () => chooseObject(object.id) },
       swatch, make("span", {}, object.name));
     button.title = `${object.name} (key ${row + 1})`;
     return button;
