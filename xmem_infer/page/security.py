@@ -68,10 +68,10 @@ class Guard:
         return secrets.compare_digest(text.encode(), self.token.encode())
 
     def _is_host(self, header: str) -> bool:
-        name = _host_name(header)
-        if name in ("localhost", self.bound.strip("[]")):
-            return True
         try:
+            name = urlsplit(f"//{header}").hostname or ""
+            if name in ("localhost", self.bound.strip("[]")):
+                return True
             address = ipaddress.ip_address(name)
         except ValueError:
             return False
@@ -84,13 +84,6 @@ def is_local(bound: str) -> bool:
         return ipaddress.ip_address(bound.strip("[]")).is_loopback
     except ValueError:
         return bound == "localhost"
-
-
-def _host_name(header: str) -> str:
-    try:
-        return urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return ""
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, words: str) -> None:
