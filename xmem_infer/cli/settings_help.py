@@ -71,8 +71,7 @@ def information(arguments: Sequence[str], yaml: Path, schema: type) -> str | Non
         return settings_help(yaml, schema)
     if "--version" in arguments:
         return f"xmem-infer {__version__}"
-    asked = [argument for argument in arguments if argument.partition("=")[0] == "--completion"]
-    if not asked:
+    if not any(argument.partition("=")[0] == "--completion" for argument in arguments):
         return None
     if " ".join(arguments).replace("=", " ") != "--completion bash":
         raise UsageError(f"{' '.join(arguments)}: tab completion is there for bash, as --completion bash")
