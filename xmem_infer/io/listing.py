@@ -43,30 +43,7 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         UsageError: Two files share a stem, so that their masks would get the same name.
     """
-    images = [path for path in _entries(folder) if is_image_name(path) and not path.is_dir()]
-    return _require_unique_stems(folder, images)
-
-
-def _require_unique_stems(folder: Path, files: list[Path]) -> list[Path]:
-    by_stem: dict[str, Path] = {}
-    for file in files:
-        other = by_stem.setdefault(file.stem, file)
-        if other is not file:
-            raise UsageError(
-                f"{folder}: {other.name} and {file.name} have the same name but for their ending, so it is not "
-                "clear which one is meant; keep one of them here (masks go into a folder of their own)"
-            )
-    return files
-
-
-def list_folders(folder: Path) -> list[Path]:
-    """Return the sub-folders of `folder` that are not hidden, in natural order."""
-    return [path for path in _entries(folder) if _is_folder(path) and not path.name.startswith(".")]
-
-
-def _is_folder(path: Path) -> bool:
-    """Return whether `path` is a folder or a broken link without suffix, so that a lost video is reported."""
-    return path.is_dir() or (not path.suffix and path.is_symlink() and not path.exists())
+    return _files(folder, IMAGE_SUFFIXES)
 
 
 def list_videos(folder: Path) -> list[Path]:
@@ -75,14 +52,33 @@ def list_videos(folder: Path) -> list[Path]:
     Raises:
         UsageError: Two files share a stem, so that their results would get the same name.
     """
-    videos = [path for path in _entries(folder) if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()]
-    return _require_unique_stems(folder, [path for path in videos if not path.name.startswith(".")])
+    return _files(folder, VIDEO_SUFFIXES)
+
+
+def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    by_stem: dict[str, Path] = {}
+    for file in _entries(folder):
+        if file.suffix.lower() not in suffixes or file.is_dir():
+            continue
+        if (other := by_stem.setdefault(file.stem, file)) is not file:
+            raise UsageError(
+                f"{folder}: {other.name} and {file.name} have the same name but for their ending, so it is not "
+                "clear which one is meant; keep one of them here (masks go into a folder of their own)"
+            )
+    return list(by_stem.values())
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Return the sub-folders of `folder` in natural order.
+
+    Broken links without suffix are included, so that a lost video is reported instead of silently skipped.
+    """
+    return [p for p in _entries(folder) if p.is_dir() or (not p.suffix and p.is_symlink() and not p.exists())]
 
 
 def describe_contents(folder: Path) -> str:
     """Describe the contents of a folder, for example "3 .mp4 files, 2 folders (a, b)" or "nothing"."""
-    entries = [p for p in _entries(folder) if not p.name.startswith(".")]
-    kinds = Counter(p.suffix.lower() for p in entries if not p.is_dir())
+    kinds = Counter(p.suffix.lower() for p in _entries(folder) if not p.is_dir())
     parts = [counted(count, f"{kind or 'unnamed'} file") for kind, count in kinds.most_common()]
     if folders := list_folders(folder):
         parts.append(f"{counted(len(folders), 'folder')} ({name_some([p.name for p in folders])})")
@@ -129,7 +125,9 @@ def numbering_warnings(stems: Sequence[str]) -> list[str]:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """Return the entries of `folder` that are not hidden, in natural order."""
     try:
-        return sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
+        shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise UsageError(f"folder {folder} cannot be read: {error.strerror}") from error
+    return sorted(shown, key=lambda path: natural_key(path.name))
