@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 from PIL import Image, ImageFile
 
 from ..config import DataConfig, OnCorrupt
@@ -15,15 +16,16 @@ from .images import (
     Header,
     TooManyPixels,
     UnreadableImage,
-    ValueCounts,
     convert_errors,
     header_of,
     open_image,
+    range_of,
     read_header,
     refuse_large,
     size_words,
     to_rgb,
     upright,
+    value_counts,
 )
 from .listing import (
     IMAGE_SUFFIXES,
@@ -189,17 +191,17 @@ class FrameFolder:
             return None
         if self._data.range is not None:
             return self._data.range[0], self._data.range[1]
-        counts = ValueCounts()
+        counts = np.zeros(65536, np.int64)
         for label, is_deep, picture in zip(self._labels, deep, self._pictures(), strict=True):
             try:
                 with picture as image:
                     if is_deep:
                         image.load()
-                        counts.add(image)
+                        counts += value_counts(image)
             except UnreadableImage as error:
                 if self._data.on_corrupt is OnCorrupt.fail:
                     raise corrupt_error(self.name, label, str(error), label == self._labels[0]) from error
-        low, high = counts.range()
+        low, high = range_of(counts)
         self.warnings.append(
             f"frames of 16 bits: the values {low:,.0f} to {high:,.0f}, all but 0.1 % at either end, are stretched to 8 "
             f"bits, alike in all frames; for others set data.range=[LOW,HIGH]"

@@ -23,6 +23,7 @@ from PIL import (
 from ..errors import XMemInferError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+CLIPPED = 0.001  # share of 16-bit pixels clipped at either end, so that a few hot pixels do not darken the image
 RANGE_ADVICE = "set data.range=[LOW,HIGH], or save it with 8 or 16 bits"
 ORIENTATION = 0x0112  # EXIF tag: how to rotate or mirror the stored image for display
 UPRIGHT = {
@@ -164,17 +165,13 @@ def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -
     Args:
         image: The decoded image.
         value_range: The values that map to 0 and 255 in images of more than 8 bits; values outside are clipped.
-            None computes the range from this image, see `ValueCounts`.
+            None computes the range from this image.
 
     Raises:
         UnreadableImage: The range is needed and cannot be computed.
     """
     if is_deep(image.mode):
-        if value_range is None:
-            counts = ValueCounts()
-            counts.add(image)
-            value_range = counts.range()
-        low, high = value_range
+        low, high = value_range or range_of(value_counts(image))
         grey = np.clip((np.asarray(image).astype(np.float64) - low) * (255 / (high - low)), 0, 255)
         return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode == "P":
@@ -182,29 +179,25 @@ def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -
     return np.array(image.convert("RGB"))
 
 
-class ValueCounts:
-    """Histogram of the 16-bit values of all frames of a video, to compute one common value range."""
+def value_counts(image: Image.Image) -> np.ndarray:
+    """Return how often each 16-bit value occurs in a decoded image of more than 8 bits: (65536,) int64.
 
-    CLIPPED = 0.001  # share of pixels clipped at either end, so that a few hot pixels do not darken the image
+    Raises UnreadableImage if the values do not fit into 16 bits.
+    """
+    if image.mode == "F":
+        raise UnreadableImage(f"holds floating point numbers without a known range; {RANGE_ADVICE}")
+    values = np.asarray(image)
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        raise UnreadableImage(f"holds 32-bit values ({values.min()} to {values.max()}); {RANGE_ADVICE}")
+    return np.bincount(values.ravel().astype(np.uint16), minlength=65536)
 
-    def __init__(self) -> None:
-        self.counts = np.zeros(65536, np.int64)
 
-    def add(self, image: Image.Image) -> None:
-        """Add a decoded image of more than 8 bits. Raises UnreadableImage if its values do not fit into 16 bits."""
-        if image.mode == "F":
-            raise UnreadableImage(f"holds floating point numbers without a known range; {RANGE_ADVICE}")
-        values = np.asarray(image)
-        if values.size and (values.min() < 0 or values.max() > 65535):
-            raise UnreadableImage(f"holds 32-bit values ({values.min()} to {values.max()}); {RANGE_ADVICE}")
-        self.counts += np.bincount(values.ravel().astype(np.uint16), minlength=65536)
-
-    def range(self) -> tuple[float, float]:
-        """Return the values that map to 0 and 255: the 0.1 % and 99.9 % percentiles."""
-        cumulative = np.cumsum(self.counts)
-        low = int(np.searchsorted(cumulative, self.CLIPPED * cumulative[-1], side="right"))
-        high = int(np.searchsorted(cumulative, (1 - self.CLIPPED) * cumulative[-1]))
-        return (low, high) if low < high else (low, low + 1)
+def range_of(counts: np.ndarray) -> tuple[float, float]:
+    """Return the values that map to 0 and 255, from the sum of `value_counts` over all frames of a video."""
+    cumulative = np.cumsum(counts)
+    low = int(np.searchsorted(cumulative, CLIPPED * cumulative[-1], side="right"))
+    high = int(np.searchsorted(cumulative, (1 - CLIPPED) * cumulative[-1]))
+    return (low, high) if low < high else (low, low + 1)
 
 
 def refuse_large(size: tuple[int, int] | None, max_pixels: int) -> None:
