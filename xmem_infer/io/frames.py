@@ -133,7 +133,6 @@ class FrameFolder:
         self._headers: list[Header | str] = []  # a string is the reason why the file cannot be read
         for label, picture in zip(labels, self._pictures(), strict=True):
             self._headers.append(self._checked_header(label, picture))
-        self.size = self._first_header().size
         self.warnings = numbering_warnings(self.stems or [])
         turned = sum(isinstance(header, Header) and header.orientation != 1 for header in self._headers)
         if turned:
@@ -152,10 +151,6 @@ class FrameFolder:
         for file in self._files:
             yield open_image(file, self._data.max_pixels)
 
-    def _first_header(self) -> Header:
-        assert isinstance(self._headers[0], Header), "a broken first frame is refused"
-        return self._headers[0]
-
     def _checked_header(self, label: str, picture: AbstractContextManager[ImageFile.ImageFile]) -> Header | str:
         try:
             with picture as image:
@@ -171,11 +166,12 @@ class FrameFolder:
                 f"{label} holds {header.pictures} pictures, where a folder of frames has one in each file. A file of "
                 "several pictures is a video of its own: give it as video_dir"
             )
-        first = self._first_header() if self._headers else header
-        if header.size != first.size:
+        if not self._headers:
+            self.size = header.size
+        elif header.size != self.size:
             raise VideoError(
                 f"{self.name}: frames differ in size: {label.removeprefix('frame ')} is {size_words(header.size)}, "
-                f"{self._files[0].name} is {size_words(first.size)}; a video needs one size"
+                f"{self._files[0].name} is {size_words(self.size)}; a video needs one size"
             )
         return header
 

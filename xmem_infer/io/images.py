@@ -113,20 +113,16 @@ def header_of(image: ImageFile.ImageFile) -> Header:
     """Return the header of an opened, not yet decoded image, or of its current page."""
     # The second picture of a JPEG photo (MPO) is a preview or another view, not a frame.
     pictures = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-    deep = is_deep(image.mode)
+    (width, height), orientation = image.size, 1
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Pillow applies the orientation of TIFF while decoding; the size reported before depends on its version.
-        width, height = image.tag_v2[256], image.tag_v2[257]
-        turned = image.tag_v2.get(ORIENTATION, 1) in (5, 6, 7, 8)
-        return Header((width, height) if turned else (height, width), 1, pictures, deep)
-    orientation = 1
-    if "exif" in image.info:  # not getexif(), which decodes the whole image for PNG
+        width, height, orientation = image.tag_v2[256], image.tag_v2[257], image.tag_v2.get(ORIENTATION, 1)
+    elif "exif" in image.info:  # not getexif(), which decodes the whole image for PNG
         exif = Image.Exif()
         exif.load(image.info["exif"])
         orientation = exif.get(ORIENTATION, 1)
-    width, height = image.size
-    turned = orientation in (5, 6, 7, 8)
-    return Header((width, height) if turned else (height, width), orientation, pictures, deep)
+    size = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+    return Header(size, 1 if image.format == "TIFF" else orientation, pictures, is_deep(image.mode))
 
 
 def is_deep(mode: str) -> bool:
