@@ -7,7 +7,7 @@ from test_video import WARN, cut, damage, make_video
 from xmem_infer.config import DataConfig
 from xmem_infer.errors import VideoError
 from xmem_infer.io.frames import IndexedFrames, open_frames
-from xmem_infer.io.seeking import DemuxedTimes, IndexedTimes
+from xmem_infer.io.packet_times import DemuxedTimes, IndexedTimes
 
 UNEVEN = [0, 20, 90, 100, 101, 240, 300, 310, 500, 520, 530, 700, 705, 800, 900, 905, 1000, 1100, 1110, 1300]
 SMALL_GROUPS = {"g": "7", "keyint_min": "7", "bf": "2"}
