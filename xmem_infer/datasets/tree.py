@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..config import DatasetConfig
 from ..errors import UsageError
-from ..io.listing import describe_contents, is_image_name, list_images, name_some
+from ..io.listing import describe_contents, existing_path, is_image_name, list_images, name_some
 from .mask_files import ANNOTATIONS, FRAMES
 
 
@@ -47,11 +47,9 @@ def open_tree(rules: DatasetConfig, data_root: str | None, mark: str) -> Tree:
             f"data_root is not set: dataset={rules.name} needs data_root=PATH, the folder that holds "
             f"{' or '.join(str(Path(level, mark)) for level in rules.levels)}"
         )
-    root = Path(data_root).expanduser()
+    root = existing_path(data_root, "data_root")
     if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        from_where = "" if root.is_absolute() else f" (seen from {Path.cwd()})"
-        raise UsageError(f"data_root={data_root} {what}{from_where}; give the folder of {rules.title}")
+        raise UsageError(f"data_root={data_root} is a file; give the folder of {rules.title}")
     candidates = [root / level for level in rules.levels]
     for candidate in candidates:
         if (candidate / mark).is_dir():
