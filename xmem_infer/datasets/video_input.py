@@ -110,23 +110,24 @@ class VideoInput:
         if self.recalled and self.mask is None:
             return self._without_masks(data)
         files, folder = find_masks(self, self.frames)
+        first = next(iter(files))
         seen: set[int] = set()
-        only: dict[str, list[int]] = {}
-        colours = ColourIds()
+        new: dict[str, list[int]] = {}  # by frame, the objects that no earlier mask contains
         corrections = set()  # frames whose mask contains an object that an earlier mask has introduced
-        for number, (frame, path) in enumerate(files.items()):
+        colours = ColourIds()
+        for frame, path in files.items():
             mask = read_mask(path, data.max_pixels, colours)
             check_mask(mask, self.frames.size, f"the video {self.frames.name}")
             object_ids = mask.object_ids()
-            only[frame] = [object_id for object_id in object_ids if object_id not in seen or number == 0]
-            if len(only[frame]) < len(object_ids):
+            new[frame] = [object_id for object_id in object_ids if object_id not in seen]
+            if len(new[frame]) < len(object_ids):
                 corrections.add(frame)
             seen.update(object_ids)
-            if number == 0:
+            if frame == first:
                 self.palette, is_painted = mask.palette, colours.painted
         if is_painted:
             self.palette = colours.palette()
-        self.object_ids, first = frozenset(seen) | self.recalled, next(iter(files))
+        self.object_ids = frozenset(seen) | self.recalled
         if not seen:
             others = f" and so are the {len(files) - 1} masks after it" if len(files) > 1 else ""
             raise UsageError(f"mask {files[first]} is all zero{others}: there is no object to follow")
@@ -134,15 +135,15 @@ class VideoInput:
         self.warnings = []
         if first != frame_name(self.frames, 0):
             self.warnings.append(f"the first mask is that of frame {first}; before it there is no object")
-        used = {frame: path for frame, path in files.items() if only[frame] or frame == first}
-        self.masks = (
-            MaskFiles(used, data.max_pixels, colours, only)
-            if self.new_objects_only
-            else MaskFiles(files, data.max_pixels, colours)
-        )
-        complete = self.annotated if data.complete_masks is None else data.complete_masks
-        # An annotation that only introduces new objects may leave out the others; data.complete_masks overrides this.
-        self.complete = frozenset(() if not complete else corrections if data.complete_masks is None else files)
+        if self.new_objects_only:
+            used = {frame: path for frame, path in files.items() if new[frame] or frame == first}
+            self.masks = MaskFiles(used, data.max_pixels, colours, new)
+        else:
+            self.masks = MaskFiles(files, data.max_pixels, colours)
+        if data.complete_masks is None:  # an annotation that only introduces new objects may leave out the others
+            self.complete = frozenset(corrections if self.annotated else ())
+        else:
+            self.complete = frozenset(files if data.complete_masks else ())
         self.truth = self.truth or self._annotations(folder, files[first], data.max_pixels)
         parts = [_hash_files(self.path, list(files.values()))]
         if self.full_resolution is not None:
@@ -152,8 +153,7 @@ class VideoInput:
         parts += sorted(self.saved or ())
         if self.absent:
             parts.append(str(sorted(self.absent.items())))
-        files_only = self.full_resolution is None and self.saved is None and not self.absent
-        self.fingerprint = parts[0] if files_only else hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        self.fingerprint = parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return self
 
     def _without_masks(self, data: DataConfig) -> "VideoInput":
