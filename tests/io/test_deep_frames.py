@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xmem_infer.config import DataConfig
+from xmem_infer.config import DataConfig, OnCorrupt
 from xmem_infer.errors import UsageError, VideoError
 from xmem_infer.io.frames import ImageStack, open_frames
 
@@ -83,8 +83,9 @@ def test_floats_need_a_range(tmp_path):
     (tmp_path / "f").mkdir()
     for t in range(2):
         Image.fromarray(cells(t).astype(np.float32) / 3300).save(tmp_path / "f" / f"{t}.tif")
-    with pytest.raises(VideoError, match=r"set data\.range"):
-        open_frames(tmp_path / "f", DataConfig())
+    for on_corrupt in OnCorrupt:
+        with pytest.raises(VideoError, match=r"set data\.range"):
+            open_frames(tmp_path / "f", DataConfig(on_corrupt=on_corrupt))
     assert next(iter(open_frames(tmp_path / "f", DataConfig(range=[0, 1])))).image.max() == 255
 
 

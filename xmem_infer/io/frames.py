@@ -131,8 +131,9 @@ class FrameFolder:
         self.stems: list[str] | None = [file.stem for file in files] if len(files) == len(labels) else None
         self.incomplete = False
         self._headers: list[Header | str] = []  # a string is the reason why the file cannot be read
+        counts = np.zeros(65536, np.int64)  # how often each 16-bit value occurs, if a range is needed
         for label, picture in zip(labels, self._pictures(), strict=True):
-            self._headers.append(self._checked_header(label, picture))
+            self._headers.append(self._checked_header(label, picture, counts))
         self.warnings = numbering_warnings(self.stems or [])
         turned = sum(isinstance(header, Header) and header.orientation != 1 for header in self._headers)
         if turned:
@@ -140,7 +141,7 @@ class FrameFolder:
                 f"{turned} frames are turned as their EXIF orientation says. Masks are turned by their own, so a mask "
                 "without one must be drawn on the turned frame, as viewers show it"
             )
-        self._range = self._value_range()
+        self._range = self._value_range(counts)
         self._num_setup_warnings = len(self.warnings)
 
     def _pictures(self) -> Iterator[AbstractContextManager[ImageFile.ImageFile]]:
@@ -151,10 +152,15 @@ class FrameFolder:
         for file in self._files:
             yield open_image(file, self._data.max_pixels)
 
-    def _checked_header(self, label: str, picture: AbstractContextManager[ImageFile.ImageFile]) -> Header | str:
+    def _checked_header(
+        self, label: str, picture: AbstractContextManager[ImageFile.ImageFile], counts: np.ndarray
+    ) -> Header | str:
         try:
             with picture as image:
                 header = header_of(image)
+                if header.deep and self._data.range is None:
+                    image.load()
+                    counts += value_counts(image)
         except TooManyPixels as error:
             raise VideoError(f"{self.name}: {label} {error}") from error
         except UnreadableImage as error:
@@ -175,28 +181,18 @@ class FrameFolder:
             )
         return header
 
-    def _value_range(self) -> tuple[float, float] | None:
+    def _value_range(self, counts: np.ndarray) -> tuple[float, float] | None:
         """Return the values that map to 0 and 255 in all frames; None if all frames have 8 bits."""
-        deep = [isinstance(header, Header) and header.deep for header in self._headers]
-        if not any(deep):
-            if self._data.range is not None:
+        is_deep = any(isinstance(header, Header) and header.deep for header in self._headers)
+        if self._data.range is not None:
+            if not is_deep:
                 raise UsageError(
                     f"data.range={self._data.range} is of use with grey frames of more than 8 bits only; those of "
                     f"{self.name} have 8"
                 )
-            return None
-        if self._data.range is not None:
             return self._data.range[0], self._data.range[1]
-        counts = np.zeros(65536, np.int64)
-        for label, is_deep, picture in zip(self._labels, deep, self._pictures(), strict=True):
-            try:
-                with picture as image:
-                    if is_deep:
-                        image.load()
-                        counts += value_counts(image)
-            except UnreadableImage as error:
-                if self._data.on_corrupt is OnCorrupt.fail:
-                    raise corrupt_error(self.name, label, str(error), label == self._labels[0]) from error
+        if not is_deep:
+            return None
         low, high = range_of(counts)
         self.warnings.append(
             f"frames of 16 bits: the values {low:,.0f} to {high:,.0f}, all but 0.1 % at either end, are stretched to 8 "
