@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 END: Any = object()
+DEPTH = 4  # items to read ahead
 
 
-def read_ahead(source: Iterable[T], depth: int = 4) -> Generator[tuple[T, bool], None, None]:
-    """Iterate over `source` in a background thread that reads at most `depth` items ahead.
+def read_ahead(source: Iterable[T]) -> Generator[tuple[T, bool], None, None]:
+    """Iterate over `source` in a background thread that reads at most DEPTH items ahead.
 
     An exception raised by `source` is re-raised at the position of the item that failed. Close the generator
     to stop the thread early.
@@ -21,7 +22,7 @@ def read_ahead(source: Iterable[T], depth: int = 4) -> Generator[tuple[T, bool],
     """
     iterator = iter(source)
     with ThreadPoolExecutor(1, "read ahead") as thread:
-        ahead = deque(thread.submit(next, iterator, END) for _ in range(depth))
+        ahead = deque(thread.submit(next, iterator, END) for _ in range(DEPTH))
         try:
             item = ahead.popleft().result()
             while item is not END:
