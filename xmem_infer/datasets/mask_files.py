@@ -1,6 +1,5 @@
 """Match mask files to the frames of a video."""
 
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,19 +90,18 @@ def _find_beside(video: Path) -> Path:
 def _match(files: list[Path], source: FrameSource) -> tuple[dict[int, Path], list[Path]]:
     """Return the mask files by frame index, and the files that match no frame."""
     by_name = {stem: index for index, stem in enumerate(source.stems or [])}
-    by_number: dict[int, list[int]] = defaultdict(list)
+    by_number: dict[int, int | None] = {}  # None: several frames have this number
     for stem, index in by_name.items():
         if stem.isdecimal():
-            by_number[int(stem)].append(index)
+            by_number[int(stem)] = None if int(stem) in by_number else index
     matched: dict[int, Path] = {}
     unmatched: list[Path] = []
     for file in files:
-        match: int | None = by_name.get(file.stem)
+        match = by_name.get(file.stem)
         if match is None and file.stem.isdecimal():
             number = int(file.stem)
             if source.stems is not None:
-                candidates = by_number.get(number, [])
-                match = candidates[0] if len(candidates) == 1 else None
+                match = by_number.get(number)
             elif source.count is None or number < source.count:
                 match = number
         if match is None:
