@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from xmem_infer.errors import UsageError
-from xmem_infer.interactive.box_and_clicks import grabcut, propose, walker
+from xmem_infer.interactive.box_and_clicks import grabcut, propose
+from xmem_infer.interactive.random_walk import walker
 
 SIZE = (90, 120)
 

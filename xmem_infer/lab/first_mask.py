@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..interactive.box_and_clicks import Click, Method, grabcut, propose, walker
+from ..interactive.box_and_clicks import Click, Method, grabcut, propose
+from ..interactive.random_walk import walker
 from ..interrupts import check
 from ..io.opencv import opencv
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
-from ..interactive.box_and_clicks import propose, walker
+from ..interactive.box_and_clicks import propose
+from ..interactive.random_walk import walker
 from ..io.frames import IndexedFrames
 from ..io.masks import read_mask
 from ..outputs.protocol import FALLBACK_FPS
