@@ -19,20 +19,19 @@ class AudioTrack:
     Raises av.FFmpegError if the file or its audio cannot be read.
     """
 
-    def __init__(self, source: Path) -> None:
-        self.container = av.open(f"file:{source.absolute()}", options={"protocol_whitelist": "file"})
-        self.stream = next(iter(self.container.streams.audio), None)
-        self.waiting: Any = None
-
-    def open(self, output: OutputContainer, kept: Sequence[str]) -> None:
-        """Add the audio stream to `output`; call it before the first video frame is written.
+    def __init__(self, source: Path, output: OutputContainer, kept: Sequence[str]) -> None:
+        """Open `source` and add its audio stream, if it has one, to `output`, before the first video frame is written.
 
         kept: codecs that are copied without re-encoding; audio of any other codec is converted to kept[0].
         """
-        assert self.stream is not None
-        context = self.stream.codec_context
         self.output = output
-        self.packets: Iterator[Any]
+        self.waiting: Any = None
+        self.packets: Iterator[Any] = iter(())
+        self.container = av.open(f"file:{source.absolute()}", options={"protocol_whitelist": "file"})
+        self.stream = next(iter(self.container.streams.audio), None)
+        if self.stream is None:
+            return
+        context = self.stream.codec_context
         if context.name in kept:
             self.target: Any = output.add_stream_from_template(self.stream)
             self.packets = self.container.demux(self.stream)

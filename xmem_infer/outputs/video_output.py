@@ -4,7 +4,6 @@ import logging
 import math
 from abc import abstractmethod
 from fractions import Fraction
-from pathlib import Path
 from typing import ClassVar, cast
 
 import av
@@ -120,17 +119,10 @@ class VideoOutput(Output):
         context.thread_count = 2
         self.stream = stream
         if self.source is not None:
-            self.open_sound(self.source)
-
-    def open_sound(self, source: Path) -> None:
-        assert self.container is not None
-        try:
-            audio = AudioTrack(source)
-            if audio.stream is not None:
-                audio.open(self.container, self.sound_codecs)
-                self.audio = audio
-        except (av.FFmpegError, ValueError) as error:
-            log.info(f"warning: {self.staged.final} is without the sound of {source}: {error}")
+            try:
+                self.audio = AudioTrack(self.source, self.container, self.sound_codecs)
+            except (av.FFmpegError, ValueError) as error:
+                log.info(f"warning: {self.staged.final} is without the sound of {self.source}: {error}")
 
     def mux(self, frame: av.VideoFrame | None) -> None:
         assert self.container is not None
