@@ -22,19 +22,17 @@ def chosen_outputs(options: OutputConfig) -> list[str]:
     """Return the names of the outputs to write, in the order in which they are published.
 
     Masks come last, so that once masks/<video> has been replaced all other outputs of the video have been replaced
-    too. Confidence is always written.
+    too.
 
     Raises:
         UsageError: `output.also` contains the name of an output that is not registered.
     """
-    names = [name for name in ("overlay", "preview") if getattr(options, name)]
-    names += ["confidence", *(["scores"] if options.scores else []), *options.also]
-    names = [name for name in dict.fromkeys(names) if name != "masks"]
-    if options.masks or "masks" in options.also:
-        names.append("masks")
+    # Confidence has no setting: it is always written.
+    names = [name for name in ("overlay", "preview", "confidence", "scores", "masks") if getattr(options, name, True)]
+    names = list(dict.fromkeys([*names, *options.also]))
     for name in names:
         OUTPUTS[name]
-    return names
+    return sorted(names, key=lambda name: name == "masks")
 
 
 def redrawable(names: Collection[str]) -> frozenset[str]:
