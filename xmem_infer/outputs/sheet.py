@@ -42,7 +42,11 @@ def contact_sheet(
     across = min(columns(width, height), len(cells))
     rows = -(-len(cells) // across)
     total = max(across * width + (across - 1) * GAP, 560)
-    entries = legend_entries(legend)
+    entries: list[tuple[str, str | tuple[int, int, int]]] = [
+        (str(label), colour) for label, colour in list(legend.items())[:MAX_LEGEND]
+    ]
+    if len(legend) > MAX_LEGEND:
+        entries.append((f"and {len(legend) - MAX_LEGEND} more", BACKGROUND))
     per_row = total // CHIP
     top = MARGIN + 84 + LEGEND * -(-len(entries) // per_row)
     size = (total + 2 * MARGIN, top + rows * (height + CAPTION + GAP) + MARGIN - GAP)
@@ -52,8 +56,7 @@ def contact_sheet(
     draw.text((MARGIN, MARGIN + 40), fitted(draw, subtitle, total, 18), FAINT, font(18))
     for i, (text, colour) in enumerate(entries):
         x, y = MARGIN + i % per_row * CHIP, MARGIN + 76 + i // per_row * LEGEND
-        if colour is not None:
-            draw.rounded_rectangle((x, y, x + 22, y + 22), 5, fill=colour)
+        draw.rounded_rectangle((x, y, x + 22, y + 22), 5, fill=colour)
         draw.text((x + 30, y), text, TEXT, font(18))
     for i, cell in enumerate(cells):
         x, y = MARGIN + i % across * (width + GAP), top + i // across * (height + CAPTION + GAP)
@@ -72,18 +75,6 @@ def draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int,
     draw.text((x + width - note_px, y + height + 6), note, cell.note_colour, font(17))
     caption = fitted(draw, cell.caption, int(width - note_px - 10), 17)
     draw.text((x, y + height + 6), caption, FAINT, font(17))
-
-
-def legend_entries(
-    legend: Mapping[int, tuple[int, int, int]],
-) -> list[tuple[str, tuple[int, int, int] | None]]:
-    """Return text and colour of each legend entry; a last entry without colour counts the objects left out."""
-    entries: list[tuple[str, tuple[int, int, int] | None]] = [
-        (str(label), colour) for label, colour in list(legend.items())[:MAX_LEGEND]
-    ]
-    if len(legend) > MAX_LEGEND:
-        entries.append((f"and {len(legend) - MAX_LEGEND} more", None))
-    return entries
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
