@@ -21,7 +21,7 @@ from .jobs import Plan
 
 log = logging.getLogger(__name__)
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # time stamp of every entry, so that equal masks give equal archives
+EPOCH = (1980, 1, 1, 0, 0, 0)  # time stamp of every entry
 
 
 def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers: int = 1) -> int:
@@ -54,12 +54,19 @@ def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers
         wanted = " or ".join(map(str, dataset.videos))
         log.info(f"no file for the server: {videos} videos here, {dataset.title} has {wanted}, and it takes all")
         return 0
-    problems = check_masks(plan.output_dir / "masks", plan.videos, workers)
+    masks = plan.output_dir / "masks"
+    problems = check_masks(masks, plan.videos, workers)
     for problem in problems:
         log.info(f"not fit for the server: {problem}")
     if problems:
         return 1
-    entries = zip_entries(plan.output_dir / "masks", [video.name for video in plan.videos], dataset.zip_root or "")
+    # In natural order and with a constant time stamp, so that equal masks give equal archives.
+    prefix = f"{dataset.zip_root}/" if dataset.zip_root else ""
+    entries = {
+        f"{prefix}{video.name}/{frame}.png": mask
+        for video in sorted(plan.videos, key=lambda video: natural_key(video.name))
+        for frame, mask in sorted(mask_files(masks / video.name).items())
+    }
     write_whole(path, partial(write_zip, entries=entries))
     log.info(f"checked and packed: {len(entries)} masks of {videos} videos in {path}")
     log.info(f"upload it to {dataset.server}")
@@ -70,14 +77,15 @@ def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers
 
 def check_masks(masks: Path, videos: Sequence[VideoInput], workers: int) -> list[str]:
     """Read all masks and return one line for each video that has a problem."""
-    problem_of: dict[str, str] = {}
+    videos = sorted(videos, key=lambda video: natural_key(video.name))
+    found = []
     with tqdm(total=sum(video.saved_count or 0 for video in videos), desc="checking", unit="mask", disable=None) as bar:
         problems = in_parallel(partial(check_video, masks), videos, workers)
         for video, problem in zip(videos, problems, strict=True):
             bar.update(video.saved_count or 0)
             if problem is not None:
-                problem_of[video.name] = problem
-    return [problem_of[name] for name in sorted(problem_of, key=natural_key)]
+                found.append(problem)
+    return found
 
 
 def check_video(masks: Path, video: VideoInput) -> str | None:
@@ -104,16 +112,6 @@ def check_video(masks: Path, video: VideoInput) -> str | None:
     except VideoError as error:
         return f"{video.name}: {error}"
     return None
-
-
-def zip_entries(masks: Path, videos: list[str], root: str) -> dict[str, Path]:
-    """Return the mask files by their name in the archive, in folder `root` ("" = top level), in natural order."""
-    prefix = f"{root}/" if root else ""
-    return {
-        f"{prefix}{video}/{frame}.png": mask
-        for video in sorted(videos, key=natural_key)
-        for frame, mask in sorted(mask_files(masks / video).items())
-    }
 
 
 def write_zip(path: Path, entries: dict[str, Path]) -> None:
