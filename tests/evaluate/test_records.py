@@ -18,9 +18,9 @@ def test_a_setting_missing_from_a_record_has_its_default(tmp_path):
     records = Records(tmp_path)
     records.write("v", Record("inputs", "weights", older, 3))
     assert "data.permanent" not in json.loads((tmp_path / "records" / "v.json").read_text())["settings"]
-    records.check_same("v", Record("inputs", "weights", defaults), defaults)
+    records.check_same("v", Record("inputs", "weights", defaults))
     with pytest.raises(UsageError, match=r"data.permanent: False there, True now"):
-        records.check_same("v", Record("inputs", "weights", {**defaults, "data.permanent": True}), defaults)
+        records.check_same("v", Record("inputs", "weights", {**defaults, "data.permanent": True}))
 
 
 def refuse_to_load(*arguments):

@@ -12,7 +12,7 @@ from ..errors import UsageError, XMemInferError
 from ..io.atomic import check_writable
 from ..io.frames import frame_name
 from ..io.memory_header import read_description
-from .records import Records, check_output_folder, recorded_settings, requested_record
+from .records import Records, check_output_folder, requested_record
 
 
 @dataclass
@@ -43,12 +43,9 @@ def make_plan(config: EvalConfig) -> Plan:
     absent = apply_project(config)
     _check_tracking(config)
     found_set = _find(config)
-    if config.memory.load is not None:
-        ids = read_description(config.memory.load)["objects"]
-        for video in found_set.videos:
-            video.recalled = frozenset(ids)
+    recalled = () if config.memory.load is None else read_description(config.memory.load)["objects"]
     for video in found_set.videos:
-        video.absent = absent
+        video.recalled, video.absent = frozenset(recalled), absent
     if (path := config.memory.save) is not None:
         if len(found_set.videos) > 1:
             raise UsageError(f"memory.save={path} is one file, but video_dir means {len(found_set.videos)} videos")
@@ -66,8 +63,7 @@ def make_plan(config: EvalConfig) -> Plan:
     if plan.videos:
         check_output_folder(plan.output_dir)
     for video in [] if config.overwrite else plan.videos:
-        wanted, defaults = requested_record(config, video), recorded_settings(EvalConfig())
-        Records(plan.output_dir).check_same(video.name, wanted, defaults)
+        Records(plan.output_dir).check_same(video.name, requested_record(config, video))
     return plan
 
 

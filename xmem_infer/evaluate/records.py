@@ -66,15 +66,15 @@ class Records:
         """Remove a partial record left by a process that was killed while writing it."""
         Staged(self.folder / f"{video}.json").discard()
 
-    def check_same(self, video: str, wanted: Record, defaults: dict[str, Any]) -> None:
+    def check_same(self, video: str, wanted: Record) -> None:
         """Refuse to replace results of other inputs, and to mix results of other settings or weights into this folder.
 
         wanted: Weights and settings that it lacks are not compared.
-        defaults: Values of settings that a record lacks because it is older than they are.
         """
         existing = self.read(video)
         if existing is None:
             return
+        defaults = recorded_settings(EvalConfig())  # for settings that are newer than the record
         pairs = {key: (existing.settings.get(key, defaults.get(key)), now) for key, now in wanted.settings.items()}
         if wanted.weights:
             pairs["weights (sha256)"] = (existing.weights[:12], wanted.weights[:12])

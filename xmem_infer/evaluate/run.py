@@ -24,7 +24,7 @@ from .executors.attempts import Quarantined
 from .executors.protocol import EXECUTORS, Executor, Outcome, executor_of
 from .jobs import Plan, make_plan
 from .provenance import machine, peak_memory
-from .records import locked_output, recorded_settings
+from .records import locked_output
 from .score_or_package import score_or_package
 from .video_run import VideoRun
 
@@ -88,8 +88,7 @@ class Run:
         self.provenance = {"machine": machine(segmenter.prepared.device), "versions": versions()}
         if not config.overwrite:
             for video in plan.videos:
-                wanted = self.video_run.wanted_record(video)
-                self.video_run.records.check_same(video.name, wanted, recorded_settings(EvalConfig()))
+                self.video_run.records.check_same(video.name, self.video_run.wanted_record(video))
 
     def segment_videos(self, executor: Executor) -> int:
         """Segment the unfinished videos; return 0, or 1 if some failed. Writes run.json whether it succeeds or not."""
