@@ -2,13 +2,12 @@
 
 import json
 import os
-import shutil
 import socket
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ...errors import VideoError
-from ...io.atomic import disk_fault, write_json
+from ...io.atomic import disk_fault, remove, write_json
 
 MAX_ATTEMPTS = 3
 ADVICE = (
@@ -49,7 +48,7 @@ class Attempts:
     def clear(self) -> None:
         """Delete all attempts, at the start and at the end of a run."""
         try:
-            shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
+            remove(self.folder)
         except OSError as error:
             raise disk_fault(error, self.folder) from error
 
