@@ -116,14 +116,14 @@ class Run:
         """Return the videos still to be segmented, and log which are skipped and which are damaged."""
         todo = []
         for video in self.plan.videos:
-            entry = self.video_run.finished(video)
-            if entry is not None:
-                log.info(f"{video.name}: already done ({entry['frames']} frames), skipped")
-                self.entries[video.name] = entry
+            record, wrong = self.video_run.check_results(video)
+            if record and not wrong:
+                log.info(f"{video.name}: already done ({record.frames} frames), skipped")
+                self.entries[video.name] = {"status": "skipped", "frames": record.frames}
                 self.video_run.remove_leftovers(video)
                 continue
             todo.append(video)
-            if wrong := self.video_run.damaged(video):
+            if wrong:
                 how = "drawn again from its masks" if self.video_run.can_redraw(wrong) else "segmented again"
                 log.info(f"{video.name}: was done, but {'; '.join(wrong.values())}: it is {how}")
         return todo

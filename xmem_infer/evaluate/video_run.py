@@ -49,21 +49,20 @@ class VideoRun:
         self.segmenter = segmenter
         self.records = Records(output_dir)
 
-    def finished(self, video: VideoInput) -> dict[str, Any] | None:
-        """Return the run.json entry of a video that is finished and intact, otherwise None."""
-        record = self._record(video)
-        return {"status": "skipped", "frames": record.frames} if record and not self.damaged(video) else None
+    def check_results(self, video: VideoInput) -> tuple[Record | None, dict[str, str]]:
+        """Return the record of a finished video, else None, and what is damaged in its results, by output.
 
-    def damaged(self, video: VideoInput) -> dict[str, str]:
-        """Return what is damaged in the results of a finished video, by output; empty if the video is not finished."""
-        record = self._record(video)
-        if record is None:
-            return {}
-        outputs = self._outputs(video)
+        A video counts as finished if its inputs are unchanged and it is not to be overwritten.
+        """
+        record = self.records.read(video.name)
+        if self.config.overwrite or record is None or record.inputs != video.fingerprint:
+            return None, {}
         absent = "not written then" if record.outputs else None  # such as memory.save, if only a later run sets it
-        recorded = {name: record.outputs.get(name, absent) for name in outputs}
-        wrong = {name: find_damage(path, recorded[name], video.frames.size) for name, path in outputs.items()}
-        return {name: words for name, words in wrong.items() if words is not None}
+        wrong = {
+            name: find_damage(path, record.outputs.get(name, absent), video.frames.size)
+            for name, path in self._outputs(video).items()
+        }
+        return record, {name: words for name, words in wrong.items() if words is not None}
 
     def can_redraw(self, outputs: Iterable[str]) -> bool:
         """Return whether these outputs can be rebuilt without segmenting again."""
@@ -84,9 +83,9 @@ class VideoRun:
         Returns:
             The video's entry for run.json.
         """
-        wrong = self.damaged(video)
-        if wrong and self.can_redraw(wrong):
-            return self._redraw(video, list(wrong), each_frame)
+        record, wrong = self.check_results(video)
+        if record and wrong and self.can_redraw(wrong):
+            return self._redraw(video, record.frames, list(wrong), each_frame)
         int8 = getattr(self.segmenter.prepared.network, "int8", None)
         watch = watch or (Int8Watch(int8) if int8 else None)
         reset_peak_memory(self.segmenter.prepared.device)
@@ -218,11 +217,6 @@ class VideoRun:
             return False
         return True
 
-    def _record(self, video: VideoInput) -> Record | None:
-        """Return the record of a video if it was finished with the current inputs and is not to be overwritten."""
-        record = self.records.read(video.name)
-        return None if self.config.overwrite or record is None or record.inputs != video.fingerprint else record
-
     def _write_record(self, video: VideoInput, frames: int, failed: Collection[str] = ()) -> None:
         record = self.wanted_record(video, frames)
         outputs = {name: summarize(path) for name, path in self._outputs(video).items() if name not in failed}
@@ -235,19 +229,19 @@ class VideoRun:
         saved = self.config.memory.save
         return outputs if saved is None else {**outputs, "memory.save": Path(saved)}
 
-    def _redraw(self, video: VideoInput, names: list[str], each_frame: Callable[[], None] | None) -> dict[str, Any]:
+    def _redraw(
+        self, video: VideoInput, frames: int, names: list[str], each_frame: Callable[[], None] | None
+    ) -> dict[str, Any]:
         """Rebuild outputs from the saved masks and confidences; they equal those that the run itself wrote."""
         folders = self._outputs(video)
         confidence = read_confidence(folders["confidence"])
         options = OutputConfig(masks=False, overlay="overlay" in names, preview="preview" in names)
-        record = self._record(video)
-        assert record is not None, "only what was done is drawn again"
         with self._writer(video, options) as writer, _bar(video, each_frame) as bar:
             for frame in filter(lambda frame: video.is_saved(frame.name), video.frames):
                 writer.put(frame, read_ids(folders["masks"] / f"{frame.name}.png"), confidence.get(frame.name, {}))
                 _count_frame(bar, each_frame)
-        self._write_record(video, record.frames)
-        return {"status": "done", "frames": record.frames, "drawn_again": names}
+        self._write_record(video, frames)
+        return {"status": "done", "frames": frames, "drawn_again": names}
 
     def _writer(self, video: VideoInput, options: OutputConfig | None = None) -> VideoWriter:
         frames, source = video.frames, video.path if video.path.is_file() else None

@@ -66,8 +66,10 @@ class Worker:
 
         A video that an earlier worker finished, but died before reporting it, is not segmented again.
         """
-        if self.attempts.previous(video.name) and (done := self.video_run.finished(video)):
-            return {**done, "status": "done"}
+        if self.attempts.previous(video.name):
+            record, wrong = self.video_run.check_results(video)
+            if record and not wrong:
+                return {"status": "done", "frames": record.frames}
         try:
             number = self.attempts.start(video.name)
             entry = self.video_run.run(video, each_frame)
