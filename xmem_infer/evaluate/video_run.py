@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import ceil
@@ -11,7 +11,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ..config import Direction, EvalConfig, OutputConfig
@@ -33,7 +32,7 @@ from .int8_watch import DiffersError, Int8Watch
 from .intact import find_damage, summarize
 from .jobs import uses_propagation, working_sizes
 from .progress import RESUMABLE_OUTPUTS, SavedProgress, load_progress, remove_progress, save_progress
-from .provenance import peak_memory, reset_peak_memory
+from .provenance import peak_memory, reset_peak_memory, timings
 from .records import Record, Records, requested_record
 from .tracking import initial_state, save_video_memory, track_video
 
@@ -91,7 +90,6 @@ class VideoRun:
         reset_peak_memory(self.segmenter.prepared.device)
         started = perf_counter()
         stages: dict[str, list[float]] = defaultdict(list)
-        object_ids: tuple[int, ...] = ()
         drift = DriftSummary()
         passes = passes_of(video, self.config)
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
@@ -99,18 +97,17 @@ class VideoRun:
         self._warn_of_memory(video, passes, len(permanent))
         states = progress.states if progress else [initial_state(self.segmenter, video) for _ in passes]
         done = progress.result if progress else None
-        frames = 0
         try:
             with self._writer(video) as writer, _bar(video, each_frame) as bar:
                 save = None if uses_propagation(self.config) else partial(self._save_progress, video, writer)
-                for result in (
+                for frames, result in enumerate(
                     track_video(self.segmenter, video, self.config.direction)
                     if uses_propagation(self.config)
                     else self.segmenter.segment_passes(
                         video.frames, video.masks, passes, permanent, states, done, video.complete
-                    )
+                    ),
+                    start=1,
                 ):
-                    frames += 1
                     if watch is not None:
                         result = watch.check(result, frames, states, save)
                     if video.is_saved(result.frame.name):
@@ -120,7 +117,6 @@ class VideoRun:
                         stages["write"].append((perf_counter() - waiting) * 1000)
                     for stage, spent_ms in result.stage_ms.items():
                         stages[stage].append(spent_ms)
-                    object_ids = result.object_ids
                     drift.add(result.frame.name, result.confidence)
                     try:
                         _count_frame(bar, each_frame)
@@ -138,11 +134,11 @@ class VideoRun:
         entry = {
             "status": "incomplete" if video.frames.incomplete else "done",
             "size": video.frames.size,
-            "objects": object_ids,
+            "objects": result.object_ids,
             "drift": drift.episodes(),
             **(watch.summary() if watch else {}),
-            **timings(stages, perf_counter() - started),
             "frames": frames,
+            **timings(stages, perf_counter() - started),
             "peak_memory": peak_memory(self.segmenter.prepared.device),
             "warnings": [
                 # These warnings concern frames before the first mask, which other directions segment.
@@ -282,24 +278,3 @@ def passes_of(video: VideoInput, config: EvalConfig) -> list[Pass]:
             view = (video.full_resolution if size != DAVIS_SIZE else None) or video
             passes.append(Pass(view.frames, view.masks, size, flipped))
     return passes
-
-
-def timings(stages: Mapping[str, list[float]], seconds: float) -> dict[str, Any]:
-    """Return the speed of a video for run.json, from `stages`, the milliseconds per frame by stage.
-
-    `published_fps` covers the time from the frame on the device to its upsampled probabilities, including the first
-    frame, without warm-up. `end_to_end_fps` is wall-clock time from opening the video to its finished files.
-    """
-    segmenting = stages.get("segment", [])
-    computing = sum(segmenting) / 1000
-    summary = {}
-    for stage, spent in stages.items():
-        p50, p95 = np.percentile(spent, (50, 95))
-        summary[stage] = {"p50_ms": float(p50), "p95_ms": float(p95), "total_s": sum(spent) / 1000}
-    return {
-        "frames": len(segmenting),
-        "seconds": seconds,
-        "end_to_end_fps": len(segmenting) / seconds,
-        "published_fps": len(segmenting) / computing if computing else None,
-        "stages": summary,
-    }
