@@ -1,7 +1,9 @@
 """Progress of an interrupted video, saved so that the next run resumes it."""
 
 import json
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +20,8 @@ from ..results import FrameResult
 from ..scoring.pairing import read_ids
 from ..types import Frame, ObjectConfidence
 from .records import Record
+
+log = logging.getLogger(__name__)
 
 SAVED_OUTPUTS = ("masks", "confidence")  # outputs that are saved
 RESUMABLE_OUTPUTS = frozenset((*SAVED_OUTPUTS, "overlay", "preview"))  # outputs that can be rebuilt from those
@@ -52,8 +56,13 @@ class SavedProgress:
         return FrameResult(frame, mask, tuple(confidence), confidence, {}, torch.empty(0), True)
 
 
-def save_progress(folder: Path, record: Record, states: Sequence[VideoState], writer: VideoWriter) -> None:
-    """Save states and what was written so far, atomically; closes the writer. Raises OSError."""
+def save_progress(folder: Path, record: Record, writer: VideoWriter, frames: int, states: Sequence[VideoState]) -> bool:
+    """Save the outputs of the first `frames` frames and the states after them, atomically; closes the writer.
+
+    Returns whether they were saved: not if an output cannot be rebuilt from them, nor if writing fails (logged).
+    """
+    if not RESUMABLE_OUTPUTS.issuperset(writer.outputs) or "masks" not in writer.outputs:
+        return False
     staged = Staged(folder)
     try:
         staged.prepare()
@@ -69,23 +78,37 @@ def save_progress(folder: Path, record: Record, states: Sequence[VideoState], wr
         for state in states:
             state.detach()
         torch.save({"version": __version__, "states": list(states)}, staged.partial / "states.pt")
-        (staged.partial / "record.json").write_text(json.dumps(asdict(record)), encoding="utf-8")
+        (staged.partial / "record.json").write_text(json.dumps({**asdict(record), "frames": frames}), encoding="utf-8")
         staged.publish()
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError if the disk is full
+        log.info(f"{writer.video}: its first {frames} frames could not be saved: {error}")
+        return False
     finally:
         staged.discard()
+    return True
 
 
 def load_progress(folder: Path, wanted: Record, device: torch.device) -> SavedProgress | None:
-    """Return the saved progress if it is intact and matches the inputs, weights and settings of `wanted`, or None."""
+    """Return the progress that an earlier run saved in `folder`, which is named after the video, or None.
+
+    Progress that is damaged or has other inputs, weights or settings than `wanted` is ignored, which is logged.
+    """
+    with suppress(OSError):
+        Staged(folder).restore()
+    if not folder.is_dir():
+        return None
     try:
         record = Record(**json.loads((folder / "record.json").read_text(encoding="utf-8")))
         if (record.inputs, record.weights, record.settings) != (wanted.inputs, wanted.weights, wanted.settings):
-            return None
-        path = folder / "confidence"
-        states = _load_states(folder / "states.pt", device)
-        return SavedProgress(folder, record, states, read_confidence(path) if path.exists() else {})
-    except Exception:  # damaged files raise many kinds of errors; the video is then restarted
+            raise ValueError("it is of another video or another run")
+        table = folder / "confidence"
+        confidence = read_confidence(table) if table.exists() else {}
+        progress = SavedProgress(folder, record, _load_states(folder / "states.pt", device), confidence)
+    except Exception:  # damaged files raise many kinds of errors
+        log.info(f"{folder.name}: restarted from its first frame")
         return None
+    log.info(f"{folder.name}: resumes after {record.frames} frames")
+    return progress
 
 
 def remove_progress(folder: Path) -> None:

@@ -17,7 +17,6 @@ from ..config import Direction, EvalConfig, OutputConfig
 from ..datasets.layouts import DAVIS_SIZE
 from ..datasets.video_input import VideoInput
 from ..engine.drift import DriftSummary
-from ..engine.state import VideoState
 from ..interrupts import check
 from ..io.atomic import Staged
 from ..ops.images import STRIDE, working_size
@@ -31,7 +30,7 @@ from ..scoring.pairing import read_ids
 from .int8_watch import DiffersError, Int8Watch
 from .intact import find_damage, summarize
 from .jobs import uses_propagation, working_sizes
-from .progress import RESUMABLE_OUTPUTS, SavedProgress, load_progress, remove_progress, save_progress
+from .progress import load_progress, remove_progress, save_progress
 from .provenance import peak_memory, reset_peak_memory, timings
 from .records import Record, Records, requested_record
 from .tracking import initial_state, save_video_memory, track_video
@@ -93,13 +92,16 @@ class VideoRun:
         drift = DriftSummary()
         passes = passes_of(video, self.config)
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
-        progress = self._load_progress(video)
+        progress_folder, wanted = self.records.progress_folder(video.name), self.wanted_record(video)
+        progress = load_progress(progress_folder, wanted, self.segmenter.prepared.device)
         self._warn_of_memory(video, passes, len(permanent))
         states = progress.states if progress else [initial_state(self.segmenter, video) for _ in passes]
         done = progress.result if progress else None
         try:
             with self._writer(video) as writer, _bar(video, each_frame) as bar:
-                save = None if uses_propagation(self.config) else partial(self._save_progress, video, writer)
+                save = (
+                    None if uses_propagation(self.config) else partial(save_progress, progress_folder, wanted, writer)
+                )
                 for frames, result in enumerate(
                     track_video(self.segmenter, video, self.config.direction)
                     if uses_propagation(self.config)
@@ -187,36 +189,9 @@ class VideoRun:
                 "memory.max_working_frames (smaller), memory.long_term=true, fewer objects"
             )
 
-    def _load_progress(self, video: VideoInput) -> SavedProgress | None:
-        """Return the progress that an earlier run saved for this video."""
-        folder = self.records.progress_folder(video.name)
-        with suppress(OSError):
-            Staged(folder).restore()
-        if not folder.is_dir():
-            return None
-        progress = load_progress(folder, self.wanted_record(video), self.segmenter.prepared.device)
-        start = (
-            "restarted from its first frame" if progress is None else f"resumes after {progress.record.frames} frames"
-        )
-        log.info(f"{video.name}: {start}")
-        return progress
-
-    def _save_progress(self, video: VideoInput, writer: VideoWriter, frames: int, states: Sequence[VideoState]) -> bool:
-        """Save the progress, if all requested outputs can be rebuilt from it; returns whether it was saved."""
-        outputs = chosen_outputs(self.config.output)
-        if not RESUMABLE_OUTPUTS.issuperset(outputs) or "masks" not in outputs:
-            return False
-        try:
-            save_progress(self.records.progress_folder(video.name), self.wanted_record(video, frames), states, writer)
-        except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError if the disk is full
-            log.info(f"{video.name}: its first {frames} frames could not be saved: {error}")
-            return False
-        return True
-
     def _write_record(self, video: VideoInput, frames: int, failed: Collection[str] = ()) -> None:
-        record = self.wanted_record(video, frames)
         outputs = {name: summarize(path) for name, path in self._outputs(video).items() if name not in failed}
-        self.records.write(video.name, dataclasses.replace(record, outputs=outputs))
+        self.records.write(video.name, dataclasses.replace(self.wanted_record(video), frames=frames, outputs=outputs))
 
     def _outputs(self, video: VideoInput) -> dict[str, Path]:
         """Return the path of each requested output, by name."""
@@ -244,8 +219,8 @@ class VideoRun:
         details = VideoDetails(self.output_dir, video.name, video.palette, frames.fps, video.saved_count, source)
         return VideoWriter(details, frames.size, options or self.config.output)
 
-    def wanted_record(self, video: VideoInput, frames: int = 0) -> Record:
-        """Return the record that `run` writes: everything that the masks depend on."""
+    def wanted_record(self, video: VideoInput) -> Record:
+        """Return the record that `run` writes, without frames and outputs: everything that the masks depend on."""
         segmenter, record = self.segmenter, requested_record(self.config, video)
         resolved = {
             "runtime.precision": segmenter.prepared.precision.name,
@@ -254,8 +229,7 @@ class VideoRun:
             "data.antialias": segmenter.data.antialias,
             "memory.kind": segmenter.engine.config.kind,
         }
-        settings = record.settings | resolved
-        return dataclasses.replace(record, weights=segmenter.weights_sha256, settings=settings, frames=frames)
+        return dataclasses.replace(record, weights=segmenter.weights_sha256, settings=record.settings | resolved)
 
 
 def _bar(video: VideoInput, each_frame: Callable[[], None] | None) -> "tqdm[Any]":
