@@ -3,10 +3,9 @@
 import dataclasses
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
-from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,22 +13,19 @@ from typing import Any
 from tqdm import tqdm
 
 from ..config import Direction, EvalConfig, OutputConfig
-from ..datasets.layouts import DAVIS_SIZE
 from ..datasets.video_input import VideoInput
 from ..engine.drift import DriftSummary
 from ..interrupts import check
 from ..io.atomic import Staged
-from ..ops.images import STRIDE, working_size
 from ..outputs.files import read_confidence
 from ..outputs.protocol import OUTPUTS, VideoDetails
 from ..outputs.writer import VideoWriter, chosen_outputs, redrawable
 from ..predictor import Segmenter
-from ..results import Pass
-from ..runtime.limits import free_bytes, memory_bytes
 from ..scoring.pairing import read_ids
 from .int8_watch import DiffersError, Int8Watch
 from .intact import find_damage, summarize
-from .jobs import uses_propagation, working_sizes
+from .jobs import uses_propagation
+from .passes import passes_of, warn_of_memory
 from .progress import load_progress, remove_progress, save_progress
 from .provenance import peak_memory, reset_peak_memory, timings
 from .records import Record, Records, requested_record
@@ -94,7 +90,7 @@ class VideoRun:
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
         progress_folder, wanted = self.records.progress_folder(video.name), self.wanted_record(video)
         progress = load_progress(progress_folder, wanted, self.segmenter.prepared.device)
-        self._warn_of_memory(video, passes, len(permanent))
+        warn_of_memory(self.segmenter, video, passes, len(permanent))
         states = progress.states if progress else [initial_state(self.segmenter, video) for _ in passes]
         done = progress.result if progress else None
         try:
@@ -168,27 +164,6 @@ class VideoRun:
         self._writer(video).abort()
         self.records.remove_leftovers(video.name)
 
-    def _warn_of_memory(self, video: VideoInput, passes: Sequence[Pass], permanent: int) -> None:
-        """Log a warning if the memory of this video may exceed the free memory of the device."""
-        segmenter, config = self.segmenter, self.config.memory
-        sizes = getattr(segmenter.prepared.network, "sizes", None)
-        free = free_bytes(segmenter.prepared.device)
-        if sizes is None or free is None:
-            return
-        frames = permanent if config.long_term else (video.frames.count or 0) // config.memory_every
-        needed = 0
-        for view in passes:
-            height, width = working_size(*view.frames.size, view.size, segmenter.engine.conventions.enlarge)
-            tokens = ceil(height / STRIDE) * ceil(width / STRIDE)
-            dims = sizes.key_dim, sizes.value_dim
-            needed += memory_bytes(config, tokens, len(video.object_ids), frames, dims)
-        if needed > free:
-            log.info(
-                f"warning: {video.name}: its memory may take {needed / 2**30:.1f} GiB when full, "
-                f"{free / 2**30:.1f} GiB are free. What lowers the need: data.size, memory.max_long_term_tokens and "
-                "memory.max_working_frames (smaller), memory.long_term=true, fewer objects"
-            )
-
     def _write_record(self, video: VideoInput, frames: int, failed: Collection[str] = ()) -> None:
         outputs = {name: summarize(path) for name, path in self._outputs(video).items() if name not in failed}
         self.records.write(video.name, dataclasses.replace(self.wanted_record(video), frames=frames, outputs=outputs))
@@ -242,13 +217,3 @@ def _count_frame(bar: "tqdm[Any]", each_frame: Callable[[], None] | None) -> Non
     bar.update()
     if each_frame is not None:
         each_frame()
-
-
-def passes_of(video: VideoInput, config: EvalConfig) -> list[Pass]:
-    """Return the passes of a run over a video, unflipped ones first; without test-time augmentation there is one."""
-    passes = []
-    for flipped in [False, True] if config.tta.flip else [config.tta.only_flipped]:
-        for size in working_sizes(config):
-            view = (video.full_resolution if size != DAVIS_SIZE else None) or video
-            passes.append(Pass(view.frames, view.masks, size, flipped))
-    return passes
