@@ -86,7 +86,7 @@ class VideoRun:
         started = perf_counter()
         stages: dict[str, list[float]] = defaultdict(list)
         drift = DriftSummary()
-        passes = passes_of(video, self.config)
+        propagates, passes = uses_propagation(self.config), passes_of(video, self.config)
         permanent = frozenset(video.masks) if self.config.data.permanent else frozenset[str]()
         progress_folder, wanted = self.records.progress_folder(video.name), self.wanted_record(video)
         progress = load_progress(progress_folder, wanted, self.segmenter.prepared.device)
@@ -95,12 +95,10 @@ class VideoRun:
         done = progress.result if progress else None
         try:
             with self._writer(video) as writer, _bar(video, each_frame) as bar:
-                save = (
-                    None if uses_propagation(self.config) else partial(save_progress, progress_folder, wanted, writer)
-                )
+                save = None if propagates else partial(save_progress, progress_folder, wanted, writer)
                 for frames, result in enumerate(
                     track_video(self.segmenter, video, self.config.direction)
-                    if uses_propagation(self.config)
+                    if propagates
                     else self.segmenter.segment_passes(
                         video.frames, video.masks, passes, permanent, states, done, video.complete
                     ),
@@ -124,7 +122,7 @@ class VideoRun:
                         if save and is_new and save(frames, states):
                             log.info(f"{video.name}: {frames} frames are saved; run the same command again to resume")
                         raise
-                save_video_memory(self.segmenter, video, None if uses_propagation(self.config) else states[0])
+                save_video_memory(self.segmenter, video, None if propagates else states[0])
                 self.records.drop(video.name)  # older results are replaced when the block ends
         except DiffersError:
             log.info(f"{video.name}: the frames since int8 last agreed with fp32 are segmented again")

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from operator import methodcaller
-from types import TracebackType
 
 import av
 import numpy as np
@@ -150,12 +149,13 @@ class VideoWriter:
             fault = disk_fault(error, path)
         elif isinstance(error, av.FFmpegError):
             fault = VideoError(f"{path} cannot be encoded ({error}); output.{name}=false leaves it out")
-        if name not in may_fail and fault is error:
+        if name in may_fail:
+            self.failed[name] = fault
+            self.outputs[name].discard()  # this also frees disk space for the masks
+        elif fault is error:
             raise error
-        if name not in may_fail:
+        else:
             raise fault from error
-        self.failed[name] = fault
-        self.outputs[name].discard()  # this also frees disk space for the masks
 
     def close(self) -> None:
         """Wait until all results are written, then publish them; after an error, remove them and raise it."""
@@ -193,9 +193,7 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         else:

@@ -49,7 +49,6 @@ class ProcessHandle(WorkerHandle):
     """A worker process and its pipe. `number` determines its GPU."""
 
     def __init__(self, setup: Setup, number: int):
-        super().__init__()
         # One pipe per worker: a worker killed while it holds the lock of a shared queue would block all others.
         context = worker_context()
         gpu = gpu_for(number, torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))

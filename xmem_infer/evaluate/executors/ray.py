@@ -90,7 +90,6 @@ class ActorHandle(WorkerHandle):
     """
 
     def __init__(self, actor: Any):
-        super().__init__()
         self.actor = actor
         self.answer = actor.prepare.remote()
 

@@ -26,7 +26,6 @@ STOP_S = 1.5  # time for a worker to clean up before it is killed; less than int
 POLL_S = 0.25
 
 
-@dataclasses.dataclass(eq=False)
 class WorkerHandle:
     """A worker as seen by the main process.
 
@@ -75,9 +74,8 @@ class Pool(ABC, Generic[Handle]):
     def outcomes(self, videos: Sequence[VideoInput]) -> Outcomes:
         """Yield every video with its outcome, in order of completion. Videos are started in the given order."""
         self.waiting.extend(videos)
-        bar = tqdm(
-            total=len(videos), desc="videos", unit="video", disable=None
-        )  # None: hidden if the output is no terminal
+        # disable=None: hidden if the output is no terminal
+        bar = tqdm(total=len(videos), desc="videos", unit="video", disable=None)
         try:
             while self.waiting or self.busy():
                 check()
