@@ -69,7 +69,8 @@ def track_video(segmenter: Segmenter, video: VideoInput, direction: Direction) -
     with closing(ResultBuffer()) as buffer:
         for index in range(count):
             if not start <= index < stop:
-                yield _without_objects(video, index)
+                no_objects = np.zeros(video.frames.size, np.uint8)
+                yield FrameResult(video.frames[index], no_objects, (), {}, {}, torch.ones(1, 1, 1))
                 continue
             while index not in buffer:
                 result = next(computed)
@@ -79,8 +80,3 @@ def track_video(segmenter: Segmenter, video: VideoInput, direction: Direction) -
                 buffer.put(result)
             else:
                 yield replace(buffer.take(index), frame=video.frames[index])
-
-
-def _without_objects(video: VideoInput, index: int) -> FrameResult:
-    frame = video.frames[index]
-    return FrameResult(frame, np.zeros(frame.image.shape[:2], np.uint8), (), {}, {}, torch.ones(1, 1, 1))
