@@ -11,8 +11,8 @@ from ...io.atomic import disk_fault, remove, write_json
 
 MAX_ATTEMPTS = 3
 ADVICE = (
-    "It may need more memory than there is: give it fewer neighbours (workers=1), a smaller data.size, or a machine "
-    "of its own. The same command tries again what is not finished"
+    "It may need more memory than there is: run fewer videos at a time (workers=1), with a smaller data.size, or on "
+    "another machine. The same command tries the unfinished videos again"
 )
 
 
