@@ -15,7 +15,7 @@ from .. import __version__
 from ..engine.state import VideoState
 from ..io.atomic import Staged
 from ..outputs.files import read_confidence
-from ..outputs.writer import VideoWriter
+from ..outputs.writer import VideoWriter, redrawable
 from ..results import FrameResult
 from ..scoring.pairing import read_ids
 from ..types import Frame, ObjectConfidence
@@ -23,8 +23,7 @@ from .records import Record
 
 log = logging.getLogger(__name__)
 
-SAVED_OUTPUTS = ("masks", "confidence")  # outputs that are saved
-RESUMABLE_OUTPUTS = frozenset((*SAVED_OUTPUTS, "overlay", "preview"))  # outputs that can be rebuilt from those
+SAVED_OUTPUTS = ("confidence", "masks")
 
 
 @dataclass
@@ -59,9 +58,9 @@ class SavedProgress:
 def save_progress(folder: Path, record: Record, writer: VideoWriter, frames: int, states: Sequence[VideoState]) -> bool:
     """Save the outputs of the first `frames` frames and the states after them, atomically; closes the writer.
 
-    Returns whether they were saved: not if an output cannot be rebuilt from them, nor if writing fails (logged).
+    Returns whether they were saved: not if an output can neither be saved nor redrawn, nor if writing fails (logged).
     """
-    if not RESUMABLE_OUTPUTS.issuperset(writer.outputs) or "masks" not in writer.outputs:
+    if writer.outputs.keys() - redrawable(writer.outputs) != set(SAVED_OUTPUTS):
         return False
     staged = Staged(folder)
     try:
@@ -70,9 +69,9 @@ def save_progress(folder: Path, record: Record, writer: VideoWriter, frames: int
         writer.stop()
         if writer.error is not None:
             raise writer.error
-        for output in writer.outputs.values():
-            name = output.path.partition("/")[0]
-            if name in SAVED_OUTPUTS and output.staged.partial.exists():
+        for name in SAVED_OUTPUTS:
+            output = writer.outputs[name]
+            if output.staged.partial.exists():
                 output.finish()
                 output.staged.partial.rename(staged.partial / name)
         for state in states:
