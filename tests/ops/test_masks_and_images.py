@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmem_infer.ops.images import normalise, pad, padding_for, resize, resize_labels, unpad, working_size
+from xmem_infer.ops.images import normalise, pad, padding_for, resize, resize_labels, working_size
 from xmem_infer.ops.masks import aggregate, aggregate_logits, one_hot
 
 
@@ -82,6 +82,6 @@ def test_padding_to_multiples_of_16_is_reversible(height, width):
     padding = padding_for(height, width)
     padded = pad(x, padding)
     assert all(side % 16 == 0 for side in padded.shape[1:])
-    assert torch.equal(unpad(padded, padding), x)
+    assert torch.equal(padded[:, padding.top :, padding.left :][:, :height, :width], x)
     assert padding.top == math.floor((padded.shape[1] - height) / 2)
     assert padded.sum().item() == pytest.approx(x.sum().item(), rel=1e-5)

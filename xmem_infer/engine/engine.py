@@ -14,7 +14,7 @@ from ..memory import per_bucket  # noqa: F401  # imported to register itself in 
 from ..memory.manager import MEMORIES
 from ..memory.protocol import Memory, StorableMemory
 from ..model.family import Network, ObjectState
-from ..ops.images import pad, padding_for, unpad
+from ..ops.images import pad, padding_for
 from ..ops.masks import aggregate, one_hot, remove_objects
 from .schedule import Clock, advance, plan_frame
 from .state import VideoState
@@ -185,7 +185,7 @@ class Engine:
         state.recalled, state.removed = {}, []
         state.frame_size, state.ended, state.key = size, end, features.key.detach()
         advance(state.clock, plan)
-        return unpad(prob, padding)
+        return prob[:, padding.top : padding.top + size[0], padding.left : padding.left + size[1]]
 
     def _restore(self, memory: Memory, objects: ObjectState, state: VideoState) -> ObjectState:
         """Load `state.recalled` into an empty memory and return the matching object state."""

@@ -1,6 +1,6 @@
 """XMem's memory of one video: add memory frames, read for query frames, consolidate when working memory is full."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 import torch
@@ -69,29 +69,11 @@ class XMemMemory:
         # Buckets that cover all tokens share one affinity (None); each of the others chooses among its own tokens.
         columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
         choices = [None, *(column for column in columns if column.numel() < rows.numel())]
-        keys, top_k = store.packed_keys(), self.config.top_k
-        count = query_key.shape[0] * rows.numel()
-        compiled = worth_scanning(query_key.device, query_key.dtype, count)
-        affinities = scan(keys, query_key, selection, top_k, choices) if compiled else None
-        if affinities is None:
-            chunk = max(1, MAX_SCORES // padded_count(rows.numel()))
-            chunks: list[list[Affinity]] = [[] for _ in choices]
-            for start in range(0, query_key.shape[0], chunk):
-                part = slice(start, start + chunk)
-                scores = keys.similarity(query_key[part], selection[part])
-                for of_choice, column in zip(chunks, choices, strict=True):
-                    if column is None:
-                        of_choice.append(top_k_affinity(scores, top_k))
-                    else:
-                        affinity = top_k_affinity(scores.index_select(1, column), top_k)
-                        of_choice.append(Affinity(column[affinity.token], affinity.weight))
-                del scores  # its block is reused for the next chunk: new memory costs as much time as the product
-            affinities = [Affinity(*map(torch.cat, zip(*of_choice, strict=True))) for of_choice in chunks]
-        all_tokens, own = affinities[0], iter(affinities[1:])
+        all_tokens, *own = affinities(store, query_key, selection, self.config.top_k, choices)
         size = query.key.shape[-2:]
         readouts = []
         for bucket, column in zip(store.buckets, columns, strict=True):
-            affinity = next(own) if column.numel() < rows.numel() else all_tokens
+            affinity = own.pop(0) if column.numel() < rows.numel() else all_tokens
             read = readout(bucket.value, Affinity(rows[affinity.token], affinity.weight))
             readouts.append(read.transpose(1, 2).unflatten(2, size)[None])
         store.count_use(rows, token_usage(all_tokens, rows.numel()))  # last, so that a failed read counts nothing
@@ -185,3 +167,29 @@ class XMemMemory:
             commit = prepare_consolidation(store, *tokens)
         self._kept = [kept for kept, left in zip(self._kept, leaves, strict=True) if not left]
         return commit
+
+
+def affinities(
+    store: TokenStore, query_key: Tensor, selection: Tensor, top_k: int, choices: Sequence[Tensor | None]
+) -> list[Affinity]:
+    """Return the affinity of queries (Q, C_k) to the filled rows of a store, once for each choice of tokens.
+
+    A choice is None for all tokens, or the indices (n,) of some of them.
+    """
+    keys, tokens = store.packed_keys(), store.size
+    if worth_scanning(query_key.device, query_key.dtype, query_key.shape[0] * tokens):
+        scanned = scan(keys, query_key, selection, top_k, choices)
+        if scanned is not None:
+            return scanned
+    chunk = max(1, MAX_SCORES // padded_count(tokens))
+    parts: list[list[Affinity]] = [[] for _ in choices]
+    for queries in zip(query_key.split(chunk), selection.split(chunk), strict=True):
+        scores = keys.similarity(*queries)
+        for found, column in zip(parts, choices, strict=True):
+            if column is None:
+                found.append(top_k_affinity(scores, top_k))
+            else:
+                affinity = top_k_affinity(scores.index_select(1, column), top_k)
+                found.append(Affinity(column[affinity.token], affinity.weight))
+        del scores  # its block is reused for the next chunk: new memory costs as much time as the product
+    return [Affinity(*map(torch.cat, zip(*found, strict=True))) for found in parts]

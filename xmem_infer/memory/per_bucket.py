@@ -8,10 +8,9 @@ from torch import Tensor
 from ..config import LateObjects, MemoryConfig
 from ..errors import UsageError
 from ..model.family import Features
-from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
-from ..ops.best_tokens import scan, worth_scanning
+from ..ops.affinity import Affinity, readout, token_usage
 from .consolidation import most_used, prepare_consolidation
-from .manager import MAX_SCORES
+from .manager import affinities
 from .protocol import MEMORIES
 from .store import Commit, TokenStore
 
@@ -146,18 +145,7 @@ class BucketMemory:
     def read(self, query_key: Tensor, selection: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Read for queries (Q, C_k); return the readout (O, Q, C_v), the rows read (n,) and their usage (n,)."""
         store, rows = self.store, self.store.filled
-        keys = store.packed_keys()
-        count = query_key.shape[0] * rows.numel()
-        compiled = worth_scanning(query_key.device, query_key.dtype, count)
-        affinities = scan(keys, query_key, selection, top_k, [None]) if compiled else None
-        if affinities is None:
-            chunk = max(1, MAX_SCORES // padded_count(rows.numel()))
-            parts = [
-                top_k_affinity(keys.similarity(*part), top_k)
-                for part in zip(query_key.split(chunk), selection.split(chunk), strict=True)
-            ]
-            affinities = [Affinity(*map(torch.cat, zip(*parts, strict=True)))]
-        affinity = affinities[0]
+        (affinity,) = affinities(store, query_key, selection, top_k, [None])
         read = readout(store.buckets[0].value, Affinity(rows[affinity.token], affinity.weight))
         return read, rows, token_usage(affinity, rows.numel())
 

@@ -76,6 +76,11 @@ class TokenStore:
         self._packed_valid = False  # whether the first rows of _packed hold the tokens of `filled`
 
     @property
+    def size(self) -> int:
+        """Number of filled rows."""
+        return self.long_term.size + self.working.size
+
+    @property
     def filled(self) -> Tensor:
         """The filled rows, long-term memory first: (tokens,) int64."""
         regions = (self.long_term, self.working)
@@ -83,15 +88,14 @@ class TokenStore:
 
     def packed_keys(self) -> PackedKeys:
         """Return the keys of the filled rows for one read, in the order of `filled`."""
-        tokens = self.long_term.size + self.working.size
         if not self._packed_valid:
             rows = self.filled
             keys = self.key[rows]
             with full_precision(keys):
                 self._centre = keys.detach().mean(0)
-                self._packed[:tokens] = memory_columns(keys - self._centre, self.shrinkage[rows])
+                self._packed[: self.size] = memory_columns(keys - self._centre, self.shrinkage[rows])
             self._packed_valid = True
-        return PackedKeys(self._packed, self._centre, tokens)
+        return PackedKeys(self._packed, self._centre, self.size)
 
     def count_use(self, rows: Tensor, usage: Tensor) -> None:
         """Add the usage (n,) of one read to the counters of these rows."""
@@ -133,8 +137,7 @@ class TokenStore:
             bucket.covers[rows] = False
         region.size += key.shape[0]
         if self._packed_valid and region is self.working:
-            tokens = self.long_term.size + self.working.size
-            self._packed[tokens - key.shape[0] : tokens] = memory_columns(key - self._centre, shrinkage)
+            self._packed[self.size - key.shape[0] : self.size] = memory_columns(key - self._centre, shrinkage)
         else:
             self._packed_valid = False
         return rows

@@ -72,9 +72,3 @@ def pad(x: Tensor, padding: Padding, colour: Sequence[float] | None = None) -> T
         return F.pad(x, tuple(padding))
     planes = zip(x, colour, strict=True)
     return torch.stack([F.pad(plane, tuple(padding), value=value) for plane, value in planes])
-
-
-def unpad(x: Tensor, padding: Padding) -> Tensor:
-    """Remove `padding` from the last two axes."""
-    left, right, top, bottom = padding
-    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
