@@ -169,8 +169,8 @@ class FeatureFusion(nn.Module):
         self.res2 = ResBlock(out_channels, out_channels)
 
     def forward(self, shared: Tensor, own: Tensor) -> Tensor:
-        """shared (B, C, h, w), own (B, O, C', h, w) -> (B * O, out_channels, h, w)."""
-        x = self.res1(shared, own.flatten(0, 1))
+        """shared (B, C, h, w), own (B * O, C', h, w) -> (B * O, out_channels, h, w)."""
+        x = self.res1(shared, own)
         return self.res2(x + self.spatial_gate(self.channel_gate(x)))
 
 

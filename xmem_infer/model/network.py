@@ -4,8 +4,9 @@ Shapes: B videos of equal size, O objects each. Sensory memory is passed in and 
 themselves keep no state.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -62,20 +63,21 @@ class KeyProjection(nn.Module):
 class ValueEncoder(nn.Module):
     """Image and masks -> value of each object, and its sensory state after the deep update."""
 
-    def __init__(self, sizes: NetworkSizes):
+    def __init__(self, trunk: Trunk, fusion: nn.Module, deep_update: RecurrentCell | None):
         super().__init__()
-        self.trunk = Trunk(sizes.value_trunk, in_channels=3, own_channels=2)
-        shared, own = sizes.key_trunk.channels[2], sizes.value_trunk.channels[2]
-        self.fusion = FeatureFusion(shared, own, sizes.value_dim, sizes.skip_kernel)
-        self.deep_update = RecurrentCell(sizes.value_dim, sizes.hidden_dim) if sizes.hidden_dim else None
+        self.trunk, self.fusion, self.deep_update = trunk, fusion, deep_update
 
     def forward(
         self, image: Tensor, f16: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, Tensor]:
-        """masks: (B, O, 2, H, W), for each object its own mask and the sum of the other objects' masks."""
+        """Return value and sensory state, (B, O, C, h, w) each.
+
+        f16: (B, C, h, w), image features.
+        masks: (B, O, 2, H, W), for each object its own mask and the sum of the other objects' masks.
+        """
         objects = masks.shape[1]
         _, _, g16 = self.trunk(image, masks.flatten(0, 1))
-        value = self.fusion(f16, g16.unflatten(0, (-1, objects)))
+        value = self.fusion(f16, g16)
         if deep_update and self.deep_update is not None:
             sensory = self.deep_update(value, sensory.flatten(0, 1)).unflatten(0, (-1, objects))
         return value.unflatten(0, (-1, objects)), sensory
@@ -113,23 +115,35 @@ class SensoryUpdate(nn.Module):
 class Decoder(nn.Module):
     """Memory readout, sensory state and image features -> logits of each object at stride 4."""
 
-    def __init__(self, sizes: NetworkSizes):
-        super().__init__()
-        f4, f8, f16 = sizes.key_trunk.channels
-        d16, d8, d4 = sizes.decoder
-        self.fusion = FeatureFusion(f16, sizes.value_dim + sizes.hidden_dim, d16, sizes.skip_kernel)
-        self.up8 = UpBlock(f8, d16, d8, sizes.skip_kernel)
-        self.up4 = UpBlock(f4, d8, d4, sizes.skip_kernel)
-        self.prediction = nn.Conv2d(d4, 1, 3, padding=1)
-        self.sensory_update = (
-            SensoryUpdate(sizes.decoder, sizes.sensory_dim, sizes.hidden_dim) if sizes.hidden_dim else None
-        )
+    def __init__(
+        self,
+        fusion: FeatureFusion | None,
+        image_channels: tuple[int, int, int],
+        channels: tuple[int, int, int],
+        skip_kernel: int,
+        sensory_dim: int,
+        hidden_dim: int,
+    ):
+        """Build the decoder; see `NetworkSizes`.
 
-    def forward(
-        self, features: KeyFeatures, readout: Tensor, sensory: Tensor, update_sensory: bool
-    ) -> tuple[Tensor, Tensor]:
+        fusion: Fuses readout and sensory state with image features; None if this was done before (Cutie).
+        image_channels: Channels of f4, f8, f16. channels: Channels of g16, g8, g4.
+        """
+        super().__init__()
+        f4, f8, _ = image_channels
+        d16, d8, d4 = channels
+        self.fusion = fusion
+        self.up8 = UpBlock(f8, d16, d8, skip_kernel)
+        self.up4 = UpBlock(f4, d8, d4, skip_kernel)
+        self.prediction = nn.Conv2d(d4, 1, 3, padding=1)
+        self.sensory_update = SensoryUpdate(channels, sensory_dim, hidden_dim) if hidden_dim else None
+
+    def forward(self, features: Any, readout: Tensor, sensory: Tensor, update_sensory: bool) -> tuple[Tensor, Tensor]:
+        """readout and sensory (B, O, C, h, w) -> sensory state, and logits (B, O, H / 4, W / 4)."""
         objects = readout.shape[1]
-        g16 = self.fusion(features.f16, torch.cat([readout, sensory.to(readout.dtype)], 2))
+        g16 = readout.flatten(0, 1)
+        if self.fusion is not None:
+            g16 = self.fusion(features.f16, torch.cat([readout, sensory.to(readout.dtype)], 2).flatten(0, 1))
         g8 = self.up8(features.f8, g16, objects)
         g4 = self.up4(features.f4, g8, objects)
         logits = self.prediction(F.relu(g4))
@@ -146,11 +160,24 @@ class XMem(nn.Module):
 
     def __init__(self, sizes: NetworkSizes | None = None):
         super().__init__()
-        self.sizes = sizes or NetworkSizes()
-        self.key_encoder = KeyEncoder(self.sizes)
-        self.key_projection = KeyProjection(self.sizes.key_trunk.channels[2], self.sizes.key_dim)
-        self.value_encoder = ValueEncoder(self.sizes)
-        self.decoder = Decoder(self.sizes)
+        sizes = sizes or NetworkSizes()
+        self.sizes = sizes
+        f16, g16, value_dim = sizes.key_trunk.channels[2], sizes.value_trunk.channels[2], sizes.value_dim
+        self.key_encoder = KeyEncoder(sizes)
+        self.key_projection = KeyProjection(f16, sizes.key_dim)
+        self.value_encoder = ValueEncoder(
+            Trunk(sizes.value_trunk, in_channels=3, own_channels=2),
+            FeatureFusion(f16, g16, value_dim, sizes.skip_kernel),
+            RecurrentCell(value_dim, sizes.hidden_dim) if sizes.hidden_dim else None,
+        )
+        self.decoder = Decoder(
+            FeatureFusion(f16, value_dim + sizes.hidden_dim, sizes.decoder[0], sizes.skip_kernel),
+            sizes.key_trunk.channels,
+            sizes.decoder,
+            sizes.skip_kernel,
+            sizes.sensory_dim,
+            sizes.hidden_dim,
+        )
         self.objects_at_once: int | None = None
 
     def encode_image(self, image: Tensor) -> KeyFeatures:
@@ -173,12 +200,9 @@ class XMem(nn.Module):
         """
         others = masks.sum(1, keepdim=True) - masks
         both = torch.stack([masks, others], 2)
-        chunk = self.objects_at_once or masks.shape[1]
         # Chunks do not change the result: an object depends on the others only through their masks.
-        value, sensory = _concatenate(
-            self.value_encoder(image, features.f16, *part, deep_update)
-            for part in zip(state[SENSORY].split(chunk, 1), both.split(chunk, 1), strict=True)
-        )
+        encode = partial(self.value_encoder, image, features.f16, deep_update=deep_update)
+        value, sensory = in_chunks(self.objects_at_once, encode, state[SENSORY], both)
         return value, {SENSORY: sensory}
 
     def segment(
@@ -189,12 +213,9 @@ class XMem(nn.Module):
         readouts: (B, objects, C_v, h, w) of each bucket. Probabilities are at least float32 and sum to 1.
         """
         readout = readouts[0] if len(readouts) == 1 else torch.cat(readouts, 1)
-        chunk = self.objects_at_once or readout.shape[1]
         # Chunks do not change the result: objects interact only afterwards, in soft aggregation.
-        sensory, logits = _concatenate(
-            self.decoder(features, *part, update_state)
-            for part in zip(readout.split(chunk, 1), state[SENSORY].split(chunk, 1), strict=True)
-        )
+        decode = partial(self.decoder, features, update_sensory=update_state)
+        sensory, logits = in_chunks(self.objects_at_once, decode, readout, state[SENSORY])
         logits = at_least_float32(logits)
         # Soft aggregation would turn an overflow to infinity into a valid-looking probability, so mark it as NaN.
         logits = logits.masked_fill(logits.isinf(), torch.nan)
@@ -213,17 +234,21 @@ class XMem(nn.Module):
 
         These include the recurrent cells' convolutions; the cells combine their gates in the state's float32.
         """
-        cells = (self.value_encoder.deep_update, getattr(self.decoder.sensory_update, "cell", None))
-        gates = [cell.transform for cell in cells if cell is not None]
-        return [self.key_encoder, self.value_encoder.trunk, self.decoder.fusion, *self.float32_parts(), *gates]
+        gates = [cell.transform for cell in self.modules() if isinstance(cell, RecurrentCell)]
+        fusion = self.get_submodule("decoder.fusion")
+        return [self.key_encoder, self.value_encoder.trunk, fusion, *self.float32_parts(), *gates]
 
     def process_in_chunks(self, count: int) -> None:
         """Pass at most `count` objects at once through value encoder and decoder: less memory, the same result."""
         self.objects_at_once = count
 
 
-def _concatenate(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    first, second = zip(*chunks, strict=True)
+def in_chunks(
+    count: int | None, function: Callable[..., tuple[Tensor, Tensor]], *parts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Call a function with at most `count` objects (axis 1; None: all) at once; return its concatenated results."""
+    chunks = zip(*(x.split(count or x.shape[1], 1) for x in parts), strict=True)
+    first, second = zip(*(function(*chunk) for chunk in chunks), strict=True)
     return (first[0], second[0]) if len(first) == 1 else (torch.cat(first, 1), torch.cat(second, 1))
 
 

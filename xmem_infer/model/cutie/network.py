@@ -4,6 +4,7 @@ Shapes: B videos of equal size, O objects each. The state of each object is pass
 its summaries (the sums from which its queries are initialised), and its mask on the last frame at stride 16.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from ...ops.images import MEAN, STD, STRIDE
 from ...ops.masks import aggregate_logits
 from ..blocks import RecurrentCell, Trunk
 from ..family import Conventions, ObjectState
-from ..network import KeyProjection, SensoryUpdate, UpBlock
+from ..network import Decoder, KeyProjection, ValueEncoder, at_least_float32, in_chunks, upsample
 from .blocks import PixelFusion
 from .object_transformer import ObjectSummarizer, ObjectTransformer
 from .sizes import CutieSizes
@@ -48,30 +49,6 @@ class ReducedKeyProjection(nn.Module):
         return self.project(self.reduce(f16))
 
 
-class MaskEncoder(nn.Module):
-    """Image and masks -> value of each object, and its sensory state after the deep update."""
-
-    def __init__(self, sizes: CutieSizes):
-        super().__init__()
-        self.trunk = Trunk(sizes.mask_trunk, in_channels=3, own_channels=2)
-        self.fusion = PixelFusion(sizes.channels)
-        self.deep_update = RecurrentCell(sizes.channels, sizes.channels)
-
-    def forward(
-        self, image: Tensor, pixels: Tensor, sensory: Tensor, masks: Tensor, deep_update: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Return value and sensory state, (B, O, C, h, w) each.
-
-        masks: (B, O, 2, H, W), for each object its own mask and the sum of the other objects' masks.
-        """
-        objects = masks.shape[1]
-        _, _, g16 = self.trunk(image, masks.flatten(0, 1))
-        value = self.fusion(pixels, g16)
-        if deep_update:
-            sensory = self.deep_update(value, sensory.flatten(0, 1)).unflatten(0, (-1, objects))
-        return value.unflatten(0, (-1, objects)), sensory
-
-
 class PixelFuser(nn.Module):
     """Fuse the readout of the objects of one bucket with pixel features, their sensory state and their last masks."""
 
@@ -87,33 +64,6 @@ class PixelFuser(nn.Module):
         return self.fusion(pixels, own).unflatten(0, (-1, readout.shape[1]))
 
 
-class MaskDecoder(nn.Module):
-    """Object readout and image features -> logits of each object at stride 4."""
-
-    def __init__(self, sizes: CutieSizes):
-        super().__init__()
-        f4, f8, _ = sizes.pixel_trunk.channels
-        channels, (d8, d4) = sizes.channels, sizes.decoder
-        self.up8 = UpBlock(f8, channels, d8, 1)
-        self.up4 = UpBlock(f4, d8, d4, 1)
-        self.prediction = nn.Conv2d(d4, 1, 3, padding=1)
-        self.sensory_update = SensoryUpdate((channels, d8, d4), channels, channels)
-
-    def forward(
-        self, features: CutieFeatures, readout: Tensor, sensory: Tensor, update_sensory: bool
-    ) -> tuple[Tensor, Tensor]:
-        """readout and sensory (B, O, C, h, w) -> sensory state, and logits (B, O, H / 4, W / 4)."""
-        objects = readout.shape[1]
-        g16 = readout.flatten(0, 1)
-        g8 = self.up8(features.f8, g16, objects)
-        g4 = self.up4(features.f4, g8, objects)
-        logits = self.prediction(F.relu(g4))
-        if update_sensory:
-            state = self.sensory_update(g16, g8, g4, logits, sensory.flatten(0, 1))
-            sensory = state.unflatten(0, (-1, objects))
-        return sensory, logits.unflatten(0, (-1, objects)).squeeze(2)
-
-
 class Cutie(nn.Module):
     """The whole network, an implementation of `family.Network`.
 
@@ -122,9 +72,7 @@ class Cutie(nn.Module):
 
     conventions = Conventions(
         memory="per_bucket",
-        padding=tuple(
-            -mean / std for mean, std in zip(MEAN, STD, strict=True)
-        ),  # black: Cutie pads before it normalises
+        padding=tuple(-mean / std for mean, std in zip(MEAN, STD, strict=True)),  # black: Cutie pads, then normalises
         antialias=True,
         enlarge=False,
         mask_resize="nearest-exact",
@@ -139,11 +87,16 @@ class Cutie(nn.Module):
         self.pixel_encoder = Trunk(self.sizes.pixel_trunk, in_channels=3)
         self.pixel_projection = nn.Conv2d(f16, channels, 1)
         self.key_projection = ReducedKeyProjection(f16, channels, self.sizes.key_dim)
-        self.mask_encoder = MaskEncoder(self.sizes)
+        self.mask_encoder = ValueEncoder(
+            Trunk(self.sizes.mask_trunk, in_channels=3, own_channels=2),
+            PixelFusion(channels),
+            RecurrentCell(channels, channels),
+        )
         self.object_summarizer = ObjectSummarizer(self.sizes)
         self.pixel_fuser = PixelFuser(channels)
         self.object_transformer = ObjectTransformer(self.sizes)
-        self.mask_decoder = MaskDecoder(self.sizes)
+        decoder = channels, *self.sizes.decoder
+        self.mask_decoder = Decoder(None, self.sizes.pixel_trunk.channels, decoder, 1, channels, channels)
         self.objects_at_once: int | None = None
 
     def encode_image(self, image: Tensor) -> CutieFeatures:
@@ -169,13 +122,9 @@ class Cutie(nn.Module):
 
         masks: (B, O, H, W) probabilities in [0, 1] without background.
         """
-        chunk = self.objects_at_once or masks.shape[1]
         # Chunks do not change the result: an object depends on the others only through their masks.
-        parts = [
-            self.mask_encoder(image, features.pixels, *part, deep_update)
-            for part in zip(state[SENSORY].split(chunk, 1), _with_others(masks).split(chunk, 1), strict=True)
-        ]
-        value, sensory = (torch.cat(x, 1) for x in zip(*parts, strict=True))
+        encode = partial(self.mask_encoder, image, features.pixels, deep_update=deep_update)
+        value, sensory = in_chunks(self.objects_at_once, encode, state[SENSORY], _with_others(masks))
         small = F.avg_pool2d(masks, STRIDE)
         sums = self.object_summarizer(value.flatten(0, 1), small.flatten(0, 1)).unflatten(0, small.shape[:2])
         return value, {SENSORY: sensory, SUMMARIES: state[SUMMARIES] + sums, LAST_MASK: small}
@@ -188,16 +137,12 @@ class Cutie(nn.Module):
         readouts: (B, objects, C, h, w) of each bucket. Probabilities are at least float32 and sum to 1.
         """
         readout = self._object_readout(features, readouts, state)
-        chunk = self.objects_at_once or readout.shape[1]
-        parts = [
-            self.mask_decoder(features, *part, update_state)
-            for part in zip(readout.split(chunk, 1), state[SENSORY].split(chunk, 1), strict=True)
-        ]
-        sensory, logits = (torch.cat(x, 1) for x in zip(*parts, strict=True))
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        decode = partial(self.mask_decoder, features, update_sensory=update_state)
+        sensory, logits = in_chunks(self.objects_at_once, decode, readout, state[SENSORY])
+        logits = at_least_float32(logits)
         # Soft aggregation would turn an overflow to infinity into a valid-looking probability, so mark it as NaN.
         logits = logits.masked_fill(logits.isinf(), torch.nan)
-        odds = F.interpolate(aggregate_logits(logits)[0], scale_factor=4, mode="bilinear")
+        odds = upsample(aggregate_logits(logits)[0], 4)
         prob = odds.softmax(1)
         return {**state, SENSORY: sensory, LAST_MASK: F.avg_pool2d(prob[:, 1:], STRIDE)}, odds, prob
 
@@ -230,14 +175,13 @@ class Cutie(nn.Module):
 
         These include the recurrent cells' convolutions; the cells combine their gates in the state's float32.
         """
-        cells = self.mask_encoder.deep_update, self.mask_decoder.sensory_update.cell
         return [
             self.pixel_encoder,
             self.mask_encoder.trunk,
             self.pixel_fuser.compress,
             self.key_projection.project,
             self.mask_decoder.prediction,
-            *(cell.transform for cell in cells),
+            *(cell.transform for cell in self.modules() if isinstance(cell, RecurrentCell)),
         ]
 
     def process_in_chunks(self, count: int) -> None:
