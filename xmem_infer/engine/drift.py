@@ -129,7 +129,7 @@ class DriftSummary:
     def __init__(self) -> None:
         self.frames = 0
         self._last: dict[int, int] = {}  # by object id: number of the last frame with signs
-        self._episodes: list[Episode] = []
+        self._episodes: dict[int, list[Episode]] = {}  # by object id, in video order
 
     def add(self, frame: str, confidence: Mapping[int, ObjectConfidence]) -> None:
         """Add the next frame, given its name and the confidences of its objects."""
@@ -137,20 +137,16 @@ class DriftSummary:
         for object_id, seen in confidence.items():
             if not seen.drift:
                 continue
-            continues = self.frames - self._last.get(object_id, -MERGED_GAP) <= MERGED_GAP + 1
-            own = (i for i, episode in enumerate(self._episodes) if continues and episode.object == object_id)
-            latest = max(own, default=None)
-            if latest is None:
-                self._episodes.append(Episode(object_id, frame, frame, 1, seen.drift))
-            else:
-                episode = self._episodes[latest]
-                signs = tuple(dict.fromkeys((*episode.signs, *seen.drift)))
-                self._episodes[latest] = episode._replace(last=frame, frames=episode.frames + 1, signs=signs)
+            own = self._episodes.setdefault(object_id, [])
+            if not own or self.frames - self._last[object_id] > MERGED_GAP + 1:
+                own.append(Episode(object_id, frame, frame, 0, ()))
+            signs = tuple(dict.fromkeys((*own[-1].signs, *seen.drift)))
+            own[-1] = own[-1]._replace(last=frame, frames=own[-1].frames + 1, signs=signs)
             self._last[object_id] = self.frames
 
     def episodes(self) -> list[dict[str, Any]]:
         """Return the episodes as dicts for run.json, sorted by object, then in the order of the video."""
-        return [episode._asdict() for episode in sorted(self._episodes, key=lambda episode: episode.object)]
+        return [episode._asdict() for _, own in sorted(self._episodes.items()) for episode in own]
 
 
 def describe_briefly(episodes: Sequence[Mapping[str, Any]]) -> str:
@@ -168,12 +164,11 @@ def describe(episodes: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for object_id in dict.fromkeys(episode["object"] for episode in episodes):
         own = [episode for episode in episodes if episode["object"] == object_id]
-        longest = sorted(own, key=lambda episode: -episode["frames"])[:MAX_EPISODES]
-        named = [episode for episode in own if episode in longest][:MAX_EPISODES]
+        longest = sorted(range(len(own)), key=lambda number: -own[number]["frames"])[:MAX_EPISODES]
         spans = []
-        for episode in named:
+        for episode in (own[number] for number in sorted(longest)):
             span = episode["first"] if episode["first"] == episode["last"] else f"{episode['first']}-{episode['last']}"
             spans.append(f"{span} ({', '.join(episode['signs'])})")
-        more = f" and {len(own) - len(named)} more" if len(own) > len(named) else ""
+        more = f" and {len(own) - len(spans)} more" if len(own) > len(spans) else ""
         lines.append(f"object {object_id} may have drifted in {', '.join(spans)}{more}")
     return lines
