@@ -33,11 +33,6 @@ class GivenMask:
     masks: Tensor
     annotated: tuple[bool, ...]
 
-    @property
-    def every_object(self) -> bool:
-        """Whether the mask annotates every object, so that nothing is left to predict."""
-        return all(self.annotated)
-
 
 def annotated_ids(known: list[int], present: list[int], complete: bool = False) -> list[int]:
     """Return the ids of the objects that a mask annotates, from the values `present` in it (0 is background).
@@ -145,7 +140,7 @@ class Engine:
         padding = padding_for(*size)
         image = pad(image, padding, self.conventions.padding)[None]
         remember = given is not None or permanent
-        complete, staggered = given is not None and given.every_object, self.conventions.staggered_updates
+        complete, staggered = given is not None and all(given.annotated), self.conventions.staggered_updates
         # Masks are added to memory even on the last frame, because the memory may be saved afterwards.
         plan = plan_frame(state.clock, self.config, remember, complete, end and not remember, staggered)
         features = self.network.encode_image(image)
@@ -163,7 +158,7 @@ class Engine:
                 if absent_slots := [slot for slot, known_id in enumerate(state.object_ids) if known_id in absent]:
                     prob = remove_objects(prob, absent_slots)
             if given is not None:
-                prob = _merge(prob, GivenMask(pad(given.masks.to(image), padding), given.annotated))
+                prob = _merge(prob, pad(given.masks.to(image), padding), given.annotated)
             assert prob is not None, "a frame is segmented or given"
             # The sum is non-finite if any element is, and takes a fortieth of the time of an elementwise check.
             if not isfinite(prob.sum(dtype=torch.float32).item()):
@@ -300,16 +295,15 @@ def _described(x: Tensor) -> str:
     return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
 
 
-def _merge(prob: Tensor | None, given: GivenMask) -> Tensor:
+def _merge(prob: Tensor | None, masks: Tensor, annotated: Sequence[bool]) -> Tensor:
     """Overwrite predictions by a given mask: covered pixels take the mask, objects not annotated keep the rest.
 
-    prob: (O' + 1, H, W) of the objects known before this frame, or None. Returns probabilities (O + 1, H, W).
+    prob: (O' + 1, H, W) of the objects known before this frame, or None. masks and annotated: see `GivenMask`.
+    Returns probabilities (O + 1, H, W).
     """
-    masks = given.masks.clone()
     if prob is not None:
-        covered = given.masks.sum(0) > 0.5
-        predicted = prob[1:].masked_fill(covered, 0)
-        for slot, annotated in enumerate(given.annotated):
-            if not annotated:
-                masks[slot] = predicted[slot]
+        covered, masks = masks.sum(0) > 0.5, masks.clone()
+        for slot, is_annotated in enumerate(annotated):
+            if not is_annotated:
+                masks[slot] = prob[1 + slot].masked_fill(covered, 0)
     return aggregate(masks)
