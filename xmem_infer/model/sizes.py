@@ -1,7 +1,7 @@
 """Sizes of the XMem network. The defaults are those of the published network; smaller networks use other values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 Shape = tuple[int, ...]
 
@@ -20,6 +20,10 @@ class TrunkSizes:
         expansion = 4 if self.bottleneck else 1
         first, second, third = self.widths
         return first * expansion, second * expansion, third * expansion
+
+
+RESNET50 = TrunkSizes(True, (3, 4, 6), (64, 128, 256))
+RESNET18 = TrunkSizes(False, (2, 2, 2), (64, 128, 256))
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,8 @@ class NetworkSizes:
     size of the convolutions on skip connections (3 in the published network).
     """
 
-    key_trunk: TrunkSizes | MobileTrunkSizes = field(
-        default_factory=lambda: TrunkSizes(True, (3, 4, 6), (64, 128, 256))
-    )
-    value_trunk: TrunkSizes = field(default_factory=lambda: TrunkSizes(False, (2, 2, 2), (64, 128, 256)))
+    key_trunk: TrunkSizes | MobileTrunkSizes = RESNET50
+    value_trunk: TrunkSizes = RESNET18
     key_dim: int = 64
     value_dim: int = 512
     hidden_dim: int = 64

@@ -9,7 +9,7 @@ from torch import nn
 from ...model.cutie.network import Cutie
 from ...model.cutie.sizes import CutieSizes
 from ...model.network import XMem
-from ...model.sizes import NetworkSizes, TrunkSizes
+from ...model.sizes import RESNET18, NetworkSizes
 from ...weights.build import load_network
 from ...weights.manifest import embedded_model, resolve_weights
 
@@ -24,7 +24,7 @@ class BenchmarkNetwork:
     build: Callable[[], nn.Module]
 
 
-_SMALL = CutieSizes(pixel_trunk=TrunkSizes(False, (2, 2, 2), (64, 128, 256)))
+_SMALL = CutieSizes(pixel_trunk=RESNET18)
 NETWORKS = {
     XMEM: BenchmarkNetwork("", lambda: XMem(NetworkSizes())),
     "tiny": BenchmarkNetwork("xmem-tiny, ", lambda: load_network(embedded_model()).network),

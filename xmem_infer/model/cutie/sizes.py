@@ -1,9 +1,9 @@
 """Sizes of the Cutie network. The defaults are those of the published base network; others use other values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ..sizes import Shape, TrunkSizes, trunk_sizes
+from ..sizes import RESNET18, RESNET50, Shape, TrunkSizes, trunk_sizes
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class CutieSizes:
     feed-forward layers.
     """
 
-    pixel_trunk: TrunkSizes = field(default_factory=lambda: TrunkSizes(True, (3, 4, 6), (64, 128, 256)))
-    mask_trunk: TrunkSizes = field(default_factory=lambda: TrunkSizes(False, (2, 2, 2), (64, 128, 256)))
+    pixel_trunk: TrunkSizes = RESNET50
+    mask_trunk: TrunkSizes = RESNET18
     channels: int = 256
     key_dim: int = 64
     decoder: tuple[int, int] = (128, 128)
