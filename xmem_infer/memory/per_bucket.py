@@ -77,7 +77,8 @@ class PerBucketMemory:
         before = [(bucket, bucket.store.working.size, bucket.permanent) for bucket in self.buckets]
         try:
             if new := value.shape[1] - self.objects:
-                self.buckets = [*self.buckets, BucketMemory(self.config, frame.key, new, values)]
+                self.buckets = [*self.buckets, BucketMemory(self.config, frame.key, self.frame_tokens)]
+                self.buckets[-1].store.add_bucket(new, values.shape[2], values.dtype)
             parts = values.split([bucket.objects for bucket in self.buckets])
             for bucket, part in zip(self.buckets, parts, strict=True):
                 bucket.append(key, shrinkage, selection, part, permanent)
@@ -111,9 +112,7 @@ class PerBucketMemory:
         """See `Memory.restore`."""
         for number in range(len({name.partition(".")[0] for name in tensors})):
             own = {name.partition(".")[2]: x for name, x in tensors.items() if name.partition(".")[0] == str(number)}
-            values = own["value0"].new_empty(own["value0"].shape[0], self.frame_tokens, own["value0"].shape[2])
-            bucket = BucketMemory(self.config, own["key"].T[None, ..., None], 0, values)
-            bucket.store.buckets.clear()
+            bucket = BucketMemory(self.config, own["key"].T[None, ..., None], self.frame_tokens)
             bucket.store.restore(own)
             bucket.permanent = own["permanent"].tolist()
             self.buckets.append(bucket)
@@ -127,15 +126,12 @@ class PerBucketMemory:
 class BucketMemory:
     """Working and long-term memory of one bucket."""
 
-    def __init__(self, config: MemoryConfig, key: Tensor, objects: int, values: Tensor):
-        """Create an empty memory with the sizes and dtypes of `key` (1, C_k, h, w) and `values` (O, h * w, C_v)."""
-        self.frame_tokens = values.shape[1]
+    def __init__(self, config: MemoryConfig, key: Tensor, frame_tokens: int):
+        """Create an empty memory without objects; key: (1, C_k, ...), for its size and dtype."""
+        self.frame_tokens = frame_tokens
         # One more than fifo_frames, because a new frame is added before the oldest one leaves.
         frames = config.max_working_frames if config.long_term else config.fifo_frames + 1
-        self.store = TokenStore(
-            config.max_long_term_tokens if config.long_term else 0, frames * self.frame_tokens, like=key
-        )
-        self.store.add_bucket(objects, values.shape[2], values.dtype)
+        self.store = TokenStore(config.max_long_term_tokens if config.long_term else 0, frames * frame_tokens, key)
         self.permanent: list[bool] = []  # for each frame in working memory
 
     @property
