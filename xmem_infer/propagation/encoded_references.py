@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -33,8 +34,7 @@ class FrameSubset:
         return (self._frames[index] for index in self._indices)
 
 
-@dataclass(frozen=True)
-class FrameKeys:
+class FrameKeys(NamedTuple):
     """The part of a frame's features that memories store."""
 
     key: Tensor
@@ -69,10 +69,8 @@ class FrameMemory:
 
     def detach(self) -> None:
         """Cut the autograd graph; see `Memory.detach`."""
-        frame = getattr(self, "frame", None)  # unset if there are no objects or the frame failed
-        if frame is not None:
-            keys = FrameKeys(frame.key.detach(), frame.shrinkage.detach(), frame.selection.detach())
-            self.add(keys, self.value.detach())
+        if hasattr(self, "frame"):  # unset if there are no objects or the frame failed
+            self.frame, self.value = FrameKeys(*(x.detach() for x in self.frame)), self.value.detach()
 
 
 @dataclass(frozen=True)
@@ -124,30 +122,20 @@ class EncodedReferences:
         mask = replace(mask, ids=mask.ids * np.isin(mask.ids, list(object_ids)))
         mask_hash = hashlib.blake2b(mask.ids.tobytes(), digest_size=16).digest()
         entry = self._cache.get((index, object_ids))
-        if entry is None or entry.mask_hash != mask_hash:
-            entry = self._cache[index, object_ids] = _encode(segmenter, frames, index, mask, object_ids, mask_hash)
+        if entry is not None and entry.mask_hash == mask_hash:
+            return entry
+        state, memory, name = segmenter.start(), FrameMemory(), frame_name(frames, index)
+        state.memory = memory
+        state.absent = {object_id: [(index, index)] for object_id in object_ids.difference(mask.object_ids())}
+        source = FrameSubset(frames, [index])
+        passes = [Pass(source, {name: mask}, segmenter.data.size)]
+        with closing(segmenter.segment_passes(source, passes[0].masks, passes, frozenset([name]), [state])) as results:
+            result = next(results)
+        if segmenter.runtime.grad_mode.records:
+            state.detach()
+        result = replace(result, frame=replace(result.frame, image=NO_PIXELS), mask=NO_PIXELS)
+        self._cache[index, object_ids] = entry = EncodedReference(mask_hash, state, memory, result)
         return entry
-
-
-def _encode(
-    segmenter: Segmenter,
-    frames: IndexedFrames,
-    index: int,
-    mask: LabelMask,
-    object_ids: frozenset[int],
-    mask_hash: bytes,
-) -> EncodedReference:
-    state, memory, name = segmenter.start(), FrameMemory(), frame_name(frames, index)
-    state.memory = memory
-    state.absent = {object_id: [(index, index)] for object_id in object_ids.difference(mask.object_ids())}
-    source = FrameSubset(frames, [index])
-    passes = [Pass(source, {name: mask}, segmenter.data.size)]
-    with closing(segmenter.segment_passes(source, passes[0].masks, passes, frozenset([name]), [state])) as results:
-        result = next(results)
-    if segmenter.runtime.grad_mode.records:
-        state.detach()
-    frame = replace(result.frame, image=NO_PIXELS)
-    return EncodedReference(mask_hash, state, memory, replace(result, frame=frame, mask=NO_PIXELS))
 
 
 def initial_state(segmenter: Segmenter, references: Sequence[EncodedReference]) -> VideoState:
