@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 from ..engine.state import VideoState
 from ..errors import UsageError
@@ -48,12 +47,9 @@ def load_memory(path: str | Path, segmenter: Segmenter, size: tuple[int, int], f
         UsageError: The file is not a memory file, or was written with another network, precision or working size.
     """
     described = read_description(path)
-    stored = {name: described[name] for name in ("kind", "precision", "weights")}
-    current = _network_of(segmenter)
-    if stored != current:
-        differing = [
-            f"{name} {stored[name]} there, {current[name]} now" for name in current if stored[name] != current[name]
-        ]
+    current = _network_of(segmenter).items()
+    differing = [f"{name} {described[name]} there, {now} now" for name, now in current if described[name] != now]
+    if differing:
         raise UsageError(f"the memory {path} was made with another network or settings: {'; '.join(differing)}")
     work = working_size(*size, segmenter.data.size, segmenter.engine.conventions.enlarge)
     stored_size = described["size"][0], described["size"][1]
@@ -62,9 +58,7 @@ def load_memory(path: str | Path, segmenter: Segmenter, size: tuple[int, int], f
             f"the memory {path} is of frames of {size_words(stored_size)} inside the network, those of this video are "
             f"{size_words(work)}: give a video of the same shape, or set data.size"
         )
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-    return segmenter.engine.recalling(tensors, described["objects"], frozen)
+    return segmenter.engine.recalling(load_file(path), described["objects"], frozen)
 
 
 def _network_of(segmenter: Segmenter) -> dict[str, str]:
