@@ -161,8 +161,8 @@ class Propagation:
         restarts = self.restarts(step)
         initial_states: dict[frozenset[int], VideoState] = {}
         for start, next_start in zip(restarts, [*restarts[1:], far + step], strict=True):
-            stop = step * min(step * far, step * (next_start - step))  # the last frame before the next restart
-            if step * stop < step * near or step * stop < step * start:
+            section = range(start, step * min(step * (far + step), step * next_start), step)
+            if not section or step * section[-1] < step * near:
                 continue
             known = self.annotated[start]
             if known not in initial_states:
@@ -172,7 +172,7 @@ class Propagation:
                 mask, ids = self.references[start], initial_states[known].object_ids
                 yield self._checked(result_of(reference, ids, self.frames[start], mask))
             state = state_after(self.segmenter, initial_states[known], reference)
-            for result in self.results_after(state, range(start + step, stop + step, step)):
+            for result in self.results_after(state, section[1:]):
                 if step * result.frame.index >= step * near:
                     yield result
 
