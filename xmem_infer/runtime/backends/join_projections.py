@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ...model.network import KeyProjection, at_least_float32
+from .share_image_features import convolution_like
 
 
 class JoinedProjection(nn.Module):
@@ -13,11 +14,8 @@ class JoinedProjection(nn.Module):
         super().__init__()
         parts = (plain.key, plain.shrinkage, plain.selection)
         self.channels = [part.out_channels for part in parts]
-        first = plain.key
-        # On the meta device, because initialising weights would advance the caller's random number generator.
-        self.conv = nn.Conv2d(first.in_channels, sum(self.channels), 3, padding=1, device="meta")
-        self.conv.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]), requires_grad=False)
-        self.conv.bias = nn.Parameter(torch.cat([_bias(part) for part in parts]), requires_grad=False)
+        bias = torch.cat([part.bias for part in parts if part.bias is not None])
+        self.conv = convolution_like(plain.key, torch.cat([part.weight for part in parts]), bias)
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `KeyProjection.forward`."""
@@ -31,8 +29,3 @@ def join_projections(network: nn.Module) -> None:
         for name, child in module.named_children():
             if isinstance(child, KeyProjection):
                 setattr(module, name, JoinedProjection(child))
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None
-    return conv.bias.detach()

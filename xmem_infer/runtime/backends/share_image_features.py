@@ -16,8 +16,8 @@ class SharedConv2d(nn.Module):
     def __init__(self, joint: JointConv2d):
         super().__init__()
         shared = joint.shared_channels
-        self.shared = _part(joint, joint.weight[:, :shared], joint.bias)
-        self.own = _part(joint, joint.weight[:, shared:], None)
+        self.shared = convolution_like(joint, joint.weight[:, :shared], joint.bias)
+        self.own = convolution_like(joint, joint.weight[:, shared:], None)
 
     def forward(self, shared: Tensor, own: Tensor) -> Tensor:
         """shared (B, C, H, W), own (B * O, C', H, W) -> (B * O, out_channels, ...)."""
@@ -35,10 +35,11 @@ def share_image_features(network: nn.Module) -> None:
                 setattr(module, name, SharedConv2d(child))
 
 
-def _part(joint: JointConv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """Return a plain convolution like `joint`, over some of its input channels."""
-    part = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None, device="meta")
-    part.kernel_size, part.stride, part.padding = joint.kernel_size, joint.stride, joint.padding
-    part.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-    part.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
-    return part
+def convolution_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """Return a plain convolution like `conv` with a copy of other weights, which need no gradients."""
+    # On the meta device, because initialising weights would advance the caller's random number generator.
+    made = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None, device="meta")
+    made.kernel_size, made.stride, made.padding = conv.kernel_size, conv.stride, conv.padding
+    made.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    made.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return made
