@@ -16,8 +16,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from .openvino_verbs import (
     CompiledVerb,
     Key,
     convert,
+    installed_version,
     load_openvino,
     model_folder,
     remove_model,
@@ -243,10 +242,8 @@ def _float32_modules(network: Any) -> list[nn.Module]:
 
 def int8_toolchain() -> str | None:
     """Return the version of NNCF and the method by which int8 models are built; None if NNCF is not installed."""
-    try:
-        return f"nncf {version('nncf')}, {METHOD}" if find_spec("nncf") else None
-    except (PackageNotFoundError, ValueError):
-        return None
+    nncf = installed_version("nncf")
+    return f"nncf {nncf}, {METHOD}" if nncf else None
 
 
 def differences(verb: str, result: Any, expected: Any) -> tuple[float, ...]:
@@ -271,5 +268,4 @@ def _with_flags(arguments: tuple[Any, ...], flags: list[Any]) -> tuple[Any, ...]
     """Return the arguments with the same tensors and other flags."""
     leaves, structure = tree_flatten(arguments)
     rest = iter(flags)
-    changed: tuple[Any, ...] = tree_unflatten([x if isinstance(x, Tensor) else next(rest) for x in leaves], structure)
-    return changed
+    return tree_unflatten([x if isinstance(x, Tensor) else next(rest) for x in leaves], structure)

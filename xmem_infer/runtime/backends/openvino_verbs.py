@@ -36,12 +36,17 @@ Key = tuple[str, int, int, tuple[Any, ...]]
 TOLERANCE = 1e-3  # relative to the largest value of a result; another order of float32 sums differs a hundredth of this
 
 
-def openvino_version() -> str | None:
-    """Return the version of the installed OpenVINO without importing it, or None if there is none."""
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package without importing it, or None if it is not installed."""
     try:
-        return version("openvino") if find_spec("openvino") else None
+        return version(package) if find_spec(package) else None
     except (PackageNotFoundError, ValueError):
         return None
+
+
+def openvino_version() -> str | None:
+    """Return the version of the installed OpenVINO, or None if there is none."""
+    return installed_version("openvino")
 
 
 def load_openvino() -> Any:
@@ -99,8 +104,7 @@ class OpenVinoVerbs:
 
     def empty_state(self, features: Any) -> ObjectState:
         """See `Network.empty_state`."""
-        state: ObjectState = self.network.empty_state(features)
-        return state
+        return self.network.empty_state(features)
 
     def encode_image(self, image: Tensor) -> Any:
         """See `Network.encode_image`."""
@@ -110,15 +114,13 @@ class OpenVinoVerbs:
         self, image: Tensor, features: Any, state: ObjectState, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, ObjectState]:
         """See `Network.encode_memory`."""
-        result: tuple[Tensor, ObjectState] = self._run("encode_memory", image, features, state, masks, deep_update)
-        return result
+        return self._run("encode_memory", image, features, state, masks, deep_update)
 
     def segment(
         self, features: Any, readouts: list[Tensor], state: ObjectState, update_state: bool
     ) -> tuple[ObjectState, Tensor, Tensor]:
         """See `Network.segment`."""
-        result: tuple[ObjectState, Tensor, Tensor] = self._run("segment", features, readouts, state, update_state)
-        return result
+        return self._run("segment", features, readouts, state, update_state)
 
     def _run(self, verb: str, *arguments: Any) -> Any:
         leaves, _ = tree_flatten(arguments)
