@@ -88,18 +88,14 @@ def explain_out_of_memory(frame: str) -> Iterator[None]:
     """Turn out-of-memory errors into an EnvironmentFault that names the settings that reduce memory use."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(frame, error) from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        has_own_type = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not has_own_type and not re.search("can't allocate memory|not enough memory", str(error)):
             raise
-        raise _out_of_memory(frame, error) from error
-
-
-def _out_of_memory(frame: str, error: BaseException) -> EnvironmentFault:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return EnvironmentFault(
-        f"out of memory at frame {frame}: {reason}. What lowers the need: data.size (smaller), "
-        "memory.max_working_frames and memory.max_long_term_tokens (smaller), memory.long_term=true, "
-        "runtime.grad_mode=set_grad_enabled, runtime.precision=bf16, runtime.objects_at_once (smaller), fewer objects"
-    )
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise EnvironmentFault(
+            f"out of memory at frame {frame}: {reason}. What lowers the need: data.size (smaller), "
+            "memory.max_working_frames and memory.max_long_term_tokens (smaller), memory.long_term=true, "
+            "runtime.grad_mode=set_grad_enabled, runtime.precision=bf16, runtime.objects_at_once (smaller), "
+            "fewer objects"
+        ) from error
