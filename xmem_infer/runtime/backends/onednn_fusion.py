@@ -4,7 +4,9 @@ torch has operators for this that its compiler generates calls to. They are not 
 them on this machine first; if they do not work, a network keeps its plain blocks.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -144,6 +146,17 @@ class FusedMobileStem(nn.Module):
         return self.project(self.depthwise(self.conv(image, at_most=6.0), at_most=6.0))
 
 
+FUSED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    nn.Conv2d: FusedConv2d,
+    SharedConv2d: FusedSharedConv2d,
+    BasicBlock: FusedResidual,
+    Bottleneck: FusedResidual,
+    ResBlock: FusedResBlock,
+    InvertedResidual: FusedInvertedResidual,
+    MobileStem: FusedMobileStem,
+}
+
+
 def fuse_convolutions(network: nn.Module) -> bool:
     """Replace every convolution of a network on the CPU by a fused one, in place.
 
@@ -154,15 +167,7 @@ def fuse_convolutions(network: nn.Module) -> bool:
         return False
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, BasicBlock | Bottleneck):
-                setattr(module, name, FusedResidual(child))
-            elif isinstance(child, InvertedResidual):
-                setattr(module, name, FusedInvertedResidual(child))
-            elif isinstance(child, MobileStem):
-                setattr(module, name, FusedMobileStem(child))
-            elif isinstance(child, ResBlock) and not _keeps_joint_input(child):
-                setattr(module, name, FusedResBlock(child))
-            elif isinstance(child, SharedConv2d | nn.Conv2d):
+            if type(child) in FUSED and not _keeps_joint_input(child):
                 setattr(module, name, _fused(child))
     return True
 
@@ -187,10 +192,10 @@ def can_fuse(dtype: torch.dtype) -> bool:
     return bool(max(errors) < 0.05)
 
 
-def _fused(conv: nn.Module) -> nn.Module:
-    return FusedSharedConv2d(conv) if isinstance(conv, SharedConv2d) else FusedConv2d(conv)  # type: ignore[arg-type]
+def _fused(module: nn.Module) -> nn.Module:
+    return FUSED[type(module)](module)
 
 
-def _keeps_joint_input(block: ResBlock) -> bool:
-    """Return whether the skip connection is the unchanged two-part input, which only `ResBlock` concatenates."""
-    return isinstance(block.conv1, SharedConv2d) and block.downsample is None
+def _keeps_joint_input(module: nn.Module) -> bool:
+    """Return whether a block's skip connection is its two-part input, which only `ResBlock` concatenates."""
+    return isinstance(module, ResBlock) and isinstance(module.conv1, SharedConv2d) and module.downsample is None
