@@ -7,7 +7,7 @@ from ..config import Precision, RuntimeConfig
 from ..errors import UsageError
 from .backends.int8 import int8_toolchain
 from .backends.openvino_verbs import has_models
-from .backends.prepare import BACKENDS, Prepared, check_backend, check_openvino, prepare
+from .backends.prepare import BACKENDS, Prepared, check_backend, prepare
 from .limits import check_threads
 from .precision import candidates, check_precision, computes_in_int8
 
@@ -24,10 +24,7 @@ def check_runtime(runtime: RuntimeConfig, device: torch.device) -> None:
     """
     check_threads(runtime.threads)
     check_precision(runtime.precision, device)
-    backend = choose_backend(runtime)
-    check_backend(backend, runtime.precision)
-    if backend == COMPILED_FOR_CPU:
-        check_openvino(device, runtime.precision)
+    check_backend(choose_backend(runtime), runtime.precision, device)
 
 
 def choose_backend(runtime: RuntimeConfig) -> str:

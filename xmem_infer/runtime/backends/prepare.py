@@ -82,7 +82,7 @@ def prepare(
     make = BACKENDS[backend]
     device, precision = torch.device(device), choice(Precision, precision, "precision")
     check_precision(precision, device)
-    check_backend(backend, precision)
+    check_backend(backend, precision, device)
     # oneDNN is up to twice as fast with channels last, and tensor cores need that layout.
     network = network.to(device).to(memory_format=torch.channels_last).eval()
     ready, active, autocast = make(network, device, precision)
@@ -122,7 +122,6 @@ def compiled(network: Any, device: torch.device, precision: Precision) -> tuple[
 @BACKENDS.register("openvino")
 def openvino(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
     """Rewrite the graph and compile it by OpenVINO, on the CPU in float32 or int8; see `openvino_verbs` and `int8`."""
-    check_openvino(device, precision)
     rewritten, active = _rewritten(network, precision)
     active += (f"verbs compiled by OpenVINO {openvino_version()}",)
     if precision is not Precision.int8:
@@ -132,9 +131,11 @@ def openvino(network: Any, device: torch.device, precision: Precision) -> tuple[
     return OpenVinoVerbs(rewritten, models_folder(network), int8), (*active, f"int8 by {toolchain}"), False
 
 
-def check_backend(backend: str, precision: Precision) -> None:
-    """Raise UsageError for int8 in a backend that does not support it."""
-    if precision is Precision.int8 and backend != "openvino":
+def check_backend(backend: str, precision: Precision, device: torch.device) -> None:
+    """Raise UsageError for int8 in a backend that does not support it, and if OpenVINO is needed but cannot run."""
+    if backend == "openvino":
+        check_openvino(device, precision)
+    elif precision is Precision.int8:
         raise UsageError(f"runtime.precision=int8 needs runtime.variant=openvino, not {backend}")
 
 
