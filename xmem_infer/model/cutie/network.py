@@ -151,13 +151,11 @@ class Cutie(nn.Module):
 
         Objects of a bucket interact here, so processing a bucket in chunks would change the result.
         """
-        object_readouts, start = [], 0
-        for readout in readouts:
-            slots = slice(start, start + readout.shape[1])
-            sensory, summaries, last_mask = (state[name][:, slots] for name in (SENSORY, SUMMARIES, LAST_MASK))
+        object_readouts, counts = [], [readout.shape[1] for readout in readouts]
+        states = (state[name].split(counts, 1) for name in (SENSORY, LAST_MASK, SUMMARIES))
+        for readout, sensory, last_mask, summaries in zip(readouts, *states, strict=True):
             fused = self.pixel_fuser(features.pixels, readout, sensory, last_mask)
             object_readouts.append(self.object_transformer(fused, summaries))
-            start = slots.stop
         return torch.cat(object_readouts, 1)
 
     def float32_parts(self) -> list[nn.Module]:
