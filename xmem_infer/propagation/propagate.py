@@ -11,8 +11,6 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 
-import torch
-
 from ..config import Direction, choice
 from ..engine.state import Absences, VideoState, absent_ids
 from ..errors import UsageError
@@ -20,8 +18,9 @@ from ..interrupts import check
 from ..io.frames import IndexedFrames, frame_name
 from ..io.masks import check_mask
 from ..predictor import Segmenter
-from ..results import FrameResult, Pass, Prediction
+from ..results import FrameResult, Pass
 from ..types import LabelMask
+from .blending import backward_weights, blend
 from .encoded_references import EncodedReference, EncodedReferences, FrameSubset, initial_state, result_of, state_after
 from .result_buffer import ResultBuffer
 
@@ -137,8 +136,7 @@ class Propagation:
         for index in sorted(references):
             self._check_reference(index, references[index])
             self.annotated[index] = frozenset([*references[index].object_ids(), *absent_ids(self.absent, index)])
-        self.object_ids = frozenset[int]().union(*self.annotated.values())
-        if not self.object_ids:
+        if not any(self.annotated.values()):
             raise UsageError("all references are empty: there is no object to follow")
 
     def check_range(self, direction: Direction, first: int, last: int) -> None:
@@ -192,7 +190,7 @@ class Propagation:
 
     def _blended(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
         """Yield the blended results of frames between references; the backward pass runs first and is buffered."""
-        weights = {index: self._weights(index) for index in range(first, last + 1)}
+        weights = {index: backward_weights(self.annotated, index) for index in range(first, last + 1)}
         two_sided = [index for index, weight in weights.items() if any(weight.values())]
         with closing(ResultBuffer()) as buffer:
             if two_sided:
@@ -202,44 +200,9 @@ class Propagation:
                         yield result
             for result in self.one_direction(1, first, last):
                 index = result.frame.index
-                yield self._blend(result, buffer.take(index), weights[index]) if index in buffer else result
-
-    def _blend(self, forward: FrameResult, backward: FrameResult, weights: Mapping[int, float]) -> FrameResult:
-        """Combine a frame's results from both passes; `weights` are those of the backward pass, by object id."""
-        object_ids = tuple(dict.fromkeys([*forward.object_ids, *backward.object_ids]))
-        prob = forward.working_prob
-        planes = prob.new_zeros(len(object_ids), *prob.shape[-2:])
-        for plane, object_id in zip(planes, object_ids, strict=True):
-            weight = weights[object_id]
-            for result, share in ((forward, 1 - weight), (backward, weight)):
-                if object_id in result.object_ids:
-                    plane += result.working_prob[1 + result.object_ids.index(object_id)].to(prob) * share
-        mixed = torch.cat([(1 - planes.sum(0, keepdim=True)).clamp(min=0), planes])
-        prediction = Prediction(mixed / mixed.sum(0), False, object_ids, False, forward.stage_ms)
-        result = self.segmenter.result(forward.frame, [prediction])
-        confidence = {}
-        for object_id, seen in result.confidence.items():
-            nearer = backward if weights[object_id] > 0.5 else forward
-            tracked = nearer.confidence.get(object_id, seen)
-            confidence[object_id] = replace(seen, key_distance=tracked.key_distance, drift=tracked.drift)
-        return replace(result, confidence=confidence)
-
-    def _weights(self, index: int) -> dict[int, float]:
-        """Return the weights of the backward pass on a frame, by object id.
-
-        The weight grows linearly from 0 at the object's previous reference to 1 at its next one. It is 1 if there is no
-        previous reference, and 0 if there is no next one.
-        """
-        weights = {}
-        for object_id in self.object_ids:
-            references = [reference for reference, ids in self.annotated.items() if object_id in ids]
-            before = max((reference for reference in references if reference <= index), default=None)
-            after = min((reference for reference in references if reference >= index), default=None)
-            if before is None or after is None:
-                weights[object_id] = float(before is None)
-            else:
-                weights[object_id] = (index - before) / max(1, after - before)
-        return weights
+                if index in buffer:
+                    result = blend(self.segmenter, result, buffer.take(index), weights[index])
+                yield result
 
     def _check_reference(self, index: int, mask: LabelMask) -> None:
         if not 0 <= index < len(self.frames):
