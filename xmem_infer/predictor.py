@@ -175,7 +175,9 @@ class Segmenter:
         states = states or [self.start() for _ in passes]
         sources = list({id(source): source for source in (frames, *(view.frames for view in passes))}.values())
         with ExitStack() as stack:
-            stack.callback(self._finish, states)
+            if self.runtime.grad_mode is GradMode.enable_grad:
+                for state in states:  # the graph and the memory refer to each other and would never be freed
+                    stack.callback(state.detach)
             readers = [stack.enter_context(closing(read_ahead(source))) for source in sources]
             started = perf_counter()
             for read in zip(*readers, strict=True):
@@ -315,8 +317,3 @@ class Segmenter:
             grad_mode(self.runtime.grad_mode),
         ):
             yield
-
-    def _finish(self, states: Sequence[VideoState]) -> None:
-        if self.runtime.grad_mode is GradMode.enable_grad:
-            for state in states:
-                state.detach()  # the graph and the memory refer to each other and would never be freed
