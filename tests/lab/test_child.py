@@ -5,6 +5,7 @@ import signal
 import sys
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def _importable(monkeypatch):
 
 
 def run(ending, watch=lambda event: None):
-    return run_in_child(work, Request(ending, Path("some/where"), Inner([1, 2])), 1, watch)
+    return run_in_child(partial(work, Request(ending, Path("some/where"), Inner([1, 2]))), 1, watch)
 
 
 def test_a_child_gets_a_typed_request_and_answers():

@@ -37,15 +37,13 @@ class Outcome:
 
 
 def run_in_child(
-    function: Callable[[Any, Send], None], request: Any, threads: int | None = None,
-    watch: Callable[[Event], object] = lambda event: check(),
-) -> Outcome:  # fmt: skip
-    """Run a function in a fresh process.
+    work: Callable[[Send], None], threads: int | None = None, watch: Callable[[Event], object] = lambda event: check()
+) -> Outcome:
+    """Run `work(send)` in a fresh process.
 
     Args:
-        function: A function at the top level of its module. It takes the request and `send`, which sends an event to
-            this process.
-        request: Any value that can be pickled.
+        work: A function that can be pickled, such as a `partial` of one at the top level of a module. It gets `send`,
+            which sends an event to this process.
         threads: CPU threads of torch in the child; None: torch's choice.
         watch: Called with every event when it arrives. An exception that it raises kills the child and is raised here.
 
@@ -55,7 +53,7 @@ def run_in_child(
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_work, args=(function, request, threads, sender))
+    child = context.Process(target=_work, args=(work, threads, sender))
     child.start()
     sender.close()
     outcome = Outcome("ok")
@@ -93,8 +91,8 @@ def _set_status(outcome: Outcome, code: int | None) -> None:
         outcome.status, outcome.reason = "oom", oom_reason
 
 
-def _work(function: Callable[[Any, Send], None], request: Any, threads: int | None, sender: Connection) -> None:
-    """Call the function in the child process and send how it ended."""
+def _work(work: Callable[[Send], None], threads: int | None, sender: Connection) -> None:
+    """Do the work in the child process and send how it ended."""
     if hasattr(os, "setsid"):  # keeps the terminal's Ctrl-C away: in the child, SIGINT means the memory ceiling
         os.setsid()
     os.dup2(2, 1)  # so that output of libraries does not mix with the parent's tables
@@ -106,7 +104,7 @@ def _work(function: Callable[[Any, Send], None], request: Any, threads: int | No
     try:
         if threads:
             torch.set_num_threads(threads)
-        function(request, send)
+        work(send)
     except CeilingReached:
         send("stopped", oom="stopped at the memory ceiling")
     except (torch.OutOfMemoryError, MemoryError) as error:

@@ -8,7 +8,7 @@ from xmem_infer.config import GradMode, Precision
 from xmem_infer.lab.ablation.checks_of_figures import LINEAR_MODES, Evidence, seconds_per_mode
 from xmem_infer.lab.ablation.config import DocumentsConfig
 from xmem_infer.lab.ablation.documents import decide, read_table
-from xmem_infer.lab.ablation.networks import Creation, LinearRequest, Subject, disabled_init, linear_forward
+from xmem_infer.lab.ablation.networks import Creation, Subject, disabled_init, linear_forward
 from xmem_infer.lab.ablation.observations import Verdict, error_message, verdict
 from xmem_infer.lab.ablation.plan import Combination, Scene
 from xmem_infer.lab.ablation.runs import Run
@@ -122,10 +122,10 @@ def test_disabled_init_leaves_linear_alone_and_is_undone():
 def test_the_linear_holds_its_output_alone_without_gradients(evidence):
     for mode in LINEAR_MODES:
         outcome = evidence.linear[mode] = Outcome("ok")
-        request = LinearRequest(50, 400, 10, mode, 64 * 10**9)
         linear_forward(
-            request, lambda event, outcome=outcome, **figures: outcome.events.append({"event": event, **figures})
-        )
+            evidence.sizes, mode, 64 * 10**9,
+            lambda event, outcome=outcome, **figures: outcome.events.append({"event": event, **figures}),
+        )  # fmt: skip
     held = {mode: outcome.last("linear")["held_bytes"] for mode, outcome in evidence.linear.items()}
     output, hidden = 10 * 50 * 4, 10 * 400 * 4
     assert held[GradMode.no_grad] == held[GradMode.inference_mode] == output

@@ -11,7 +11,7 @@ from xmem_infer.config import DataConfig, Device, GradMode, MemoryConfig, Precis
 from xmem_infer.lab.ablation.clip import open_clip
 from xmem_infer.lab.ablation.config import AblateConfig, MatrixConfig
 from xmem_infer.lab.ablation.plan import Combination, Scene, Setup
-from xmem_infer.lab.ablation.segmenting import SegmentRequest, segment
+from xmem_infer.lab.ablation.segmenting import segment
 from xmem_infer.predictor import Segmenter
 from xmem_infer.weights.build import load_network
 
@@ -27,14 +27,14 @@ def request_for(tmp_path, make_clip, tiny_weights):
     def build(mode, precision=Precision.fp32, timed=False):
         config = AblateConfig(ablate=MatrixConfig(max_memory_gb=64), memory=MemoryConfig(memory_every=2))
         setup = Setup(config, clip, tiny_weights, Device.cpu, timed)
-        return SegmentRequest(setup, Combination(Scene(-1, 2, FRAMES), precision, mode))
+        return setup, Combination(Scene(-1, 2, FRAMES), precision, mode)
 
     return build
 
 
 def run(request):
     events = defaultdict(list)
-    segment(request, lambda event, **fields: events[event].append(fields))
+    segment(*request, lambda event, **fields: events[event].append(fields))
     return events
 
 
@@ -43,16 +43,16 @@ def held(events):
 
 
 def test_masks_are_those_of_the_pipeline_and_both_passes_agree(request_for, tiny_weights):
-    request = request_for(GradMode.no_grad, timed=True)
-    events = run(request)
+    setup, combination = request_for(GradMode.no_grad, timed=True)
+    events = run((setup, combination))
     assert [(done["name"], done["frames_done"], done["oom"]) for done in events["pass_done"]] == [
         ("timed", FRAMES, None), ("counted", FRAMES, None),
     ]  # fmt: skip
     assert len({done["masks_sha256"] for done in events["pass_done"]}) == 1
     network = load_network(tiny_weights).network
     masks = events["masks"][0]["masks"]
-    runtime, clip = RuntimeConfig(precision=Precision.fp32), request.setup.clip
-    segmenter = Segmenter(network, request.setup.config.memory, runtime, DataConfig(size=-1))
+    runtime, clip = RuntimeConfig(precision=Precision.fp32), setup.clip
+    segmenter = Segmenter(network, setup.config.memory, runtime, DataConfig(size=-1))
     expected = [r.mask for r in segmenter.segment(clip.path, clip.first)][: FRAMES - 1]
     np.testing.assert_array_equal(masks[: FRAMES - 1], expected)
     assert all(frame["ms"] > 0 for frame in events["frame"])

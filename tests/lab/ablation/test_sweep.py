@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from ablation_clip import write_clip
@@ -13,7 +14,7 @@ from xmem_infer.lab.ablation.clip import open_clip
 from xmem_infer.lab.ablation.config import AblateConfig, AblationRuntime, MatrixConfig
 from xmem_infer.lab.ablation.plan import Combination, Scene, Setup
 from xmem_infer.lab.ablation.runs import run_of
-from xmem_infer.lab.ablation.segmenting import SegmentRequest, segment
+from xmem_infer.lab.ablation.segmenting import segment
 from xmem_infer.lab.child import Outcome, run_in_child
 
 GB = 10**9
@@ -21,12 +22,11 @@ COMBINATION = Combination(Scene(-1, 2, 8), Precision.fp32, GradMode.enable_grad)
 
 
 @pytest.fixture
-def request_(tmp_path, make_clip, tiny_weights):
+def setup(tmp_path, make_clip, tiny_weights):
     write_clip(tmp_path / "set", make_clip)
     clip = open_clip(str(tmp_path / "set"), None, DataConfig())
     config = AblateConfig(ablate=MatrixConfig(max_memory_gb=64), runtime=AblationRuntime(threads=1))
-    setup = Setup(config, clip, tiny_weights, Device.cpu)
-    return SegmentRequest(setup, COMBINATION)
+    return Setup(config, clip, tiny_weights, Device.cpu)
 
 
 def test_events_become_a_row():
@@ -43,8 +43,8 @@ def test_events_become_a_row():
 
 
 @pytest.mark.slow
-def test_a_run_becomes_a_row(request_):
-    outcome = run_in_child(segment, request_, 1)
+def test_a_run_becomes_a_row(setup):
+    outcome = run_in_child(partial(segment, setup, COMBINATION), 1)
     run = run_of(COMBINATION, 0, outcome, warmup_frames=2)
     assert (run.status, run.reason, run.frames_done) == ("ok", "", 8)
     assert len(run.times_ms) == 6
@@ -59,7 +59,7 @@ def test_a_run_becomes_a_row(request_):
 @pytest.mark.fault(
     "measured process killed for lack of memory", "the report has an `oom` row with the last frame reached"
 )
-def test_a_killed_child_is_an_oom_row_with_the_frame_it_reached(request_):
+def test_a_killed_child_is_an_oom_row_with_the_frame_it_reached(setup):
     pids = []
 
     def kill(event):
@@ -67,7 +67,7 @@ def test_a_killed_child_is_an_oom_row_with_the_frame_it_reached(request_):
         if event["event"] == "frame" and event["index"] == 2:
             os.kill(pids[0], signal.SIGKILL)
 
-    run = run_of(COMBINATION, 0, run_in_child(segment, request_, 1, kill), warmup_frames=0)
+    run = run_of(COMBINATION, 0, run_in_child(partial(segment, setup, COMBINATION), 1, kill), warmup_frames=0)
     assert run.status == "oom"
     assert "killed by the system" in run.reason
     assert 3 <= run.frames_done <= 8
@@ -76,18 +76,18 @@ def test_a_killed_child_is_an_oom_row_with_the_frame_it_reached(request_):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is known exactly from /proc only")
-def test_a_child_over_the_ceiling_is_an_oom_row(request_):
+def test_a_child_over_the_ceiling_is_an_oom_row(setup):
     # libraries alone pass such a ceiling: the frame is still named
-    request_.setup.config.ablate.max_memory_gb = 0.1
-    run = run_of(COMBINATION, 0, run_in_child(segment, request_, 1), warmup_frames=0)
+    setup.config.ablate.max_memory_gb = 0.1
+    run = run_of(COMBINATION, 0, run_in_child(partial(segment, setup, COMBINATION), 1), warmup_frames=0)
     assert (run.status, run.frames_done) == ("oom", 0)
     assert "0.1 GB" in run.reason
 
 
 @pytest.mark.slow
-def test_a_child_that_fails_says_why(request_, tmp_path):
+def test_a_child_that_fails_says_why(setup, tmp_path):
     (tmp_path / "broken.pth").write_bytes(b"<html>")
-    setup = replace(request_.setup, weights=tmp_path / "broken.pth")
-    outcome = run_in_child(segment, replace(request_, setup=setup), 1)
+    setup = replace(setup, weights=tmp_path / "broken.pth")
+    outcome = run_in_child(partial(segment, setup, COMBINATION), 1)
     assert outcome.status == "failed"
     assert "web page" in outcome.reason

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from xmem_infer.config import MemoryConfig, Precision
 from xmem_infer.lab.benchmark.end_to_end import PIPELINE_STAGES, PIPELINES, measure_end_to_end
 from xmem_infer.lab.benchmark.interleaved import best_rate, measure
-from xmem_infer.lab.benchmark.peak_memory import PeakRequest, measure_peak
+from xmem_infer.lab.benchmark.peak_memory import measure_peak
 from xmem_infer.lab.benchmark.stages import (
     DECODER,
     FRAME_STAGES,
@@ -141,9 +141,9 @@ def test_a_clip_is_timed_from_file_to_masks(tiny_network):
 
 @pytest.mark.slow
 def test_peak_memory_is_that_of_a_fresh_process(tiny_weights, tmp_path):
-    peak = measure_peak(PeakRequest("64p_2", "fast_fp32", str(tiny_weights)), threads=1)
+    peak = measure_peak("64p_2", "fast_fp32", str(tiny_weights), threads=1)
     assert peak["result"] == "ok"
     assert peak["peak_bytes"] > peak["above_first_frame_bytes"] > 0
-    missing = measure_peak(PeakRequest("64p_2", "fast_fp32", str(tmp_path / "none.pth")), threads=1)
+    missing = measure_peak("64p_2", "fast_fp32", str(tmp_path / "none.pth"), threads=1)
     assert (missing["result"].partition(":")[0], missing["peak_bytes"]) == ("failed", None)
     assert "none.pth" in missing["result"]

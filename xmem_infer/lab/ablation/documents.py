@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from ..report import setting_table, table, write_csv, write_page
 from . import checks_of_figures
 from .checks_of_figures import LINEAR_MODES, Evidence, NotMeasured
 from .comparisons import savings
-from .networks import CreateRequest, Creation, LinearRequest, Subject, create, linear_forward
+from .networks import Creation, Subject, create, linear_forward
 from .observations import Verdict, check_expectations
 from .plan import Combination, Setup, combinations, interleaved
 from .plots import draw_by_frame, draw_memory, draw_savings
@@ -88,12 +89,9 @@ def _measure(setup: Setup, precisions: Sequence[Precision]) -> Evidence:
     modes = sweep(setup, interleaved(every_mode, 1))
     runs = sweep(replace(setup, timed=False), interleaved(every_scene, 1))
     sizes, threads, limit = config.documents, config.runtime.threads, setup.ceiling_bytes
-    linear, created = {}, {}
-    for mode in LINEAR_MODES:
-        request = LinearRequest(sizes.features, sizes.hidden, sizes.rows, mode, limit)
-        linear[mode] = run_in_child(linear_forward, request, threads)
-    for subject, creation in product(Subject, Creation):
-        created[subject, creation] = run_in_child(create, CreateRequest(subject, creation, limit), threads)
+    linear = {mode: run_in_child(partial(linear_forward, sizes, mode, limit), threads) for mode in LINEAR_MODES}
+    ways = product(Subject, Creation)
+    created = {way: run_in_child(partial(create, *way, limit), threads) for way in ways}
     return Evidence(sizes, modes, runs, savings(runs), linear, created)
 
 

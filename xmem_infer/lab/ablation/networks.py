@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from enum import Enum
 from time import perf_counter
 
@@ -14,6 +13,7 @@ from ...model.network import XMem
 from ...runtime.grad_mode import grad_mode
 from ..child import Send
 from ..resident import ceiling
+from .config import DocumentsConfig
 from .tensor_bytes import TensorBytes
 
 CPU = torch.device("cpu")
@@ -30,47 +30,27 @@ class Creation(Enum):
     meta = "on the meta device, loaded with assign=True"
 
 
-@dataclass
-class CreateRequest:
-    """Create a network in one of the ways and load given tensors into it."""
-
-    subject: Subject
-    creation: Creation
-    ceiling_bytes: int
-
-
-@dataclass
-class LinearRequest:
-    """Run a forward pass of Linear(features, hidden) - ReLU - Linear(hidden, features) on ones (rows, features)."""
-
-    features: int
-    hidden: int
-    rows: int
-    grad_mode: GradMode
-    ceiling_bytes: int
-
-
-def create(request: CreateRequest, send: Send) -> None:
-    """Create the network and send `created`.
+def create(subject: Subject, creation: Creation, ceiling_bytes: int, send: Send) -> None:
+    """Create a network in one of the ways, load given tensors into it, and send `created`.
 
     Its fields: seconds, peak bytes of new tensors, whether all parameters require gradients, and the share of
     parameters that `disabled_init` leaves uninitialised.
     """
-    build = XMem if request.subject is Subject.xmem else _linear_layers
+    build = XMem if subject is Subject.xmem else _linear_layers
     contexts: dict[Creation, AbstractContextManager[object]] = {
         Creation.default: nullcontext(),
         Creation.disable_torch_init: disabled_init(),
         Creation.meta: torch.device("meta"),
     }
-    with ceiling(request.ceiling_bytes):
+    with ceiling(ceiling_bytes):
         with torch.device("meta"):
             state = {name: torch.ones_like(value, device=CPU) for name, value in build().state_dict().items()}
         counter = TensorBytes(CPU)
         with counter.counting():
             started = perf_counter()
-            with contexts[request.creation]:
+            with contexts[creation]:
                 network = build()
-            network.load_state_dict(state, assign=request.creation is Creation.meta)
+            network.load_state_dict(state, assign=creation is Creation.meta)
             seconds = perf_counter() - started
         trained = all(parameter.requires_grad for parameter in network.parameters())
         share = _skipped_share(network)
@@ -100,16 +80,19 @@ def disabled_init() -> Iterator[None]:
         nn.Linear.reset_parameters, nn.LayerNorm.reset_parameters = originals  # type: ignore[method-assign]
 
 
-def linear_forward(request: LinearRequest, send: Send) -> None:
-    """Run one forward pass and send `linear`: bytes held afterwards (output and graph), peak, bytes of the output."""
-    with ceiling(request.ceiling_bytes):
+def linear_forward(sizes: DocumentsConfig, mode: GradMode, ceiling_bytes: int, send: Send) -> None:
+    """Run one forward pass of Linear(features, hidden) - ReLU - Linear(hidden, features) on ones (rows, features).
+
+    Sends `linear`: bytes held afterwards (output and graph), peak, bytes of the output.
+    """
+    with ceiling(ceiling_bytes):
         with torch.device("meta"):
-            layers = nn.Linear(request.features, request.hidden), nn.Linear(request.hidden, request.features)
+            layers = nn.Linear(sizes.features, sizes.hidden), nn.Linear(sizes.hidden, sizes.features)
         network = nn.Sequential(layers[0], nn.ReLU(), layers[1]).to_empty(device=CPU)
         for parameter in network.parameters():
             nn.init.constant_(parameter, 0.001)  # drawing 500 million random numbers takes longer than the forward pass
-        x = torch.ones(request.rows, request.features, requires_grad=True)
+        x = torch.ones(sizes.rows, sizes.features, requires_grad=True)
         counter = TensorBytes(CPU)
-        with grad_mode(request.grad_mode), counter.counting():
+        with grad_mode(mode), counter.counting():
             y = network(x)
         send("linear", held_bytes=counter.held, peak_bytes=counter.peak, output_bytes=y.nbytes)

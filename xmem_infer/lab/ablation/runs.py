@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from statistics import median
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from ...config import GradMode, Precision
 from ..child import Event, Outcome, run_in_child
 from .plan import Combination, Condition, Scene, Setup
-from .segmenting import SegmentRequest, segment
+from .segmenting import segment
 
 GRADIENTS_OFF = tuple(mode for mode in GradMode if not mode.records)
 CSV_FIGURES = (
@@ -98,10 +99,10 @@ def sweep(setup: Setup, order: Sequence[tuple[Combination, int]]) -> list[Run]:
     with tqdm(total=len(order), desc="ablation", unit="run", disable=None) as bar:
         # One run is not counted: it loads libraries and weights into the disk cache for the others.
         bar.set_postfix_str("warm-up")
-        run_in_child(segment, SegmentRequest(setup, order[0][0]), threads)
+        run_in_child(partial(segment, setup, order[0][0]), threads)
         for combination, repeat in order:
             bar.set_postfix_str(str(combination))
-            outcome = run_in_child(segment, SegmentRequest(setup, combination), threads)
+            outcome = run_in_child(partial(segment, setup, combination), threads)
             run = run_of(combination, repeat, outcome, setup.config.ablate.warmup_frames)
             if run.status == "failed":
                 log.warning("failed: %s: %s", combination, run.reason)

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from time import perf_counter
 
@@ -22,49 +23,41 @@ from ...weights.hashes import require_hash
 from ..child import Send
 from ..resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .clip import with_objects
-from .plan import Combination, Setup
+from .plan import Combination, Scene, Setup
 from .tensor_bytes import TensorBytes, bytes_of
 
 
-@dataclass(frozen=True)
-class SegmentRequest:
-    """Segment a scene and report memory and time per frame."""
-
-    setup: Setup
-    combination: Combination
-
-
-def segment(request: SegmentRequest, send: Send) -> None:
-    """Load the network and segment in one or two passes.
+def segment(setup: Setup, combination: Combination, send: Send) -> None:
+    """Load the network, segment the scene in one or two passes, and report memory and time per frame.
 
     Sends `loaded`; for each pass many `frame` and one `pass_done`; at the end `masks` (T, H, W).
     """
-    segmenter, network_bytes = _load(request, send)
+    segmenter, network_bytes = _load(setup, combination, send)
+    one_pass = partial(_one_pass, segmenter, setup, combination.scene, send)
     device = segmenter.prepared.device
     masks: list[np.ndarray] = []
-    if request.setup.timed:
+    if setup.timed:
         # CUDA's allocator counts at no cost. On the CPU counting would slow this pass down, so it is done in a second.
-        masks = _one_pass("timed", segmenter, request, TensorBytes(device) if device.type == "cuda" else None, send)
-    if device.type != "cuda" or not request.setup.timed:
-        counter = TensorBytes(device, 0 if device.type == "cuda" else network_bytes)
-        counted = _one_pass("counted", segmenter, request, counter, send)
-        masks = masks if request.setup.timed else counted
+        masks = one_pass("timed", TensorBytes(device) if device.type == "cuda" else None)
+    if device.type != "cuda" or not setup.timed:
+        counted = one_pass("counted", TensorBytes(device, 0 if device.type == "cuda" else network_bytes))
+        masks = masks if setup.timed else counted
     if masks:
         send("masks", masks=np.stack(masks))
 
 
-def _load(request: SegmentRequest, send: Send) -> tuple[Segmenter, int]:
+def _load(setup: Setup, combination: Combination, send: Send) -> tuple[Segmenter, int]:
     """Return the segmenter and the size of its network in bytes."""
     started = perf_counter()
-    file = read_checkpoint(request.setup.weights)
+    file = read_checkpoint(setup.weights)
     require_hash(file.path, file.sha256)
     read = perf_counter()
     network = build_network(file.tensors, file.path)
     built = perf_counter()
     # The documents describe the network as written, under autocast; the modes that record support no other variant.
-    setup, what = request.setup, request.combination
-    runtime = RuntimeConfig(setup.device, what.grad_mode, what.precision, "eager", threads=setup.config.runtime.threads)
-    data = replace(setup.config.data, size=what.scene.size)
+    modes, threads = (combination.grad_mode, combination.precision), setup.config.runtime.threads
+    runtime = RuntimeConfig(setup.device, *modes, "eager", threads=threads)
+    data = replace(setup.config.data, size=combination.scene.size)
     segmenter = Segmenter(network, setup.config.memory, runtime, data)
     seconds = {"read_seconds": read - started, "build_seconds": built - read}
     send("loaded", **seconds, network_bytes=bytes_of(network), loaded_resident_bytes=resident_bytes())
@@ -72,21 +65,21 @@ def _load(request: SegmentRequest, send: Send) -> tuple[Segmenter, int]:
 
 
 def _one_pass(
-    name: str, segmenter: Segmenter, request: SegmentRequest, counter: TensorBytes | None, send: Send
+    segmenter: Segmenter, setup: Setup, scene: Scene, send: Send, name: str, counter: TensorBytes | None
 ) -> list[np.ndarray]:
     """Segment the clip once. Running out of memory ends the pass, not the process, so that partial results count."""
     restart_peak()
     masks: list[np.ndarray] = []
     digest, reason = hashlib.sha256(), None
     try:
-        with _limit(request.setup):
-            for mask, spent in _frames(segmenter, request, counter):
+        with _limit(setup):
+            for mask, spent in _frames(segmenter, setup, scene, counter):
                 masks.append(mask)
                 digest.update(mask.tobytes())
                 sizes = {} if counter is None else {"held_bytes": counter.held, "peak_bytes": counter.last_peak}
                 send("frame", of=name, index=len(masks) - 1, ms=spent, **sizes)
     except CeilingReached:
-        reason = f"stopped at the ceiling of {request.setup.ceiling_bytes / 1e9:g} GB"
+        reason = f"stopped at the ceiling of {setup.ceiling_bytes / 1e9:g} GB"
     except EnvironmentFault as error:  # after the network is loaded, this can only mean that memory ran out
         reason = str(error)
     send(
@@ -103,16 +96,15 @@ def _one_pass(
 
 
 def _frames(
-    segmenter: Segmenter, request: SegmentRequest, counter: TensorBytes | None
+    segmenter: Segmenter, setup: Setup, scene: Scene, counter: TensorBytes | None
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Yield mask and milliseconds of each frame. The time is from upload to mask, without waiting for the decoder.
 
     Everything that a frame allocates must be released while it is counted, so only a copy of the mask leaves this
     function; the mask itself shares memory with a tensor.
     """
-    clip, scene = request.setup.clip, request.combination.scene
-    frames = [frame.image for frame in islice(open_frames(clip.path, request.setup.config.data), scene.frames)]
-    results = segmenter.segment(ArrayFrames(frames), LabelMask(with_objects(clip.first, scene.objects)[0]))
+    frames = [frame.image for frame in islice(open_frames(setup.clip.path, setup.config.data), scene.frames)]
+    results = segmenter.segment(ArrayFrames(frames), LabelMask(with_objects(setup.clip.first, scene.objects)[0]))
     while True:
         with nullcontext() if counter is None else counter.counting():
             result = next(results, None)

@@ -3,7 +3,7 @@
 import ctypes
 import gc
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -19,40 +19,31 @@ from .workloads import parse_workload
 PEAK_COLUMNS = ("peak_bytes", "above_first_frame_bytes")
 
 
-@dataclass
-class PeakRequest:
-    """What the child process measures. weights: the setting of that name."""
-
-    workload: str
-    variant: str
-    weights: str | None = None
-
-
-def measure_peak(request: PeakRequest, threads: int | None) -> Row:
+def measure_peak(workload: str, variant: str, weights: str | None, threads: int | None) -> Row:
     """Run an ordinary and a memory frame with memory filled, in a fresh process. A failure is reported as a result.
 
     Args:
-        request: What to measure.
+        workload: Name of the workload.
+        variant: Name of the variant.
+        weights: The setting of that name.
         threads: CPU threads of torch; None: torch's choice.
 
     Returns:
         `result`: status of the process (ok | oom | failed) and reason. In bytes, `peak_bytes`: network, memory and
         activations, without the imported libraries; `above_first_frame_bytes`: the same without the network.
     """
-    outcome = run_in_child(segment_in_child, request, threads)
+    outcome = run_in_child(partial(segment_in_child, workload, variant, weights), threads)
     sizes = outcome.last("sizes") or dict.fromkeys(PEAK_COLUMNS)
     result = ": ".join(filter(None, (outcome.status, outcome.reason)))
-    return {"workload": request.workload, "variant": request.variant, "result": result} | {
-        k: sizes[k] for k in PEAK_COLUMNS
-    }
+    return {"workload": workload, "variant": variant, "result": result, **{name: sizes[name] for name in PEAK_COLUMNS}}
 
 
-def segment_in_child(request: PeakRequest, send: Send) -> None:
+def segment_in_child(workload_name: str, variant_name: str, weights: str | None, send: Send) -> None:
     """Measure in the child process of `measure_peak`."""
     imported = resident_bytes()
-    workload = parse_workload(request.workload)
-    network = load_benchmark_network(workload.network, request.weights)
-    variant = make_variant(request.variant, network, torch.device("cpu"))
+    workload = parse_workload(workload_name)
+    network = load_benchmark_network(workload.network, weights)
+    variant = make_variant(variant_name, network, torch.device("cpu"))
     del network
     _return_freed_memory()
     prepared = resident_bytes()

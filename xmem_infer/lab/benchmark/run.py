@@ -16,7 +16,7 @@ from .config import BenchmarkConfig
 from .end_to_end import measure_end_to_end
 from .interleaved import Progress, measure
 from .networks import load_benchmark_network
-from .peak_memory import PeakRequest, measure_peak
+from .peak_memory import measure_peak
 from .report import Results, console_summary, redraw, write_report
 from .variants import Variant, check_variants, default_variants, make_variant
 from .workloads import Workload, parse_workload
@@ -99,8 +99,7 @@ def _parts(plan: dict[Workload, list[str]], results: Results) -> dict[str, Calla
     def peaks(workload: str, progress: Progress) -> None:
         for name in config.variants or ():
             progress(f"{workload}: peak memory of {name}")
-            request = PeakRequest(workload, name, config.weights)
-            results.peaks.append(measure_peak(request, config.runtime.threads))
+            results.peaks.append(measure_peak(workload, name, config.weights, config.runtime.threads))
 
     def end_to_end(workload: Workload, progress: Progress) -> None:
         options, network = config.end_to_end, networks[workload.network]
