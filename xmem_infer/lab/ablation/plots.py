@@ -1,6 +1,6 @@
 """The pictures of an ablation: peak memory, savings, memory by frame, time, agreement of masks."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -46,13 +46,11 @@ def _by_mode(
     panels = figure.subplots(1, len(by_precision), sharey=True, squeeze=False)[0]
     tops = []
     for axes, (precision, here) in zip(panels, by_precision.items(), strict=True):
-        bars, tips = _empty_series(modes, len(scenes)), _empty_series(modes, len(scenes))
-        for run in here:
-            bars[run.mode.name][scenes.index(run.scene)] = height(run)
-            tips[run.mode.name][scenes.index(run.scene)] = whisker(run)
-        stopped = {(run.mode.name, scenes.index(run.scene)) for run in here if run.status == "oom"}
+        bars = {(run.mode.name, scenes.index(run.scene)): run for run in here}
+        heights, whiskers = ({bar: value(run) for bar, run in bars.items()} for value in (height, whisker))
+        stopped = [bar for bar, run in bars.items() if run.status == "oom"]
         groups = [_scene_label(scene, scenes) for scene in scenes]
-        grouped_bars(axes, groups, bars, COLOURS, whiskers=tips, stopped=stopped)
+        grouped_bars(axes, groups, modes, heights, COLOURS, whiskers=whiskers, stopped=stopped)
         axes.set_title(precision.name, loc="left", fontsize=10)
         style_axes(axes)
         tops.append(axes.get_ylim()[1])
@@ -66,17 +64,18 @@ def draw_savings(savings: Sequence[Saving], folder: Path) -> None:
     conditions = list(dict.fromkeys((saving.scene, saving.precision) for saving in savings))
     scenes = list(dict.fromkeys(scene for scene, _ in conditions))
     baselines = list(dict.fromkeys(saving.baseline.name for saving in savings))
-    bars, tips = _empty_series(baselines, len(conditions)), _empty_series(baselines, len(conditions))
-    for saving in savings:
-        at, baseline = conditions.index((saving.scene, saving.precision)), saving.baseline.name
-        bars[baseline][at], tips[baseline][at] = 100 * saving.with_network, 100 * saving.without_network
-    stopped = {(s.baseline.name, conditions.index((s.scene, s.precision))) for s in savings if s.at_least}
+    bars = {(s.baseline.name, conditions.index((s.scene, s.precision))): s for s in savings}
+    heights = {bar: 100 * saving.with_network for bar, saving in bars.items()}
+    whiskers = {bar: 100 * saving.without_network for bar, saving in bars.items()}
+    stopped = [bar for bar, saving in bars.items() if saving.at_least]
     figure = new_figure(max(7.5, 2.0 + 0.95 * len(conditions)), 4.4)
     axes = figure.add_subplot()
     names = [f"{precision.name}\n{_scene_label(scene, scenes)}" for scene, precision in conditions]
-    grouped_bars(axes, names, bars, COLOURS, form=".0f", size=8, rotation=0, whiskers=tips, stopped=stopped)
+    grouped_bars(
+        axes, names, baselines, heights, COLOURS, form=".0f", size=8, rotation=0, whiskers=whiskers, stopped=stopped
+    )
     axes.axhline(100 * DOCUMENTED_SAVING, color="#2e7d32", linestyle="--", linewidth=1.5, label="documented: 30%")
-    axes.set_ylim(min(0.0, *(100 * saving.with_network for saving in savings)), 115)
+    axes.set_ylim(min(0.0, *heights.values()), 115)
     style_axes(axes)
     title = "Peak memory saved by switching gradients off, percent of each baseline's (line: without the network)"
     legend(figure, axes, title)
@@ -112,15 +111,14 @@ def draw_by_frame(runs: Sequence[Run], folder: Path, ceiling_gb: float) -> None:
 def draw_agreement(agreements: Sequence[Agreement], folder: Path) -> None:
     """Draw the share of pixels that differ from fp32, and J&F if the clip is annotated, by precision."""
     scenes = list(dict.fromkeys(agreement.scene for agreement in agreements))
-    precisions = [p for p in Precision if any(agreement.precision is p for agreement in agreements)]
-    by_condition = {(a.scene, a.precision): a for a in agreements}
+    precisions = [p.name for p in Precision if any(agreement.precision is p for agreement in agreements)]
     figure = new_figure(3.0 + 2.2 * len(scenes), 3.8)
     panels = figure.subplots(1, 2)
     for axes, figure_of, title in zip(panels, ("differing", "jf"), ("pixels unlike fp32's", "J&F"), strict=True):
-        shares = {p.name: [getattr(by_condition.get((s, p)), figure_of, None) for s in scenes] for p in precisions}
-        heights = {name: [x and 100 * x for x in values] for name, values in shares.items()}
+        shares = {(a.precision.name, scenes.index(a.scene)): getattr(a, figure_of) for a in agreements}
+        heights = {bar: share and 100 * share for bar, share in shares.items()}
         groups = [_scene_label(scene, scenes) for scene in scenes]
-        grouped_bars(axes, groups, heights, PRECISION_COLOURS, form=".3g", size=7, rotation=0)
+        grouped_bars(axes, groups, precisions, heights, PRECISION_COLOURS, form=".3g", size=7, rotation=0)
         if not axes.patches:
             text = "not known: masks of all frames\nor fp32 are missing"
             axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
@@ -128,10 +126,6 @@ def draw_agreement(agreements: Sequence[Agreement], folder: Path) -> None:
         style_axes(axes)
     legend(figure, max(panels, key=lambda axes: len(axes.patches)), "Masks by precision")
     save(figure, folder, "agreement")
-
-
-def _empty_series(series: Iterable[str], count: int) -> dict[str, list[float | None]]:
-    return {name: [None] * count for name in series}
 
 
 def _scene_label(scene: Scene, scenes: Sequence[Scene]) -> str:
