@@ -75,26 +75,24 @@ def waste(evidence: Evidence) -> Finding:
 
 
 def same_effect(evidence: Evidence) -> Finding:
-    peaks_equal, masks_equal, text = _compare(evidence, GradMode.set_grad_enabled, GradMode.no_grad)[0]
-    return verdict(peaks_equal, masks_equal), f"peak in tensors {text.partition(': ')[2]}"
+    modes = GradMode.set_grad_enabled, GradMode.no_grad
+    a, b = (evidence.run(mode, evidence.modes[0].precision) for mode in modes)
+    equal = a.peak_tensor_bytes == b.peak_tensor_bytes, a.masks_sha256 == b.masks_sha256
+    return verdict(*equal), f"peak in tensors {_peaks_and_masks(a, b)}"
 
 
 def same_peak(evidence: Evidence) -> Finding:
-    results = _compare(evidence, GradMode.no_grad, GradMode.inference_mode)
-    text = "; ".join(text for _, _, text in results)
-    return verdict(*(peaks_equal for peaks_equal, _, _ in results)), f"segmenting {evidence.modes[0].scene}, {text}"
+    modes = GradMode.no_grad, GradMode.inference_mode
+    precisions = dict.fromkeys(run.precision for run in evidence.modes)
+    pairs = [[evidence.run(mode, precision) for mode in modes] for precision in precisions]
+    text = "; ".join(f"{a.precision.name}: {_peaks_and_masks(a, b)}" for a, b in pairs)
+    equal = [a.peak_tensor_bytes == b.peak_tensor_bytes for a, b in pairs]
+    return verdict(*equal), f"segmenting {evidence.modes[0].scene}, {text}"
 
 
-def _compare(evidence: Evidence, first: GradMode, second: GradMode) -> list[tuple[bool, bool, str]]:
-    """For each precision, return whether peaks and masks of two modes are equal, and both as text."""
-    results = []
-    for precision in dict.fromkeys(run.precision for run in evidence.modes):
-        a, b = evidence.run(first, precision), evidence.run(second, precision)
-        same = a.masks_sha256 == b.masks_sha256
-        peaks = f"{megabytes(a.peak_tensor_bytes)} and {megabytes(b.peak_tensor_bytes)} MB"
-        text = f"{precision.name}: {peaks}, masks {'equal to the bit' if same else 'unlike'}"
-        results.append((a.peak_tensor_bytes == b.peak_tensor_bytes, same, text))
-    return results
+def _peaks_and_masks(a: Run, b: Run) -> str:
+    masks = "equal to the bit" if a.masks_sha256 == b.masks_sha256 else "unlike"
+    return f"{megabytes(a.peak_tensor_bytes)} and {megabytes(b.peak_tensor_bytes)} MB, masks {masks}"
 
 
 def thirty_percent(evidence: Evidence) -> Finding:

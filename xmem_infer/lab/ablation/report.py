@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,17 @@ class Findings:
     savings: Sequence[Saving]
     agreements: Sequence[Agreement]
 
+    @cached_property
+    def merged(self) -> list[Run]:
+        return merge_repeats(self.runs)
+
 
 def write_report(findings: Findings, folder: Path) -> None:
     """Write the CSV, the pictures, and last the page that shows them. Raises EnvironmentFault."""
     write_csv(folder / "results.csv", [run.csv_row() for run in findings.runs])
-    runs = merge_repeats(findings.runs)
-    draw_memory(runs, folder)
-    draw_by_frame(runs, folder, findings.config.ablate.max_memory_gb)
-    draw_time(runs, folder)
+    draw_memory(findings.merged, folder)
+    draw_by_frame(findings.merged, folder, findings.config.ablate.max_memory_gb)
+    draw_time(findings.merged, folder)
     if findings.savings:
         draw_savings(findings.savings, folder)
     if findings.agreements:
@@ -40,7 +44,7 @@ def write_report(findings: Findings, folder: Path) -> None:
 
 
 def _page(findings: Findings) -> Iterator[str]:
-    runs, matrix = merge_repeats(findings.runs), findings.config.ablate
+    runs, matrix = findings.merged, findings.config.ablate
     yield "# Gradient modes and precisions, measured"
     yield setting_table(findings.setting)
     yield (
@@ -97,9 +101,8 @@ def _memory_table(runs: Sequence[Run]) -> str:
 
 
 def _time_table(runs: Sequence[Run]) -> str:
-    fastest = {
-        scene: min((run.p50_ms or inf) for run in here) for scene, here in grouped(runs, lambda run: run.scene).items()
-    }
+    by_scene = grouped(runs, lambda run: run.scene)
+    fastest = {scene: min(run.p50_ms or inf for run in here) for scene, here in by_scene.items()}
     columns: dict[str, Callable[[Run], object]] = {
         "p50 ms": lambda run: number(run.p50_ms),
         "p95 ms": lambda run: number(run.p95_ms),
@@ -119,10 +122,8 @@ def _flatness(runs: Sequence[Run]) -> str:
             change = "flat" if last <= first * 1.001 else f"grows by {megabytes(growth)} MB a frame"
             texts.append(f"`{run.mode.name}` {megabytes(first)} -> {megabytes(last)} ({change})")
     where = f"{runs[0].scene}, {runs[0].precision.name}"
-    held = (
-        f"Bytes in tensors between frames, from frame 1 to the last one reached ({where}), in MB: {'; '.join(texts)}."
-    )
-    return held if texts else ""
+    held = f"Bytes in tensors between frames, from frame 1 to the last one reached ({where}), in MB"
+    return f"{held}: {'; '.join(texts)}." if texts else ""
 
 
 def savings_table(savings: Sequence[Saving]) -> str:
@@ -163,7 +164,7 @@ def _same_masks(runs: Sequence[Run]) -> str:
 
 def console_summary(findings: Findings) -> list[str]:
     """Return a summary for the terminal: runs out of memory, and savings within a frame."""
-    stopped = [run for run in merge_repeats(findings.runs) if run.status == "oom"]
+    stopped = [run for run in findings.merged if run.status == "oom"]
     lines = [f"{run.combination}: out of memory in frame {run.frames_done} ({run.reason})" for run in stopped]
     within = [s for s in findings.savings if s.baseline is GradMode.enable_grad_detached]
     lines += [

@@ -59,9 +59,9 @@ def _load(setup: Setup, combination: Combination, send: Send) -> tuple[Segmenter
     runtime = RuntimeConfig(setup.device, *modes, "eager", threads=threads)
     data = replace(setup.config.data, size=combination.scene.size)
     segmenter = Segmenter(network, setup.config.memory, runtime, data)
-    seconds = {"read_seconds": read - started, "build_seconds": built - read}
-    send("loaded", **seconds, network_bytes=bytes_of(network), loaded_resident_bytes=resident_bytes())
-    return segmenter, bytes_of(network)
+    seconds, network_bytes = {"read_seconds": read - started, "build_seconds": built - read}, bytes_of(network)
+    send("loaded", **seconds, network_bytes=network_bytes, loaded_resident_bytes=resident_bytes())
+    return segmenter, network_bytes
 
 
 def _one_pass(
