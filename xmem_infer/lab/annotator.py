@@ -1,8 +1,9 @@
 """A simulated annotator: corrects a few frames, chosen by different strategies, and measures the other frames."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -50,9 +51,10 @@ class Tracked:
 
     masks: dict[int, np.ndarray]
     confidence: dict[int, Mapping[int, ObjectConfidence]]
-    scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    scores: np.ndarray
 
 
+Curves = Mapping[str, Sequence[float]]  # J&F after CORRECTIONS, by strategy
 Choose = Callable[[Tracked, Sequence[int]], int]  # returns one of the given frame indices, the next to correct
 
 
@@ -78,7 +80,7 @@ class Annotator:
         self.object_ids = sorted(set(np.unique(np.stack(clip.labels)).tolist()) - {0})
         self.cache: dict[tuple[int, ...], Tracked] = {}
 
-    def curves(self) -> dict[str, list[float]]:
+    def curves(self) -> Curves:
         """Return the mean J&F in percent after each of CORRECTIONS, by the strategy that chooses the frames."""
         by_seed = [self._curve(self._random(seed)) for seed in range(self.seeds)]
         return {
@@ -110,10 +112,10 @@ class Annotator:
         """
         if references in self.cache:
             return self.cache[references]
-        tracked = Tracked({}, {}) if before is None else Tracked(dict(before.masks), dict(before.confidence))
-        newest, last = references[-1], len(self.clip.images) - 1
+        masks, confidence = ({}, {}) if before is None else (dict(before.masks), dict(before.confidence))
+        newest, count = references[-1], len(self.clip.images)
         first = max((index for index in references if index < newest), default=0)
-        last = min((index for index in references if index > newest), default=last)
+        last = min((index for index in references if index > newest), default=count - 1)
         given = {index: LabelMask(self.clip.labels[index]) for index in references}
         shown = {id: [i for i, mask in given.items() if id in mask.object_ids()] for id in self.object_ids}
         absent = {id: [(i, i) for i in given if i not in seen] for id, seen in shown.items() if seen}
@@ -122,12 +124,10 @@ class Annotator:
         )
         for result in results:
             check()
-            tracked.masks[result.frame.index] = result.mask
-            tracked.confidence[result.frame.index] = result.confidence
-        masks = [tracked.masks[index] for index in range(len(self.clip.images))]
-        tracked.scores = score_video(masks, self.clip.labels, name=self.clip.name).frame_overall()
-        self.cache[references] = tracked
-        return tracked
+            masks[result.frame.index], confidence[result.frame.index] = result.mask, result.confidence
+        score = score_video([masks[index] for index in range(count)], self.clip.labels, name=self.clip.name)
+        self.cache[references] = Tracked(masks, confidence, score.frame_overall())
+        return self.cache[references]
 
 
 def _suggested(tracked: Tracked, free: Sequence[int]) -> int:
@@ -139,25 +139,28 @@ def _suggested(tracked: Tracked, free: Sequence[int]) -> int:
     return suggestion.index
 
 
-Curves = Mapping[str, Mapping[str, Sequence[float]]]  # J&F after CORRECTIONS, by clip and strategy
 Clicks = Mapping[tuple[str, bool], Sequence[Sequence[float]]]  # IoU by clicks per object, by method and box or not
 
 
 def measure(segmenter: Segmenter, clips: Sequence[Clip], size: int, frames: int, seeds: int, folder: Path) -> str:
     """Measure both tables. Return them as Markdown, and write report.md and a picture. Raises EnvironmentFault."""
     output_folder(folder)
-    corrections, clicks = {}, {(method, box): list[list[float]]() for method in METHODS for box in (True, False)}
+    corrections, clicks = {}, defaultdict[tuple[str, bool], list[list[float]]](list)
     for clip in clips:
         corrections[clip.name] = Annotator(segmenter, sample(clip, size, frames), seeds).curves()
-        for key, curves in mark(clip).items():
-            clicks[key] += curves
+        for way, curves in mark(clip).items():
+            clicks[way] += curves
         log.info(f"{clip.name}: done")
+    mean = {
+        name: [fmean(values) for values in zip(*(curves[name] for curves in corrections.values()), strict=True)]
+        for name in (SUGGESTED, RANDOM, WORST)
+    }
     how = f"at {size} px of the short side, at most {frames} frames of each clip; at random: mean of {seeds}"
     subject = {"clips": ", ".join(corrections), "corrections": how, "first masks": "pictures at their own size"}
     conditions = setting(segmenter.prepared.device, subject)
-    text = "\n\n".join((_corrections_table(corrections), _clicks_table(clicks)))
+    text = "\n\n".join((_corrections_table({**corrections, "**mean**": mean}), _clicks_table(clicks)))
     write_page(folder / "report.md", ("# A simulated annotator", HOW, text, setting_table(conditions)))
-    _draw(corrections, folder)
+    _draw(mean, folder)
     return text
 
 
@@ -172,15 +175,10 @@ def mark(clip: Clip) -> dict[tuple[str, bool], list[list[float]]]:
     }
 
 
-def _corrections_table(corrections: Curves) -> str:
+def _corrections_table(corrections: Mapping[str, Curves]) -> str:
     head = ("clip", "frame chosen", *(f"{done} corrected" for done in CORRECTIONS))
     rows = [(clip, name, *map(number, curve)) for clip, curves in corrections.items() for name, curve in curves.items()]
-    rows += [("**mean**", name, *map(number, _mean(corrections, name))) for name in (SUGGESTED, RANDOM, WORST)]
     return table(head, rows)
-
-
-def _mean(corrections: Curves, strategy: str) -> list[float]:
-    return [fmean(values) for values in zip(*(curves[strategy] for curves in corrections.values()), strict=True)]
 
 
 def _clicks_table(clicks: Clicks) -> str:
@@ -195,11 +193,11 @@ def _clicks_table(clicks: Clicks) -> str:
     return table(head, rows)
 
 
-def _draw(corrections: Curves, folder: Path) -> None:
+def _draw(mean: Curves, folder: Path) -> None:
     figure = new_figure(4.6, 3.2)
     axes = figure.subplots()
     for strategy, colour in ((WORST, "#888888"), (SUGGESTED, "#d62728"), (RANDOM, "#1f77b4")):
-        axes.plot(CORRECTIONS, _mean(corrections, strategy), "o-", label=strategy, color=colour)
+        axes.plot(CORRECTIONS, mean[strategy], "o-", label=strategy, color=colour)
     axes.set_xlabel("corrected frames", fontsize=8)
     axes.set_xticks(CORRECTIONS)
     style_axes(axes)

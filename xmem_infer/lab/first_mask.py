@@ -8,6 +8,7 @@ from ..interactive.box_and_clicks import Click, Method, grabcut, propose
 from ..interactive.random_walk import walker
 from ..interrupts import check
 from ..io.opencv import opencv
+from ..scoring.metrics import region_similarity
 
 METHODS: dict[str, Method] = {"grabcut": grabcut, "walker": walker}  # which propose a mask
 GOOD_IOU = 0.85
@@ -27,12 +28,12 @@ def iou_by_clicks(method: Method, image: np.ndarray, truth: np.ndarray, *, box: 
     bounding_box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if box else None
     clicks: list[Click] = []
     predicted = propose(method, image, None, bounding_box, clicks) if box else np.zeros_like(truth)
-    reached = [iou(predicted, truth)]
+    reached = [region_similarity(predicted, truth, truth.shape)]
     while reached[-1] < GOOD_IOU and len(clicks) < MOST_CLICKS:
         check()
         clicks.append(next_click(predicted, truth))
         predicted = propose(method, image, None, bounding_box, clicks)
-        reached.append(iou(predicted, truth))
+        reached.append(region_similarity(predicted, truth, truth.shape))
     return reached
 
 
@@ -53,11 +54,6 @@ def next_click(predicted: np.ndarray, truth: np.ndarray) -> Click:
             y, x = np.unravel_index(depth.argmax(), depth.shape)
             best = (int(areas.max()), (float(x) + 0.5, float(y) + 0.5, sign))
     return best[1]
-
-
-def iou(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Return the intersection over union of two masks, or 0 if both are empty."""
-    return float((predicted & truth).sum() / max(1, (predicted | truth).sum()))
 
 
 def clicks_needed(curves: Sequence[Sequence[float]]) -> tuple[float, int]:
