@@ -14,7 +14,7 @@ from ..io.listing import counted, is_image_name
 from ..io.opencv import opencv
 from ..io.palette import visible_colours
 from ..outputs.sheet import Cell, contact_sheet, picture_scale
-from .metrics import VOID, boundary_map
+from .metrics import VOID, boundary_map, ids_in
 from .pairing import MAX_PIXELS, VideoPair, read_ids
 from .scores import Rules, SetScores, VideoScore, figure_names
 
@@ -81,7 +81,7 @@ def draw_sheet(job: SheetJob) -> Path:
         picture = load_picture(images.get(frame), size, box, annotation.shape)
         picture = draw_comparison(picture, prediction[box], annotation[box], colours)
         cells.append(Cell(picture, frame, f"{name} {100 * score:.1f}"))
-        shown |= {int(object_id) for object_id in np.unique(np.stack([annotation, prediction])) if object_id}
+        shown.update(ids_in(annotation), ids_in(prediction))
     overall = f"the video has {name} {100 * measures.overall:.1f}"
     subtitle = f"worst frames, close up; filled: prediction, outlined: annotation; {overall}"
     legend = {object_id: tuple(colours[object_id].tolist()) for object_id in sorted(shown)}
@@ -152,11 +152,7 @@ def draw_comparison(
     prediction, annotation = (cv2.resize(mask, size, interpolation=0) for mask in (prediction, annotation))
     tinted = np.rint((1 - TINT) * picture + TINT * colours[prediction]).astype(np.uint8)
     drawn = np.where(prediction[..., None] > 0, tinted, picture)
-    edges = {
-        int(object_id): boundary_map((annotation == object_id).view(np.uint8))
-        for object_id in np.unique(annotation)
-        if object_id
-    }
+    edges = {id: boundary_map((annotation == id).view(np.uint8)) for id in ids_in(annotation)}
     kernel = np.ones((3, 3), np.uint8)
     for edge in edges.values():  # a dark halo makes the light line visible on any background
         drawn[cv2.dilate(edge, kernel) > 0] //= 2
