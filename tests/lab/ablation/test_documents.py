@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from xmem_infer.config import GradMode, Precision
-from xmem_infer.lab.ablation.checks_of_figures import LINEAR_MODES, Evidence, seconds_per_mode
+from xmem_infer.lab.ablation.checks_of_figures import seconds_per_mode
 from xmem_infer.lab.ablation.config import DocumentsConfig
 from xmem_infer.lab.ablation.documents import decide, read_table
+from xmem_infer.lab.ablation.evidence import LINEAR_MODES, Evidence
 from xmem_infer.lab.ablation.networks import Creation, Subject, disabled_init, linear_forward
 from xmem_infer.lab.ablation.observations import Verdict, error_message, verdict
 from xmem_infer.lab.ablation.plan import Combination, Scene

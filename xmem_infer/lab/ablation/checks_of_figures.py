@@ -1,19 +1,18 @@
 """Checks of claims about memory and time, decided by runs in child processes and by timing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from statistics import median
 from timeit import timeit
 
 import torch
 from torch import Tensor, nn
 
-from ...config import GradMode, Precision
-from ..child import Event, Outcome
+from ...config import GradMode
+from ..child import Event
 from ..report import megabytes
-from .comparisons import DOCUMENTED_SAVING, Saving
-from .config import DocumentsConfig
+from .comparisons import DOCUMENTED_SAVING
+from .evidence import LINEAR_MODES, Evidence, NotMeasured, event_of
 from .networks import Creation, Subject
 from .observations import Finding, Verdict, error_message, verdict
 from .plan import Scene
@@ -22,42 +21,6 @@ from .runs import GRADIENTS_OFF, Run
 SAVING_TOLERANCE = 0.05  # a saving of 25% to 35% counts as the documented 30%
 MIN_TIME_RATIO = 1.05  # on a shared machine a smaller ratio cannot be distinguished from noise
 ROUNDS = 20  # interleaved rounds of a timing
-LINEAR_MODES = (GradMode.enable_grad, GradMode.no_grad, GradMode.inference_mode)
-
-
-class NotMeasured(Exception):
-    """A check cannot be made; the message is the reason."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All measurements from child processes.
-
-    modes: one timed run per grad mode and precision on one scene; runs, savings: of all scenes, with gradients off and
-    with the graph cut after each frame; linear: forward passes of the third document's network; created: new networks.
-    """
-
-    sizes: DocumentsConfig
-    modes: Sequence[Run]
-    runs: Sequence[Run]
-    savings: Sequence[Saving]
-    linear: Mapping[GradMode, Outcome]
-    created: Mapping[tuple[Subject, Creation], Outcome]
-
-    def run(self, mode: GradMode, precision: Precision, complete: bool = True) -> Run:
-        """Return the run of a mode. complete: the run must have finished. Raises NotMeasured."""
-        run = next((run for run in self.modes if run.mode is mode and run.precision is precision), None)
-        if run is None or not run.held_bytes or (complete and run.status != "ok"):
-            raise NotMeasured(f"{mode.name}: {run.reason if run and run.reason else 'no figures'}")
-        return run
-
-
-def event_of(outcome: Outcome, kind: str) -> Event:
-    """Return the event with a child's measurements. Raises NotMeasured with the reason if there is none."""
-    event = outcome.last(kind)
-    if event is None:
-        raise NotMeasured(outcome.reason or "no answer")
-    return event
 
 
 def waste(evidence: Evidence) -> Finding:

@@ -4,8 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,19 +11,15 @@ from typing import Any
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from ...config import GradMode, Precision
+from ...config import Precision
 from ..benchmark.networks import XMEM, load_benchmark_network
-from ..child import run_in_child
 from ..report import setting_table, table, write_csv, write_page
 from . import checks_of_figures
-from .checks_of_figures import LINEAR_MODES, Evidence, NotMeasured
-from .comparisons import savings
-from .networks import Creation, Subject, create, linear_forward
+from .evidence import Evidence, NotMeasured, measure
 from .observations import Verdict, check_expectations
-from .plan import Combination, Setup, combinations, interleaved
+from .plan import Setup
 from .plots import draw_by_frame, draw_memory, draw_savings
 from .report import savings_table
-from .runs import sweep
 
 ADVICE = "What this needs did not finish. More memory (ablate.max_memory_gb) or smaller sizes help."
 TABLE = Path(__file__).with_name("claims.yaml")
@@ -66,7 +60,7 @@ def check_documents(setup: Setup, precisions: Sequence[Precision], conditions: M
     with TemporaryDirectory(prefix="xmem_ablation_") as scratch:
         setup = replace(setup, weights=Path(scratch, "published_sizes.safetensors"))
         save_file(load_benchmark_network(XMEM, None).state_dict(), setup.weights)
-        evidence = _measure(setup, precisions)
+        evidence = measure(setup, precisions)
     content = read_table()
     claims = [decide(row, evidence) for row in content["claims"]]
     write_csv(folder / "results.csv", [{**vars(claim), "verdict": claim.verdict.value} for claim in claims])
@@ -77,22 +71,6 @@ def check_documents(setup: Setup, precisions: Sequence[Precision], conditions: M
     write_page(folder / "report.md", _page(conditions, content["titles"], claims, evidence))
     log.info("%d claims: %s; report in %s", len(claims), _tally(claims), folder / "report.md")
     return 1 if any(run.status == "failed" for run in (*evidence.modes, *evidence.runs)) else 0
-
-
-def _measure(setup: Setup, precisions: Sequence[Precision]) -> Evidence:
-    """Run all measurements that take child processes."""
-    config = setup.config
-    within_a_frame = [GradMode.set_grad_enabled, GradMode.enable_grad_detached]
-    every_scene = combinations(replace(config.ablate, grad_modes=within_a_frame), precisions)
-    every_mode = [Combination(every_scene[0].scene, precision, mode) for precision in precisions for mode in GradMode]
-    log.info("%d runs at the network's published size, then the other claims", len(every_mode) + len(every_scene))
-    modes = sweep(setup, interleaved(every_mode, 1))
-    runs = sweep(replace(setup, timed=False), interleaved(every_scene, 1))
-    sizes, threads, limit = config.documents, config.runtime.threads, setup.ceiling_bytes
-    linear = {mode: run_in_child(partial(linear_forward, sizes, mode, limit), threads) for mode in LINEAR_MODES}
-    ways = product(Subject, Creation)
-    created = {way: run_in_child(partial(create, *way, limit), threads) for way in ways}
-    return Evidence(sizes, modes, runs, savings(runs), linear, created)
 
 
 def _page(
