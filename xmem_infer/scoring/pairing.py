@@ -143,10 +143,9 @@ def existing(folder: Path, key: str) -> Path:
 
 def annotations_folder(root: Path) -> Path:
     """Return the folder of annotations below the root of a data set (DAVIS with or without `trainval`), or `root`."""
-    for level in ("trainval", "Annotations"):
-        if (root / level / "Annotations").is_dir() or (level == "Annotations" and (root / level).is_dir()):
-            root = root / level
-    return next((root / level for level in RESOLUTIONS if (root / level).is_dir()), root)
+    for levels in (("trainval/Annotations", "Annotations"), RESOLUTIONS):
+        root = next((root / level for level in levels if (root / level).is_dir()), root)
+    return root
 
 
 def video_folders(root: Path, key: str) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from ...scoring.pairing import read_ids
 from ...scoring.score_video import rules_for, score_video
 from ...scoring.scores import Rules
 from .clip import Clip, merge_parts, with_objects
-from .plan import Condition, Scene
+from .plan import Scene
 from .runs import GRADIENTS_OFF, Run, grouped
 
 DOCUMENTED_SAVING = 0.30
@@ -68,11 +68,8 @@ class Agreement:
 
 
 def agreements(runs: Sequence[Run], clip: Clip) -> list[Agreement]:
-    """Compare the masks per scene and precision, taken from the first complete run (all modes give the same masks)."""
-    masks: dict[Condition, np.ndarray] = {}
-    for run in runs:
-        if run.status == "ok" and run.masks is not None:
-            masks.setdefault(run.condition, run.masks)
+    """Compare the masks per scene and precision, which `sweep` keeps of one run each (all modes give the same)."""
+    masks = {run.condition: run.masks for run in runs if run.masks is not None}
     result = []
     for (scene, precision), predicted in masks.items():
         reference = masks.get((scene, Precision.fp32))
