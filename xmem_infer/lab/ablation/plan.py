@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from ...config import Device, GradMode, Precision
+from ...io.listing import counted
 from .clip import Clip
 from .config import AblateConfig, MatrixConfig
 
@@ -20,7 +21,7 @@ class Scene:
 
     def __str__(self) -> str:
         size = "original size" if self.size == -1 else f"{self.size}p"
-        return f"{size}, {self.objects} object{'s' if self.objects > 1 else ''}, {self.frames} frames"
+        return f"{size}, {counted(self.objects, 'object')}, {self.frames} frames"
 
 
 Condition = tuple[Scene, Precision]  # what stays the same while grad modes are compared

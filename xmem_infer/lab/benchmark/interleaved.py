@@ -1,7 +1,7 @@
 """Measure variants in interleaved rounds. Each round runs every variant once on the same frames, and the yardstick."""
 
+import timeit
 from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -119,9 +119,4 @@ def best_rate(precision: Precision) -> float:
 
 def _best_seconds(kernel: Callable[[], Tensor]) -> float:
     kernel()  # the first call is slower: it chooses an implementation and reorders weights
-    times = []
-    for _ in range(REPEATS):
-        started = perf_counter()
-        kernel()
-        times.append(perf_counter() - started)
-    return min(times)
+    return min(timeit.repeat(kernel, number=1, repeat=REPEATS))

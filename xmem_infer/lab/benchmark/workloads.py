@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ...errors import UsageError
+from ...io.listing import counted
 from .networks import NETWORKS, XMEM
 
 FULL_MEMORY_FRAMES = 9  # the tenth memory frame consolidates working memory
@@ -50,10 +51,10 @@ class Workload:
 
     @property
     def description(self) -> str:
-        objects = f"{self.objects} object{'s' if self.objects > 1 else ''}"
         frames = "full memory" if self.memory_frames == FULL_MEMORY_FRAMES else f"{self.memory_frames} memory frames"
         network = NETWORKS[self.network].title
-        return f"{network}{self.width}x{self.height}, {objects}, {frames}{' and long-term memory' * self.long_term}"
+        long_term = " and long-term memory" * self.long_term
+        return f"{network}{self.width}x{self.height}, {counted(self.objects, 'object')}, {frames}{long_term}"
 
 
 def parse_workload(name: str) -> Workload:
