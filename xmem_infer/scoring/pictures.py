@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -30,27 +29,6 @@ PLAIN = 96  # grey level of the background if there is no image
 Box = tuple[slice, slice]
 
 
-class SheetJob(NamedTuple):
-    """The arguments of `draw_sheet`; they are sent to worker processes."""
-
-    video: VideoScore
-    pair: VideoPair
-    worst: list[tuple[str, float]]  # name and overall score of each frame
-    rules: Rules
-    images: Path | None  # folder of the video's frames; None if there are none
-    path: Path  # the sheet to write
-
-
-def sheet_jobs(scores: SetScores, number: int, images: Path | None, folder: Path) -> list[SheetJob]:
-    """Return a job per video to draw its `number` worst frames to `folder/<video>.png`; images: see `frames_folder`."""
-    jobs = []
-    for video in scores.videos:
-        pair = scores.pairs[video.name]
-        frames, path = frames_folder(images, pair), folder / f"{video.name}.png"
-        jobs.append(SheetJob(video, pair, video.worst_frames(number), scores.rules, frames, path))
-    return jobs
-
-
 def frames_folder(images: Path | None, pair: VideoPair) -> Path | None:
     """Return the folder of a video's frames, or None if there is none.
 
@@ -65,38 +43,46 @@ def frames_folder(images: Path | None, pair: VideoPair) -> Path | None:
     return next((folder for folder in candidates if folder.is_dir()), None)
 
 
-def draw_sheet(job: SheetJob) -> Path:
-    """Draw and write one sheet and return its path. Raises EnvironmentFault if it cannot be written."""
-    files = sorted(filter(is_image_name, job.images.iterdir())) if job.images is not None else []
-    images = {path.stem: path for path in files}
-    measures, colours = job.video.measures, visible_colours(None)
+def draw_sheet(
+    video_and_pair: tuple[VideoScore, VideoPair], number: int, rules: Rules, images: Path | None, folder: Path
+) -> Path:
+    """Draw the `number` worst frames of a video to `folder/<video>.png` and return this path.
+
+    images: see `frames_folder`. Raises EnvironmentFault if the file cannot be written.
+    """
+    video, pair = video_and_pair
+    frames = frames_folder(images, pair)
+    files = sorted(filter(is_image_name, frames.iterdir())) if frames is not None else []
+    by_stem = {path.stem: path for path in files}
+    measures, colours = video.measures, visible_colours(None)
     name = next(iter(measures))
     cells: list[Cell] = []
     shown: set[int] = set()
     size: tuple[int, int] | None = None  # all cells have the size of the first one
-    for frame, score in job.worst:
-        prediction, annotation = read_pair(job, frame)
+    for frame, score in video.worst_frames(number):
+        prediction, annotation = read_pair(pair, frame, rules)
         size = size or cell_size(annotation)
         box = close_up(prediction | annotation)
-        picture = load_picture(images.get(frame), size, box, annotation.shape)
+        picture = load_picture(by_stem.get(frame), size, box, annotation.shape)
         picture = draw_comparison(picture, prediction[box], annotation[box], colours)
         cells.append(Cell(picture, frame, f"{name} {100 * score:.1f}"))
         shown.update(ids_in(annotation), ids_in(prediction))
     overall = f"the video has {name} {100 * measures.overall:.1f}"
     subtitle = f"worst frames, close up; filled: prediction, outlined: annotation; {overall}"
     legend = {object_id: tuple(colours[object_id].tolist()) for object_id in sorted(shown)}
-    sheet = contact_sheet(cells, job.video.name, subtitle, legend)
-    write_whole(job.path, lambda path: sheet.save(path, format="PNG"))
-    return job.path
+    sheet = contact_sheet(cells, video.name, subtitle, legend)
+    path = folder / f"{video.name}.png"
+    write_whole(path, lambda to: sheet.save(to, format="PNG"))
+    return path
 
 
-def read_pair(job: SheetJob, frame: str) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(pair: VideoPair, frame: str, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     """Read prediction and annotation, (H, W) uint8, of a scored frame, and apply the scoring rules to them."""
-    index = job.pair.frames.index(frame)
-    prediction_file = job.pair.predictions[index]
+    index = pair.frames.index(frame)
+    prediction_file = pair.predictions[index]
     assert prediction_file is not None  # otherwise the frame would have no score
-    prediction, annotation = read_ids(prediction_file), read_ids(job.pair.annotations[index])
-    if job.rules is Rules.davis16:
+    prediction, annotation = read_ids(prediction_file), read_ids(pair.annotations[index])
+    if rules is Rules.davis16:
         return (prediction > 0).view(np.uint8), (annotation > 0).view(np.uint8)
     is_scored = annotation != VOID
     return prediction * is_scored, annotation * is_scored

@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..io.atomic import disk_fault, remove, write_json, write_whole
 from ..io.listing import counted
 from ..io.versions import versions
 from .parallel import in_parallel
-from .pictures import draw_chart, draw_sheet, sheet_jobs
+from .pictures import draw_chart, draw_sheet
 from .scores import Measures, Rules, SetScores, VideoScore, figure_names
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,10 @@ def write_report(
     sheets, charts = output_dir / "worst", [output_dir / "scores.png", output_dir / "scores.svg"]
     stale = {sheets / f"{name}.png" for name in (*scores.pairs, *scores.problems)} | set(charts)
     if worst_frames:
-        jobs = sheet_jobs(scores, worst_frames, images, sheets)
-        drawn = in_parallel(draw_sheet, jobs, workers)
-        stale -= set(tqdm(drawn, total=len(jobs), desc="worst frames", unit="video", disable=None))
+        draw = partial(draw_sheet, number=worst_frames, rules=scores.rules, images=images, folder=sheets)
+        videos = [(video, scores.pairs[video.name]) for video in scores.videos]
+        drawn = in_parallel(draw, videos, workers)
+        stale -= set(tqdm(drawn, total=len(videos), desc="worst frames", unit="video", disable=None))
     if scores.videos:
         try:
             draw_chart(scores, charts)
