@@ -116,7 +116,9 @@ def score_pairing(
     problems, rules = dict(pairing.problems), choice(Rules, rules, "rules")
     if rules is Rules.auto:
         rules = rules_for(_first_masks(pairing.pairs))
-    files = [files for pair in pairing.pairs for files in _files_to_compare(pair)]
+    files: list[tuple[Path, Path | None]] = []
+    for pair in pairing.pairs:  # the first and the last prediction do not count
+        files += zip(pair.annotations, (None, *pair.predictions[1:-1], None), strict=True)
     results = in_parallel(partial(score_files, rules=rules, metrics=chosen), files, workers, CHUNK_FRAMES)
     bar = tqdm(results, total=len(files), desc="scoring", unit="frame", disable=None if progress else True)
     frame_scores = iter(list(bar))
@@ -150,11 +152,6 @@ def _first_masks(pairs: Iterable[VideoPair]) -> Iterator[np.ndarray]:
     for pair in pairs:
         with suppress(VideoError):
             yield read_ids(pair.annotations[0])
-
-
-def _files_to_compare(pair: VideoPair) -> list[tuple[Path, Path | None]]:
-    """Return annotation and prediction of each frame; the first and last prediction are None, as they do not count."""
-    return list(zip(pair.annotations, (None, *pair.predictions[1:-1], None), strict=True))
 
 
 def _folder(given: str | None, key: str) -> Path:
