@@ -1,6 +1,6 @@
 """Match predicted masks with annotations by video and frame, and read masks for scoring."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,17 +22,18 @@ class VideoPair:
 
     Attributes:
         name: Name of the video.
-        frames: Names of the annotated frames, in order.
-        annotations: Annotation of each frame.
-        predictions: Prediction of each frame; None if missing.
-        unannotated: Number of predicted frames without an annotation.
+        annotations: Annotations by frame, in order.
+        predictions: Predictions by frame: of all annotated frames but perhaps the first and the last, and of others.
     """
 
     name: str
-    frames: tuple[str, ...]
-    annotations: tuple[Path, ...]
-    predictions: tuple[Path | None, ...]
-    unannotated: int = 0
+    annotations: Mapping[str, Path]
+    predictions: Mapping[str, Path]
+
+    @property
+    def unannotated(self) -> int:
+        """Number of predicted frames without an annotation."""
+        return len(self.predictions.keys() - self.annotations.keys())
 
 
 @dataclass
@@ -129,9 +130,7 @@ def pair_video(pairing: Pairing, name: str, annotated: Path, predicted: Path) ->
             f"(found {present})"
         )
     else:
-        unannotated = len(predictions.keys() - annotations.keys())
-        files = tuple(annotations[frame] for frame in frames), tuple(predictions.get(frame) for frame in frames)
-        pairing.pairs.append(VideoPair(name, tuple(frames), *files, unannotated))
+        pairing.pairs.append(VideoPair(name, {frame: annotations[frame] for frame in frames}, predictions))
 
 
 def existing(folder: Path, key: str) -> Path:

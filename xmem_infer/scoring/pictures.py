@@ -37,7 +37,7 @@ def frames_folder(images: Path | None, pair: VideoPair) -> Path | None:
     if images is not None:
         candidates = [images / pair.name, images]
     else:
-        parts = pair.annotations[0].parent.resolve().parts
+        parts = next(iter(pair.annotations.values())).parent.resolve().parts
         levels = [i for i, part in enumerate(parts) if part == "Annotations"]
         candidates = [Path(*parts[:i], "JPEGImages", *parts[i + 1 :]) for i in levels]
     return next((folder for folder in candidates if folder.is_dir()), None)
@@ -78,10 +78,7 @@ def draw_sheet(
 
 def read_pair(pair: VideoPair, frame: str, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     """Read prediction and annotation, (H, W) uint8, of a scored frame, and apply the scoring rules to them."""
-    index = pair.frames.index(frame)
-    prediction_file = pair.predictions[index]
-    assert prediction_file is not None  # otherwise the frame would have no score
-    prediction, annotation = read_ids(prediction_file), read_ids(pair.annotations[index])
+    prediction, annotation = read_ids(pair.predictions[frame]), read_ids(pair.annotations[frame])
     if rules is Rules.davis16:
         return (prediction > 0).view(np.uint8), (annotation > 0).view(np.uint8)
     is_scored = annotation != VOID

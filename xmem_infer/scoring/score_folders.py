@@ -117,16 +117,18 @@ def score_pairing(
     if rules is Rules.auto:
         rules = rules_for(_first_masks(pairing.pairs))
     files: list[tuple[Path, Path | None]] = []
-    for pair in pairing.pairs:  # the first and the last prediction do not count
-        files += zip(pair.annotations, (None, *pair.predictions[1:-1], None), strict=True)
+    for pair in pairing.pairs:
+        scored_frames = list(pair.annotations)[1:-1]  # the first and the last frame do not count
+        predictions = (None, *(pair.predictions[frame] for frame in scored_frames), None)
+        files += zip(pair.annotations.values(), predictions, strict=True)
     results = in_parallel(partial(score_files, rules=rules, metrics=chosen), files, workers, CHUNK_FRAMES)
     bar = tqdm(results, total=len(files), desc="scoring", unit="frame", disable=None if progress else True)
     frame_scores = iter(list(bar))
     scored = []
     for pair in pairing.pairs:
-        video_frames = list(islice(frame_scores, len(pair.frames)))
+        video_frames = list(islice(frame_scores, len(pair.annotations)))
         try:
-            scored.append(gather_video(pair.name, pair.frames, video_frames, rules, tuple(chosen)))
+            scored.append(gather_video(pair.name, list(pair.annotations), video_frames, rules, tuple(chosen)))
         except VideoError as error:
             problems[pair.name] = str(error)
     pairs = {pair.name: pair for pair in pairing.pairs}
@@ -151,7 +153,7 @@ def _first_masks(pairs: Iterable[VideoPair]) -> Iterator[np.ndarray]:
     """Yield the first annotation of each video; unreadable ones are skipped, since scoring reports them."""
     for pair in pairs:
         with suppress(VideoError):
-            yield read_ids(pair.annotations[0])
+            yield read_ids(next(iter(pair.annotations.values())))
 
 
 def _folder(given: str | None, key: str) -> Path:
