@@ -51,22 +51,21 @@ class Pack:
         self.pictures: list[Picture] = []
         self.photos: list[int] = []
         self.clips: dict[tuple[int, str], list[int]] = {}  # by index of the folder and source
-        self._files: list[tuple[np.ndarray, np.ndarray]] = []
-        self._folders: list[int] = []  # index of the folder, for each picture
+        self._files: list[tuple[np.ndarray, np.ndarray]] = []  # pixels and labels of its folder, for each picture
         for number, folder in enumerate(folders):
-            self._files.append((np.load(folder / "pixels.npy", "r"), np.load(folder / "labels.npy", "r")))
+            files = np.load(folder / "pixels.npy", "r"), np.load(folder / "labels.npy", "r")
             for picture in map(_picture, json.loads((folder / "index.json").read_text())):
                 is_clip = picture.source.startswith(CLIPS)
                 group = self.clips.setdefault((number, picture.source), []) if is_clip else self.photos
                 group.append(len(self.pictures))
                 self.pictures.append(picture)
-                self._folders.append(number)
+                self._files.append(files)
 
     def image(self, index: int) -> np.ndarray:
-        return self._view(self._files[self._folders[index]][0], index)
+        return self._view(self._files[index][0], index)
 
     def labels(self, index: int) -> np.ndarray:
-        return self._view(self._files[self._folders[index]][1], index)
+        return self._view(self._files[index][1], index)
 
     def _view(self, flat: np.ndarray, index: int) -> np.ndarray:
         p = self.pictures[index]
