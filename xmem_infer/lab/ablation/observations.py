@@ -1,8 +1,8 @@
 """Observations of torch's behaviour in its gradient modes, compared with the expectations in claims.yaml."""
 
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, suppress
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -43,11 +43,8 @@ def double(w: Tensor) -> Tensor:
 
 
 def gradients_on_in_thread() -> bool:
-    seen: list[bool] = []
-    thread = threading.Thread(target=lambda: seen.append(torch.is_grad_enabled()))
-    thread.start()
-    thread.join()
-    return seen[0]
+    with ThreadPoolExecutor() as threads:
+        return threads.submit(torch.is_grad_enabled).result()
 
 
 def version_advance() -> int:
@@ -67,11 +64,9 @@ def gradient_after_block() -> list[float]:
 
 def restored_after_error() -> bool:
     before = torch.is_grad_enabled()
-    try:
-        with torch.no_grad():
-            raise KeyError
-    except KeyError:
-        return torch.is_grad_enabled() is before
+    with suppress(KeyError), torch.no_grad():
+        raise KeyError
+    return torch.is_grad_enabled() is before
 
 
 def order_of_autocast_matters() -> bool:
