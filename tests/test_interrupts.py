@@ -43,6 +43,8 @@ def test_handlers_and_timer_are_restored():
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert [signal.getsignal(number) for number in numbers] == before
     assert 0 < signal.setitimer(signal.ITIMER_REAL, *timer)[0] <= 1000
+    with noted_signals():
+        check()  # the signal of an earlier block was discarded
 
 
 @pytest.mark.parametrize("direction", [Direction.forward, Direction.both])
