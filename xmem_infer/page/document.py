@@ -34,9 +34,13 @@ class Document:
         objects = {item["id"]: {"name": item["name"], "colour": item["colour"]} for item in saved["objects"]}
         return cls(objects, tuple(saved["references"]), absent)
 
+    def colours(self) -> dict[int, tuple[int, int, int]]:
+        """Return the (red, green, blue) of the objects by id."""
+        return {object_id: getrgb(described["colour"])[:3] for object_id, described in self.objects.items()}
+
     def palette(self) -> bytes:
         """Return the palette of the masks, 768 bytes: the colours of the objects, DAVIS colours for all other ids."""
-        return with_colours(None, {key: getrgb(described["colour"]) for key, described in self.objects.items()})
+        return with_colours(None, self.colours())
 
 
 def with_objects(document: Document, ids: Iterable[int], palette: bytes | None = None) -> Document:

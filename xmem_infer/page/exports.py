@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from PIL.ImageColor import getrgb
-
 from ..errors import XMemInferError
 from ..export.run import EXPORTERS, export_masks
 from ..io.atomic import write_whole
@@ -57,7 +55,7 @@ class Exports:
 
     def _export(self, job: int, kind: str) -> None:
         event: dict[str, Any] = {"event": "export", "job": job, "done": 0, "total": None}
-        objects, video = self.project.document.objects, self.project.video
+        document, video = self.project.document, self.project.video
 
         def progress(done: int, total: int | None) -> None:
             event.update(done=done, total=total)
@@ -72,8 +70,8 @@ class Exports:
                 self.project.folder / "exports",
                 self.frames,
                 source=video if video.is_file() else None,
-                names={object_id: described["name"] for object_id, described in objects.items()},
-                colours={object_id: getrgb(described["colour"])[:3] for object_id, described in objects.items()},
+                names={object_id: described["name"] for object_id, described in document.objects.items()},
+                colours=document.colours(),
                 fps=self.fps,
                 overwrite=True,
                 progress=progress,
