@@ -121,7 +121,7 @@ class VideoWriter:
             if self.error is not None or self.cancelled.is_set():
                 continue
             try:
-                for name, output in self.outputs.items():
+                for name, output in self.outputs.items():  # as `each` does, with one call less per frame
                     if name not in self.failed:
                         try:
                             output.write(item)
