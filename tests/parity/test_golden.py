@@ -16,6 +16,7 @@ from xmem_infer.memory.protocol import MEMORIES
 from xmem_infer.model.network import SENSORY
 from xmem_infer.ops.affinity import readout, similarity, token_usage, top_k_affinity
 from xmem_infer.ops.images import normalise
+from xmem_infer.runtime.backends import winograd
 from xmem_infer.runtime.backends.prepare import prepare
 from xmem_infer.runtime.grad_mode import GradMode, grad_mode
 from xmem_infer.weights.build import build_network
@@ -92,6 +93,14 @@ def test_case(name, variant, cases, golden, network, make_clip, request):
         np.testing.assert_allclose(prob.mean((1, 2)), expected["mean_prob"][t][: len(prob)], atol=1e-5)
         if f"prob_{t}" in expected:
             np.testing.assert_allclose(prob, expected[f"prob_{t}"] / 65535, atol=PROBABILITY)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not winograd._suits_cpu(), reason="this CPU has AVX-512 or no AVX2")
+@pytest.mark.parametrize("name", ["late_object", "odd_size"], indirect=True)
+def test_winograd_convolutions_of_small_images(name, cases, golden, network, make_clip, monkeypatch):
+    monkeypatch.setattr(winograd, "_MIN_ELEMENTS", 1)
+    test_case(name, "fast", cases, golden, network, make_clip, None)
 
 
 @MEMORIES.register("half-precision similarity")

@@ -8,6 +8,7 @@ from ..errors import UsageError
 from .backends.int8 import int8_toolchain
 from .backends.openvino_verbs import has_models
 from .backends.prepare import BACKENDS, Prepared, check_backend, prepare
+from .backends.winograd import has_winograd_convolutions
 from .limits import check_threads
 from .precision import candidates, check_precision, computes_in_int8
 
@@ -52,9 +53,10 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
     """Prepare the network as the settings say; also return the reason for its precision, in words.
 
     With precision `auto`, the first candidate in which a test frame stays finite is used. If that is float32 on the
-    CPU and an earlier run with runtime.variant=openvino has compiled this network, variant `auto` is `openvino`; it
-    never compiles models that the user did not ask for. If the CPU computes in int8 and there are models that an
-    earlier run with runtime.precision=int8 has built (those found to differ are removed), precision `auto` is int8.
+    CPU and an earlier run with runtime.variant=openvino has compiled this network, variant `auto` is `openvino` unless
+    `fast` has Winograd convolutions; it never compiles models that the user did not ask for. If the CPU computes in
+    int8 and there are models that an earlier run with runtime.precision=int8 has built (those found to differ are
+    removed), precision `auto` is int8.
 
     Raises:
         UsageError: See `prepare`; or no precision gives finite numbers.
@@ -68,7 +70,7 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
             backend, precisions = COMPILED_FOR_CPU, [Precision.int8, Precision.fp32]
         elif is_auto and backend == COMPILED_FOR_CPU:
             precisions = [Precision.fp32]
-        elif precisions == [Precision.fp32] and has_models(network):
+        elif precisions == [Precision.fp32] and has_models(network) and not has_winograd_convolutions(network):
             backend = COMPILED_FOR_CPU
     if not is_auto:
         return prepare(network, device, runtime.precision, backend, runtime.objects_at_once), "as asked for"

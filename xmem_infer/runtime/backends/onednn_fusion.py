@@ -15,17 +15,19 @@ from torch import Tensor, nn
 from ...model.blocks import BasicBlock, Bottleneck, ResBlock, per_object
 from ...model.mobile_trunk import InvertedResidual, MobileStem
 from .share_image_features import SharedConv2d
+from .winograd import winograd, winograd_is_faster
 
-# Elements of an intermediate result that are allocated at once (20 MB in float32). glibc's heap reuses blocks of up to
-# 32 MB; larger ones are requested from the system page by page, which takes as long as the arithmetic.
-_MAX_ELEMENTS = 5_000_000
+# Elements of an intermediate result that are computed at once (6.4 MB in float32). Strips of 6 to 10 MB were fastest on
+# 2 cores with 1 MB of second-level cache. Above 32 MB, glibc requests each result from the system page by page, which
+# takes as long as the arithmetic.
+_MAX_ELEMENTS = 1_600_000
 
 
 class FusedConv2d(nn.Module):
-    """relu(conv(x) + added) in one pass over memory; for inference on the CPU, channels last.
+    """relu(conv(x) + added), with oneDNN in one pass over memory; for inference on the CPU, channels last.
 
     Weights are reordered for the size of the input, and again whenever that changes: with an order chosen for another
-    size, the convolution takes up to five times as long.
+    size, the convolution takes up to five times as long. Where `winograd_is_faster`, NNPACK computes it instead.
     """
 
     def __init__(self, conv: nn.Conv2d):
@@ -34,12 +36,17 @@ class FusedConv2d(nn.Module):
         self.bias = None if conv.bias is None else conv.bias.detach()
         self.geometry = list(conv.padding), list(conv.stride), [1, 1], conv.groups  # padding, stride, dilation, groups
         self.size: tuple[int, int] | None = None
+        self.winograd = False
 
     def lay_out(self, x: Tensor) -> None:
-        """Reorder the weights as oneDNN prefers for an input like x."""
-        weight = self.weight if self.size is None else self.weight.to_dense()
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
+        """Choose the algorithm for an input like x, and reorder the weights as it prefers."""
+        weight = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
         self.size = (x.shape[2], x.shape[3])
+        self.winograd = self.geometry == ([1, 1], [1, 1], [1, 1], 1) and winograd_is_faster(weight, *self.size)
+        if self.winograd:
+            self.weight = weight.contiguous()
+        else:
+            self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
 
     def forward(
         self, x: Tensor, added: Tensor | None = None, relu: bool = False, at_most: float | None = None
@@ -51,6 +58,8 @@ class FusedConv2d(nn.Module):
         x = x.to(self.dtype)
         if self.size != x.shape[2:]:
             self.lay_out(x)
+        if self.winograd:
+            return winograd(x, self.weight, self.bias, added, relu)
         convolve, kind = torch.ops.mkldnn._convolution_pointwise, "relu" if relu else "none"
         if at_most is not None:
             return convolve(x, self.weight, self.bias, *self.geometry, "hardtanh", [0.0, at_most], "")

@@ -25,6 +25,7 @@ from .onednn_fusion import fuse_convolutions
 from .openvino_verbs import OpenVinoVerbs, models_folder, openvino_version
 from .share_image_features import share_image_features
 from .single_channel_conv import replace_single_channel_convs
+from .winograd import has_winograd_convolutions
 
 CHANNELS_LAST = "channels last"
 
@@ -104,11 +105,14 @@ def fast(network: Any, device: torch.device, precision: Precision) -> tuple[Netw
     """Rewrite the graph: see the modules of this folder. Weights record no gradients and are in `precision` itself."""
     network, active = _rewritten(network, precision)
     if device.type == "cpu":
+        winograd = has_winograd_convolutions(network)
         replace_single_channel_convs(network)
         active += ("logits from inner products",)
         # A fused ReLU turns NaN into 0, which would hide overflows in float16.
         if precision is not Precision.fp16 and fuse_convolutions(network):
             active += ("oneDNN convolutions with fused sums and relus, weights laid out once",)
+            if winograd:
+                active += ("large convolutions by Winograd's algorithm in NNPACK",)
     return network, active, False
 
 
