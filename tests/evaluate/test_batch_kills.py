@@ -11,14 +11,14 @@ from batch_trees import ROOT, write_set
 HELPER = Path(__file__).with_name("kill_batch.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs fork and /proc")
 @pytest.mark.parametrize(
     ("weights", "workers", "kills"),
     [
-        ("tiny_weights", 1, 3),
-        pytest.param("tiny_weights", 1, 12, marks=pytest.mark.slow),
-        pytest.param("tiny_cutie_weights", 1, 3, marks=pytest.mark.slow),
-        pytest.param("tiny_weights", 2, 6, marks=[pytest.mark.slow, pytest.mark.soak]),
+        ("tiny_weights", 1, 12),
+        ("tiny_cutie_weights", 1, 3),
+        pytest.param("tiny_weights", 2, 6, marks=pytest.mark.soak),
     ],
 )
 @pytest.mark.fault(

@@ -12,9 +12,8 @@ HELPER = Path(__file__).with_name("kill_writer.py")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(
-    ("mode", "at_least"), [(("random", "12"), 3), pytest.param(("steps",), 10, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "at_least"), [(("random", "12"), 3), (("steps",), 10)])
 @pytest.mark.fault("writer killed with SIGKILL ({mode})", "only complete results have their final names")
 def test_killed_writers_leave_only_complete_results(tmp_path, mode, at_least):
     """random: killed at random times. steps: killed before each file change in turn."""
