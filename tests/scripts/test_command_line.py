@@ -94,7 +94,7 @@ IMPOSSIBLE = [
     (["tta.sizes=480"], "tta.sizes=480 is not possible: it must be a list, as in tta.sizes=[480,600]"),
     (["device=cpu"], "there is no setting 'device'. Did you mean runtime.device?"),
     (["metrics=[J (1),F]"], "cannot read 'metrics=[J (1),F]'"),
-    (["dataset.name=x"], "dataset.name is of use with dataset=NAME only: davis16_val"),
+    (["dataset.name=x"], "dataset.name can only be used with dataset=NAME: davis16_val"),
     (["a", "b", "c"], "'c' is one word too many: video_dir and mask are given already"),
     (["a", "video_dir=b"], "video_dir is given twice"),
     (["a", "--size", "64"], "there is no option '--size'. Did you mean data.size=...? Settings are key=value"),

@@ -128,7 +128,7 @@ def _checked(argument: str, schema: type, sweep: bool, arguments: list[str]) -> 
     else:
         kind = check_key(key, schema)
         if key.startswith("dataset.") and not any(word.lstrip("+").startswith("dataset=") for word in arguments):
-            raise UsageError(f"{key} is of use with dataset=NAME only: {', '.join(_group('dataset'))}")
+            raise UsageError(f"{key} can only be used with dataset=NAME: {', '.join(_group('dataset'))}")
         verbatim = str in (kind, *get_args(kind)) and get_origin(kind) is not list and value not in ("", "null")
         if not verbatim or QUOTED.match(value) or (sweep and _is_sweep(argument)):
             yield argument

@@ -156,7 +156,7 @@ def _find(config: EvalConfig) -> FoundSet:
     if config.dataset is None:
         if config.data_root is not None:
             raise UsageError(
-                f"data_root={config.data_root} is of use with dataset=NAME only; a video is video_dir=PATH"
+                f"data_root={config.data_root} can only be used with dataset=NAME; a video is video_dir=PATH"
             )
         if config.video_dir is None:
             raise UsageError(

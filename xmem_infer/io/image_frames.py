@@ -117,7 +117,7 @@ class FrameFolder:
         if self._data.range is not None:
             if not is_deep:
                 raise UsageError(
-                    f"data.range={self._data.range} is of use with grey frames of more than 8 bits only; those of "
+                    f"data.range={self._data.range} can only be used with grey frames of more than 8 bits; those of "
                     f"{self.name} have 8"
                 )
             return self._data.range[0], self._data.range[1]

@@ -40,7 +40,7 @@ class VideoFile:
         if not self._path.is_file():
             raise UsageError(f"{path} {'is not a file' if self._path.exists() else 'does not exist'}")
         if data.range is not None:
-            raise UsageError(f"data.range={data.range} is of use with images of 16 bits only; {path} is a video file")
+            raise UsageError(f"data.range={data.range} can only be used with 16-bit images; {path} is a video file")
         self._data, self.on_corrupt = data, data.on_corrupt
         self.name = self._path.stem
         self.stems: list[str] | None = None
