@@ -20,6 +20,7 @@ from xmem_infer.lab.benchmark.variants import make_variant
 from xmem_infer.lab.benchmark.workload_runner import FRAME, WorkloadRunner, average_frame
 from xmem_infer.lab.benchmark.workloads import Workload
 from xmem_infer.ops.affinity import padded_count
+from xmem_infer.runtime.backends.winograd import winograd
 
 CPU = torch.device("cpu")
 SMALL = Workload(64, 2)
@@ -107,6 +108,15 @@ def test_operations_of_a_fused_convolution():
         with meter("sum"):
             torch.ops.mkldnn._convolution_pointwise(x, summand, weight, bias, *geometry, "add", None, None, [], None)
     assert meter.stages == dict.fromkeys(("relu", "no bias", "sum"), 2 * 2 * 16 * 10 * 12 * 8 * 9)
+
+
+@pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="torch without NNPACK")
+def test_operations_of_a_winograd_convolution():
+    x, weight = torch.ones(2, 8, 10, 12), torch.ones(16, 8, 3, 3)
+    for bias in (torch.ones(16), None):
+        with FlopMeter() as meter, meter("convolution"):
+            winograd(x, weight, bias, None, relu=True)
+        assert meter.stages == {"convolution": 2 * 2 * 16 * 10 * 12 * 8 * 9}
 
 
 @pytest.mark.slow

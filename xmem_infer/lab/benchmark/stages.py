@@ -70,13 +70,14 @@ class FlopMeter(FlopCounterMode):
     """Counts floating point operations of convolutions and matrix products, by stage.
 
     Use `with meter: ...` to count and `meter(stage)` to add to stages[stage]. A multiply-add counts as two operations.
-    Gathering, softmax, top-k and activations are not counted.
+    Gathering, softmax, top-k and activations are not counted. Winograd's algorithm counts as the direct convolution.
     """
 
     def __init__(self) -> None:
-        # torch's own table of operations lacks oneDNN's fused convolutions and products.
+        # torch's own table of operations lacks NNPACK's convolutions and oneDNN's fused convolutions and products.
         names = ("_convolution_pointwise", "_convolution_pointwise_", "_linear_pointwise")
         fused = [getattr(torch.ops.mkldnn, name) for name in names if hasattr(torch.ops.mkldnn, name)]
+        fused.append(torch.ops.aten._nnpack_spatial_convolution)
         super().__init__(display=False, custom_mapping=dict.fromkeys(fused, _fused_flops))
         self.stages: dict[str, float] = {}
 
