@@ -1,19 +1,15 @@
 """Assignment of videos, threads and GPUs to workers."""
 
-import dataclasses
 import itertools
 from types import SimpleNamespace
 
 import pytest
-from batch_trees import report, write_set
 
-from xmem_infer.config import DataConfig, EvalConfig, ExecutorConfig
+from xmem_infer.config import EvalConfig, ExecutorConfig
 from xmem_infer.errors import UsageError
 from xmem_infer.evaluate.executors.attempts import MAX_ATTEMPTS, Attempts, Quarantined
 from xmem_infer.evaluate.executors.processes import gpu_for
-from xmem_infer.evaluate.executors.protocol import EXECUTORS
 from xmem_infer.evaluate.executors.workers import longest_first, threads_per_worker
-from xmem_infer.evaluate.run import evaluate
 
 
 def job(name, frames):
@@ -59,28 +55,3 @@ def test_settings():
     for kind, address in itertools.product(("auto", "processes", "ray"), (None, "host:1")):
         if address is None or kind == "ray":
             assert ExecutorConfig(kind, address).address == address
-
-
-def test_an_executor_added_from_outside_runs_the_videos(tmp_path, make_clip, tiny_weights, monkeypatch):
-    """The registered executor runs the videos in reverse order."""
-    begun = []
-
-    def backwards(video_run, weights, videos):
-        for video in reversed(videos):
-            begun.append(video.name)
-            yield video, video_run.run(video)
-
-    monkeypatch.setitem(EXECUTORS._entries, "backwards", backwards)
-    folder = write_set(tmp_path / "set", make_clip, {"a": 3, "b": 3})
-    config = EvalConfig(
-        video_dir=str(folder),
-        output_dir=str(tmp_path / "out"),
-        weights=str(tiny_weights),
-        data=DataConfig(size=-1),
-        executor=ExecutorConfig("backwards"),
-    )
-    assert evaluate(config) == 0
-    assert begun == ["b", "a"]
-    assert list(report(tmp_path / "out")["videos"]) == ["a", "b"]
-    with pytest.raises(UsageError, match=r"executor.kind=backward: .*backwards"):
-        evaluate(dataclasses.replace(config, executor=ExecutorConfig("backward")))
