@@ -96,7 +96,7 @@ def test_case(name, variant, cases, golden, network, make_clip, request):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not winograd._suits_cpu(), reason="this CPU has AVX-512 or no AVX2")
+@pytest.mark.skipif(not winograd._suits_cpu(), reason="NNPACK is not available or slower on this CPU")
 @pytest.mark.parametrize("name", ["late_object", "odd_size"], indirect=True)
 def test_winograd_convolutions_of_small_images(name, cases, golden, network, make_clip, monkeypatch):
     monkeypatch.setattr(winograd, "_MIN_ELEMENTS", 1)

@@ -1,5 +1,8 @@
 """Winograd convolutions against torch's, on CPUs for which NNPACK has them."""
 
+import time
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +16,7 @@ from xmem_infer.runtime.backends.prepare import prepare
 from xmem_infer.runtime.backends.winograd import has_winograd_convolutions, winograd, winograd_is_faster
 from xmem_infer.runtime.choice import choose
 
-needs_nnpack = pytest.mark.skipif(not module._suits_cpu(), reason="this CPU has AVX-512 or no AVX2")
+needs_nnpack = pytest.mark.skipif(not module._suits_cpu(), reason="NNPACK is not available or slower on this CPU")
 
 
 def drawn(*shape):
@@ -68,6 +71,29 @@ def test_the_algorithm_follows_the_size_of_the_image(monkeypatch):
 def test_it_is_for_3x3_convolutions_of_many_float32_channels(conv, possible):
     assert has_winograd_convolutions(nn.Sequential(conv)) == possible
     assert not winograd_is_faster(conv.weight, 10, 10)
+
+
+@needs_nnpack
+@pytest.mark.parametrize("slower", ["conv2d", "winograd"])
+def test_with_avx512_both_algorithms_are_timed_once(slower, monkeypatch, tmp_path):
+    def delayed(compute, *arguments, **options):
+        timed.append(slower)
+        time.sleep(0.05)
+        return compute(*arguments, **options)
+
+    timed = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    owner = F if slower == "conv2d" else module
+    monkeypatch.setattr(owner, slower, partial(delayed, getattr(owner, slower)))
+    answer = module._suits_cpu.__wrapped__()
+    assert answer == (slower == "conv2d") and len(timed) >= 7
+    timed.clear()
+    assert module._suits_cpu.__wrapped__() == answer and len(timed) <= 1
+    next((tmp_path / "xmem_infer").glob("winograd-*.json")).write_text("damaged")
+    assert module._suits_cpu.__wrapped__() == answer and len(timed) >= 7
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    assert module._suits_cpu.__wrapped__() == answer
 
 
 @needs_nnpack
