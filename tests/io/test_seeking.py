@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_video import WARN, cut, damage, make_video
+from video_files import WARN, cut, damage, make_video
 
 from xmem_infer.config import DataConfig
 from xmem_infer.errors import VideoError
