@@ -30,6 +30,12 @@ def save_mask(path, labels):
     mask.save(path)
 
 
+def labels(path):
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        return np.array(image)
+
+
 def save_video(make_clip, frames, masks, annotated=None, objects=2, seed=0, size=SIZE, start=0, step=1, count=FRAMES):
     """Write one clip and return its label images; annotated: indices of frames with a mask (None: all)."""
     images, labels = make_clip(count, *size, objects, seed=seed)
