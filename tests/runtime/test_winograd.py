@@ -51,6 +51,7 @@ def test_the_algorithm_follows_the_size_of_the_image(monkeypatch):
     for side, expected in ((10, False), (20, True), (21, True), (10, False), (30, True)):
         x = drawn(2, 16, side, side).to(memory_format=torch.channels_last)
         torch.testing.assert_close(fused(x, relu=True), conv(x).relu(), atol=1e-4, rtol=0)
+        torch.testing.assert_close(fused(x, at_most=0.2), conv(x).clamp(0, 0.2), atol=1e-4, rtol=0)
         assert fused.winograd == expected
 
 

@@ -58,7 +58,7 @@ class FusedConv2d(nn.Module):
         x = x.to(self.dtype)
         if self.size != x.shape[2:]:
             self.lay_out(x)
-        if self.winograd:
+        if self.winograd and at_most is None:
             return winograd(x, self.weight, self.bias, added, relu)
         convolve, kind = torch.ops.mkldnn._convolution_pointwise, "relu" if relu else "none"
         if at_most is not None:

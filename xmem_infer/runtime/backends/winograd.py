@@ -60,7 +60,8 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | Non
 def _suits_cpu() -> bool:
     """Return whether NNPACK gives correct results on this CPU and is faster than oneDNN.
 
-    With AVX2 alone, it is. With AVX-512, oneDNN computes up to twice as much at once but NNPACK does not: timed.
+    With AVX2 alone, it is. With AVX-512, oneDNN computes up to twice as much at once and NNPACK does not, so that both
+    are timed.
     """
     capability = torch.backends.cpu.get_cpu_capability()
     # `is_available` also initialises NNPACK, which would refuse to compute otherwise.
