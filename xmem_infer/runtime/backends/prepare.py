@@ -106,8 +106,6 @@ def fast(network: Any, device: torch.device, precision: Precision) -> tuple[Netw
     network, active = _rewritten(network, precision)
     if device.type == "cpu":
         winograd = has_winograd_convolutions(network)
-        replace_single_channel_convs(network)
-        active += ("logits from inner products",)
         # A fused ReLU turns NaN into 0, which would hide overflows in float16.
         if precision is not Precision.fp16 and fuse_convolutions(network):
             active += ("oneDNN convolutions with fused sums and relus, weights laid out once",)
@@ -178,6 +176,9 @@ def _rewritten(network: Any, precision: Precision) -> tuple[Any, tuple[str, ...]
         "image features convolved once for all objects",
         "key, shrinkage and selection from one convolution",
     )
+    if next(network.parameters()).device.type == "cpu":
+        replace_single_channel_convs(network)
+        active += ("logits from inner products",)
     if precision in HALF:
         hold_weights_in(network, HALF[precision])
         active += (f"weights held in {precision.value}, keys and logits in fp32",)

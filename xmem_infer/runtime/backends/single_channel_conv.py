@@ -4,33 +4,23 @@ oneDNN's convolutions are designed for many output channels.
 """
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-# Elements cast and multiplied at once (4 MB in float32), so that they are still in the cache for the product.
-_BLOCK = 1_000_000
+from .share_image_features import convolution_like
+
 MIN_CHANNELS = 8  # with this many input channels or fewer there is nothing to gain
 
 
-class SingleChannelConv2d(nn.Module):
-    """A same-size convolution to one channel: inner products over channels for each tap, then shifted and summed."""
+def inner_products(conv: nn.Conv2d) -> nn.Sequential:
+    """Return a same-size convolution to one channel in two steps: a channel of inner products per tap, and their sum.
 
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        assert isinstance(conv.padding, tuple), "padding in pixels, not in words"
-        self.kernel_size, self.padding = conv.kernel_size, conv.padding
-        # Flipped, because `fold` scatters products where a convolution gathers its inputs.
-        self.taps = conv.weight.detach()[0].flip(1, 2).flatten(1).T.contiguous()  # (taps, C)
-        self.bias = None if conv.bias is None else conv.bias.detach()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, H, W) in any precision, preferably channels last -> (B, 1, H, W) in the precision of the weights."""
-        batch, channels, height, width = x.shape
-        blocks = x.permute(0, 2, 3, 1).reshape(-1, channels).split(max(1, _BLOCK // channels))
-        products = torch.cat([self.taps @ block.to(self.taps.dtype).T for block in blocks], 1)
-        columns = products.view(len(self.taps), batch, height * width).transpose(0, 1)
-        y = F.fold(columns, (height, width), self.kernel_size, padding=self.padding)
-        return y if self.bias is None else y + self.bias[:, None, None]
+    The sum is a convolution whose weight is 1 where a channel belongs to the tap, else 0.
+    """
+    taps = conv.weight.detach()[0].flatten(1).T[:, :, None, None]  # (taps, C, 1, 1)
+    products = convolution_like(conv, taps, None)
+    products.kernel_size, products.padding = (1, 1), (0, 0)
+    one_hot = torch.eye(len(taps), dtype=taps.dtype, device=taps.device).view(1, len(taps), *conv.kernel_size)
+    return nn.Sequential(products, convolution_like(conv, one_hot, conv.bias))
 
 
 def replace_single_channel_convs(network: nn.Module) -> None:
@@ -40,4 +30,4 @@ def replace_single_channel_convs(network: nn.Module) -> None:
             if not isinstance(child, nn.Conv2d) or child.out_channels != 1 or child.in_channels <= MIN_CHANNELS:
                 continue
             if child.kernel_size == (3, 3) and child.stride == (1, 1):
-                setattr(module, name, SingleChannelConv2d(child))
+                setattr(module, name, inner_products(child))
