@@ -7,7 +7,7 @@ from typing import Any
 
 from ..engine.state import VideoState
 from ..results import FrameResult
-from ..runtime.backends.int8 import SEGMENT, Int8
+from ..runtime.backends.int8 import DECODE, Int8
 
 
 class DiffersError(Exception):
@@ -44,7 +44,7 @@ class Int8Watch:
         """
         news = [self._int8.news.popleft() for _ in range(len(self._int8.news))]
         self._compared += len(news)
-        masks = [comparison for comparison in news if comparison.verb == SEGMENT]
+        masks = [comparison for comparison in news if comparison.verb == DECODE]
         for comparison in masks:
             self._shares[result.frame.name] = dict(zip(result.object_ids, comparison.shares, strict=False))
         if differing := [comparison for comparison in news if not comparison.holds]:

@@ -88,7 +88,18 @@ class Network(Protocol):
 
 
 class PreparableNetwork(Protocol):
-    """A module that backends can prepare: it names the parts that need special treatment."""
+    """A `Network` that backends can prepare: it names the parts that need special treatment.
+
+    Its `segment` has two steps, `aggregate(*decode(...))`, of which OpenVINO compiles the first.
+    """
+
+    def decode(
+        self, features: Any, readouts: list[Tensor], state: ObjectState, update_state: bool
+    ) -> tuple[ObjectState, Tensor]:
+        """Return the state and the logits of each object, (1, O, h, w) of any size."""
+
+    def aggregate(self, state: ObjectState, logits: Tensor) -> tuple[ObjectState, Tensor, Tensor]:
+        """Return state, log-odds and probabilities as `segment` does."""
 
     def float32_parts(self) -> list[nn.Module]:
         """Return the modules that stay in float32 when weights are cast to half precision."""

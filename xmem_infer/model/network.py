@@ -212,15 +212,21 @@ class XMem(nn.Module):
 
         readouts: (B, objects, C_v, h, w) of each bucket. Probabilities are at least float32 and sum to 1.
         """
+        return self.aggregate(*self.decode(features, readouts, state, update_state))
+
+    def decode(
+        self, features: KeyFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
+    ) -> tuple[ObjectState, Tensor]:
+        """Return the state and the logits of each object, (B, O, H / 4, W / 4)."""
         readout = readouts[0] if len(readouts) == 1 else torch.cat(readouts, 1)
         # Chunks do not change the result: objects interact only afterwards, in soft aggregation.
         decode = partial(self.decoder, features, update_sensory=update_state)
         sensory, logits = in_chunks(self.objects_at_once, decode, readout, state[SENSORY])
-        logits = at_least_float32(logits)
-        # Soft aggregation would turn an overflow to infinity into a valid-looking probability, so mark it as NaN.
-        logits = logits.masked_fill(logits.isinf(), torch.nan)
-        odds, prob = aggregate_logits(upsample(logits, 4))
-        return {SENSORY: sensory}, odds, prob
+        return {SENSORY: sensory}, logits
+
+    def aggregate(self, state: ObjectState, logits: Tensor) -> tuple[ObjectState, Tensor, Tensor]:
+        """Turn the results of `decode` into those of `segment`."""
+        return state, *aggregate_logits(upsample(marked_overflows(logits), 4))
 
     def float32_parts(self) -> list[nn.Module]:
         """Return the projection of keys, which are compared by squared distances, and of logits.
@@ -255,6 +261,12 @@ def in_chunks(
 def upsample(x: Tensor, factor: int) -> Tensor:
     """Upsample bilinearly by an integer factor, with align_corners=False."""
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def marked_overflows(logits: Tensor) -> Tensor:
+    """Return logits in float32 or float64, with NaN for infinity, which would give a valid-looking probability."""
+    logits = at_least_float32(logits)
+    return logits.masked_fill(logits.isinf(), torch.nan)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

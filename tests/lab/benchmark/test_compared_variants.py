@@ -136,7 +136,7 @@ def test_int8_is_measured_whether_or_not_masks_agree(openvino_models, tiny_netwo
         rows = measure(Workload(128, 1), variants, 1, lambda said: None)
     assert [row["variant"] for row in rows] == ["fast_fp32", "openvino_int8"]
     int8 = variants[1].prepared.network.int8
-    assert int8.parts() == ["encode_image", "encode_memory", "segment"] and int8.news[-1].holds
+    assert int8.parts() == ["decode", "encode_image", "encode_memory"] and int8.news[-1].holds
     assert not has_models(network, int8_toolchain())
 
 

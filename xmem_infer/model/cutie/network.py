@@ -15,7 +15,7 @@ from ...ops.images import MEAN, STD, STRIDE
 from ...ops.masks import aggregate_logits
 from ..blocks import RecurrentCell, Trunk
 from ..family import Conventions, ObjectState
-from ..network import Decoder, KeyProjection, ValueEncoder, at_least_float32, in_chunks, upsample
+from ..network import Decoder, KeyProjection, ValueEncoder, in_chunks, marked_overflows, upsample
 from .blocks import PixelFusion
 from .object_transformer import ObjectSummarizer, ObjectTransformer
 from .sizes import CutieSizes
@@ -136,15 +136,22 @@ class Cutie(nn.Module):
 
         readouts: (B, objects, C, h, w) of each bucket. Probabilities are at least float32 and sum to 1.
         """
+        return self.aggregate(*self.decode(features, readouts, state, update_state))
+
+    def decode(
+        self, features: CutieFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
+    ) -> tuple[ObjectState, Tensor]:
+        """Return the state, except for the new masks, and the logits of each object, (B, O, H / 4, W / 4)."""
         readout = self._object_readout(features, readouts, state)
         decode = partial(self.mask_decoder, features, update_sensory=update_state)
         sensory, logits = in_chunks(self.objects_at_once, decode, readout, state[SENSORY])
-        logits = at_least_float32(logits)
-        # Soft aggregation would turn an overflow to infinity into a valid-looking probability, so mark it as NaN.
-        logits = logits.masked_fill(logits.isinf(), torch.nan)
-        odds = upsample(aggregate_logits(logits)[0], 4)
+        return {**state, SENSORY: sensory}, logits
+
+    def aggregate(self, state: ObjectState, logits: Tensor) -> tuple[ObjectState, Tensor, Tensor]:
+        """Turn the results of `decode` into those of `segment`."""
+        odds = upsample(aggregate_logits(marked_overflows(logits))[0], 4)
         prob = odds.softmax(1)
-        return {**state, SENSORY: sensory, LAST_MASK: F.avg_pool2d(prob[:, 1:], STRIDE)}, odds, prob
+        return {**state, LAST_MASK: F.avg_pool2d(prob[:, 1:], STRIDE)}, odds, prob
 
     def _object_readout(self, features: CutieFeatures, readouts: list[Tensor], state: ObjectState) -> Tensor:
         """Compute the object readout (B, O, C, h, w) bucket by bucket.

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ...model.blocks import ChannelGate, SpatialGate
 from ...model.mobile_trunk import MobileTrunk
+from ...ops.masks import aggregate_logits
 from .openvino_verbs import (
     CompiledVerb,
     Key,
@@ -39,12 +40,12 @@ from .openvino_verbs import (
 
 log = logging.getLogger(__name__)
 
-IMAGE, MEMORY, SEGMENT = VERBS = "encode_image", "encode_memory", "segment"
+IMAGE, MEMORY, DECODE = VERBS = "encode_image", "encode_memory", "decode"
 FRAMES, HELD_OUT = 8, 2  # memory frames to collect, and how many of them to hold out from calibration
 EVERY = 75  # frames between comparisons: float32 takes up to 2.4 times as long as int8, so they cost less than 5 %
-# Largest accepted difference. Segment: differing pixels relative to the union of the two masks (1 - IoU), by object.
+# Largest accepted difference. Decode: differing pixels relative to the union of the two masks (1 - IoU), by object.
 # Other verbs: norm of the difference relative to the norm of float32's result.
-LIMITS = {IMAGE: 0.25, MEMORY: 0.25, SEGMENT: 0.1}
+LIMITS = {IMAGE: 0.25, MEMORY: 0.25, DECODE: 0.1}
 SMALL = 0.001  # share of the image: differences of a smaller object are related to this area instead of its own
 # Gates scale all channels or pixels at once and cost almost no time, but in int8 they alone change J&F of a clip by 1.
 GATES = (ChannelGate, SpatialGate)
@@ -139,14 +140,14 @@ class Int8:
         """Compare int8's result with float32's; return it, or float32's result if it differs too much."""
         verb, float32_arguments = key[0], arguments
         self._due.discard(verb)
-        if verb == SEGMENT and self._features is not None and self._features[0] is arguments[0]:
+        if verb == DECODE and self._features is not None and self._features[0] is arguments[0]:
             float32_arguments = (self._features[1], *arguments[1:])
         expected = self._run_float32(verb, float32_arguments)
         shares = differences(verb, result, expected)
         holds, at_fault = max(shares) <= self.limits[verb], key
         if verb == IMAGE:
             self._features = result, expected, key
-        elif verb == SEGMENT:
+        elif verb == DECODE:
             if not holds and float32_arguments is not arguments and self._features is not None:
                 # If float32 gives the same masks from int8's features, the features are at fault.
                 with_same_features = differences(verb, result, self._run_float32(verb, arguments))
@@ -247,13 +248,13 @@ def int8_toolchain() -> str | None:
 
 
 def differences(verb: str, result: Any, expected: Any) -> tuple[float, ...]:
-    """Return the differences of two results as in `LIMITS`: one per object for `segment`, else the largest tensor's."""
-    if verb != SEGMENT:
+    """Return the differences of two results as in `LIMITS`: one per object for `decode`, else the largest tensor's."""
+    if verb != DECODE:
         pairs = zip(tensors_of(result), tensors_of(expected), strict=True)
         return (max(float((x - y).norm() / y.norm().clamp(min=1e-9)) for x, y in pairs),)
-    masks, expected_masks = result[2].argmax(1), expected[2].argmax(1)
+    masks, expected_masks = (aggregate_logits(logits)[1].argmax(1) for _, logits in (result, expected))
     shares = []
-    for slot in range(1, expected[2].shape[1]):
+    for slot in range(1, expected[1].shape[1] + 1):
         mask, expected_mask = masks == slot, expected_masks == slot
         union = (mask | expected_mask).sum().clamp(min=SMALL * mask.numel())
         shares.append(float((mask ^ expected_mask).sum() / union))
