@@ -1,15 +1,10 @@
 """scripts/average_weights.py: the weighted mean of two weight files."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from commands import in_process
 from safetensors import safe_open
 from safetensors.torch import save_file
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "average_weights.py"
 
 
 @pytest.fixture
@@ -21,8 +16,8 @@ def files(tmp_path):
 
 
 def average(files, first, second, share):
-    command = [sys.executable, SCRIPT, f"{first}.safetensors", f"{second}.safetensors", share, "mean.safetensors"]
-    return subprocess.run(command, cwd=files, capture_output=True, text=True, check=False)
+    names = f"{first}.safetensors", f"{second}.safetensors"
+    return in_process("average_weights.py", *names, share, "mean.safetensors", cwd=files)
 
 
 def test_the_mean_lies_between_both_files(files):
