@@ -142,14 +142,14 @@ def test_frames_since_int8_differed_are_redone_in_fp32(run, clip, monkeypatch, s
 
 
 @pytest.mark.slow
-def test_auto_uses_int8_with_cached_models_on_a_cpu_with_int8(run, monkeypatch):
+def test_auto_uses_int8_with_cached_models_where_it_is_faster(run, monkeypatch):
     network = load_network(embedded_model()).network
-    computes = {True: Precision.int8, False: candidates(CPU)[0]}
-    for has, precision in computes.items():
-        monkeypatch.setattr(choice, "computes_in_int8", lambda has=has: has)
+    expected = {True: Precision.int8, False: candidates(CPU)[0]}
+    for faster, precision in expected.items():
+        monkeypatch.setattr(choice, "int8_is_faster", lambda faster=faster: faster)
         assert choice.choose(network, RuntimeConfig(), CPU)[0].precision is precision
     shutil.rmtree(models_folder(network, int8.int8_toolchain()))
-    monkeypatch.setattr(choice, "computes_in_int8", lambda: True)
+    monkeypatch.setattr(choice, "int8_is_faster", lambda: True)
     assert choice.choose(network, RuntimeConfig(), CPU)[0].precision is candidates(CPU)[0]
 
 

@@ -10,7 +10,7 @@ from .backends.openvino_verbs import has_models
 from .backends.prepare import BACKENDS, Prepared, check_backend, prepare
 from .backends.winograd import has_winograd_convolutions
 from .limits import check_threads
-from .precision import candidates, check_precision, computes_in_int8
+from .precision import candidates, check_precision, int8_is_faster
 
 AUTO = "auto"
 COMPILED_FOR_CPU = "openvino"
@@ -54,8 +54,8 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
 
     With precision `auto`, the first candidate in which a test frame stays finite is used. If that is float32 on the
     CPU and an earlier run with runtime.variant=openvino has compiled this network, variant `auto` is `openvino` unless
-    `fast` has Winograd convolutions; it never compiles models that the user did not ask for. If the CPU computes in
-    int8 and there are models that an earlier run with runtime.precision=int8 has built (those found to differ are
+    `fast` has Winograd convolutions; it never compiles models that the user did not ask for. If int8 is faster on this
+    CPU and there are models that an earlier run with runtime.precision=int8 has built (those found to differ are
     removed), precision `auto` is int8.
 
     Raises:
@@ -66,7 +66,7 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
     is_auto, toolchain = runtime.precision is Precision.auto, int8_toolchain()
     precisions = candidates(device) if is_auto else [runtime.precision]
     if device.type == "cpu" and (backend == COMPILED_FOR_CPU or (runtime.variant == AUTO and backend == "fast")):
-        if is_auto and toolchain and computes_in_int8() and has_models(network, toolchain):
+        if is_auto and toolchain and int8_is_faster() and has_models(network, toolchain):
             backend, precisions = COMPILED_FOR_CPU, [Precision.int8, Precision.fp32]
         elif is_auto and backend == COMPILED_FOR_CPU:
             precisions = [Precision.fp32]
