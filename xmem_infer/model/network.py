@@ -226,7 +226,7 @@ class XMem(nn.Module):
 
     def aggregate(self, state: ObjectState, logits: Tensor) -> tuple[ObjectState, Tensor, Tensor]:
         """Turn the results of `decode` into those of `segment`."""
-        return state, *aggregate_logits(upsample(marked_overflows(logits), 4))
+        return state, *aggregate_logits(upsample(infinity_to_nan(logits), 4))
 
     def float32_parts(self) -> list[nn.Module]:
         """Return the projection of keys, which are compared by squared distances, and of logits.
@@ -263,7 +263,7 @@ def upsample(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def marked_overflows(logits: Tensor) -> Tensor:
+def infinity_to_nan(logits: Tensor) -> Tensor:
     """Return logits in float32 or float64, with NaN for infinity, which would give a valid-looking probability."""
     logits = at_least_float32(logits)
     return logits.masked_fill(logits.isinf(), torch.nan)

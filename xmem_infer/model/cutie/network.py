@@ -15,7 +15,7 @@ from ...ops.images import MEAN, STD, STRIDE
 from ...ops.masks import aggregate_logits
 from ..blocks import RecurrentCell, Trunk
 from ..family import Conventions, ObjectState
-from ..network import Decoder, KeyProjection, ValueEncoder, in_chunks, marked_overflows, upsample
+from ..network import Decoder, KeyProjection, ValueEncoder, in_chunks, infinity_to_nan, upsample
 from .blocks import PixelFusion
 from .object_transformer import ObjectSummarizer, ObjectTransformer
 from .sizes import CutieSizes
@@ -149,7 +149,7 @@ class Cutie(nn.Module):
 
     def aggregate(self, state: ObjectState, logits: Tensor) -> tuple[ObjectState, Tensor, Tensor]:
         """Turn the results of `decode` into those of `segment`."""
-        odds = upsample(aggregate_logits(marked_overflows(logits))[0], 4)
+        odds = upsample(aggregate_logits(infinity_to_nan(logits))[0], 4)
         prob = odds.softmax(1)
         return {**state, LAST_MASK: F.avg_pool2d(prob[:, 1:], STRIDE)}, odds, prob
 
