@@ -158,6 +158,18 @@ def test_a_convolution_to_one_channel_by_inner_products(shape, bias):
         torch.testing.assert_close(by_products(x.contiguous(memory_format=memory_format)), conv(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_logits_are_computed_in_float32(dtype, tiny_network):
+    """Their weights are rounded like all others, which changes masks no more than the noise of bf16 does."""
+    precision = {torch.bfloat16: Precision.bf16, torch.float32: Precision.fp32}[dtype]
+    by_products = prepare(copy.deepcopy(tiny_network), CPU, precision, "fast").network.decoder.prediction
+    conv = copy.deepcopy(tiny_network.decoder.prediction).to(dtype).float()
+    x = torch.randn(2, conv.in_channels, 6, 8).bfloat16()
+    assert isinstance(by_products, nn.Sequential)
+    with torch.no_grad():
+        torch.testing.assert_close(by_products(x), conv(x.float()))
+
+
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this torch has no fused convolutions")
 @pytest.mark.parametrize("objects", [1, 3])
 def test_fused_blocks_equal_the_plain_ones(objects, tiny_network):

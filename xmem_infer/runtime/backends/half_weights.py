@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 def hold_weights_in(network: Any, dtype: torch.dtype) -> None:
-    """Cast weights to `dtype` in place, except for `float32_parts`, and cast inputs at `cast_points`."""
+    """Cast weights to `dtype` in place, and those of `float32_parts` back to float32; cast inputs at `cast_points`."""
     for parameter in network.parameters():  # buffers keep their dtype: they are constants that need their precision
         parameter.data = parameter.data.to(dtype)
     for part in network.float32_parts():
