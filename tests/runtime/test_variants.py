@@ -18,6 +18,7 @@ from xmem_infer.runtime.backends.onednn_fusion import can_fuse, fuse_convolution
 from xmem_infer.runtime.backends.prepare import BACKENDS, prepare
 from xmem_infer.runtime.backends.share_image_features import SharedConv2d, share_image_features
 from xmem_infer.runtime.backends.single_channel_conv import inner_products
+from xmem_infer.runtime.precision import HALF
 
 CPU = torch.device("cpu")
 # Largest difference of probabilities from eager fp32: fp32 sums in another order, bf16 has 8 significant bits.
@@ -158,12 +159,11 @@ def test_a_convolution_to_one_channel_by_inner_products(shape, bias):
         torch.testing.assert_close(by_products(x.contiguous(memory_format=memory_format)), conv(x))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_logits_are_computed_in_float32(dtype, tiny_network):
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_logits_are_computed_in_float32(precision, tiny_network):
     """Their weights are rounded like all others, which changes masks no more than the noise of bf16 does."""
-    precision = {torch.bfloat16: Precision.bf16, torch.float32: Precision.fp32}[dtype]
     by_products = prepare(copy.deepcopy(tiny_network), CPU, precision, "fast").network.decoder.prediction
-    conv = copy.deepcopy(tiny_network.decoder.prediction).to(dtype).float()
+    conv = copy.deepcopy(tiny_network.decoder.prediction).to(HALF.get(precision, torch.float32)).float()
     x = torch.randn(2, conv.in_channels, 6, 8).bfloat16()
     assert isinstance(by_products, nn.Sequential)
     with torch.no_grad():
