@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from xmem_infer.config import MemoryConfig, Precision
+from xmem_infer.lab.benchmark import interleaved
 from xmem_infer.lab.benchmark.end_to_end import PIPELINE_STAGES, PIPELINES, measure_end_to_end
 from xmem_infer.lab.benchmark.interleaved import best_rate, measure
 from xmem_infer.lab.benchmark.peak_memory import measure_peak
@@ -120,7 +121,9 @@ def test_operations_of_a_winograd_convolution():
 
 
 @pytest.mark.slow
-def test_rounds_are_interleaved_every_other_one_backwards(tiny_network):
+def test_rounds_are_interleaved_every_other_one_backwards(tiny_network, monkeypatch):
+    monkeypatch.setattr(interleaved, "CONVOLUTIONS", ())  # bf16 takes long where it is emulated
+    monkeypatch.setattr(interleaved, "SIDE", 128)
     variants = [make_variant(name, tiny_network, CPU) for name in ("published_fp32", "eager_fp32", "fast_bf16")]
     steps = []
     rows = measure(SMALL, variants, rounds=2, progress=steps.append)
