@@ -22,7 +22,7 @@ from xmem_infer.model.cutie.network import Cutie
 from xmem_infer.model.cutie.sizes import CutieSizes
 from xmem_infer.model.network import XMem
 from xmem_infer.model.sizes import NetworkSizes, TrunkSizes
-from xmem_infer.runtime.backends.openvino_verbs import openvino_version
+from xmem_infer.runtime.backends.openvino_cache import openvino_version
 from xmem_infer.weights.build import build_network
 
 PARITY = Path(__file__).parent / "data" / "parity"

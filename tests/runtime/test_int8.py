@@ -18,7 +18,9 @@ from xmem_infer.lab.training.validation import find_clips, score, tracker
 from xmem_infer.predictor import Segmenter
 from xmem_infer.runtime import choice
 from xmem_infer.runtime.backends import int8, prepare
-from xmem_infer.runtime.backends.openvino_verbs import CompiledVerb, load_openvino, models_folder
+from xmem_infer.runtime.backends.int8_differences import DECODE, LIMITS, MEMORY, VERBS, differences
+from xmem_infer.runtime.backends.openvino_cache import models_folder
+from xmem_infer.runtime.backends.openvino_verbs import CompiledVerb, load_openvino
 from xmem_infer.runtime.precision import candidates
 from xmem_infer.weights.build import load_network
 from xmem_infer.weights.manifest import embedded_model
@@ -54,8 +56,8 @@ def run(made, clip, tmp_path, monkeypatch):
     if int8.int8_toolchain() is None:
         pytest.skip("the extra int8 is not installed")
     monkeypatch.setattr(int8, "EVERY", 4)
-    for verb in int8.VERBS:
-        monkeypatch.setitem(int8.LIMITS, verb, 0.9)  # the network has low confidence on such small images
+    for verb in VERBS:
+        monkeypatch.setitem(LIMITS, verb, 0.9)  # the network has low confidence on such small images
 
     def start(name, *settings):
         given = (f"video_dir={clip[0]}", f"weights={embedded_model()}", f"output_dir={name}", *FIXED, *settings)
@@ -86,7 +88,7 @@ def expected_masks(clip, left_after=None):
     results, masks = segmenter.segment(clip[1], clip[2]), []
     for count in range(FRAMES):
         if count == left_after:
-            segmenter.prepared.network.int8.disabled.add(int8.DECODE)
+            segmenter.prepared.network.int8.disabled.add(DECODE)
         masks.append(next(results).mask)
     return masks
 
@@ -95,7 +97,7 @@ def expected_masks(clip, left_after=None):
 def test_models_are_cached_and_compared_during_the_run(run, clip):
     said, entry, masks, shares = run("second")
     assert "quantising" not in said
-    assert entry["int8"]["parts"] == sorted(int8.VERBS) and entry["int8"]["compared"] > 9
+    assert entry["int8"]["parts"] == sorted(VERBS) and entry["int8"]["compared"] > 9
     assert {"03", "07", "11", "15"} <= shares.keys()
     assert max(shares.values()) == pytest.approx(entry["int8"]["largest_share_of_a_mask"], abs=1e-4)
     assert np.array_equal(masks, expected_masks(clip))
@@ -111,7 +113,7 @@ def test_a_damaged_int8_model_is_rebuilt(run, tmp_path):
     said, entry, _, _ = run("damaged")
     assert "encode_memory-" in said and "cannot be read and is built again" in said
     assert said.count("quantising") == said.count("quantising encode_memory") > 0
-    assert entry["int8"]["parts"] == sorted(int8.VERBS)
+    assert entry["int8"]["parts"] == sorted(VERBS)
     assert weights.stat().st_size > 1000
 
 
@@ -161,10 +163,10 @@ def test_masks_are_compared_object_by_object():
     one, other = np.zeros((64, 64), int), np.zeros((64, 64), int)
     one[:8, :8], other[:8, :4] = 1, 1
     one[32, 32] = 2  # one pixel of 4096: at most a quarter of what counts as small
-    shares = int8.differences(int8.DECODE, result(one), result(other))
+    shares = differences(DECODE, result(one), result(other))
     assert shares == pytest.approx((0.5, 1 / 4.096))
     value = torch.ones(1, 1, 4, 4, 4)
-    assert int8.differences(int8.MEMORY, (value, {}), (value * 0.9, {})) == pytest.approx((1 / 9,))
+    assert differences(MEMORY, (value, {}), (value * 0.9, {})) == pytest.approx((1 / 9,))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from kills import each_kill
 from xmem_infer.config import Precision, RuntimeConfig
 from xmem_infer.errors import UsageError
 from xmem_infer.runtime import choice
-from xmem_infer.runtime.backends import openvino_verbs, prepare
+from xmem_infer.runtime.backends import openvino_cache, openvino_verbs, prepare
 from xmem_infer.runtime.backends.prepare import check_openvino
 
 CPU = torch.device("cpu")
@@ -37,9 +37,9 @@ def test_a_model_is_built_once_and_used_by_auto(openvino_models, tiny_network, c
     prepared, _ = choice.choose(network, ASKED, CPU)
     assert prepared.backend == "openvino" and any("OpenVINO" in words for words in prepared.active)
     first = features(prepared.network, image)
-    assert not openvino_verbs.has_models(network)  # the first use of a size runs in torch
+    assert not openvino_cache.has_models(network)  # the first use of a size runs in torch
     second = features(prepared.network, image)
-    assert openvino_verbs.has_models(network) and "compiling encode_image" in caplog.text
+    assert openvino_cache.has_models(network) and "compiling encode_image" in caplog.text
     third = features(prepared.network, image)
     for one, other, last in zip(first, second, third, strict=True):
         torch.testing.assert_close(other, one, atol=0, rtol=0)
@@ -67,16 +67,16 @@ def test_a_killed_process_leaves_complete_models_or_none(openvino_models, tiny_n
         for name in ("model.xml", "model.bin", "other"):
             (folder / name).write_text("of OpenVINO")
 
-    model = openvino_verbs.models_folder(tiny_network).name + "/encode_image-1"
-    keep, forget = partial(openvino_verbs.store_model, write), openvino_verbs.remove_model
+    model = openvino_cache.models_folder(tiny_network).name + "/encode_image-1"
+    keep, forget = partial(openvino_cache.store_model, write), openvino_cache.remove_model
     before, after = (forget, keep) if change == "kept" else (keep, forget)
     for place in each_kill(tmp_path, lambda at: after(at / model), lambda at: before(at / model)):
-        monkeypatch.setattr(openvino_verbs, "_cache", lambda place=place: place)
+        monkeypatch.setattr(openvino_cache, "_cache", lambda place=place: place)
         files = list((place / model).glob("*"))
         assert len(files) in (0, 3)
-        assert openvino_verbs.has_models(tiny_network) == (len(files) == 3)
-        openvino_verbs.store_model(write, place / model)
-        openvino_verbs.store_model(lambda to: pytest.fail("there is one already"), place / model)
+        assert openvino_cache.has_models(tiny_network) == (len(files) == 3)
+        openvino_cache.store_model(write, place / model)
+        openvino_cache.store_model(lambda to: pytest.fail("there is one already"), place / model)
         assert len(list((place / model).iterdir())) == 3 and not list(place.rglob("*.partial"))
     assert len(files) == (3 if change == "kept" else 0)
 
@@ -172,7 +172,7 @@ def test_unsupported_openvino_settings_are_refused(device, precision, openvino_m
 
 @pytest.mark.fault("OpenVINO is not installed", "error names the extra to install; `auto` uses another backend")
 def test_missing_openvino_is_reported(monkeypatch, tiny_network):
-    for module in (openvino_verbs, prepare):
+    for module in (openvino_cache, prepare):
         monkeypatch.setattr(module, "openvino_version", lambda: None)
     with pytest.raises(UsageError, match=r"xmem-infer\[cpu\]"):
         choice.check_runtime(ASKED, CPU)

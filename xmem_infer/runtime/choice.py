@@ -6,7 +6,7 @@ from torch import nn
 from ..config import Precision, RuntimeConfig
 from ..errors import UsageError
 from .backends.int8 import int8_toolchain
-from .backends.openvino_verbs import has_models
+from .backends.openvino_cache import has_models
 from .backends.prepare import BACKENDS, Prepared, check_backend, prepare
 from .backends.winograd import has_winograd_convolutions
 from .limits import check_threads

@@ -24,7 +24,7 @@ from xmem_infer.memory.manager import XMemMemory
 from xmem_infer.model.network import KeyFeatures
 from xmem_infer.ops.images import normalise
 from xmem_infer.runtime.backends.int8 import int8_toolchain
-from xmem_infer.runtime.backends.openvino_verbs import has_models
+from xmem_infer.runtime.backends.openvino_cache import has_models
 from xmem_infer.runtime.backends.prepare import BACKENDS, prepare
 
 CPU = torch.device("cpu")

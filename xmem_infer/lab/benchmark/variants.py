@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_map
 
 from ...config import MemoryConfig, Precision
 from ...errors import UsageError
-from ...runtime.backends.int8 import VERBS
-from ...runtime.backends.openvino_verbs import openvino_version
+from ...runtime.backends.int8_differences import VERBS
+from ...runtime.backends.openvino_cache import openvino_version
 from ...runtime.backends.prepare import BACKENDS, Prepared, prepare
 from ...runtime.precision import HALF, precision_context
 from .concatenated_memory import CONCATENATED

@@ -14,7 +14,6 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,50 +23,18 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ...model.blocks import ChannelGate, SpatialGate
 from ...model.mobile_trunk import MobileTrunk
-from ...ops.masks import aggregate_logits
-from .openvino_verbs import (
-    CompiledVerb,
-    Key,
-    convert,
-    installed_version,
-    load_openvino,
-    model_folder,
-    remove_model,
-    save,
-    store_model,
-    tensors_of,
-)
+from .int8_differences import DECODE, IMAGE, LIMITS, MEMORY, VERBS, Comparison, differences
+from .openvino_cache import Key, installed_version, model_folder, remove_model, store_model
+from .openvino_verbs import CompiledVerb, convert, load_openvino, save, tensors_of
 
 log = logging.getLogger(__name__)
 
-IMAGE, MEMORY, DECODE = VERBS = "encode_image", "encode_memory", "decode"
 FRAMES, HELD_OUT = 8, 2  # memory frames to collect, and how many of them to hold out from calibration
 EVERY = 75  # frames between comparisons: float32 takes up to 2.4 times as long as int8, so they cost less than 5 %
-# Largest accepted difference. Decode: differing pixels relative to the union of the two masks (1 - IoU), by object.
-# Other verbs: norm of the difference relative to the norm of float32's result.
-LIMITS = {IMAGE: 0.25, MEMORY: 0.25, DECODE: 0.1}
-SMALL = 0.001  # share of the image: differences of a smaller object are related to this area instead of its own
 # Gates scale all channels or pixels at once and cost almost no time, but in int8 they alone change J&F of a clip by 1.
 GATES = (ChannelGate, SpatialGate)
 METHOD = "mixed preset, 6 memory frames, gates and mobile trunks up to stride 4 in fp32"  # in the cache key
 REFUSED = "refused"  # name of the file that takes the place of a model that differed too much
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Result of comparing int8 with float32 on the same frame.
-
-    Attributes:
-        verb: The verb that was compared.
-        part: If the limit is exceeded, the verb that caused it: `encode_image` if masks differ because of its features.
-        shares: Differences as defined for `LIMITS`: one for each object's mask, or one for all tensors of the result.
-        holds: Whether all differences are within the limit.
-    """
-
-    verb: str
-    part: str
-    shares: tuple[float, ...]
-    holds: bool
 
 
 class Int8:
@@ -245,20 +212,6 @@ def int8_toolchain() -> str | None:
     """Return the version of NNCF and the method by which int8 models are built; None if NNCF is not installed."""
     nncf = installed_version("nncf")
     return f"nncf {nncf}, {METHOD}" if nncf else None
-
-
-def differences(verb: str, result: Any, expected: Any) -> tuple[float, ...]:
-    """Return the differences of two results as in `LIMITS`: one per object for `decode`, else the largest tensor's."""
-    if verb != DECODE:
-        pairs = zip(tensors_of(result), tensors_of(expected), strict=True)
-        return (max(float((x - y).norm() / y.norm().clamp(min=1e-9)) for x, y in pairs),)
-    masks, expected_masks = (aggregate_logits(logits)[1].argmax(1) for _, logits in (result, expected))
-    shares = []
-    for slot in range(1, expected[1].shape[1] + 1):
-        mask, expected_mask = masks == slot, expected_masks == slot
-        union = (mask | expected_mask).sum().clamp(min=SMALL * mask.numel())
-        shares.append(float((mask ^ expected_mask).sum() / union))
-    return tuple(shares)
 
 
 def _write_refusal(reason: str, folder: Path) -> None:

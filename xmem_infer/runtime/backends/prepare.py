@@ -22,7 +22,8 @@ from .half_weights import hold_weights_in
 from .int8 import Int8, int8_toolchain
 from .join_projections import join_projections
 from .onednn_fusion import fuse_convolutions
-from .openvino_verbs import OpenVinoVerbs, models_folder, openvino_version
+from .openvino_cache import models_folder, openvino_version
+from .openvino_verbs import OpenVinoVerbs
 from .share_image_features import share_image_features
 from .single_channel_conv import replace_single_channel_convs
 from .winograd import has_winograd_convolutions
