@@ -20,7 +20,7 @@ from xmem_infer.lab.training.config import KeyTrunk, LossConfig, OptimConfig, St
 from xmem_infer.lab.training.loop import train
 from xmem_infer.lab.training.pack import Pack, decode_pack
 from xmem_infer.lab.training.records import Records, read_rows
-from xmem_infer.lab.training.starting_point import initialise
+from xmem_infer.lab.training.starting_point import initialise, read_starting_point
 from xmem_infer.lab.training.step import (
     bootstrapped_cross_entropy,
     first_read_loss,
@@ -68,6 +68,15 @@ def test_a_resumed_run_does_not_need_its_start_file(tar, tmp_path):
     save_checkpoint(new_state(settings(), CPU), tmp_path / "checkpoints")
     config = settings(data_packs=[str(tar)], run_dir=str(tmp_path), start=str(tmp_path / "gone.pth"), max_steps=1)
     assert train(config).steps == 1
+
+
+@pytest.mark.fault("published weights of a new run's trunk are not installed", "error before anything is written")
+def test_missing_published_weights_are_reported_first(tar, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    network = replace(SMALL, key_trunk=KeyTrunk.lite0)
+    with pytest.raises(EnvironmentFault, match="pip install"):
+        train(settings(network=network, data_packs=[str(tar)], run_dir=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -264,7 +273,7 @@ def test_a_lite_network_begins_with_what_fits_of_an_earlier_one(pack, tmp_path):
         return [(ours - theirs).square().mean() for ours, theirs in pairs]
 
     before = apart()
-    initialise(state.network, KeyTrunk.lite0, tmp_path / "old.safetensors", pack)
+    initialise(state.network, read_starting_point(KeyTrunk.lite0, tmp_path / "old.safetensors"), pack)
     assert all(fitted < drawn for fitted, drawn in zip(apart(), before, strict=True))
     for name, value in earlier.decoder.state_dict().items():
         assert torch.equal(state.network.decoder.state_dict()[name], value)

@@ -16,13 +16,12 @@ from ...interrupts import Interrupted
 from ...io.atomic import disk_fault, locked
 from ...runtime.device import choose_device
 from ...runtime.limits import check_threads, thread_count
-from ...weights.files import read_checkpoint
 from .batches import batches
 from .checkpoint import export_weights, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import TrainConfig, learning_settings
 from .pack import Pack, check_pack, decode_pack
 from .records import Records, plot_curves
-from .starting_point import initialise
+from .starting_point import StartingPoint, initialise, read_starting_point
 from .step import TrainState, new_state, train_step
 from .validation import Clip, find_clips, score, tracker
 
@@ -48,15 +47,16 @@ def train(config: TrainConfig) -> TrainState:
     check_threads(config.threads)
     for tar in config.data_packs:
         check_pack(Path(tar))
-    if config.start and latest_checkpoint(run / "checkpoints") is None:  # a resumed run does not read it
-        read_checkpoint(Path(config.start))  # raises if it cannot be read
+    start = None  # a resumed run does not need it
+    if latest_checkpoint(run / "checkpoints") is None:
+        start = read_starting_point(config.network.key_trunk, Path(config.start) if config.start else None)
     try:
         # Locked, because a second process would delete this one's checkpoints.
         with locked(run, f"another process trains in {run}", "run_dir"), thread_count(config.threads):
             plot_curves(run)  # fails without matplotlib: better now than after an hour
             cache = Path(config.cache_dir) if config.cache_dir else run / "pack"
             packs = [decode_pack(Path(tar), cache) for tar in config.data_packs]
-            return _Session(config, run, packs, clips, device).train()
+            return _Session(config, run, packs, clips, device, start).train()
     except OSError as error:
         raise disk_fault(error, run) from error
 
@@ -64,15 +64,23 @@ def train(config: TrainConfig) -> TrainState:
 class _Session:
     """Trains a run from its last checkpoint on. Only when it saves and validates depends on the clock."""
 
-    def __init__(self, config: TrainConfig, run: Path, packs: list[Path], clips: list[Clip], device: torch.device):
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: Path,
+        packs: list[Path],
+        clips: list[Clip],
+        device: torch.device,
+        start: StartingPoint | None,
+    ):
         self.config, self.run, self.clips = config, run, clips
         self.state = new_state(config, device)
         if saved := latest_checkpoint(run / "checkpoints"):
             load_checkpoint(self.state, saved)
             tables.info(f"resumed at {self.state.seen} samples")
         else:
-            start = Path(config.start) if config.start else None
-            initialise(self.state.network, config.network.key_trunk, start, Pack(*packs))
+            assert start is not None, "a new run has one"
+            initialise(self.state.network, start, Pack(*packs))
             self.state.average.load_state_dict(self.state.network.state_dict())
         self.records = Records(run, self.state.seen)
         if changed := self.records.add_settings(self.state.seen, learning_settings(config)):

@@ -1,6 +1,7 @@
 """Initial weights of a new run: ImageNet weights in a mobile trunk, and those of an earlier model that fit."""
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,39 @@ _PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0  # with which EfficientNet-Lite normali
 _EPSILON = 1e-3  # of EfficientNet-Lite's batch norms
 
 
-def initialise(network: XMem, kind: KeyTrunk, start: Path | None, pack: Pack) -> None:
+@dataclass(frozen=True)
+class StartingPoint:
+    """What a new run begins with.
+
+    Attributes:
+        earlier: An earlier network, all entries of which are copied that fit in name and shape; or None.
+        published: Published weights for a mobile trunk, if `earlier` has none; or None.
+    """
+
+    earlier: Any
+    published: dict[str, Tensor] | None
+
+
+def read_starting_point(kind: KeyTrunk, start: Path | None) -> StartingPoint:
+    """Read the weights with which a new run begins; start: the file of an earlier network, or None.
+
+    Raises:
+        WeightsError: `start` cannot be read.
+        EnvironmentFault: The published weights are needed, and their package is not installed.
+    """
+    earlier: Any = load_network(start).network if start else None
+    has_trunk = kind is KeyTrunk.resnet or (earlier and isinstance(earlier.key_encoder.trunk, MobileTrunk))
+    return StartingPoint(earlier, None if has_trunk else published_weights(kind))
+
+
+def initialise(network: XMem, start: StartingPoint, pack: Pack) -> None:
     """Initialise a new network in place.
 
-    A mobile trunk gets the published weights of its kind, unless `start` has a mobile trunk. All entries of `start`
-    that fit in name and shape are copied. If its trunk is a ResNet, the last 1x1 convolutions of a mobile trunk are
-    fitted to its features. Raises EnvironmentFault if the package with the published weights is not installed.
+    If the earlier network's trunk is a ResNet, the last 1x1 convolutions of a mobile trunk are fitted to its features.
     """
-    trunk = network.key_encoder.trunk
-    earlier: Any = load_network(start).network if start else None
-    if isinstance(trunk, MobileTrunk) and not (earlier and isinstance(earlier.key_encoder.trunk, MobileTrunk)):
-        load_pretrained(trunk, published_weights(kind))
+    trunk, earlier = network.key_encoder.trunk, start.earlier
+    if start.published is not None and isinstance(trunk, MobileTrunk):
+        load_pretrained(trunk, start.published)
     if earlier is None:
         return
     own, theirs = network.state_dict(), earlier.state_dict()
