@@ -1,5 +1,6 @@
 """Building blocks of the encoders and the decoder."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -197,3 +198,28 @@ def concatenate(shared: Tensor, own: Tensor | None = None) -> Tensor:
 def per_object(shared: Tensor, objects: int) -> Tensor:
     """Repeat (B, ...) for each object -> (B * O, ...)."""
     return shared.unsqueeze(1).expand(-1, objects, *shared.shape[1:]).flatten(0, 1)
+
+
+def in_chunks(
+    count: int | None, function: Callable[..., tuple[Tensor, Tensor]], *parts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Call a function with at most `count` objects (axis 1; None: all) at once; return its concatenated results."""
+    chunks = zip(*(x.split(count or x.shape[1], 1) for x in parts), strict=True)
+    first, second = zip(*(function(*chunk) for chunk in chunks), strict=True)
+    return (first[0], second[0]) if len(first) == 1 else (torch.cat(first, 1), torch.cat(second, 1))
+
+
+def upsample(x: Tensor, factor: int) -> Tensor:
+    """Upsample bilinearly by an integer factor, with align_corners=False."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def infinity_to_nan(logits: Tensor) -> Tensor:
+    """Return logits in float32 or float64, with NaN for infinity, which would give a valid-looking probability."""
+    logits = at_least_float32(logits)
+    return logits.masked_fill(logits.isinf(), torch.nan)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Cast half precision to float32; return other dtypes unchanged."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

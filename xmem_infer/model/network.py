@@ -1,19 +1,18 @@
-"""XMem (ECCV 2022, arXiv 2207.07115): key encoder, value encoder, decoder.
+"""XMem (ECCV 2022, arXiv 2207.07115): key encoder, value encoder, and the whole network.
 
 Shapes: B videos of equal size, O objects each. Sensory memory is passed in and returned as a tensor; the modules
 themselves keep no state.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.masks import aggregate_logits
-from .blocks import FeatureFusion, RecurrentCell, ResBlock, Trunk, per_object
+from .blocks import FeatureFusion, RecurrentCell, Trunk, at_least_float32, in_chunks, infinity_to_nan, upsample
+from .decoder import Decoder
 from .family import Conventions, ObjectState
 from .mobile_trunk import MobileTrunk
 from .sizes import MobileTrunkSizes, NetworkSizes
@@ -81,76 +80,6 @@ class ValueEncoder(nn.Module):
         if deep_update and self.deep_update is not None:
             sensory = self.deep_update(value, sensory.flatten(0, 1)).unflatten(0, (-1, objects))
         return value.unflatten(0, (-1, objects)), sensory
-
-
-class UpBlock(nn.Module):
-    """Upsample object features by 2, add the image features of the finer stride, and apply a residual block."""
-
-    def __init__(self, skip: int, in_channels: int, out_channels: int, skip_kernel: int):
-        super().__init__()
-        self.skip = nn.Conv2d(skip, in_channels, skip_kernel, padding=skip_kernel // 2)
-        self.res = ResBlock(in_channels, out_channels, skip_kernel)
-
-    def forward(self, f: Tensor, g: Tensor, objects: int) -> Tensor:
-        return self.res(upsample(g, 2) + per_object(self.skip(f), objects))
-
-
-class SensoryUpdate(nn.Module):
-    """Decoder features at three strides -> new sensory state (paper section 3.4)."""
-
-    def __init__(self, decoder: tuple[int, int, int], sensory_dim: int, hidden_dim: int):
-        super().__init__()
-        self.g16 = nn.Conv2d(decoder[0], sensory_dim, 1)
-        self.g8 = nn.Conv2d(decoder[1], sensory_dim, 1)
-        self.g4 = nn.Conv2d(decoder[2] + 1, sensory_dim, 1)
-        self.cell = RecurrentCell(sensory_dim, hidden_dim)
-
-    def forward(self, g16: Tensor, g8: Tensor, g4: Tensor, logits: Tensor, sensory: Tensor) -> Tensor:
-        # Pooling before concatenation gives the same result and copies a sixteenth of the elements.
-        g4 = torch.cat([F.avg_pool2d(g4, 4), F.avg_pool2d(logits.to(g4.dtype), 4)], 1)
-        g = self.g16(g16) + self.g8(F.avg_pool2d(g8, 2)) + self.g4(g4)
-        return self.cell(g, sensory)
-
-
-class Decoder(nn.Module):
-    """Memory readout, sensory state and image features -> logits of each object at stride 4."""
-
-    def __init__(
-        self,
-        fusion: FeatureFusion | None,
-        image_channels: tuple[int, int, int],
-        channels: tuple[int, int, int],
-        skip_kernel: int,
-        sensory_dim: int,
-        hidden_dim: int,
-    ):
-        """Build the decoder; see `NetworkSizes`.
-
-        fusion: Fuses readout and sensory state with image features; None if this was done before (Cutie).
-        image_channels: Channels of f4, f8, f16. channels: Channels of g16, g8, g4.
-        """
-        super().__init__()
-        f4, f8, _ = image_channels
-        d16, d8, d4 = channels
-        self.fusion = fusion
-        self.up8 = UpBlock(f8, d16, d8, skip_kernel)
-        self.up4 = UpBlock(f4, d8, d4, skip_kernel)
-        self.prediction = nn.Conv2d(d4, 1, 3, padding=1)
-        self.sensory_update = SensoryUpdate(channels, sensory_dim, hidden_dim) if hidden_dim else None
-
-    def forward(self, features: Any, readout: Tensor, sensory: Tensor, update_sensory: bool) -> tuple[Tensor, Tensor]:
-        """readout and sensory (B, O, C, h, w) -> sensory state, and logits (B, O, H / 4, W / 4)."""
-        objects = readout.shape[1]
-        g16 = readout.flatten(0, 1)
-        if self.fusion is not None:
-            g16 = self.fusion(features.f16, torch.cat([readout, sensory.to(readout.dtype)], 2).flatten(0, 1))
-        g8 = self.up8(features.f8, g16, objects)
-        g4 = self.up4(features.f4, g8, objects)
-        logits = self.prediction(F.relu(g4))
-        if update_sensory and self.sensory_update is not None:
-            state = self.sensory_update(g16, g8, g4, logits, sensory.flatten(0, 1))
-            sensory = state.unflatten(0, (-1, objects))
-        return sensory, logits.unflatten(0, (-1, objects)).squeeze(2)
 
 
 class XMem(nn.Module):
@@ -247,28 +176,3 @@ class XMem(nn.Module):
     def process_in_chunks(self, count: int) -> None:
         """Pass at most `count` objects at once through value encoder and decoder: less memory, the same result."""
         self.objects_at_once = count
-
-
-def in_chunks(
-    count: int | None, function: Callable[..., tuple[Tensor, Tensor]], *parts: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Call a function with at most `count` objects (axis 1; None: all) at once; return its concatenated results."""
-    chunks = zip(*(x.split(count or x.shape[1], 1) for x in parts), strict=True)
-    first, second = zip(*(function(*chunk) for chunk in chunks), strict=True)
-    return (first[0], second[0]) if len(first) == 1 else (torch.cat(first, 1), torch.cat(second, 1))
-
-
-def upsample(x: Tensor, factor: int) -> Tensor:
-    """Upsample bilinearly by an integer factor, with align_corners=False."""
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-
-
-def infinity_to_nan(logits: Tensor) -> Tensor:
-    """Return logits in float32 or float64, with NaN for infinity, which would give a valid-looking probability."""
-    logits = at_least_float32(logits)
-    return logits.masked_fill(logits.isinf(), torch.nan)
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Cast half precision to float32; return other dtypes unchanged."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

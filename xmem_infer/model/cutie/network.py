@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ...ops.images import MEAN, STD, STRIDE
 from ...ops.masks import aggregate_logits
-from ..blocks import RecurrentCell, Trunk
+from ..blocks import RecurrentCell, Trunk, in_chunks, infinity_to_nan, upsample
+from ..decoder import Decoder
 from ..family import Conventions, ObjectState
-from ..network import Decoder, KeyProjection, ValueEncoder, in_chunks, infinity_to_nan, upsample
+from ..network import KeyProjection, ValueEncoder
 from .blocks import PixelFusion
 from .object_transformer import ObjectSummarizer, ObjectTransformer
 from .sizes import CutieSizes

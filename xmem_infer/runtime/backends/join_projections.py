@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from ...model.network import KeyProjection, at_least_float32
+from ...model.blocks import at_least_float32
+from ...model.network import KeyProjection
 from .share_image_features import convolution_like
 
 
