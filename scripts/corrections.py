@@ -12,6 +12,7 @@ import numpy as np
 
 from xmem_infer.cli.commands import run_script
 from xmem_infer.config import DataConfig, Precision, RuntimeConfig
+from xmem_infer.errors import UsageError
 from xmem_infer.interrupts import check
 from xmem_infer.lab.report import table
 from xmem_infer.lab.training.validation import Clip, find_clips
@@ -30,10 +31,17 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="at most so many frames of each clip")
     parser.add_argument("--at", type=int, help="index of the corrected frame; default: the middle one")
     args = parser.parse_args()
+    clips = find_clips(args.folder, frames=args.frames)
+    corrected = [len(clip.masks) // 2 if args.at is None else args.at for clip in clips]
+    for clip, at in zip(clips, corrected, strict=True):
+        last = len(clip.masks) - 3  # the first and the last frame are not scored
+        if last < 2:
+            raise UsageError(f"{clip.name} has {len(clip.masks)} frames; 5 are needed for scores before and after one")
+        if not 2 <= at <= last:
+            raise UsageError(f"--at {at} leaves no scored frame of {clip.name} on one side: give 2 to {last}")
     runtime = RuntimeConfig(precision=Precision.fp32)
     segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
-    clips = find_clips(args.folder, frames=args.frames)
-    rows = [row for clip in clips for row in _rows(segmenter, clip, args.at or len(clip.masks) // 2)]
+    rows = [row for clip, at in zip(clips, corrected, strict=True) for row in _rows(segmenter, clip, at)]
     means = [f"{np.mean([float(row[column]) for row in rows]):.1f}" for column in range(2, len(HEAD))]
     print(table(HEAD, [*rows, ("mean", "", *means)]))
 
@@ -50,9 +58,9 @@ def _rows(segmenter: Segmenter, clip: Clip, at: int) -> list[tuple[str, ...]]:
         curves.append({scored.object_id: scored for scored in score_video(masks, labels, name=clip.name).objects})
     rows = []
     for object_id, scored in curves[0].items():
-        after = at - scored.start  # index of frame `at` in the scores, which start at frame `start`
-        before = scored.overall[: max(after - 1, 0)]
-        figures = [before, *(curve[object_id].overall[max(after, 0) :] for curve in curves)]
+        index = at - 1 - scored.start  # of frame `at` in the scores; the first frame of a clip is not scored
+        before = scored.overall[: max(index, 0)]
+        figures = [before, *(curve[object_id].overall[max(index + 1, 0) :] for curve in curves)]
         if all(len(values) for values in figures):
             rows.append((clip.name, str(object_id), *(f"{100 * values.mean():.1f}" for values in figures)))
     return rows
