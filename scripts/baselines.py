@@ -16,7 +16,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="J&F of a network, of the copied first mask and of optical flow.")
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="clips in a DAVIS layout")
-    parser.add_argument("--weights", type=Path, help="checkpoint; without it only the baselines are scored")
+    parser.add_argument("--weights", help="checkpoint; without it only the baselines are scored")
     parser.add_argument("--sizes", type=int, nargs="+", default=[240, 360, 480], help="short sides in px")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16", "int8"])
     parser.add_argument("--frames", type=int, help="at most so many frames of each clip")

@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, in_process
 
 from xmem_infer.lab.first_mask import clicks_needed, next_click, object_masks
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_next_click_is_in_the_middle_of_the_largest_fault():
@@ -28,6 +26,13 @@ def test_specks_are_not_marked():
     labels = np.zeros((40, 40), np.uint8)
     labels[:20, :20], labels[30, 30] = 3, 4
     assert [mask.sum() for mask in object_masks(labels)] == [400]
+
+
+@pytest.mark.parametrize("setting", [("--frames", "2"), ("--frames", "0"), ("--seeds", "0")])
+def test_too_few_frames_or_seeds_are_refused(setting, tmp_path):
+    done = in_process("annotator.py", ROOT / "examples" / "clip", "--weights", "xmem-tiny", *setting, cwd=tmp_path)
+    assert done.returncode == 2 and f"{setting[0].lstrip('-')}={setting[1]} is not possible" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

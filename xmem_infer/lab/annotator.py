@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 from PIL import Image
 
-from ..config import Direction
+from ..config import Direction, require
 from ..interactive.suggestion import next_to_fix
 from ..interrupts import check
 from ..io.array_frames import ArrayFrames
@@ -143,7 +143,14 @@ Clicks = Mapping[tuple[str, bool], Sequence[Sequence[float]]]  # IoU by clicks p
 
 
 def measure(segmenter: Segmenter, clips: Sequence[Clip], size: int, frames: int, seeds: int, folder: Path) -> str:
-    """Measure both tables. Return them as Markdown, and write report.md and a picture. Raises EnvironmentFault."""
+    """Measure both tables. Return them as Markdown, and write report.md and a picture.
+
+    Raises:
+        UsageError: `frames` is less than 3, or `seeds` less than 1.
+        EnvironmentFault: The folder cannot be written.
+    """
+    require(frames >= 3, "frames", frames, "at least 3: the first and the last are not scored")
+    require(seeds >= 1, "seeds", seeds, "at least 1")
     output_folder(folder)
     corrections, clicks = {}, defaultdict[tuple[str, bool], list[list[float]]](list)
     for clip in clips:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..engine.drift import APPEARANCE, AREA, JUMPED, LOST, UNSURE
+from ..errors import UsageError
 from ..outputs.files import read_confidence
 from ..scoring.score_folders import score_folders
 from ..scoring.scores import Rules
@@ -22,13 +23,15 @@ def drift_figures(runs: Sequence[Path], annotations: Sequence[Path]) -> str:
         annotations: For each run, the folder of true masks of every frame.
 
     Raises:
-        UsageError: There is nothing to compare.
+        UsageError: No frame has both a score and a confidence.
     """
     counts = {group: Counter[str]() for group in GROUPS}
     for run, truth in zip(runs, annotations, strict=True):
         for jf, signs in _scored_frames(run, truth):
             group = GROUPS[0 if jf < BAD else 2 if jf >= GOOD else 1]
             counts[group].update(("frames", *signs, *(["any sign"] if signs else [])))
+    if not any(counts.values()):
+        raise UsageError("no frame has a score and a confidence: give output folders of eval.py and their true masks")
     columns = ("any sign", LOST, JUMPED, AREA, APPEARANCE, UNSURE)
 
     def share(count: Counter[str], sign: str) -> str:
@@ -42,9 +45,12 @@ def _scored_frames(run: Path, truth: Path) -> Iterator[tuple[float, tuple[str, .
     """Yield J&F in percent and the signs of drift of every scored frame of every object."""
     scores = score_folders(run, truth)
     for video in scores.videos:
-        confidence = read_confidence(run / "confidence" / f"{video.name}.csv")
+        path = run / "confidence" / f"{video.name}.csv"
+        confidence = read_confidence(path) if path.is_file() else {}
         for scored in video.objects:
             for frame, overall in zip(video.frames[scored.start :], scored.overall, strict=True):
+                if frame not in confidence:
+                    continue
                 objects = confidence[frame]
                 if scores.rules is not Rules.davis16:  # which scores all nonzero labels as one object
                     objects = {id: objects[id] for id in (scored.object_id,) if id in objects}

@@ -15,6 +15,7 @@ from ...interrupts import check
 from ...io.atomic import write_whole
 from ...scoring.scores import Measures, VideoScore, mean_measures
 from ...weights.build import load_network
+from ...weights.manifest import resolve_weights
 from ..report import table
 from .validation import Clip, Track, score, tracker
 
@@ -57,15 +58,16 @@ def carry_by_flow(images: Sequence[np.ndarray], first: np.ndarray) -> list[np.nd
 BASELINES: dict[str, Track] = {COPIED: copy_first, CARRIED: lambda clip: carry_by_flow(clip.images(), clip.labels()[0])}
 
 
-def methods(weights: Path | None, sizes: Iterable[int], precisions: Iterable[Precision]) -> dict[str, Track]:
-    """Return both baselines, and the network of `weights` at each short side (px) and precision."""
+def methods(weights: str | None, sizes: Iterable[int], precisions: Iterable[Precision]) -> dict[str, Track]:
+    """Return both baselines, and the network of `weights`, a path or a name, at each short side (px) and precision."""
     tracks = dict(BASELINES)
     if weights is not None:
-        network = load_network(weights).network
+        path = resolve_weights(weights)
+        network = load_network(path).network
         for size in sizes:
             for precision in precisions:
                 track = tracker(network, size, RuntimeConfig(precision=precision), MemoryConfig())
-                tracks[f"{weights.stem} {size}p {precision.value}"] = track
+                tracks[f"{path.stem} {size}p {precision.value}"] = track
     return tracks
 
 

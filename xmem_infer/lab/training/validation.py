@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from ...config import DataConfig, MemoryConfig, RuntimeConfig
+from ...config import DataConfig, MemoryConfig, RuntimeConfig, require
 from ...errors import UsageError
 from ...predictor import Segmenter
 from ...scoring.pairing import annotations_folder
@@ -39,8 +39,9 @@ class Clip:
 def find_clips(root: Path, names: list[str] | None = None, frames: int | None = None) -> list[Clip]:
     """Find clips by name (None: all) in a folder in DAVIS layout. frames: at most this many of each clip (None: all).
 
-    Raises UsageError if there are none with at least 3 frames.
+    Raises UsageError if there are none with at least 3 frames, or `frames` is less.
     """
+    require(frames is None or frames >= 3, "frames", frames, "at least 3: the first and the last are not scored")
     masks = annotations_folder(root)
     pictures = Path(*("JPEGImages" if part == "Annotations" else part for part in masks.parts))
     clips = []
