@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument("--at", type=int, help="index of the corrected frame; default: the middle one")
     args = parser.parse_args()
     clips = find_clips(args.folder, frames=args.frames)
-    corrected = [len(clip.masks) // 2 if args.at is None else args.at for clip in clips]
-    for clip, at in zip(clips, corrected, strict=True):
+    corrected = [(clip, len(clip.masks) // 2 if args.at is None else args.at) for clip in clips]
+    for clip, at in corrected:
         last = len(clip.masks) - 3  # the first and the last frame are not scored
         if last < 2:
             raise UsageError(f"{clip.name} has {len(clip.masks)} frames; 5 are needed for scores before and after one")
@@ -41,7 +41,7 @@ def main() -> None:
             raise UsageError(f"--at {at} leaves no scored frame of {clip.name} on one side: give 2 to {last}")
     runtime = RuntimeConfig(precision=Precision.fp32)
     segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
-    rows = [row for clip, at in zip(clips, corrected, strict=True) for row in _rows(segmenter, clip, at)]
+    rows = [row for clip, at in corrected for row in _rows(segmenter, clip, at)]
     means = [f"{np.mean([float(row[column]) for row in rows]):.1f}" for column in range(2, len(HEAD))]
     print(table(HEAD, [*rows, ("mean", "", *means)]))
 

@@ -21,7 +21,7 @@ from ..types import LabelMask, ObjectConfidence
 from .charts import legend, new_figure, save, style_axes
 from .first_mask import GOOD_IOU, METHODS, MOST_CLICKS, clicks_needed, iou_by_clicks, object_masks
 from .report import number, output_folder, setting, setting_table, table, write_page
-from .training.validation import Clip
+from .training.validation import Clip, check_frames
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def measure(segmenter: Segmenter, clips: Sequence[Clip], size: int, frames: int,
         UsageError: `frames` is less than 3, or `seeds` less than 1.
         EnvironmentFault: The folder cannot be written.
     """
-    require(frames >= 3, "frames", frames, "at least 3: the first and the last are not scored")
+    check_frames(frames)
     require(seeds >= 1, "seeds", seeds, "at least 1")
     output_folder(folder)
     corrections, clicks = {}, defaultdict[tuple[str, bool], list[list[float]]](list)

@@ -11,6 +11,7 @@ from ..scoring.score_folders import score_folders
 from ..scoring.scores import Rules
 from .report import table
 
+ADVICE = "give output folders of eval.py and their true masks"
 BAD, GOOD = 50, 80  # percent J&F
 GROUPS = (f"J&F under {BAD}", "between", f"J&F of {GOOD} or more")
 
@@ -23,7 +24,7 @@ def drift_figures(runs: Sequence[Path], annotations: Sequence[Path]) -> str:
         annotations: For each run, the folder of true masks of every frame.
 
     Raises:
-        UsageError: No frame has both a score and a confidence.
+        UsageError: No frame has a score, or a scored video has no confidence table.
     """
     counts = {group: Counter[str]() for group in GROUPS}
     for run, truth in zip(runs, annotations, strict=True):
@@ -31,7 +32,7 @@ def drift_figures(runs: Sequence[Path], annotations: Sequence[Path]) -> str:
             group = GROUPS[0 if jf < BAD else 2 if jf >= GOOD else 1]
             counts[group].update(("frames", *signs, *(["any sign"] if signs else [])))
     if not any(counts.values()):
-        raise UsageError("no frame has a score and a confidence: give output folders of eval.py and their true masks")
+        raise UsageError(f"no frame has a score and a confidence: {ADVICE}")
     columns = ("any sign", LOST, JUMPED, AREA, APPEARANCE, UNSURE)
 
     def share(count: Counter[str], sign: str) -> str:
@@ -46,11 +47,11 @@ def _scored_frames(run: Path, truth: Path) -> Iterator[tuple[float, tuple[str, .
     scores = score_folders(run, truth)
     for video in scores.videos:
         path = run / "confidence" / f"{video.name}.csv"
-        confidence = read_confidence(path) if path.is_file() else {}
+        if not path.is_file():
+            raise UsageError(f"no frame has a score and a confidence in {video.name}: {path} is missing; {ADVICE}")
+        confidence = read_confidence(path)
         for scored in video.objects:
             for frame, overall in zip(video.frames[scored.start :], scored.overall, strict=True):
-                if frame not in confidence:
-                    continue
                 objects = confidence[frame]
                 if scores.rules is not Rules.davis16:  # which scores all nonzero labels as one object
                     objects = {id: objects[id] for id in (scored.object_id,) if id in objects}

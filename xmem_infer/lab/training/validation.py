@@ -18,6 +18,8 @@ from ...scoring.scores import VideoScore
 
 Track = Callable[["Clip"], Sequence[np.ndarray]]
 
+MIN_FRAMES = 3  # of a clip, because its first and its last frame are not scored
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -36,19 +38,25 @@ class Clip:
         return [np.array(Image.open(path)) for path in self.masks]
 
 
+def check_frames(frames: int) -> None:
+    """Raise UsageError if none of so many frames of a clip would be scored."""
+    require(frames >= MIN_FRAMES, "frames", frames, f"at least {MIN_FRAMES}: the first and the last are not scored")
+
+
 def find_clips(root: Path, names: list[str] | None = None, frames: int | None = None) -> list[Clip]:
     """Find clips by name (None: all) in a folder in DAVIS layout. frames: at most this many of each clip (None: all).
 
-    Raises UsageError if there are none with at least 3 frames, or `frames` is less.
+    Raises UsageError if there are none with at least MIN_FRAMES frames, or `frames` is less.
     """
-    require(frames is None or frames >= 3, "frames", frames, "at least 3: the first and the last are not scored")
+    if frames is not None:
+        check_frames(frames)
     masks = annotations_folder(root)
     pictures = Path(*("JPEGImages" if part == "Annotations" else part for part in masks.parts))
     clips = []
     for folder in sorted(path for path in masks.glob("*/") if names is None or path.name in names):
         by_stem = {path.stem: path for path in (pictures / folder.name).glob("*.*")}
         paths = [path for path in sorted(folder.glob("*.png")) if path.stem in by_stem][:frames]
-        if len(paths) >= 3:
+        if len(paths) >= MIN_FRAMES:
             clips.append(Clip(folder.name, tuple(by_stem[path.stem] for path in paths), tuple(paths)))
     if not clips:
         raise UsageError(f"{root}: no clips {names or 'at all'} with pictures in JPEGImages/ and masks in Annotations/")
