@@ -79,7 +79,7 @@ def score_clips(rows: Rows, root: Path, frames: int | None, subjects: Subjects) 
 def trained_scores(rows: Rows, column: str, subjects: Subjects) -> None:
     """Fill `column` with the scores that training stored in the files, of clips with one object each."""
     for name, (path, _) in subjects.items():
-        if scores := json.loads(load_network(path).metadata["scores"]):
+        if scores := json.loads(load_network(path).metadata.get("scores", "null")):
             _fill(rows, name, column, sum(scores.values()) / len(scores), scores)
 
 

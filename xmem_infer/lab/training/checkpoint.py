@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import EnvironmentFault
 from ...io.atomic import Staged, remove, write_whole
@@ -73,17 +73,8 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
 
 
 def export_weights(state: TrainState, config: TrainConfig, scores: dict[str, float], path: Path) -> None:
-    """Write the averaged weights in half precision, atomically; statistics of batch norm stay float32.
-
-    Metadata: network widths, seed, settings, samples seen, scores, licence.
-    """
-    tensors = {}
-    for name, value in state.average.state_dict().items():
-        half = value.is_floating_point() and not name.endswith(("running_mean", "running_var"))
-        tensors[name] = (value.half() if half else value).cpu().contiguous()
+    """Write the averaged weights. Metadata: network widths, seed, settings, samples seen, scores, licence."""
     metadata = {
-        "model": "xmem-tiny",
-        "licence": LICENCE,
         "samples": str(state.seen),
         "steps": str(state.steps),
         "seed": str(config.seed),
@@ -92,4 +83,14 @@ def export_weights(state: TrainState, config: TrainConfig, scores: dict[str, flo
         "scores": json.dumps(scores),
         "torch": torch.__version__,
     }
-    write_whole(path, lambda to: to.write_bytes(save(tensors, metadata)))
+    write_weights(state.average, metadata, path)
+
+
+def write_weights(network: nn.Module, metadata: dict[str, str], path: Path) -> None:
+    """Write weights in half precision, atomically; statistics of batch norm stay float32."""
+    tensors = {}
+    for name, value in network.state_dict().items():
+        half = value.is_floating_point() and not name.endswith(("running_mean", "running_var"))
+        tensors[name] = (value.half() if half else value).cpu().contiguous()
+    everything = {"model": "xmem-tiny", "licence": LICENCE, **metadata}
+    write_whole(path, lambda to: to.write_bytes(save(tensors, everything)))

@@ -99,7 +99,7 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
 def _add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int) -> dict[str, float]:
     """Add the gradient of a batch to that of the parameters; return the losses."""
     device = next(network.parameters()).device
-    images, labels = _images(batch.images.to(device)), batch.labels.to(device)
+    images, labels = model_input(batch.images.to(device)), batch.labels.to(device)
     masks = torch.stack([(labels == value).float() for value in range(1, batch.objects + 1)], 2)
     coarse = F.avg_pool2d(masks.flatten(0, 1), 16).unflatten(0, masks.shape[:2])
     # The memory frames are drawn per batch, and are the same for all its samples.
@@ -113,7 +113,7 @@ def _add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int) -
     return parts
 
 
-def _images(pixels: Tensor) -> Tensor:
+def model_input(pixels: Tensor) -> Tensor:
     """(B, T, S, S, 3) uint8 -> (B, T, 3, S, S) normalised as at inference."""
     count, frames, size = pixels.shape[:3]
     rows = normalise(pixels.view(-1, size, 3))  # all images stacked vertically: (3, B*T*S, S)
