@@ -1,5 +1,6 @@
 """Kill a process before each of its file operations in turn, so that tests can check the files it leaves."""
 
+import gc
 import os
 import sys
 import traceback
@@ -46,6 +47,7 @@ def run_killed(operation, kill_before):
     child = os.fork()
     if child == 0:
         try:
+            gc.disable()  # to free PyAV frames of earlier tests would wait for threads that do not exist here
             countdown = _Countdown()
             sys.addaudithook(countdown)
             countdown.left = kill_before
