@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -23,10 +22,10 @@ from .batches import Batch, batches
 from .checkpoint import write_weights
 from .config import Stage
 from .pack import decode_pack
-from .step import model_input
+from .step import network_inputs
 from .unroll import unroll
 
-STAGE = Stage(until=1, size=192, frames=4, batch=3, real=0.5, two_objects=0.35)
+STAGE = Stage(until=1, size=192, frames=4, batch=3, real=0.5, two_objects=0.35)  # the only one, so it has no end
 MEASURED = 30  # batches on which the importance of channels is measured
 RATE = 1e-3  # Adam's first learning rate; it falls to zero linearly
 # Sets of channels: of the decoder at stride 16; between the convolutions of its residual blocks; inside its gate.
@@ -77,7 +76,7 @@ def slim_network(network: XMem, width: int, packs: list[Path], samples: int, see
     """Return a network with a narrower decoder that imitates that of `network`; all other parts are the same.
 
     Args:
-        network: A trained network.
+        network: A trained network, in evaluation mode.
         width: Channels of the new decoder at stride 16.
         packs: Folders of decoded training data.
         samples: Number of training samples.
@@ -88,9 +87,8 @@ def slim_network(network: XMem, width: int, packs: list[Path], samples: int, see
         UsageError: The width is not possible.
     """
     sizes = slim_sizes(network.sizes, width)
-    network.eval().requires_grad_(False)
     stream = batches(packs, [stage], seed, 0, workers=1)
-    slim = XMem(sizes).eval().requires_grad_(False)
+    slim = XMem(sizes).eval()
     slim.load_state_dict(_kept_entries(network, width, _second_moments(network, stream)))
     _imitate(slim.decoder, network, stream, samples)
     return slim
@@ -106,7 +104,7 @@ def slim_sizes(sizes: NetworkSizes, width: int) -> NetworkSizes:
 
 
 def _second_moments(network: XMem, stream: Iterator[Batch]) -> dict[str, Tensor]:
-    """Return E[x^2] for each input channel of the measured layers."""
+    """Return for each input channel of the measured layers the mean of x^2, summed over all calls."""
     moments = {layer: torch.zeros(()) for layer in MEASURED_AT.values()}
     for _ in range(MEASURED):
         with _recorded(network.decoder, list(moments)) as calls:
@@ -134,7 +132,7 @@ def _kept_entries(network: XMem, width: int, moments: dict[str, Tensor]) -> dict
 
 def _imitate(slim: nn.Module, network: XMem, stream: Iterator[Batch], samples: int) -> None:
     """Train the decoder `slim` until its outputs are similar to those of `network`'s decoder, given the same inputs."""
-    trained = list(slim.requires_grad_(True).parameters())
+    trained = list(slim.parameters())
     optimizer, seen = torch.optim.Adam(trained, lr=RATE), 0
     with tqdm(total=samples, desc="imitating", unit="sample", disable=None) as bar:
         while seen < samples:
@@ -191,7 +189,6 @@ def _difference(own: Tensor, theirs: Tensor) -> Tensor:
 @torch.no_grad()
 def _unroll(network: XMem, batch: Batch) -> None:
     """Segment a batch of clips. Every second frame is a memory frame; the others update the sensory memory."""
-    images = model_input(batch.images)
-    masks = torch.stack([(batch.labels[:, 0] == value).float() for value in range(1, batch.objects + 1)], 1)
+    images, masks, coarse = network_inputs(batch.images, batch.labels, batch.objects)
     memory_at = [t % 2 == 0 for t in range(images.shape[1])]
-    unroll(network, images, masks, F.avg_pool2d(masks, 16), memory_at, MemoryConfig().top_k)
+    unroll(network, images, masks[:, 0], coarse[:, 0], memory_at, MemoryConfig().top_k)

@@ -99,9 +99,8 @@ def train_step(state: TrainState, batch: Batch, config: TrainConfig) -> dict[str
 def _add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int) -> dict[str, float]:
     """Add the gradient of a batch to that of the parameters; return the losses."""
     device = next(network.parameters()).device
-    images, labels = model_input(batch.images.to(device)), batch.labels.to(device)
-    masks = torch.stack([(labels == value).float() for value in range(1, batch.objects + 1)], 2)
-    coarse = F.avg_pool2d(masks.flatten(0, 1), 16).unflatten(0, masks.shape[:2])
+    labels = batch.labels.to(device)
+    images, masks, coarse = network_inputs(batch.images.to(device), labels, batch.objects)
     # The memory frames are drawn per batch, and are the same for all its samples.
     rng = np.random.default_rng((config.seed, batch.start, 2))
     chance = rng.uniform(0.3, 0.9)
@@ -113,7 +112,18 @@ def _add_gradient(network: XMem, batch: Batch, config: TrainConfig, seen: int) -
     return parts
 
 
-def model_input(pixels: Tensor) -> Tensor:
+def network_inputs(pixels: Tensor, labels: Tensor, objects: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the network gets of a batch: images, masks, and the masks averaged over 16 x 16 px.
+
+    pixels (B, T, S, S, 3) uint8, labels (B, T, S, S) -> (B, T, 3, S, S) normalised as at inference, (B, T, O, S, S) in
+    {0, 1}, (B, T, O, S / 16, S / 16).
+    """
+    masks = torch.stack([(labels == value).float() for value in range(1, objects + 1)], 2)
+    coarse = F.avg_pool2d(masks.flatten(0, 1), 16).unflatten(0, masks.shape[:2])
+    return _images(pixels), masks, coarse
+
+
+def _images(pixels: Tensor) -> Tensor:
     """(B, T, S, S, 3) uint8 -> (B, T, 3, S, S) normalised as at inference."""
     count, frames, size = pixels.shape[:3]
     rows = normalise(pixels.view(-1, size, 3))  # all images stacked vertically: (3, B*T*S, S)
