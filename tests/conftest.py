@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # parallel test processes: one thread each, inherited by child processes
@@ -60,14 +61,20 @@ def empty_user_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session")
+def openvino_cache():
+    """A folder for OpenVINO models, shared by all tests. It takes about 1 GB, so it is removed at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield folder
+
+
 @pytest.fixture
-def openvino_models(monkeypatch, tmp_path_factory):
+def openvino_models(monkeypatch, openvino_cache):
     """The cache folder of OpenVINO models, for tests of this backend."""
     if openvino_version() is None:
         pytest.skip("the extra cpu is not installed")
-    cache = tmp_path_factory.getbasetemp() / "openvino_cache"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    return cache / "xmem_infer" / "openvino"
+    monkeypatch.setenv("XDG_CACHE_HOME", openvino_cache)
+    return Path(openvino_cache) / "xmem_infer" / "openvino"
 
 
 @pytest.fixture(scope="session")
