@@ -1,5 +1,7 @@
 """The data: what the pack holds, what samples look like, and that the stream depends on seed and index alone."""
 
+import multiprocessing
+
 import cv2
 import numpy as np
 import pytest
@@ -157,3 +159,14 @@ def test_two_workers_give_the_same_stream_as_none(folder):
         ours, theirs = (next(stream) for stream in streams)
         assert ours.start == theirs.start
         assert torch.equal(ours.images, theirs.images)
+
+
+@pytest.mark.slow
+def test_a_closed_stream_leaves_no_process(folder):
+    before = set(multiprocessing.active_children())
+    stream = batches([folder], STAGES, 3, 0, workers=1)
+    next(stream)
+    started = set(multiprocessing.active_children()) - before
+    assert len(started) == 1
+    stream.close()
+    assert not started & set(multiprocessing.active_children())

@@ -1,7 +1,7 @@
 """The stream of training batches. Each depends only on seed and sample index, so a resumed run sees the same ones."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,9 +69,14 @@ class _BatchStream(IterableDataset):
             start += stage_at(self.stages, start).batch
 
 
-def batches(folders: list[Path], stages: list[Stage], seed: int, start: int, workers: int) -> Iterator[Batch]:
-    """Return an iterator over batches that `workers` processes generate in advance (0: this process, on demand)."""
+def batches(
+    folders: list[Path], stages: list[Stage], seed: int, start: int, workers: int
+) -> Generator[Batch, None, None]:
+    """Yield batches that `workers` processes generate in advance (0: this process, on demand).
+
+    Close it at the end: after an error, Python would wait for the processes, which ignore SIGTERM, and never end.
+    """
     # spawn, because a forked worker can deadlock on the threads that OpenCV had in the parent process.
     options: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "spawn"} if workers else {}
     stream = _BatchStream(folders, stages, seed, start)
-    return iter(DataLoader(stream, batch_size=None, num_workers=workers, **options))
+    yield from DataLoader(stream, batch_size=None, num_workers=workers, **options)

@@ -106,6 +106,7 @@ class _Session:
                         self.validate()
                 self.validate()
             finally:
+                self.stream.close()
                 self.save()
         if self.signals:
             raise Interrupted(self.signals[0])
