@@ -1,4 +1,4 @@
-"""Make the decoder of trained weights narrower: python scripts/slim_weights.py FILE OUT --packs TAR ... --width N.
+"""Make the decoder of trained weights narrower: python scripts/slim_weights.py FILE OUT --packs TAR ... --widths N N.
 
 The most important channels are kept, and the narrower decoder is trained to imitate the given one; see
 `weights/MODEL_CARD.md`.
@@ -17,8 +17,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help=".safetensors")
     parser.add_argument("--packs", type=Path, nargs="+", required=True, metavar="TAR", help="training data")
     parser.add_argument("--cache", type=Path, required=True, metavar="FOLDER", help="for decoded training data, 0.7 GB")
-    parser.add_argument("--width", type=int, required=True, metavar="N", help="decoder channels at stride 16")
-    parser.add_argument("--samples", type=int, default=2000, metavar="N", help="training samples")
+    parser.add_argument("--widths", type=int, nargs=2, required=True, metavar="N", help="channels at strides 16 and 8")
+    parser.add_argument("--samples", type=int, default=8000, metavar="N", help="training samples")
     parser.add_argument("--seed", type=int, default=0, help="of the samples")
     parser.add_argument("--threads", type=int, help="CPU threads")
     args = parser.parse_args()
@@ -27,7 +27,8 @@ def main() -> None:
 
     check_threads(args.threads)
     with thread_count(args.threads):
-        slim_weights(args.file, args.out, args.packs, args.cache, args.width, args.samples, args.seed)
+        widths = args.widths[0], args.widths[1]
+        slim_weights(args.file, args.out, args.packs, args.cache, widths, args.samples, args.seed)
 
 
 if __name__ == "__main__":

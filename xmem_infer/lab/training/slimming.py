@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,31 +25,42 @@ from .pack import decode_pack
 from .step import network_inputs
 from .unroll import unroll
 
-STAGE = Stage(until=1, size=192, frames=4, batch=3, real=0.5, two_objects=0.35)  # the only one, so it has no end
 MEASURED = 30  # batches on which the importance of channels is measured
 RATE = 1e-3  # Adam's first learning rate; it falls to zero linearly
-# Sets of channels: of the decoder at stride 16; between the convolutions of its residual blocks; inside its gate.
-STREAM, FIRST, SECOND, GATE = "stream", "first", "second", "gate"
+# Sets of channels: of the features at strides 16 and 8; between the convolutions of residual blocks; inside the gate.
+G16, G8, RES1, RES2, UP8, GATE = "g16", "g8", "res1", "res2", "up8", "gate"
 # For each layer of the decoder, which of its output and of its input channels are kept (None: all).
 DECODER: dict[str, tuple[str | None, str | None]] = {
-    "fusion.res1.conv1": (FIRST, None),
-    "fusion.res1.conv2": (STREAM, FIRST),
-    "fusion.res1.downsample": (STREAM, None),
-    "fusion.channel_gate.reduce": (GATE, STREAM),
-    "fusion.channel_gate.expand": (STREAM, GATE),
-    "fusion.res2.conv1": (SECOND, STREAM),
-    "fusion.res2.conv2": (STREAM, SECOND),
-    "up8.skip": (STREAM, None),
-    "up8.res.conv1": (None, STREAM),
-    "up8.res.downsample": (None, STREAM),
-    "sensory_update.g16": (None, STREAM),
+    "fusion.res1.conv1": (RES1, None),
+    "fusion.res1.conv2": (G16, RES1),
+    "fusion.res1.downsample": (G16, None),
+    "fusion.channel_gate.reduce": (GATE, G16),
+    "fusion.channel_gate.expand": (G16, GATE),
+    "fusion.res2.conv1": (RES2, G16),
+    "fusion.res2.conv2": (G16, RES2),
+    "up8.skip": (G16, None),
+    "up8.res.conv1": (UP8, G16),
+    "up8.res.conv2": (G8, UP8),
+    "up8.res.downsample": (G8, G16),
+    "up4.skip": (G8, None),
+    "up4.res.conv1": (None, G8),
+    "up4.res.downsample": (None, G8),
+    "sensory_update.g16": (None, G16),
+    "sensory_update.g8": (None, G8),
 }
 # The layer whose input channels are measured to choose the channels of a set.
-MEASURED_AT = {FIRST: "fusion.res1.conv2", SECOND: "fusion.res2.conv2", STREAM: "up8.res.conv1"}
-IMITATED = ["up8", "up4", "prediction", "sensory_update"]
+MEASURED_AT = {
+    RES1: "fusion.res1.conv2",
+    RES2: "fusion.res2.conv2",
+    G16: "up8.res.conv1",
+    UP8: "up8.res.conv2",
+    G8: "up4.res.conv1",
+}
+IMITATED = ["up4", "prediction", "sensory_update"]
+Widths = tuple[int, int]  # channels of a decoder at strides 16 and 8
 
 
-def slim_weights(file: Path, out: Path, tars: list[Path], cache: Path, width: int, samples: int, seed: int) -> None:
+def slim_weights(file: Path, out: Path, tars: list[Path], cache: Path, widths: Widths, samples: int, seed: int) -> None:
     """Write the weights of a network whose narrower decoder imitates that of the one in `file`; see `slim_network`.
 
     Metadata: that of `file`, which describes how it was trained, and in `slimmed` how this file came from it.
@@ -59,48 +70,58 @@ def slim_weights(file: Path, out: Path, tars: list[Path], cache: Path, width: in
         out: The new file.
         tars: Training data, see `TrainConfig.data_packs`.
         cache: Folder for the decoded training data.
-        width, samples, seed: As for `slim_network`.
+        widths: Channels of the new decoder.
+        samples: Number of training samples.
+        seed: Determines the samples.
     """
     loaded = load_network(file)
     network: Any = loaded.network
-    slim_sizes(network.sizes, width)  # here and below: what cannot work is refused before the data is decoded
+    slim_sizes(network.sizes, widths)  # here and below: what cannot work is refused before the data is decoded
     output_folder(out.parent)
     packs = [decode_pack(tar, cache) for tar in tars]
-    slim = slim_network(network, width, packs, samples, seed)
-    how = {"from": f"sha256 {loaded.sha256}", "width": width, "samples": samples, "seed": seed}
+    slim = slim_network(network, widths, packs, stages(samples), seed)
+    how = {"from": f"sha256 {loaded.sha256}", "widths": widths, "samples": samples, "seed": seed}
     metadata = {name: text for name, text in loaded.metadata.items() if name not in ("network", "scores")}
     write_weights(slim, {**metadata, "slimmed": json.dumps(how)}, out)
 
 
-def slim_network(network: XMem, width: int, packs: list[Path], samples: int, seed: int, stage: Stage = STAGE) -> XMem:
+def stages(samples: int) -> list[Stage]:
+    """Return the curriculum: small crops for three quarters of the samples, then large ones."""
+    small = Stage(until=3 * samples // 4, size=192, frames=4, batch=3, real=0.5, two_objects=0.35)
+    return [small, Stage(until=samples, size=320, frames=4, batch=2, real=0.6, two_objects=0.35)]
+
+
+def slim_network(network: XMem, widths: Widths, packs: list[Path], curriculum: list[Stage], seed: int) -> XMem:
     """Return a network with a narrower decoder that imitates that of `network`; all other parts are the same.
 
     Args:
         network: A trained network, in evaluation mode.
-        width: Channels of the new decoder at stride 16.
+        widths: Channels of the new decoder.
         packs: Folders of decoded training data.
-        samples: Number of training samples.
+        curriculum: Numbers, sizes and kinds of training samples. The last stage's end is that of the training.
         seed: Determines the samples.
-        stage: Size, number and kind of the samples' frames.
 
     Raises:
-        UsageError: The width is not possible.
+        UsageError: The widths are not possible.
     """
-    sizes = slim_sizes(network.sizes, width)
-    stream = batches(packs, [stage], seed, 0, workers=1)
+    sizes = slim_sizes(network.sizes, widths)
     slim = XMem(sizes).eval()
-    slim.load_state_dict(_kept_entries(network, width, _second_moments(network, stream)))
-    _imitate(slim.decoder, network, stream, samples)
+    with closing(batches(packs, curriculum, seed, 0, workers=1)) as stream:
+        slim.load_state_dict(_kept_entries(network, widths, _second_moments(network, stream)))
+        _imitate(slim.decoder, network, stream, curriculum[-1].until)
     return slim
 
 
-def slim_sizes(sizes: NetworkSizes, width: int) -> NetworkSizes:
-    """Return the sizes of the narrower network. Raises UsageError if the width is not possible."""
-    most, fine, finest = sizes.decoder
-    # With no more channels than at the next stride, a residual block would lose its skip connection's convolution.
-    if not fine < width <= most:
-        raise UsageError(f"decoder width {width}: from {fine + 1} to {most} is possible")
-    return replace(sizes, decoder=(width, fine, finest))
+def slim_sizes(sizes: NetworkSizes, widths: Widths) -> NetworkSizes:
+    """Return the sizes of the narrower network. Raises UsageError if the widths are not possible."""
+    (coarse, fine), (most_coarse, most_fine, finest) = widths, sizes.decoder
+    # A residual block with equal numbers of input and output channels has no convolution on its skip connection.
+    if not (finest < fine <= most_fine and fine < coarse <= most_coarse):
+        raise UsageError(
+            f"decoder widths {coarse} {fine}: at stride 8, from {finest + 1} to {most_fine} is possible; at stride 16, "
+            f"more than at stride 8 and at most {most_coarse}"
+        )
+    return replace(sizes, decoder=(coarse, fine, finest))
 
 
 def _second_moments(network: XMem, stream: Iterator[Batch]) -> dict[str, Tensor]:
@@ -114,16 +135,16 @@ def _second_moments(network: XMem, stream: Iterator[Batch]) -> dict[str, Tensor]
     return moments
 
 
-def _kept_entries(network: XMem, width: int, moments: dict[str, Tensor]) -> dict[str, Tensor]:
+def _kept_entries(network: XMem, widths: Widths, moments: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the entries of the narrower network: those of the channels that change the next layer's output most."""
     entries = dict(network.state_dict())
     sets: dict[str | None, Any] = {None: slice(None)}
     for channels, layer in MEASURED_AT.items():
         weight = entries[f"decoder.{layer}.weight"]
         effect = moments[layer].sqrt() * weight.transpose(0, 1).flatten(1).norm(dim=1)
-        sets[channels] = effect.topk(width).indices.sort().values
+        sets[channels] = effect.topk(widths[channels in (UP8, G8)]).indices.sort().values
     inside = entries["decoder.fusion.channel_gate.expand.weight"].norm(dim=0)
-    sets[GATE] = inside.topk(width // 16).indices.sort().values
+    sets[GATE] = inside.topk(widths[0] // 16).indices.sort().values
     for layer, (out, into) in DECODER.items():
         weight, bias = f"decoder.{layer}.weight", f"decoder.{layer}.bias"
         entries[weight], entries[bias] = entries[weight][sets[out]][:, sets[into]], entries[bias][sets[out]]
