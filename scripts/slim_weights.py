@@ -27,8 +27,7 @@ def main() -> None:
 
     check_threads(args.threads)
     with thread_count(args.threads):
-        widths = args.widths[0], args.widths[1]
-        slim_weights(args.file, args.out, args.packs, args.cache, widths, args.samples, args.seed)
+        slim_weights(args.file, args.out, args.packs, args.cache, tuple(args.widths), args.samples, args.seed)
 
 
 if __name__ == "__main__":

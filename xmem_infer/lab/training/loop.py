@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
@@ -93,7 +93,7 @@ class _Session:
         config, state, total = self.config, self.state, self.config.optim.total_samples
         last = None if config.max_steps is None else state.steps + config.max_steps
         bar = tqdm(total=total, initial=state.seen, desc="training", unit="sample", disable=None)
-        with _collected_signals() as self.signals, bar:
+        with _collected_signals() as self.signals, bar, closing(self.stream):
             try:
                 while state.seen < total and state.steps != last and not self.signals:
                     parts = train_step(state, next(self.stream), config)
@@ -106,7 +106,6 @@ class _Session:
                         self.validate()
                 self.validate()
             finally:
-                self.stream.close()
                 self.save()
         if self.signals:
             raise Interrupted(self.signals[0])

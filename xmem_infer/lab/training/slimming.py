@@ -139,12 +139,14 @@ def _kept_entries(network: XMem, widths: Widths, moments: dict[str, Tensor]) -> 
     """Return the entries of the narrower network: those of the channels that change the next layer's output most."""
     entries = dict(network.state_dict())
     sets: dict[str | None, Any] = {None: slice(None)}
+    coarse, fine = widths
     for channels, layer in MEASURED_AT.items():
         weight = entries[f"decoder.{layer}.weight"]
         effect = moments[layer].sqrt() * weight.transpose(0, 1).flatten(1).norm(dim=1)
-        sets[channels] = effect.topk(widths[channels in (UP8, G8)]).indices.sort().values
+        count = fine if channels in (UP8, G8) else coarse
+        sets[channels] = effect.topk(count).indices.sort().values
     inside = entries["decoder.fusion.channel_gate.expand.weight"].norm(dim=0)
-    sets[GATE] = inside.topk(widths[0] // 16).indices.sort().values
+    sets[GATE] = inside.topk(coarse // 16).indices.sort().values
     for layer, (out, into) in DECODER.items():
         weight, bias = f"decoder.{layer}.weight", f"decoder.{layer}.bias"
         entries[weight], entries[bias] = entries[weight][sets[out]][:, sets[into]], entries[bias][sets[out]]
