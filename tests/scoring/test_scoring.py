@@ -499,6 +499,7 @@ def test_scores_equal_vos_benchmark_on_real_masks(tmp_path):
 
 
 WAITING = """
+import signal
 import sys
 import time
 from xmem_infer.scoring.metrics import METRICS
@@ -513,6 +514,7 @@ def slow(*masks):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background of a shell
     score_folders(sys.argv[1], sys.argv[2], workers=2, metrics=["slow"])
     print("done")
 """
