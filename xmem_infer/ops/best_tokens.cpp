@@ -21,13 +21,42 @@
 
 namespace {
 
+// Vectors of 32-bit integers.
 #ifdef __AVX512BW__
+using Integers = __m512i;
 constexpr long TILE = 12;
+
+Integers repeat(int x) { return _mm512_set1_epi32(x); }
+Integers largest_of(Integers a, Integers b) { return _mm512_max_epi32(a, b); }
+unsigned above(Integers a, Integers b) { return _mm512_cmpgt_epi32_mask(a, b); }
+Integers add_products(Integers sum, Integers a, Integers b) {  // each lane: a pair of 16-bit integers
+#ifdef __AVX512VNNI__
+    // GCC 12 copies the sum before every _mm512_dpwssd_epi32, which takes half as long again.
+    asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
 #else
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+#endif
+}
+#else
+using Integers = __m256i;
 constexpr long TILE = 6;
+
+Integers repeat(int x) { return _mm256_set1_epi32(x); }
+Integers largest_of(Integers a, Integers b) { return _mm256_max_epi32(a, b); }
+unsigned above(Integers a, Integers b) { return _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b))); }
+Integers add_products(Integers sum, Integers a, Integers b) {  // each lane: a pair of 16-bit integers
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+}
 #endif
 // TILE queries times PANEL tokens are multiplied in registers; BLOCK panels fit into the cache.
-constexpr long PANEL = 16, BLOCK = 64, LANES = 8, GROUPS = 8;
+constexpr long WIDTH = sizeof(Integers) / sizeof(int), PANEL = 2 * WIDTH, BLOCK = 1024 / PANEL, GROUPS = 128 / PANEL;
+constexpr long LANES = 8;  // of `Search::best`, which is always in AVX2
+
+struct alignas(sizeof(Integers)) Pairs {
+    int16_t values[2 * WIDTH] = {};
+};
+using Tile = std::make_integer_sequence<long, TILE>;  // because GCC 12 keeps an array in memory if a loop counts
 
 struct Candidate {
     int score, token;
@@ -55,44 +84,6 @@ float product(const float* a, const float* b, long length) {
     for (float lane : lanes) total += lane;
     for (; i < length; i++) total += a[i] * b[i];
     return total;
-}
-
-// Inner products of a tile of queries with a panel of tokens; in both, pairs of columns are the outermost axis.
-__attribute__((noinline)) void products(const int* queries, const __m256i* tokens, long pairs, __m256i (*out)[2]) {
-#ifdef __AVX512BW__
-    __m512i sums[TILE];
-#pragma GCC unroll 12
-    for (long i = 0; i < TILE; i++) sums[i] = _mm512_setzero_si512();
-    for (long pair = 0; pair < pairs; pair++, tokens += 2, queries += TILE) {
-        const __m512i panel = _mm512_loadu_si512(tokens);
-#pragma GCC unroll 12
-        for (long i = 0; i < TILE; i++) {
-            const __m512i x = _mm512_set1_epi32(queries[i]);
-#ifdef __AVX512VNNI__
-            sums[i] = _mm512_dpwssd_epi32(sums[i], x, panel);
-#else
-            sums[i] = _mm512_add_epi32(sums[i], _mm512_madd_epi16(x, panel));
-#endif
-        }
-    }
-#pragma GCC unroll 12
-    for (long i = 0; i < TILE; i++) _mm512_storeu_si512(out[i], sums[i]);
-#else
-    __m256i sums[TILE][2];
-#pragma GCC unroll 8
-    for (long i = 0; i < TILE; i++) sums[i][0] = sums[i][1] = _mm256_setzero_si256();
-    for (long pair = 0; pair < pairs; pair++, tokens += 2, queries += TILE) {
-        const __m256i left = _mm256_loadu_si256(tokens), right = _mm256_loadu_si256(tokens + 1);
-#pragma GCC unroll 8
-        for (long i = 0; i < TILE; i++) {
-            const __m256i x = _mm256_set1_epi32(queries[i]);
-            sums[i][0] = _mm256_add_epi32(sums[i][0], _mm256_madd_epi16(x, left));
-            sums[i][1] = _mm256_add_epi32(sums[i][1], _mm256_madd_epi16(x, right));
-        }
-    }
-#pragma GCC unroll 8
-    for (long i = 0; i < TILE; i++) out[i][0] = sums[i][0], out[i][1] = sums[i][1];
-#endif
 }
 
 // The state of the search of one query. Integer scores are the inner products of the rounded factors.
@@ -127,6 +118,25 @@ struct Search {
         if (lowest != INT_MIN) raise_bound(lowest - 2 * error);
     }
 };
+
+// Inner products of a tile of queries with a panel of tokens; in both, pairs of columns are the outermost axis. Returns
+// whether any is above the bound of its query; otherwise `out` and `masks` (by query, of its tokens) may be unchanged.
+template <long... I>  // 0 to TILE - 1
+__attribute__((noinline)) bool products(std::integer_sequence<long, I...>, const int* queries, const Integers* tokens,
+                                        long pairs, const Search* searches, Integers (*out)[2], unsigned* masks) {
+    Integers left[] = {repeat(0 * I)...}, right[] = {repeat(0 * I)...};
+    for (long pair = 0; pair < pairs; pair++, tokens += 2, queries += TILE) {
+        const Integers first = tokens[0], second = tokens[1];
+        ((left[I] = add_products(left[I], repeat(queries[I]), first),
+          right[I] = add_products(right[I], repeat(queries[I]), second)), ...);
+    }
+    unsigned any = 0;
+    ((any |= masks[I] = above(left[I], repeat(searches[I].bound)) |
+                        above(right[I], repeat(searches[I].bound)) << WIDTH), ...);
+    if (!any) return false;
+    ((out[I][0] = left[I], out[I][1] = right[I]), ...);
+    return true;
+}
 
 // The float32 scores and candidate numbers of the `count` best candidates, unordered except that the worst comes last.
 std::vector<std::pair<float, int>> exact_best(const Search& search, const float* tokens, long length, long count) {
@@ -170,7 +180,8 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
     for (long t = 0; t < n; t++)
         for (long c = 0; c < length; c++) largest[c] = std::max(largest[c], std::fabs(tokens[t * length + c]));
 
-    std::vector<int16_t> packed(panels * pairs * PANEL * 2, 0);  // (panel, pair of columns, token, column of the pair)
+    std::vector<Pairs> packed_pairs(panels * pairs * 2);  // zeros: (panel, pair of columns, token, column of the pair)
+    int16_t* packed = reinterpret_cast<int16_t*>(packed_pairs.data());
     std::vector<double> norm(panels), residual(panels);
     std::atomic<bool> finite{true};
     in_parallel(panels, threads, [&](long first, long last) {
@@ -220,20 +231,22 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
                            INT_MIN, INT_MIN};
         }
         if (!finite) return;
+        Integers sums[TILE][2];
+        unsigned masks[TILE];
         if (count <= GROUPS * PANEL && panels >= 2 * BLOCK)
             for (long tile = 0; tile < own; tile += TILE) {
                 // Initial bound: the `count`-th largest of the maxima of groups of tokens, since at least `count`
-                // tokens have scores that large.
-                alignas(32) int largest[TILE][GROUPS][PANEL];
+                // tokens have scores that large. All bounds are INT_MIN before, so that `products` stores all sums.
+                alignas(64) int largest[TILE][GROUPS][PANEL];
                 std::fill(&largest[0][0][0], &largest[0][0][0] + sizeof largest / sizeof(int), INT_MIN);
                 for (long panel = 0; panel < BLOCK; panel++) {
-                    __m256i sums[TILE][2];
-                    products(reinterpret_cast<const int*>(&rounded[tile * pairs * 2]),
-                             reinterpret_cast<const __m256i*>(&packed[(panels - 2 - panel) * pairs * PANEL * 2]), pairs, sums);
+                    products(Tile(), reinterpret_cast<const int*>(&rounded[tile * pairs * 2]),
+                             reinterpret_cast<const Integers*>(&packed[(panels - 2 - panel) * pairs * PANEL * 2]), pairs,
+                             &searches[tile], sums, masks);
                     for (long i = 0; i < TILE; i++) {
-                        __m256i* group = reinterpret_cast<__m256i*>(largest[i][panel % GROUPS]);
-                        group[0] = _mm256_max_epi32(group[0], sums[i][0]);
-                        group[1] = _mm256_max_epi32(group[1], sums[i][1]);
+                        Integers* group = reinterpret_cast<Integers*>(largest[i][panel % GROUPS]);
+                        group[0] = largest_of(group[0], sums[i][0]);
+                        group[1] = largest_of(group[1], sums[i][1]);
                     }
                 }
                 for (long i = 0; i < TILE; i++) {
@@ -246,24 +259,17 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
         for (long stop = panels; stop > 0; stop -= BLOCK)
             for (long tile = 0; tile < own; tile += TILE)
                 for (long panel = std::max(0L, stop - BLOCK); panel < stop; panel++) {
-                    __m256i sums[TILE][2];
-                    products(reinterpret_cast<const int*>(&rounded[tile * pairs * 2]),
-                             reinterpret_cast<const __m256i*>(&packed[panel * pairs * PANEL * 2]), pairs, sums);
+                    if (!products(Tile(), reinterpret_cast<const int*>(&rounded[tile * pairs * 2]),
+                                  reinterpret_cast<const Integers*>(&packed[panel * pairs * PANEL * 2]), pairs,
+                                  &searches[tile], sums, masks))
+                        continue;
                     for (long i = 0; i < TILE; i++)
-                        for (long half = 0; half < 2; half++) {
-                            const __m256i bound = _mm256_set1_epi32(searches[tile + i].bound);
-                            const __m256i above = _mm256_cmpgt_epi32(sums[i][half], bound);
-                            int mask = _mm256_movemask_ps(_mm256_castsi256_ps(above));
-                            if (!mask) continue;
-                            alignas(32) int integers[8];
-                            _mm256_store_si256(reinterpret_cast<__m256i*>(integers), sums[i][half]);
-                            for (; mask; mask &= mask - 1) {
-                                const long token = panel * PANEL + half * 8 + __builtin_ctz(mask);
-                                if (token >= n) break;
-                                Search& search = searches[tile + i];
-                                if (search.size == room) prune(search, tokens, length, count);
-                                search.add_candidate(integers[token % 8], static_cast<int>(token), padded);
-                            }
+                        for (unsigned mask = masks[i]; mask; mask &= mask - 1) {
+                            const long lane = __builtin_ctz(mask), token = panel * PANEL + lane;
+                            if (token >= n) break;
+                            Search& search = searches[tile + i];
+                            if (search.size == room) prune(search, tokens, length, count);
+                            search.add_candidate(reinterpret_cast<const int*>(sums[i])[lane], token, padded);
                         }
                 }
         for (long i = 0; i < own && first * TILE + i < q; i++) {
