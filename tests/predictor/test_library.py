@@ -70,7 +70,7 @@ def test_len_is_available_if_the_length_is_known(tiny_network, clip, tmp_path):
 
 def test_reprs_are_short(tiny_network, clip):
     images, masks = clip
-    made = Segmenter(tiny_network, data=DataConfig(size=-1))
+    made = Segmenter(tiny_network, data=DataConfig(size=-1), runtime=RuntimeConfig(precision="fp32"))
     result = next(made.segment(images, masks[0]))
     assert repr(result.frame) == f"Frame(0, {result.frame.name!r}, 70x48)"
     assert repr(LabelMask(masks[0], davis_palette())) == "LabelMask('mask', 70x48, objects [1, 2])"

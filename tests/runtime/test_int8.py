@@ -18,7 +18,7 @@ from xmem_infer.lab.training.validation import find_clips, score, tracker
 from xmem_infer.predictor import Segmenter
 from xmem_infer.runtime import choice
 from xmem_infer.runtime.backends import int8, prepare
-from xmem_infer.runtime.backends.int8_differences import DECODE, LIMITS, MEMORY, VERBS, differences
+from xmem_infer.runtime.backends.differences import DECODE, LIMITS, MEMORY, VERBS, differences
 from xmem_infer.runtime.backends.openvino_cache import models_folder
 from xmem_infer.runtime.backends.openvino_verbs import CompiledVerb, load_openvino
 from xmem_infer.runtime.precision import candidates

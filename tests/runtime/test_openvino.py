@@ -12,9 +12,11 @@ from kills import each_kill
 
 from xmem_infer.config import Precision, RuntimeConfig
 from xmem_infer.errors import UsageError
-from xmem_infer.runtime import choice
+from xmem_infer.runtime import choice, precision
 from xmem_infer.runtime.backends import openvino_cache, openvino_verbs, prepare
+from xmem_infer.runtime.backends.differences import differences
 from xmem_infer.runtime.backends.prepare import check_openvino
+from xmem_infer.runtime.precision import cpu_computes_in
 
 CPU = torch.device("cpu")
 AUTO = RuntimeConfig(precision=Precision.fp32)
@@ -163,11 +165,50 @@ def test_a_model_that_differs_is_not_used(openvino_models, tiny_network, monkeyp
     assert all(torch.equal(one, other) for one, other in zip(found[2], found[0], strict=True))
 
 
-@pytest.mark.parametrize(("device", "precision"), [("cpu", Precision.bf16), ("cuda", Precision.fp32)])
-@pytest.mark.fault("OpenVINO with bf16 or on a GPU", "error before a network is loaded")
-def test_unsupported_openvino_settings_are_refused(device, precision, openvino_models):
-    with pytest.raises(UsageError, match=rf"fp32 or int8 on the CPU, not in {precision.value} on {device}"):
-        check_openvino(torch.device(device), precision)
+needs_bf16 = pytest.mark.skipif(not cpu_computes_in("bf16"), reason="needs a CPU that computes in bf16")
+
+
+@pytest.mark.slow
+@needs_bf16
+def test_models_compute_in_bf16(openvino_models, tiny_network, caplog):
+    network = copy.deepcopy(tiny_network).eval().requires_grad_(False)
+    image = torch.randn(1, 3, 64, 64)
+    fp32, bf16 = (openvino_verbs.OpenVinoVerbs(network, openvino_models / "half", bf16=on) for on in (False, True))
+    expected, found = ([features(verbs, image) for _ in range(3)][2] for verbs in (fp32, bf16))
+    assert 1e-4 < differences("encode_image", found, expected)[0] < 0.1
+    assert "differs" not in caplog.text
+    strict = openvino_verbs.OpenVinoVerbs(network, openvino_models / "half", bf16=True)
+    strict.limits = {"encode_image": 1e-4}
+    for _ in range(3):
+        found = features(strict, image)
+    assert "encode_image differs" in caplog.text
+    assert all(torch.equal(one, other) for one, other in zip(found, network.encode_image(image), strict=True))
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_auto_uses_existing_models_if_they_are_faster(computes, openvino_models, tiny_network, monkeypatch):
+    monkeypatch.setattr(choice, "has_models", lambda network, toolchain="": not toolchain)
+    monkeypatch.setattr(choice, "has_winograd_convolutions", lambda network: True)
+    for module in (choice, precision):
+        monkeypatch.setattr(module, "cpu_computes_in", lambda kind: computes)
+    prepared, _ = choice.choose(tiny_network, RuntimeConfig(), CPU)
+    expected = ("openvino", Precision.bf16) if computes else ("fast", Precision.fp32)
+    assert (prepared.backend, prepared.precision) == expected
+
+
+@pytest.mark.parametrize(("device", "refused"), [("cpu", Precision.fp16), ("cuda", Precision.fp32)])
+@pytest.mark.fault("OpenVINO with fp16 or on a GPU", "error before a network is loaded")
+def test_unsupported_openvino_settings_are_refused(device, refused, openvino_models):
+    with pytest.raises(UsageError, match=rf"fp32, bf16 or int8 on the CPU, not in {refused.value} on {device}"):
+        check_openvino(torch.device(device), refused)
+
+
+@pytest.mark.fault("OpenVINO with bf16 on a CPU that does not compute in it", "error before a network is loaded")
+def test_bf16_is_refused_without_its_arithmetic(openvino_models, monkeypatch):
+    check_openvino(CPU, Precision.auto)
+    monkeypatch.setattr(prepare, "cpu_computes_in", lambda kind: False)
+    with pytest.raises(UsageError, match=r"does not compute in bf16.*use fp32 or int8"):
+        check_openvino(CPU, Precision.bf16)
 
 
 @pytest.mark.fault("OpenVINO is not installed", "error names the extra to install; `auto` uses another backend")

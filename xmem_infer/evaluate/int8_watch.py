@@ -7,8 +7,8 @@ from typing import Any
 
 from ..engine.state import VideoState
 from ..results import FrameResult
+from ..runtime.backends.differences import DECODE
 from ..runtime.backends.int8 import Int8
-from ..runtime.backends.int8_differences import DECODE
 
 
 class DiffersError(Exception):

@@ -10,7 +10,7 @@ from .backends.openvino_cache import has_models
 from .backends.prepare import BACKENDS, Prepared, check_backend, prepare
 from .backends.winograd import has_winograd_convolutions
 from .limits import check_threads
-from .precision import candidates, check_precision, int8_is_faster
+from .precision import candidates, check_precision, cpu_computes_in, int8_is_faster
 
 AUTO = "auto"
 COMPILED_FOR_CPU = "openvino"
@@ -52,11 +52,11 @@ def choose_backend(runtime: RuntimeConfig) -> str:
 def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> tuple[Prepared, str]:
     """Prepare the network as the settings say; also return the reason for its precision, in words.
 
-    With precision `auto`, the first candidate in which a test frame stays finite is used. If that is float32 on the
-    CPU and an earlier run with runtime.variant=openvino has compiled this network, variant `auto` is `openvino` unless
-    `fast` has Winograd convolutions; it never compiles models that the user did not ask for. If int8 is faster on this
-    CPU and there are models that an earlier run with runtime.precision=int8 has built (those found to differ are
-    removed), precision `auto` is int8.
+    With precision `auto`, the first candidate in which a test frame stays finite is used. If an earlier run with
+    runtime.variant=openvino has compiled this network, variant `auto` is `openvino` on CPUs that compute in bf16, and
+    in float32 unless `fast` has Winograd convolutions; it never compiles models that the user did not ask for. If int8
+    is faster on this CPU and there are models that an earlier run with runtime.precision=int8 has built (those found
+    to differ are removed), precision `auto` is int8.
 
     Raises:
         UsageError: See `prepare`; or no precision gives finite numbers.
@@ -68,31 +68,41 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
     if device.type == "cpu" and (backend == COMPILED_FOR_CPU or (runtime.variant == AUTO and backend == "fast")):
         if is_auto and toolchain and int8_is_faster() and has_models(network, toolchain):
             backend, precisions = COMPILED_FOR_CPU, [Precision.int8, Precision.fp32]
-        elif is_auto and backend == COMPILED_FOR_CPU:
-            precisions = [Precision.fp32]
-        elif precisions == [Precision.fp32] and has_models(network) and not has_winograd_convolutions(network):
+        elif has_models(network) and _is_faster_compiled(network, precisions[0]):
             backend = COMPILED_FOR_CPU
     if not is_auto:
         return prepare(network, device, runtime.precision, backend, runtime.objects_at_once), "as asked for"
     refused: list[str] = []
     for precision in precisions:
-        prepared = prepare(network, device, precision, backend, runtime.objects_at_once)
-        if _stays_finite(prepared):
+        if _stays_finite(network, device, precision):
+            prepared = prepare(network, device, precision, backend, runtime.objects_at_once)
             reason = f"auto on {device.type}"
             return prepared, reason + (f"; {', '.join(refused)} gave non-finite numbers" if refused else "")
         refused.append(precision.value)
     raise UsageError(f"the network gives non-finite numbers on a test frame in {', '.join(refused)}: check the weights")
 
 
-def _stays_finite(prepared: Prepared) -> bool:
-    """Return whether all methods of the network give finite results on a frame of noise."""
-    network, device = prepared.network, prepared.device
+def _is_faster_compiled(network: nn.Module, precision: Precision) -> bool:
+    """Return whether `openvino` is faster than `fast` on this CPU, or as fast."""
+    if precision is Precision.fp32:
+        return not has_winograd_convolutions(network)
+    return precision is Precision.bf16 and cpu_computes_in("bf16")
+
+
+def _stays_finite(network: nn.Module, device: torch.device, precision: Precision) -> bool:
+    """Return whether all methods of the network give finite results on a frame of noise.
+
+    `eager` computes them, because the fused ReLUs of `fast` turn NaN into 0 on CPUs with AMX. int8 is compared with
+    float32 anyway.
+    """
+    prepared = prepare(network, device, Precision.fp32 if precision is Precision.int8 else precision, "eager")
+    eager = prepared.network
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, 64, 64, generator=generator).to(device)
     masks = torch.rand(1, 1, 64, 64, generator=generator).to(device)
     with torch.no_grad(), prepared.context():
-        features = network.encode_image(image)
-        state = {name: x.new_zeros(1, 1, *x.shape[2:]) for name, x in network.empty_state(features).items()}
-        value, state = network.encode_memory(image, features, state, masks, True)
-        state, _, prob = network.segment(features, [value], state, True)
+        features = eager.encode_image(image)
+        state = {name: x.new_zeros(1, 1, *x.shape[2:]) for name, x in eager.empty_state(features).items()}
+        value, state = eager.encode_memory(image, features, state, masks, True)
+        state, _, prob = eager.segment(features, [value], state, True)
     return all(bool(x.isfinite().all()) for x in (features.key, value, prob, *state.values()))

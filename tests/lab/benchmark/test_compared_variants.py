@@ -104,7 +104,7 @@ def test_the_baseline_computes_the_same_probabilities(tiny_network):
 )
 def test_every_variant_segments_the_same_clip(tiny_network, name, request):
     """fp32 to rounding; bf16 as near as its 8 bits let it, several frames and a memory frame later."""
-    if name == "openvino_fp32":
+    if name.startswith("openvino"):
         request.getfixturevalue("openvino_models")
     probs = []
     for variant in (make_variant(one, tiny_network, CPU) for one in ("published_fp32", name)):

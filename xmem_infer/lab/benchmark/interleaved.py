@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...config import Precision
 from ...errors import UsageError
+from ...runtime.backends.differences import VERBS
 from ...runtime.backends.int8 import FRAMES
-from ...runtime.backends.int8_differences import VERBS
 from ...runtime.precision import HALF
 from .stages import FRAME_STAGES
 from .variants import BASELINES, OPAQUE, Variant

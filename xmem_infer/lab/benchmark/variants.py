@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_map
 
 from ...config import MemoryConfig, Precision
 from ...errors import UsageError
-from ...runtime.backends.int8_differences import VERBS
+from ...runtime.backends.differences import VERBS
 from ...runtime.backends.openvino_cache import openvino_version
-from ...runtime.backends.prepare import BACKENDS, Prepared, prepare
-from ...runtime.precision import HALF, precision_context
+from ...runtime.backends.prepare import BACKENDS, OPENVINO_PRECISIONS, Prepared, check_backend, prepare
+from ...runtime.precision import HALF, cpu_computes_in, precision_context
 from .concatenated_memory import CONCATENATED
 
 PUBLISHED, PLAIN = "published", "plain"
@@ -45,23 +45,29 @@ class Variant:
 
 def variant_names() -> list[str]:
     """Return the names of all variants, baselines first, then the backends in the order of registration."""
-    precisions = {OPENVINO: (Precision.fp32, Precision.int8)}
+    precisions = {OPENVINO: (*OPENVINO_PRECISIONS, Precision.int8)}
     rows = [f"{name}_{one.value}" for name in BACKENDS.names() for one in precisions.get(name, PRECISIONS)]
     return [*BASELINES, *rows]
 
 
 def default_variants() -> list[str]:
     """Return the variants measured by default: those that are installed and compile in seconds."""
-    excluded = ON_REQUEST if openvino_version() else (*ON_REQUEST, f"{OPENVINO}_fp32")
+    excluded = set(ON_REQUEST)
+    if openvino_version() is None:
+        excluded |= {f"{OPENVINO}_{one.value}" for one in OPENVINO_PRECISIONS}
+    elif not cpu_computes_in("bf16"):
+        excluded.add(f"{OPENVINO}_bf16")
     return [name for name in variant_names() if name not in excluded]
 
 
 def check_variants(names: list[str], key: str, baselines: bool = True) -> None:
-    """Raise UsageError, with the setting and the choices, if a variant does not exist."""
+    """Raise UsageError if a variant does not exist, with the setting and the choices, or cannot run here."""
     choices = [name for name in variant_names() if baselines or name not in BASELINES]
     for name in names:
         if name not in choices:
             raise UsageError(f"{key}={name}: it must be one of {', '.join(choices)}")
+        if name not in BASELINES:
+            check_backend(*split_name(name), torch.device("cpu"))
 
 
 def split_name(variant: str) -> tuple[str, Precision]:
@@ -77,11 +83,13 @@ def make_variant(name: str, network: nn.Module, device: torch.device) -> Variant
         make = prepare_published if kind == PUBLISHED else prepare_plain
         return Variant(name, make(network, device, precision), CONCATENATED)
     prepared = prepare(network, device, precision, kind)
-    if precision is Precision.int8:
-        # The scene is synthetic and most networks are random, so whether int8 masks agree with fp32 means nothing.
-        # A cache folder of its own keeps these models away from users.
-        int8: Any = prepared.network.int8  # type: ignore[attr-defined]
-        int8.limits, int8.folder = dict.fromkeys(VERBS, inf), int8.folder / "benchmark"
+    if kind == OPENVINO:
+        # The scene is synthetic and most networks are random, so whether masks agree with fp32 means nothing.
+        verbs: Any = prepared.network
+        verbs.limits = dict.fromkeys(VERBS, inf)
+        if precision is Precision.int8:
+            # A cache folder of its own keeps these models away from users.
+            verbs.int8.limits, verbs.int8.folder = verbs.limits, verbs.int8.folder / "benchmark"
     return Variant(name, prepared, MemoryConfig().kind)
 
 

@@ -23,9 +23,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ...model.blocks import ChannelGate, SpatialGate
 from ...model.mobile_trunk import MobileTrunk
-from .int8_differences import DECODE, IMAGE, LIMITS, MEMORY, VERBS, Comparison, differences
+from .differences import DECODE, IMAGE, LIMITS, MEMORY, VERBS, Comparison, differences, tensors_of
 from .openvino_cache import Key, installed_version, model_folder, remove_model, store_model
-from .openvino_verbs import CompiledVerb, convert, load_openvino, save, tensors_of
+from .openvino_verbs import CompiledVerb, convert, load_openvino, save
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ FRAMES, HELD_OUT = 8, 2  # memory frames to collect, and how many of them to hol
 EVERY = 75  # frames between comparisons: float32 takes up to 2.4 times as long as int8, so they cost less than 5 %
 # Gates scale all channels or pixels at once and cost almost no time, but in int8 they alone change J&F of a clip by 1.
 GATES = (ChannelGate, SpatialGate)
-METHOD = "mixed preset, 6 memory frames, gates and mobile trunks up to stride 4 in fp32"  # in the cache key
+METHOD = "mixed preset, 6 memory frames, gates and mobile trunks up to stride 4 not quantised"  # in the cache key
 REFUSED = "refused"  # name of the file that takes the place of a model that differed too much
 
 
@@ -41,14 +41,15 @@ class Int8:
     """Int8 models of a network's verbs.
 
     Attributes:
+        bf16: Whether to compute in bf16 what is not quantised.
         limits: Largest accepted difference from float32 by verb, see `LIMITS`.
         disabled: Verbs that fell back to float32, because they differed while running.
         frames: Number of frames encoded.
         news: Queue of comparisons that have not been processed yet.
     """
 
-    def __init__(self, network: Any, folder: Path):
-        self.network, self.folder = network, folder
+    def __init__(self, network: Any, folder: Path, bf16: bool):
+        self.network, self.folder, self.bf16 = network, folder, bf16
         self.limits: Mapping[str, float] = LIMITS
         self.disabled: set[str] = set()
         self.frames = 0
@@ -97,7 +98,7 @@ class Int8:
         if (folder / "model.xml").is_file():
             expected = self._run_float32(key[0], arguments)
             try:
-                self._models[key] = CompiledVerb(folder / "model.xml", expected)
+                self._models[key] = CompiledVerb(folder / "model.xml", expected, self.bf16)
             except Exception as error:  # OpenVINO's own types
                 log.warning(f"warning: {folder} cannot be read and is built again: {str(error).strip() or error!r}")
                 remove_model(folder)
@@ -155,7 +156,7 @@ class Int8:
             folder = model_folder(self.folder, key)
             try:
                 model = self._quantise(verb, calls[:-HELD_OUT])
-                compiled = CompiledVerb(model, self._run_float32(verb, calls[0]))
+                compiled = CompiledVerb(model, self._run_float32(verb, calls[0]), self.bf16)
                 pairs = [(compiled(call), self._run_float32(verb, call)) for call in calls[-HELD_OUT:]]
                 share = max(max(differences(verb, *pair)) for pair in pairs)
                 problem = f"differs from fp32 by {share:.1%}" if share > self.limits[verb] else ""
@@ -170,9 +171,9 @@ class Int8:
                 self._models[key] = compiled
 
     def _quantise(self, verb: str, calls: list[tuple[Any, ...]]) -> Any:
-        """Return an OpenVINO model of a verb in int8, except for `_float32_modules`, calibrated on `calls`."""
+        """Return an OpenVINO model of a verb in int8, except for `_not_quantised`, calibrated on `calls`."""
         load_openvino()  # before NNCF imports it: this disables its telemetry
-        excluded = _float32_modules(self.network)
+        excluded = _not_quantised(self.network)
         names = [name for name, module in self.network.named_modules() if module in excluded]
         with contextlib.redirect_stdout(io.StringIO()):  # hides NNCF's progress bars
             import nncf
@@ -192,8 +193,8 @@ class Int8:
                 return thread.submit(quantise).result()
 
 
-def _float32_modules(network: Any) -> list[nn.Module]:
-    """Return the modules to keep in float32: `float32_parts`, gates, and the first layers of mobile trunks.
+def _not_quantised(network: Any) -> list[nn.Module]:
+    """Return the modules not to quantise: `float32_parts`, gates, and the first layers of mobile trunks.
 
     Errors in those layers propagate through all others: with them in int8 the features differ by 22 % instead of 7 %
     and one clip loses a point of J&F. They would not be faster in int8 either, since at their resolution they are

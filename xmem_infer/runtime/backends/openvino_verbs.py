@@ -1,13 +1,14 @@
 """Compile the verbs of a network (encode_image, encode_memory, decode) by OpenVINO for CPUs, for fixed shapes.
 
 A model is built when a verb is called with the same shapes for the second time, and cached on disk for later runs;
-shapes that occur once, as on the first frame, are left to torch. Each model is compared with torch on the inputs that
-it was built from, and not used if it differs.
+shapes that occur once, as on the first frame, are left to torch in float32. Each model is compared with torch on the
+inputs that it was built from, and not used if it differs.
 """
 
 import logging
 import sys
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from ...model.family import ObjectState
+from .differences import LIMITS, differences, tensors_of
 from .openvino_cache import Key, model_folder, remove_model, store_model
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = 1e-3  # relative to the largest value of a result; another order of float32 sums differs a hundredth of this
+# Of float32, relative to the largest value of a result; another order of float32 sums differs a hundredth of this.
+TOLERANCE = 1e-3
 
 
 def load_openvino() -> Any:
@@ -39,11 +42,14 @@ class OpenVinoVerbs:
     Attributes:
         network: The network in torch: evaluation mode, float32, without gradients.
         folder: Folder in which its models are cached.
+        bf16: Whether the models compute in bf16; torch computes in float32.
         int8: The int8 models to use instead (`Int8`), or None.
+        limits: Largest accepted difference of bf16 from float32 by verb, see `LIMITS`.
     """
 
-    def __init__(self, network: Any, folder: Path, int8: Any = None):
-        self.network, self.folder, self.int8 = network, folder, int8
+    def __init__(self, network: Any, folder: Path, bf16: bool = False, int8: Any = None):
+        self.network, self.folder, self.bf16, self.int8 = network, folder, bf16, int8
+        self.limits: Mapping[str, float] = LIMITS
         self.conventions, self.sizes = network.conventions, getattr(network, "sizes", None)
         self._models: dict[Key, CompiledVerb | None] = {}  # None: called once so far
         self._in_torch: set[Key] = set()  # left to torch, because the model failed or differed
@@ -87,8 +93,8 @@ class OpenVinoVerbs:
             if key in self._models and key not in self._in_torch:
                 problem = "differs from torch's"
                 try:
-                    model = CompiledVerb(self._source(key, arguments), expected)
-                    agrees = model.agrees(arguments, expected)
+                    model = CompiledVerb(self._source(key, arguments), expected, self.bf16)
+                    agrees = self._agree(verb, model(arguments), expected)
                 except Exception as error:  # OpenVINO's own types, for example for an unsupported operation
                     agrees, problem = False, f"cannot be built ({(str(error).strip() or repr(error)).splitlines()[-1]})"
                 if agrees:
@@ -100,6 +106,13 @@ class OpenVinoVerbs:
             self._models.setdefault(key)
             return expected
         return model(arguments)
+
+    def _agree(self, verb: str, result: Any, expected: Any) -> bool:
+        """Return whether a result equals torch's up to the order of sums, or, in bf16, is within the limit."""
+        if self.bf16:
+            return max(differences(verb, result, expected)) <= self.limits[verb]
+        pairs = zip(tensors_of(result), tensors_of(expected), strict=True)
+        return all(bool((x - y).abs().max() <= TOLERANCE * y.abs().max().clamp(1)) for x, y in pairs)
 
     def _source(self, key: Key, arguments: tuple[Any, ...]) -> Any:
         """Return the file of the cached model; if there is none, convert and cache a model and return that."""
@@ -118,13 +131,14 @@ class CompiledVerb:
     Args:
         source: An OpenVINO model, or its file.
         expected: A result of the verb, for its structure.
+        bf16: Whether to compute in bf16 what is not quantised, which needs a CPU that computes in bf16.
     """
 
-    def __init__(self, source: Any, expected: Any):
+    def __init__(self, source: Any, expected: Any, bf16: bool):
         results, self._result = tree_flatten(expected)
         self._count = len(results)
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,  # a pinned thread would wait for its core if another process uses it
@@ -145,11 +159,6 @@ class CompiledVerb:
         results = [torch.from_numpy(outputs[index]) for index in range(self._count)]
         return tree_unflatten(results, self._result)
 
-    def agrees(self, arguments: tuple[Any, ...], expected: Any) -> bool:
-        """Return whether the results equal torch's up to the order of sums."""
-        pairs = zip(tensors_of(self(arguments)), tensors_of(expected), strict=True)
-        return all(bool((x - y).abs().max() <= TOLERANCE * y.abs().max().clamp(1)) for x, y in pairs)
-
 
 class _Verb(nn.Module):
     """A verb as a module that takes and returns only tensors, for tracing."""
@@ -164,11 +173,6 @@ class _Verb(nn.Module):
         rest = iter(tensors)
         leaves = [next(rest) if isinstance(x, Tensor) else x for x in self.leaves]
         return tuple(tensors_of(getattr(self.network, self.verb)(*tree_unflatten(leaves, self.structure))))
-
-
-def tensors_of(tree: Any) -> list[Tensor]:
-    """Return the tensors in nested arguments or results, in order."""
-    return [x for x in tree_flatten(tree)[0] if isinstance(x, Tensor)]
 
 
 def convert(network: Any, verb: str, arguments: tuple[Any, ...]) -> Any:

@@ -15,7 +15,7 @@ from ...config import Precision, choice
 from ...errors import UsageError
 from ...model.family import Network
 from ...registry import Registry
-from ..precision import HALF, check_precision, precision_context
+from ..precision import HALF, check_precision, cpu_computes_in, precision_context
 from .compile_parts import compile_parts
 from .fold_batch_norm import fold_batch_norm
 from .half_weights import hold_weights_in
@@ -29,6 +29,7 @@ from .single_channel_conv import replace_single_channel_convs
 from .winograd import has_winograd_convolutions
 
 CHANNELS_LAST = "channels last"
+OPENVINO_PRECISIONS = (Precision.fp32, Precision.bf16)  # without quantisation
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,16 @@ def compiled(network: Any, device: torch.device, precision: Precision) -> tuple[
 
 @BACKENDS.register("openvino")
 def openvino(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
-    """Rewrite the graph and compile it by OpenVINO, on the CPU in float32 or int8; see `openvino_verbs` and `int8`."""
-    rewritten, active = _rewritten(network, precision)
+    """Rewrite the graph and compile it by OpenVINO, on the CPU; see `openvino_verbs` and `int8`."""
+    rewritten, active = _rewritten(network, Precision.fp32)
     active += (f"verbs compiled by OpenVINO {openvino_version()}",)
     if precision is not Precision.int8:
-        return OpenVinoVerbs(rewritten, models_folder(network)), active, False
+        return OpenVinoVerbs(rewritten, models_folder(network), precision is Precision.bf16), active, False
     toolchain = int8_toolchain() or ""
-    int8 = Int8(rewritten, models_folder(network, toolchain))
-    return OpenVinoVerbs(rewritten, models_folder(network), int8), (*active, f"int8 by {toolchain}"), False
+    bf16 = cpu_computes_in("bf16")
+    int8 = Int8(rewritten, models_folder(network, toolchain), bf16)
+    active += (f"int8 by {toolchain}", f"what is not quantised in {'bf16' if bf16 else 'fp32'}")
+    return OpenVinoVerbs(rewritten, models_folder(network), int8=int8), active, False
 
 
 def check_backend(backend: str, precision: Precision, device: torch.device) -> None:
@@ -156,10 +159,14 @@ def check_openvino(device: torch.device, precision: Precision) -> None:
         raise UsageError(
             "runtime.precision=int8: NNCF is not installed; pip install 'xmem-infer[int8]', or use another precision"
         )
-    if device.type != "cpu" or precision not in (Precision.fp32, Precision.int8, Precision.auto):
+    if device.type != "cpu" or precision not in (*OPENVINO_PRECISIONS, Precision.int8, Precision.auto):
         raise UsageError(
-            f"runtime.variant=openvino computes in fp32 or int8 on the CPU, not in {precision.value} on {device.type}: "
-            "use fast"
+            f"runtime.variant=openvino computes in fp32, bf16 or int8 on the CPU, not in {precision.value} on "
+            f"{device.type}: use fast"
+        )
+    if precision is Precision.bf16 and not cpu_computes_in("bf16"):
+        raise UsageError(
+            "runtime.variant=openvino: this CPU does not compute in bf16 (no AVX-512 bf16, no AMX); use fp32 or int8"
         )
 
 

@@ -1,10 +1,12 @@
-"""Differences between the results of a network's verbs in int8 and in float32, and the limits for them."""
+"""Differences between the results of a network's verbs in int8 or bf16 and in float32, and the limits for them."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
 from ...ops.masks import aggregate_logits
-from .openvino_verbs import tensors_of
 
 IMAGE, MEMORY, DECODE = VERBS = "encode_image", "encode_memory", "decode"
 # Largest accepted difference. Decode: differing pixels relative to the union of the two masks (1 - IoU), by object.
@@ -28,6 +30,11 @@ class Comparison:
     part: str
     shares: tuple[float, ...]
     holds: bool
+
+
+def tensors_of(tree: Any) -> list[Tensor]:
+    """Return the tensors in nested arguments or results, in order."""
+    return [x for x in tree_flatten(tree)[0] if isinstance(x, Tensor)]
 
 
 def differences(verb: str, result: Any, expected: Any) -> tuple[float, ...]:
