@@ -16,7 +16,7 @@ from xmem_infer.runtime import choice, precision
 from xmem_infer.runtime.backends import openvino_cache, openvino_verbs, prepare
 from xmem_infer.runtime.backends.differences import differences
 from xmem_infer.runtime.backends.prepare import check_openvino
-from xmem_infer.runtime.precision import cpu_computes_in
+from xmem_infer.runtime.precision import x86_has_bf16
 
 CPU = torch.device("cpu")
 AUTO = RuntimeConfig(precision=Precision.fp32)
@@ -165,7 +165,7 @@ def test_a_model_that_differs_is_not_used(openvino_models, tiny_network, monkeyp
     assert all(torch.equal(one, other) for one, other in zip(found[2], found[0], strict=True))
 
 
-needs_bf16 = pytest.mark.skipif(not cpu_computes_in("bf16"), reason="needs a CPU that computes in bf16")
+needs_bf16 = pytest.mark.skipif(not x86_has_bf16(), reason="needs a CPU that computes in bf16")
 
 
 @pytest.mark.slow
@@ -189,8 +189,9 @@ def test_models_compute_in_bf16(openvino_models, tiny_network, caplog):
 def test_auto_uses_existing_models_if_they_are_faster(computes, openvino_models, tiny_network, monkeypatch):
     monkeypatch.setattr(choice, "has_models", lambda network, toolchain="": not toolchain)
     monkeypatch.setattr(choice, "has_winograd_convolutions", lambda network: True)
-    for module in (choice, precision):
-        monkeypatch.setattr(module, "cpu_computes_in", lambda kind: computes)
+    for module in (choice, prepare):
+        monkeypatch.setattr(module, "x86_has_bf16", lambda: computes)
+    monkeypatch.setattr(precision, "_cpu_has", lambda kind: computes)
     prepared, _ = choice.choose(tiny_network, RuntimeConfig(), CPU)
     expected = ("openvino", Precision.bf16) if computes else ("fast", Precision.fp32)
     assert (prepared.backend, prepared.precision) == expected
@@ -206,7 +207,7 @@ def test_unsupported_openvino_settings_are_refused(device, refused, openvino_mod
 @pytest.mark.fault("OpenVINO with bf16 on a CPU that does not compute in it", "error before a network is loaded")
 def test_bf16_is_refused_without_its_arithmetic(openvino_models, monkeypatch):
     check_openvino(CPU, Precision.auto)
-    monkeypatch.setattr(prepare, "cpu_computes_in", lambda kind: False)
+    monkeypatch.setattr(prepare, "x86_has_bf16", lambda: False)
     with pytest.raises(UsageError, match=r"does not compute in bf16.*use fp32 or int8"):
         check_openvino(CPU, Precision.bf16)
 

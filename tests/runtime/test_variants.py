@@ -18,7 +18,7 @@ from xmem_infer.runtime.backends.onednn_fusion import can_fuse, fuse_convolution
 from xmem_infer.runtime.backends.prepare import BACKENDS, prepare
 from xmem_infer.runtime.backends.share_image_features import SharedConv2d, share_image_features
 from xmem_infer.runtime.backends.single_channel_conv import inner_products
-from xmem_infer.runtime.precision import HALF, cpu_computes_in
+from xmem_infer.runtime.precision import HALF, x86_has_bf16
 
 CPU = torch.device("cpu")
 # Largest difference of probabilities from eager fp32: fp32 sums in another order, bf16 has 8 significant bits.
@@ -61,7 +61,7 @@ def test_every_variant_follows_eager_fp32(variant, precision, tiny_network, make
     if variant == "compiled" and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
     if variant == "openvino":
-        if precision is Precision.bf16 and not cpu_computes_in("bf16"):
+        if precision is Precision.bf16 and not x86_has_bf16():
             pytest.skip("needs a CPU that computes in bf16")
         request.getfixturevalue("openvino_models")
     network = settled(tiny_network)

@@ -10,7 +10,7 @@ from .backends.openvino_cache import has_models
 from .backends.prepare import BACKENDS, Prepared, check_backend, prepare
 from .backends.winograd import has_winograd_convolutions
 from .limits import check_threads
-from .precision import candidates, check_precision, cpu_computes_in, int8_is_faster
+from .precision import candidates, check_precision, int8_is_faster, x86_has_bf16
 
 AUTO = "auto"
 COMPILED_FOR_CPU = "openvino"
@@ -68,6 +68,8 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
     if device.type == "cpu" and (backend == COMPILED_FOR_CPU or (runtime.variant == AUTO and backend == "fast")):
         if is_auto and toolchain and int8_is_faster() and has_models(network, toolchain):
             backend, precisions = COMPILED_FOR_CPU, [Precision.int8, Precision.fp32]
+        elif is_auto and backend == COMPILED_FOR_CPU:
+            precisions = [Precision.bf16, Precision.fp32] if x86_has_bf16() else [Precision.fp32]
         elif has_models(network) and _is_faster_compiled(network, precisions[0]):
             backend = COMPILED_FOR_CPU
     if not is_auto:
@@ -86,7 +88,7 @@ def _is_faster_compiled(network: nn.Module, precision: Precision) -> bool:
     """Return whether `openvino` is faster than `fast` on this CPU, or as fast."""
     if precision is Precision.fp32:
         return not has_winograd_convolutions(network)
-    return precision is Precision.bf16 and cpu_computes_in("bf16")
+    return precision is Precision.bf16 and x86_has_bf16()
 
 
 def _stays_finite(network: nn.Module, device: torch.device, precision: Precision) -> bool:

@@ -24,7 +24,7 @@ def check_precision(precision: Precision, device: torch.device) -> None:
             raise UsageError("runtime.precision=tf32 needs an Ampere GPU or newer: use fp32 or fp16")
     if precision is Precision.int8 and device.type != "cpu":
         raise UsageError(f"runtime.precision=int8 is for CPUs, the device is {device.type}: use bf16 or fp16")
-    if precision is Precision.fp16 and device.type == "cpu" and not cpu_computes_in("fp16"):
+    if precision is Precision.fp16 and device.type == "cpu" and not _cpu_has("fp16"):
         raise UsageError("runtime.precision=fp16: this CPU has no half precision arithmetic; use bf16 or fp32")
 
 
@@ -33,9 +33,14 @@ def candidates(device: torch.device) -> list[Precision]:
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
         return [Precision.bf16 if native else Precision.fp16, Precision.fp32]
-    if device.type == "cpu" and cpu_computes_in("bf16"):
+    if device.type == "cpu" and _cpu_has("bf16"):
         return [Precision.bf16, Precision.fp32]
     return [Precision.fp32]
+
+
+def x86_has_bf16() -> bool:
+    """Return whether this is an x86 CPU that computes in bf16; on other CPUs, OpenVINO does not."""
+    return any(cpu_capabilities().get(name, False) for name in BF16_ON_X86)
 
 
 def int8_is_faster() -> bool:
@@ -63,8 +68,7 @@ def precision_context(precision: Precision, device: torch.device, autocast: bool
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = flags
 
 
-def cpu_computes_in(kind: str) -> bool:
-    """Return whether this CPU has arithmetic for `bf16` or `fp16`."""
+def _cpu_has(kind: str) -> bool:
     check = getattr(torch.ops.mkldnn, f"_is_mkldnn_{kind}_supported", None)
     if check is None or not torch.backends.mkldnn.is_available() or not check():
         return False

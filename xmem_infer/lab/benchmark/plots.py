@@ -10,7 +10,10 @@ from .interleaved import Row
 from .variants import PUBLISHED_FP32, variant_names
 from .workloads import Workload, parse_workload
 
-PALETTE = ("#8c2d25", "#cf6a5f", "#8a8a8a", "#9cc7e6", "#4a90c2", "#a5cf9f", "#2e7d32", "#b39ddb", "#5e35b1", "#00897b")
+PALETTE = (
+    "#8c2d25", "#cf6a5f", "#8a8a8a", "#9cc7e6", "#4a90c2", "#a5cf9f",
+    "#2e7d32", "#b39ddb", "#5e35b1", "#80cbc4", "#00897b", "#e09f3e",
+)  # fmt: skip
 COLUMNS = 3
 
 

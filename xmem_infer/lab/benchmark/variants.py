@@ -16,7 +16,7 @@ from ...errors import UsageError
 from ...runtime.backends.differences import VERBS
 from ...runtime.backends.openvino_cache import openvino_version
 from ...runtime.backends.prepare import BACKENDS, OPENVINO_PRECISIONS, Prepared, check_backend, prepare
-from ...runtime.precision import HALF, cpu_computes_in, precision_context
+from ...runtime.precision import HALF, precision_context, x86_has_bf16
 from .concatenated_memory import CONCATENATED
 
 PUBLISHED, PLAIN = "published", "plain"
@@ -55,7 +55,7 @@ def default_variants() -> list[str]:
     excluded = set(ON_REQUEST)
     if openvino_version() is None:
         excluded |= {f"{OPENVINO}_{one.value}" for one in OPENVINO_PRECISIONS}
-    elif not cpu_computes_in("bf16"):
+    elif not x86_has_bf16():
         excluded.add(f"{OPENVINO}_bf16")
     return [name for name in variant_names() if name not in excluded]
 

@@ -15,7 +15,7 @@ from ...config import Precision, choice
 from ...errors import UsageError
 from ...model.family import Network
 from ...registry import Registry
-from ..precision import HALF, check_precision, cpu_computes_in, precision_context
+from ..precision import HALF, check_precision, precision_context, x86_has_bf16
 from .compile_parts import compile_parts
 from .fold_batch_norm import fold_batch_norm
 from .half_weights import hold_weights_in
@@ -131,7 +131,7 @@ def openvino(network: Any, device: torch.device, precision: Precision) -> tuple[
     if precision is not Precision.int8:
         return OpenVinoVerbs(rewritten, models_folder(network), precision is Precision.bf16), active, False
     toolchain = int8_toolchain() or ""
-    bf16 = cpu_computes_in("bf16")
+    bf16 = x86_has_bf16()
     int8 = Int8(rewritten, models_folder(network, toolchain), bf16)
     active += (f"int8 by {toolchain}", f"what is not quantised in {'bf16' if bf16 else 'fp32'}")
     return OpenVinoVerbs(rewritten, models_folder(network), int8=int8), active, False
@@ -164,7 +164,7 @@ def check_openvino(device: torch.device, precision: Precision) -> None:
             f"runtime.variant=openvino computes in fp32, bf16 or int8 on the CPU, not in {precision.value} on "
             f"{device.type}: use fast"
         )
-    if precision is Precision.bf16 and not cpu_computes_in("bf16"):
+    if precision is Precision.bf16 and not x86_has_bf16():
         raise UsageError(
             "runtime.variant=openvino: this CPU does not compute in bf16 (no AVX-512 bf16, no AMX); use fp32 or int8"
         )
