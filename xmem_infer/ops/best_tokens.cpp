@@ -3,9 +3,9 @@
 //
 // Both factors of the inner product are rounded to 16-bit integers, which are multiplied at twice the rate of floats.
 // The products stay in registers: each is compared with the bound of its query, and tokens above it become candidates.
-// When a query has `room` candidates, those that the bound excludes are dropped; if too many remain, their scores are
-// computed in float32, the best `count` are kept, and the bound becomes the worst of these scores minus the largest
-// possible rounding error (by the Cauchy-Schwarz inequality). Therefore no token of the top k is missed.
+// When there is no room for more candidates, the bound becomes the `count`-th largest integer score minus the largest
+// possible rounding error (by the Cauchy-Schwarz inequality), and the candidates below it are dropped; if too many
+// remain, float32 scores give the bound, and the best `count` are kept. Therefore no token of the top k is missed.
 
 #include <immintrin.h>
 
@@ -14,6 +14,7 @@
 #include <climits>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <thread>
 #include <utility>
@@ -51,16 +52,11 @@ Integers add_products(Integers sum, Integers a, Integers b) {  // each lane: a p
 #endif
 // TILE queries times PANEL tokens are multiplied in registers; BLOCK panels fit into the cache.
 constexpr long WIDTH = sizeof(Integers) / sizeof(int), PANEL = 2 * WIDTH, BLOCK = 1024 / PANEL, GROUPS = 128 / PANEL;
-constexpr long LANES = 8;  // of `Search::best`, which is always in AVX2
 
 struct alignas(sizeof(Integers)) Pairs {
     int16_t values[2 * WIDTH] = {};
 };
 using Tile = std::make_integer_sequence<long, TILE>;  // because GCC 12 keeps an array in memory if a loop counts
-
-struct Candidate {
-    int score, token;
-};
 
 template <typename Work>
 void in_parallel(long parts, long threads, Work work) {
@@ -86,36 +82,31 @@ float product(const float* a, const float* b, long length) {
     return total;
 }
 
+// A lower bound of the `count`-th largest of `n` numbers that falls short of it by at most `tolerance`.
+int nearly_largest(const int* numbers, long n, long count, double tolerance) {
+    const auto [least, most] = std::minmax_element(numbers, numbers + n);
+    long low = *least, high = *most;
+    while (high - low > tolerance) {
+        const int middle = static_cast<int>((low + high + 1) / 2);
+        int reached = 0;
+        for (long i = 0; i < n; i++) reached += numbers[i] >= middle;
+        (reached >= count ? low : high) = reached >= count ? middle : middle - 1;
+    }
+    return static_cast<int>(low);
+}
+
 // The state of the search of one query. Integer scores are the inner products of the rounded factors.
 struct Search {
     const float* query;
-    int* best;  // the `count` largest integer scores so far, padded to a multiple of LANES
-    Candidate* candidates;
-    long size;           // number of candidates
-    double unit, error;  // float score per unit of integer score; largest error of an integer score
-    int bound;           // tokens with an integer score above it become candidates
-    int lowest;          // minimum of `best`
+    int *scores, *tokens;  // of the candidates
+    long size;             // number of candidates
+    double unit, error;    // float score per unit of integer score; largest error of an integer score
+    int bound;             // tokens with an integer score above it become candidates
+
+    void add_candidate(int score, int token) { scores[size] = score, tokens[size++] = token; }
 
     void raise_bound(double to) {
         bound = std::max(bound, static_cast<int>(std::clamp(std::floor(to) - 1, double(INT_MIN), double(INT_MAX))));
-    }
-
-    void add_candidate(int score, int token, long padded) {
-        candidates[size++] = {score, token};
-        if (score <= lowest) return;
-        const __m256i worst = _mm256_set1_epi32(lowest);
-        __m256i least = _mm256_set1_epi32(INT_MAX);
-        for (long i = 0, placed = 0; i < padded; i += LANES) {
-            __m256i* lanes = reinterpret_cast<__m256i*>(best + i);
-            const int same = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_loadu_si256(lanes), worst)));
-            if (same && !placed) best[i + __builtin_ctz(same)] = score, placed = 1;
-            least = _mm256_min_epi32(least, _mm256_loadu_si256(lanes));
-        }
-        least = _mm256_min_epi32(least, _mm256_permute2x128_si256(least, least, 1));
-        least = _mm256_min_epi32(least, _mm256_shuffle_epi32(least, 0x4e));
-        least = _mm256_min_epi32(least, _mm256_shuffle_epi32(least, 0xb1));
-        lowest = _mm256_cvtsi256_si32(least);
-        if (lowest != INT_MIN) raise_bound(lowest - 2 * error);
     }
 };
 
@@ -140,28 +131,29 @@ __attribute__((noinline)) bool products(std::integer_sequence<long, I...>, const
 
 // The float32 scores and candidate numbers of the `count` best candidates, unordered except that the worst comes last.
 std::vector<std::pair<float, int>> exact_best(const Search& search, const float* tokens, long length, long count) {
-    std::vector<std::pair<float, int>> scores(search.size);
-    for (long i = 0; i < search.size; i++) {
-        const int token = search.candidates[i].token;
-        scores[i] = {product(search.query, tokens + token * length, length), static_cast<int>(i)};
-    }
-    std::nth_element(scores.begin(), scores.begin() + count - 1, scores.end(), std::greater<>());
-    scores.resize(count);
-    return scores;
+    std::vector<std::pair<float, int>> best(search.size);
+    for (int i = 0; i < search.size; i++)
+        best[i] = {product(search.query, tokens + search.tokens[i] * length, length), i};
+    std::nth_element(best.begin(), best.begin() + count - 1, best.end(), std::greater<>());
+    best.resize(count);
+    return best;
 }
 
-// Drops candidates that cannot be among the best.
+// Raises the bound and drops candidates that cannot be among the best.
 void prune(Search& search, const float* tokens, long length, long count) {
-    Candidate *first = search.candidates, *last = first + search.size;
-    search.size = std::remove_if(first, last, [&](const Candidate& x) { return x.score <= search.bound; }) - first;
-    if (search.size <= 6 * count) return;
+    search.raise_bound(nearly_largest(search.scores, search.size, count, search.error / 4) - 2 * search.error);
+    const long size = std::exchange(search.size, 0);
+    for (long i = 0; i < size; i++) {
+        search.scores[search.size] = search.scores[i], search.tokens[search.size] = search.tokens[i];
+        search.size += search.scores[search.size] > search.bound;
+    }
+    if (search.size <= 2 * count) return;
     // The integer scores are too similar to tell the best apart, so float32 scores are needed.
     auto best = exact_best(search, tokens, length, count);
     search.raise_bound(best[count - 1].first / search.unit - search.error);
-    std::vector<Candidate> kept;
-    for (auto& entry : best) kept.push_back(first[entry.second]);
-    std::copy(kept.begin(), kept.end(), first);
-    search.size = count;
+    std::sort(best.begin(), best.end(), [](auto& a, auto& b) { return a.second < b.second; });
+    search.size = 0;
+    for (auto& [score, i] : best) search.add_candidate(search.scores[i], search.tokens[i]);
 }
 
 }  // namespace
@@ -171,7 +163,7 @@ void prune(Search& search, const float* tokens, long length, long count) {
 extern "C" int best_tokens(const float* tokens, long n, const float* queries, long q, long length, long count,
                             long threads, float* scores, int64_t* index) {
     const long pairs = (length + 1) / 2, panels = (n + PANEL - 1) / PANEL, tiles = (q + TILE - 1) / TILE;
-    const long room = 8 * count, padded = (count + LANES - 1) / LANES * LANES;
+    const long room = 4 * count + PANEL;
     const float limit = std::min(32767.0, std::floor(std::sqrt(2147483647.0 / (2 * pairs))));  // no sum overflows
 
     // Columns differ widely in magnitude, so each column of the tokens is scaled to the same range, and the same
@@ -179,21 +171,27 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
     std::vector<float> largest(length, 1e-30f);
     for (long t = 0; t < n; t++)
         for (long c = 0; c < length; c++) largest[c] = std::max(largest[c], std::fabs(tokens[t * length + c]));
+    std::vector<float> scale(length);
+    for (long c = 0; c < length; c++) scale[c] = limit / largest[c];
 
     std::vector<Pairs> packed_pairs(panels * pairs * 2);  // zeros: (panel, pair of columns, token, column of the pair)
     int16_t* packed = reinterpret_cast<int16_t*>(packed_pairs.data());
     std::vector<double> norm(panels), residual(panels);
     std::atomic<bool> finite{true};
     in_parallel(panels, threads, [&](long first, long last) {
+        std::vector<int16_t> row(2 * pairs, 0);
         for (long panel = first; panel < last; panel++)
             for (long t = panel * PANEL; t < std::min(n, (panel + 1) * PANEL); t++) {
                 float square = 0, square_lost = 0;
+#pragma omp simd reduction(+ : square, square_lost)
                 for (long c = 0; c < length; c++) {
-                    const float x = tokens[t * length + c] * (limit / largest[c]), rounded = std::nearbyint(x);
+                    const float x = tokens[t * length + c] * scale[c], rounded = std::nearbyint(x);
                     square += x * x;
                     square_lost += (x - rounded) * (x - rounded);
-                    packed[((panel * pairs + c / 2) * PANEL + t % PANEL) * 2 + c % 2] = static_cast<int16_t>(rounded);
+                    row[c] = static_cast<int16_t>(static_cast<int>(rounded));
                 }
+                for (long pair = 0; pair < pairs; pair++)
+                    std::memcpy(&packed[((panel * pairs + pair) * PANEL + t % PANEL) * 2], &row[2 * pair], 4);
                 if (!std::isfinite(square)) finite = false;
                 norm[panel] = std::max(norm[panel], std::sqrt(double(square)));
                 residual[panel] = std::max(residual[panel], std::sqrt(double(square_lost)));
@@ -206,10 +204,9 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
     in_parallel(tiles, threads, [&](long first, long last) {
         const long own = (last - first) * TILE;
         std::vector<int16_t> rounded(own * pairs * 2, 0);
-        std::vector<Candidate> candidates(own * room);
-        std::vector<int> best(own * padded, INT_MIN);
+        std::vector<int> candidates(2 * own * room);
         // Rows of the last tile without a query keep the bound INT_MAX, so that they get no candidates.
-        std::vector<Search> searches(own, {nullptr, nullptr, nullptr, 0, 1, 0, INT_MAX, INT_MAX});
+        std::vector<Search> searches(own, {nullptr, nullptr, nullptr, 0, 1, 0, INT_MAX});
         for (long i = 0; i < own; i++) {
             if (first * TILE + i >= q) continue;
             const float* query = queries + (first * TILE + i) * length;
@@ -223,12 +220,11 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
                 rounded[((i / TILE * pairs + c / 2) * TILE + i % TILE) * 2 + c % 2] = static_cast<int16_t>(whole);
             }
             if (!std::isfinite(square)) finite = false;
-            std::fill(&best[i * padded] + count, &best[i * padded] + padded, INT_MAX);
             const double norm = std::sqrt(square), lost = std::sqrt(square_lost);
             // The error of rounding both factors, plus that of summing in float32.
             const double error = lost * token_norm + (norm + lost) * token_lost + 1e-6 * norm * token_norm;
-            searches[i] = {query, &best[i * padded], &candidates[i * room], 0, double(most) / limit / limit, error,
-                           INT_MIN, INT_MIN};
+            int* own_candidates = &candidates[2 * i * room];
+            searches[i] = {query, own_candidates, own_candidates + room, 0, double(most) / limit / limit, error, INT_MIN};
         }
         if (!finite) return;
         Integers sums[TILE][2];
@@ -250,9 +246,9 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
                     }
                 }
                 for (long i = 0; i < TILE; i++) {
-                    int* maxima = &largest[i][0][0];
-                    std::nth_element(maxima, maxima + count - 1, maxima + GROUPS * PANEL, std::greater<>());
-                    searches[tile + i].raise_bound(maxima[count - 1] - 2 * searches[tile + i].error);
+                    Search& search = searches[tile + i];
+                    const int reached = nearly_largest(&largest[i][0][0], GROUPS * PANEL, count, search.error / 4);
+                    search.raise_bound(reached - 2 * search.error);
                 }
             }
         // The newest tokens first, because they are most similar to the queries and quickly give a high bound.
@@ -263,14 +259,15 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
                                   reinterpret_cast<const Integers*>(&packed[panel * pairs * PANEL * 2]), pairs,
                                   &searches[tile], sums, masks))
                         continue;
-                    for (long i = 0; i < TILE; i++)
+                    for (long i = 0; i < TILE; i++) {
+                        Search& search = searches[tile + i];
                         for (unsigned mask = masks[i]; mask; mask &= mask - 1) {
-                            const long lane = __builtin_ctz(mask), token = panel * PANEL + lane;
+                            const int lane = __builtin_ctz(mask), token = panel * PANEL + lane;
                             if (token >= n) break;
-                            Search& search = searches[tile + i];
-                            if (search.size == room) prune(search, tokens, length, count);
-                            search.add_candidate(reinterpret_cast<const int*>(sums[i])[lane], token, padded);
+                            search.add_candidate(reinterpret_cast<const int*>(sums[i])[lane], token);
                         }
+                        if (search.size > room - PANEL) prune(search, tokens, length, count);
+                    }
                 }
         for (long i = 0; i < own && first * TILE + i < q; i++) {
             const long row = (first * TILE + i) * count;
@@ -278,7 +275,7 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
             auto top = exact_best(searches[i], tokens, length, count);
             for (long k = 0; k < count; k++) {
                 scores[row + k] = top[k].first;
-                index[row + k] = searches[i].candidates[top[k].second].token;
+                index[row + k] = searches[i].tokens[top[k].second];
             }
         }
     });
