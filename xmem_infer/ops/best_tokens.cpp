@@ -229,13 +229,14 @@ extern "C" int best_tokens(const float* tokens, long n, const float* queries, lo
         if (!finite) return;
         Integers sums[TILE][2];
         unsigned masks[TILE];
-        if (count <= GROUPS * PANEL && panels >= 2 * BLOCK)
+        const long sample = std::min(2 * BLOCK, panels / 6);
+        if (count <= GROUPS * PANEL)
             for (long tile = 0; tile < own; tile += TILE) {
-                // Initial bound: the `count`-th largest of the maxima of groups of tokens, since at least `count`
+                // Initial bound: the `count`-th largest of the maxima of groups of the newest tokens, since at least `count`
                 // tokens have scores that large. All bounds are INT_MIN before, so that `products` stores all sums.
                 alignas(64) int largest[TILE][GROUPS][PANEL];
                 std::fill(&largest[0][0][0], &largest[0][0][0] + sizeof largest / sizeof(int), INT_MIN);
-                for (long panel = 0; panel < BLOCK; panel++) {
+                for (long panel = 0; panel < sample; panel++) {
                     products(Tile(), reinterpret_cast<const int*>(&rounded[tile * pairs * 2]),
                              reinterpret_cast<const Integers*>(&packed[(panels - 2 - panel) * pairs * PANEL * 2]), pairs,
                              &searches[tile], sums, masks);
