@@ -95,6 +95,17 @@ def test_without_a_compiler_torch_is_used(monkeypatch, tmp_path):
     assert not best_tokens.worth_scanning(torch.device("cpu"), torch.float32, 10)
 
 
+@compiled
+def test_an_old_compiler_compiles_for_avx2(monkeypatch, tmp_path):
+    compiler = tmp_path / "old-compiler"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *unknown-vectors*) exit 1;; esac\nexec c++ "$@"\n')
+    compiler.chmod(0o700)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(best_tokens, "VECTOR_OPTIONS", {"avx2": "-munknown-vectors"})
+    assert best_tokens._compiled.__wrapped__() is not None
+
+
 def test_a_compiler_that_fails_leaves_nothing_behind(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "false")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

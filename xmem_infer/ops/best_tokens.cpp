@@ -1,5 +1,5 @@
 // Exact top-k tokens of every query, using a first pass in integer arithmetic. Needs AVX2 and FMA. AVX-512 multiplies
-// twice as many numbers per instruction, and VNNI multiplies and adds in one instruction.
+// twice as many numbers per instruction, and VNNI (of AVX-512 or AVX) multiplies and adds in one instruction.
 //
 // Both factors of the inner product are rounded to 16-bit integers, which are multiplied at twice the rate of floats.
 // The products stay in registers: each is compared with the bound of its query, and tokens above it become candidates.
@@ -47,7 +47,12 @@ Integers repeat(int x) { return _mm256_set1_epi32(x); }
 Integers largest_of(Integers a, Integers b) { return _mm256_max_epi32(a, b); }
 unsigned above(Integers a, Integers b) { return _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b))); }
 Integers add_products(Integers sum, Integers a, Integers b) {  // each lane: a pair of 16-bit integers
+#ifdef __AVXVNNI__
+    asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));  // see above
+    return sum;
+#else
     return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+#endif
 }
 #endif
 // TILE queries times PANEL tokens are multiplied in registers; BLOCK panels fit into the cache.

@@ -8,7 +8,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -31,7 +30,8 @@ OPTIONS = (
     *("-O3", "-mavx2", "-mfma", "-std=c++17", "-shared", "-fPIC", "-pthread"),
     *("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
 )
-AVX512_OPTIONS = {"avx512_bw": "-mavx512bw", "avx512_vnni": "-mavx512vnni"}  # by key of `cpu_capabilities`
+# By key of `cpu_capabilities`. VNNI exists for 512-bit and, on other CPUs or as well, for 256-bit vectors.
+VECTOR_OPTIONS = {"avx512_bw": "-mavx512bw", "avx512_vnni": "-mavx512vnni", "avx_vnni": "-mavxvnni"}
 MIN_SCORES = 4_000_000  # fewer take milliseconds either way, which does not justify waiting for the compiler
 
 
@@ -74,29 +74,33 @@ def scan(
 @cache
 def _compiled() -> Any:
     """Return the compiled function, compiling it if necessary; None if that is not possible."""
-    compiler = shutil.which(os.environ.get("CXX") or "c++")
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return None
     capabilities = cpu_capabilities()
-    options = (*OPTIONS, *(option for name, option in AVX512_OPTIONS.items() if capabilities.get(name)))
-    folder = user_cache()
-    name = hashlib.sha256(SOURCE.read_bytes() + " ".join(options).encode()).hexdigest()[:20]
-    library = folder / f"best_tokens-{name}.so"
+    vectors = tuple(option for name, option in VECTOR_OPTIONS.items() if capabilities.get(name))
     try:
-        if not library.exists():
-            if compiler is None:
-                log.info("no C++ compiler here: memory is read by torch, at about half the speed")
-                return None
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as temporary:
-                path = Path(temporary) / library.name
-                command = [compiler, *options, str(SOURCE), "-o", str(path)]
-                subprocess.run(command, check=True, capture_output=True, timeout=60)
-                path.replace(library)
-        function = ctypes.CDLL(str(library)).best_tokens
+        try:
+            function = ctypes.CDLL(str(_library((*OPTIONS, *vectors)))).best_tokens
+        except subprocess.CalledProcessError:  # the compiler is older than these instructions
+            function = ctypes.CDLL(str(_library(OPTIONS))).best_tokens
     except (OSError, subprocess.SubprocessError) as error:
         log.info("memory is read by torch, at about half the speed: %s does not compile here: %s", SOURCE, error)
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_long
     function.argtypes = [pointer, number, pointer, number, number, number, number, pointer, pointer]
     return function
+
+
+def _library(options: Sequence[str]) -> Path:
+    """Return the library compiled with these options, from the user's cache if it is there."""
+    folder = user_cache()
+    name = hashlib.sha256(SOURCE.read_bytes() + " ".join(options).encode()).hexdigest()[:20]
+    library = folder / f"best_tokens-{name}.so"
+    if not library.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            path = Path(temporary) / library.name
+            command = [os.environ.get("CXX") or "c++", *options, str(SOURCE), "-o", str(path)]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+            path.replace(library)
+    return library
