@@ -7,7 +7,7 @@ from ..config import EvalConfig
 from ..runtime.cores import usable_cores
 from ..scoring.pairing import Pairing, pair_video
 from ..scoring.published import compare, describe_comparison
-from ..scoring.report import log_scores, write_report
+from ..scoring.report import write_report
 from ..scoring.score_folders import score_pairing
 from ..scoring.scores import Rules
 from .jobs import Plan
@@ -43,10 +43,10 @@ def _score(config: EvalConfig, plan: Plan, weights: Path, workers: int) -> int:
     if not pairing.pairs and not pairing.problems:
         return 0
     rules = Rules.auto if config.dataset is None else Rules[config.dataset.rules]
-    scores = score_pairing(pairing, rules, workers, progress=True, metrics=config.metrics)
+    scores = score_pairing(pairing, rules, workers, config.metrics)
     dataset = config.dataset
     published = None if dataset is None else compare(dataset, weights, scores)
-    log_scores(scores, write_report(scores, plan.output_dir, workers=workers, published=published))
+    write_report(scores, plan.output_dir, workers=workers, published=published)
     if dataset is not None and (line := describe_comparison(dataset, weights, scores)) is not None:
         tables.info(line)
     log.info(f"scores in {plan.output_dir}: scores.csv, scores.json, pictures")

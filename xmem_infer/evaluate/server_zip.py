@@ -16,7 +16,7 @@ from ..io.atomic import disk_fault, remove, write_whole
 from ..io.listing import name_some, natural_key
 from ..scoring.pairing import mask_files, read_ids
 from ..scoring.parallel import in_parallel
-from ..scoring.published import all_published, is_whole
+from ..scoring.published import all_published
 from .jobs import Plan
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def write_server_file(dataset: DatasetConfig, plan: Plan, weights: Path, workers
         log.info(f"no file for the server: {len(plan.failures)} videos failed ({name_some(list(plan.failures))})")
         return 1
     videos = len(plan.videos)
-    if not is_whole(dataset, videos):
+    if videos not in dataset.videos:
         wanted = " or ".join(map(str, dataset.videos))
         log.info(f"no file for the server: {videos} videos here, {dataset.title} has {wanted}, and it takes all")
         return 0

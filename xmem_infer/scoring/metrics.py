@@ -14,9 +14,6 @@ import numpy as np
 from ..io.opencv import opencv
 from ..registry import Registry
 
-BOUNDARY_SHARE = 0.008  # of the image diagonal: maximum distance of boundary pixels that match
-RECALL_ABOVE = 0.5
-DECAY_BINS = 4
 VOID = 255  # DAVIS-2017: pixels that are excluded from scoring
 EMPTY = 1.0  # value of every metric for an object that is in neither mask
 
@@ -35,12 +32,9 @@ class Metric(Protocol):
     """
 
     def __call__(self, predicted: np.ndarray, annotated: np.ndarray, size: tuple[int, int]) -> float:
-        """Compare the predicted and the annotated mask of an object.
+        """Compare both masks, (h, w) uint8 of 0 and 1, cropped to their bounding box plus one pixel.
 
-        Args:
-            predicted: (h, w) uint8 of 0 and 1, cropped to the bounding box of both masks plus one pixel.
-            annotated: (h, w) uint8 of 0 and 1, cropped to the same box.
-            size: (H, W) of the whole frame in px.
+        size: (H, W) of the whole frame in px.
         """
 
 
@@ -75,8 +69,7 @@ def score_objects(
             slice(max(top - 1, 0), min(top + box_height + 1, height)),
             slice(max(left - 1, 0), min(left + box_width + 1, width)),
         )
-        predicted, annotated = predicted[box], annotated[box]
-        scores[object_id] = tuple(metric(predicted, annotated, (height, width)) for metric in metrics)
+        scores[object_id] = tuple(metric(predicted[box], annotated[box], (height, width)) for metric in metrics)
     return scores
 
 
@@ -104,13 +97,10 @@ def boundary_measure(predicted: np.ndarray, annotated: np.ndarray, radius: int) 
     annotated_px = int(np.count_nonzero(annotated_edge))
     if predicted_px == 0 or annotated_px == 0:
         return 1.0 if predicted_px == annotated_px else 0.0
-    cv2 = opencv("scores need")
-    kernel = disk(radius)
+    cv2, kernel = opencv("scores need"), disk(radius)
     precision = int(np.count_nonzero(predicted_edge & cv2.dilate(annotated_edge, kernel))) / predicted_px
     recall = int(np.count_nonzero(annotated_edge & cv2.dilate(predicted_edge, kernel))) / annotated_px
-    if precision + recall == 0:
-        return 0.0
-    return 2 * precision * recall / (precision + recall)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def boundary_map(mask: np.ndarray) -> np.ndarray:
@@ -128,8 +118,8 @@ def boundary_map(mask: np.ndarray) -> np.ndarray:
 
 
 def boundary_radius(height: int, width: int) -> int:
-    """Return the tolerance of F in px for images of this size: ceil(0.008 * diagonal)."""
-    return math.ceil(BOUNDARY_SHARE * np.linalg.norm((height, width)))
+    """Return the tolerance of F, the maximum distance of boundary pixels that match, in px: 0.8% of the diagonal."""
+    return math.ceil(0.008 * np.linalg.norm((height, width)))
 
 
 @lru_cache(maxsize=8)
@@ -141,7 +131,7 @@ def disk(radius: int) -> np.ndarray:
 
 def recall(values: np.ndarray) -> float:
     """Return the share of values above 0.5; values (N,) float64."""
-    return float(np.mean(values > RECALL_ABOVE))
+    return float(np.mean(values > 0.5))
 
 
 def decay(values: np.ndarray) -> float:
@@ -150,6 +140,6 @@ def decay(values: np.ndarray) -> float:
     Neighbouring quarters share a frame, as in the official tool. Unlike the official tool, this works for more than
     256 frames, where the tool's 8-bit frame indices overflow.
     """
-    ends = np.round(np.linspace(1, len(values), DECAY_BINS + 1) + 1e-10).astype(np.int64) - 1
+    ends = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(np.int64) - 1
     first, last = values[ends[0] : ends[1] + 1], values[ends[-2] : ends[-1] + 1]
     return float(np.mean(first) - np.mean(last))

@@ -18,17 +18,11 @@ LABEL_MODES = ("P", "L", "1")  # Pillow modes with one integer of at most 8 bits
 
 @dataclass(frozen=True)
 class VideoPair:
-    """The files of one video.
-
-    Attributes:
-        name: Name of the video.
-        annotations: Annotations by frame, in order.
-        predictions: Predictions by frame: of all annotated frames but perhaps the first and the last, and of others.
-    """
+    """The mask files of one video, by frame."""
 
     name: str
-    annotations: Mapping[str, Path]
-    predictions: Mapping[str, Path]
+    annotations: Mapping[str, Path]  # in order
+    predictions: Mapping[str, Path]  # of all annotated frames but perhaps the first and the last, and of others
 
     @property
     def unannotated(self) -> int:
@@ -38,34 +32,23 @@ class VideoPair:
 
 @dataclass
 class Pairing:
-    """The videos of two folders of masks, matched for comparison.
+    """The videos of two folders of masks, matched for comparison."""
 
-    Attributes:
-        predictions: Folder of predicted masks, as resolved by `pair_folders`.
-        annotations: Folder of annotations, as resolved by `pair_folders`.
-        pairs: The videos that can be compared.
-        problems: Why other videos cannot be compared, by video name.
-        one_video: Name of the video if the folders contain the masks of one video directly, else None.
-    """
-
-    predictions: Path
+    predictions: Path  # folder of predicted masks
     annotations: Path
-    pairs: list[VideoPair] = field(default_factory=list)
-    problems: dict[str, str] = field(default_factory=dict)
-    one_video: str | None = None
+    pairs: list[VideoPair] = field(default_factory=list)  # the videos that can be compared
+    problems: dict[str, str] = field(default_factory=dict)  # why other videos cannot be compared, by name
+    one_video: str | None = None  # name of the video if the folders contain the masks of one video directly
 
 
 def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | None = None) -> Pairing:
-    """Match the masks below two folders by video folder and file stem.
+    """Match the masks below two folders by video folder and file stem; a problem with one video is in `problems`.
 
     Args:
         predictions: Folder of video folders, or the output folder of a run, of which the sub-folder `masks` is used.
             May also contain the masks of one video directly.
         annotations: The same, or the root folder of a data set.
         videos: Names of the videos to score, in this order; None scores all that are annotated or predicted.
-
-    Returns:
-        The matched videos; a problem with a single video is listed in `problems`.
 
     Raises:
         UsageError: A folder is missing or contains no masks, only one of them is the folder of a single video, or a
@@ -85,12 +68,10 @@ def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | N
         predicted = {annotations.name: predictions}
         pairing.one_video = annotations.name
     elif any(is_single):
-        one, many, key = (
-            (annotations, predicted, "predictions") if is_single[0] else (predictions, annotated, "annotations")
-        )
+        key, many = ("predictions", predicted) if is_single[0] else ("annotations", annotated)
         raise UsageError(
-            f"{one} holds the masks of one video, but {key} holds {counted(len(many), 'video folder')} "
-            f"({name_some(sorted(many, key=natural_key))}): give {key}=<the folder of that video>"
+            f"{key} holds {counted(len(many), 'video folder')} ({name_some(sorted(many, key=natural_key))}), the other "
+            f"folder the masks of one video: give {key}=<the folder of that video>"
         )
     there = sorted(annotated.keys() | predicted.keys(), key=natural_key)
     if unknown := [name for name in videos or () if name not in there]:
@@ -98,8 +79,8 @@ def pair_folders(predictions: Path, annotations: Path, videos: Sequence[str] | N
             f"videos: neither {annotations} nor {predictions} has a folder {name_some(unknown)}; there "
             f"{'is' if len(there) == 1 else 'are'} {name_some(there)}"
         )
-    extra = {name for name in predicted.keys() - annotated.keys() if mask_names(predicted[name])}
-    for name in sorted(annotated.keys() | extra, key=natural_key) if videos is None else videos:
+    found = [name for name in there if name in annotated or mask_names(predicted[name])]
+    for name in found if videos is None else videos:
         if name not in annotated:
             pairing.problems[name] = f"no annotations: there is no folder {name} with masks in {annotations}"
         elif name not in predicted:
@@ -153,14 +134,13 @@ def video_folders(root: Path, key: str) -> dict[str, Path]:
     Raises UsageError if `root` contains both or neither; key: the setting that names it.
     """
     subfolders = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    has_masks = any(is_mask(path) for path in root.iterdir())
-    videos = {name: path for name, path in subfolders.items() if key == "predictions" or mask_names(path)}
-    if videos and not has_masks:
-        return videos
-    if has_masks and not any(mask_names(path) for path in subfolders.values()):
+    with_masks = {name: path for name, path in subfolders.items() if mask_names(path)}
+    if mask_names(root):
+        if with_masks:
+            raise UsageError(f"{key}={root} holds masks and folders of masks; which are meant? Give one of them")
         return {root.name: root}
-    if has_masks:
-        raise UsageError(f"{key}={root} holds masks and folders of masks; which are meant? Give one of them")
+    if videos := subfolders if key == "predictions" else with_masks:
+        return videos
     if runs := sorted((name for name, path in subfolders.items() if (path / "masks").is_dir()), key=natural_key):
         raise UsageError(
             f"{key}={root} has no masks of its own, but the output of {counted(len(runs), 'run')} ({name_some(runs)}): "
@@ -182,17 +162,13 @@ def mask_files(folder: Path) -> dict[str, Path]:
 
 
 def mask_names(folder: Path) -> list[Path]:
-    """Return the mask files of a folder, sorted."""
-    return sorted(path for path in folder.iterdir() if is_mask(path))
-
-
-def is_mask(path: Path) -> bool:
-    """Return whether the name is that of a PNG file and not hidden, like the `._` files that macOS creates.
+    """Return the PNG files of a folder, sorted, without hidden ones like the `._` files that macOS creates.
 
     The chart of a scoring report (`scores.png` beside `scores.json`) is not a mask.
     """
-    is_chart = path.name == "scores.png" and path.with_name("scores.json").is_file()
-    return path.suffix.lower() == ".png" and not path.name.startswith(".") and not is_chart
+    files = (path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith("."))
+    has_report = (folder / "scores.json").is_file()
+    return sorted(path for path in files if not (has_report and path.name == "scores.png"))
 
 
 def read_ids(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:

@@ -21,14 +21,8 @@ def in_parallel(
 ) -> Iterator[Result]:
     """Yield `task(item)` for every item in order; with a single worker or item, all in this process.
 
-    Args:
-        task: The function to call; it must be picklable.
-        items: Its arguments; they must be picklable.
-        workers: Number of worker processes.
-        at_once: Number of items sent to a process together.
-
-    Raises:
-        EnvironmentFault: A worker process died. Exceptions of `task` are re-raised.
+    Task and items must be picklable. at_once: number of items sent to a process together. Raises EnvironmentFault if a
+    worker process died; exceptions of `task` are re-raised.
     """
     workers = min(workers, len(items))
     if workers <= 1:
@@ -42,12 +36,8 @@ def in_parallel(
     context.set_forkserver_preload([f"{__package__}.score_folders", "cv2"])
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
-        try:
-            results = pool.map(task, items, chunksize=at_once)  # starts the processes
-        except (EOFError, ConnectionError) as error:  # the fork server was killed
-            raise BrokenProcessPool(str(error)) from error
-        yield from results
-    except BrokenProcessPool as error:
+        yield from pool.map(task, items, chunksize=at_once)
+    except (BrokenProcessPool, EOFError, ConnectionError) as error:  # the last two if the fork server was killed
         raise EnvironmentFault(
             "a scoring process died, probably for lack of memory: run again with fewer, e.g. workers=1"
         ) from error

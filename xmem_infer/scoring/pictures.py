@@ -52,24 +52,18 @@ def draw_sheet(
     """
     video, pair = video_and_pair
     frames = frames_folder(images, pair)
-    files = sorted(filter(is_image_name, frames.iterdir())) if frames is not None else []
-    by_stem = {path.stem: path for path in files}
-    measures, colours = video.measures, visible_colours(None)
-    name = next(iter(measures))
-    cells: list[Cell] = []
-    shown: set[int] = set()
-    size: tuple[int, int] | None = None  # all cells have the size of the first one
+    by_stem = {path.stem: path for path in sorted(frames.iterdir()) if is_image_name(path)} if frames else {}
+    colours, name = visible_colours(None), next(iter(video.measures))
+    cells = []
     for frame, score in video.worst_frames(number):
         prediction, annotation = read_pair(pair, frame, rules)
-        size = size or cell_size(annotation)
         box = close_up(prediction | annotation)
-        picture = load_picture(by_stem.get(frame), size, box, annotation.shape)
+        picture = load_picture(by_stem.get(frame), box, annotation.shape)
         picture = draw_comparison(picture, prediction[box], annotation[box], colours)
         cells.append(Cell(picture, frame, f"{name} {100 * score:.1f}"))
-        shown.update(ids_in(annotation), ids_in(prediction))
-    overall = f"the video has {name} {100 * measures.overall:.1f}"
+    overall = f"the video has {name} {100 * video.measures.overall:.1f}"
     subtitle = f"worst frames, close up; filled: prediction, outlined: annotation; {overall}"
-    legend = {object_id: tuple(colours[object_id].tolist()) for object_id in sorted(shown)}
+    legend = {scored.object_id: tuple(colours[scored.object_id].tolist()) for scored in video.objects}
     sheet = contact_sheet(cells, video.name, subtitle, legend)
     path = folder / f"{video.name}.png"
     write_whole(path, lambda to: sheet.save(to, format="PNG"))
@@ -85,13 +79,6 @@ def read_pair(pair: VideoPair, frame: str, rules: Rules) -> tuple[np.ndarray, np
     return prediction * is_scored, annotation * is_scored
 
 
-def cell_size(mask: np.ndarray) -> tuple[int, int]:
-    """Return the (width, height) in px of a sheet's pictures for masks of this shape."""
-    height, width = mask.shape
-    scale = picture_scale(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def close_up(mask: np.ndarray) -> Box:
     """Return the box around all objects of a mask (H, W), with a margin and the aspect ratio of the frame."""
     height, width = mask.shape
@@ -105,16 +92,19 @@ def close_up(mask: np.ndarray) -> Box:
     return slice(y, y + rows), slice(x, x + columns)
 
 
-def load_picture(path: Path | None, size: tuple[int, int], box: Box, shape: tuple[int, ...]) -> np.ndarray:
-    """Read the part of a frame inside a box, (H, W, 3) uint8 RGB, scaled to `size` (width, height).
+def load_picture(path: Path | None, box: Box, shape: tuple[int, ...]) -> np.ndarray:
+    """Read the part of a frame inside a box, (h, w, 3) uint8 RGB, scaled to the size of a sheet's pictures.
 
     Returns a grey image if `path` is None or unreadable. box: in the pixels of a mask of `shape` (H, W), which may
     differ in size from the frame.
     """
+    height, width = shape
+    scale = picture_scale(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     if path is not None:
         try:
             image = Image.fromarray(read_rgb(path, MAX_PIXELS))
-            scale_y, scale_x = image.height / shape[0], image.width / shape[1]
+            scale_y, scale_x = image.height / height, image.width / width
             edges = (box[1].start * scale_x, box[0].start * scale_y, box[1].stop * scale_x, box[0].stop * scale_y)
             return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=edges))
         except UnreadableImage:
@@ -154,20 +144,14 @@ def draw_chart(scores: SetScores, paths: Sequence[Path]) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    videos = sorted(scores.videos, key=lambda video: video.measures.overall)
-    overall, names = figure_names(scores.metrics)[0], " and ".join(scores.metrics)
-    title = f"{names} of {counted(len(videos), 'video')}, percent"
-    if len(videos) > MAX_BARS:
-        videos, title = videos[:MAX_BARS], f"{names} of the lowest {MAX_BARS} of {len(videos)} videos, percent"
-    mean = scores.measures_of_scored
-    if mean is not None:
-        title += (
-            f" (all: {overall} {100 * mean.overall:.1f})" if scores.measures else " (some videos could not be scored)"
-        )
+    videos = sorted(scores.videos, key=lambda video: video.measures.overall)[:MAX_BARS]
+    overall, total = figure_names(scores.metrics)[0], counted(len(scores.videos), "video")
+    of = total if len(videos) == len(scores.videos) else f"the lowest {MAX_BARS} of {total}"
+    all_videos = f"all: {overall} {100 * scores.measures.overall:.1f}" if scores.measures else "some were not scored"
+    title = f"{' and '.join(scores.metrics)} of {of}, percent ({all_videos})"
     figure = Figure(figsize=(8, 1.6 + 0.34 * len(videos)), layout="constrained")
     axes = figure.add_subplot()
-    rows = np.arange(len(videos))
-    bars = len(scores.metrics)
+    rows, bars = np.arange(len(videos)), len(scores.metrics)
     for i, metric in enumerate(scores.metrics):
         values = [100 * video.measures[metric] for video in videos]
         offset, colour = (2 * i + 1 - bars) * 0.4 / bars, COLOURS[i % len(COLOURS)]
@@ -187,6 +171,5 @@ def draw_chart(scores: SetScores, paths: Sequence[Path]) -> None:
     # No dates or random ids in the files, so that equal scores give identical files.
     with matplotlib.rc_context({"svg.hashsalt": "xmem-infer"}):
         for path in paths:
-            kind = path.suffix[1:]
-            metadata = {"Date": None} if kind == "svg" else None
-            write_whole(path, partial(figure.savefig, format=kind, dpi=120, metadata=metadata))
+            metadata = {"Date": None} if path.suffix == ".svg" else None
+            write_whole(path, partial(figure.savefig, format=path.suffix[1:], dpi=120, metadata=metadata))

@@ -7,18 +7,13 @@ from ..config import DatasetConfig
 from .scores import SetScores, figure_names
 
 
-def is_whole(dataset: DatasetConfig, videos: int) -> bool:
-    """Return whether this number of videos is the complete data set."""
-    return videos in dataset.videos
-
-
 def compare(dataset: DatasetConfig, weights: Path, scores: SetScores) -> dict[str, Any] | None:
     """Return the published scores of a checkpoint and the differences, as fractions of 1, for scores.json.
 
     None if no scores are published for the checkpoint, or if the data set was not scored completely.
     """
     measured, published = scores.measures, _published(dataset, weights, scores)
-    if not published or measured is None or not is_whole(dataset, len(scores.videos)):
+    if not published or measured is None or len(scores.videos) not in dataset.videos:
         return None
     return {
         "dataset": dataset.title,
@@ -36,7 +31,7 @@ def describe_comparison(dataset: DatasetConfig, weights: Path, scores: SetScores
     measured = scores.measures
     if not dataset.published or measured is None:
         return None
-    if not is_whole(dataset, len(scores.videos)):
+    if len(scores.videos) not in dataset.videos:
         return (
             f"{len(scores.videos)} videos were scored, {dataset.title} has {' or '.join(map(str, dataset.videos))}: "
             f"the published figures ({all_published(dataset)}) do not compare"

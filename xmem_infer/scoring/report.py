@@ -3,7 +3,7 @@
 import csv
 import io
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ..io.listing import counted
 from ..io.versions import versions
 from .parallel import in_parallel
 from .pictures import draw_chart, draw_sheet
-from .scores import Measures, Rules, SetScores, VideoScore, figure_names
+from .scores import Rules, SetScores, VideoScore, figure_names
 
 log = logging.getLogger(__name__)
 tables = logging.getLogger("xmem_infer.tables")  # written to standard output
@@ -38,24 +38,12 @@ def write_report(
     worst_frames: int = 8,
     workers: int = 1,
     published: dict[str, Any] | None = None,
-) -> list[str]:
-    """Write scores.csv, scores.png, scores.svg, worst/<video>.png and, last, scores.json below `output_dir`.
+) -> None:
+    """Write scores.csv, scores.png, scores.svg, worst/<video>.png and, last, scores.json; log the table and remarks.
 
-    Pictures of a previous run that are not replaced are removed, so that all files are consistent.
-
-    Args:
-        scores: The scores.
-        output_dir: Output folder.
-        images: Folder of the videos' frames for the sheets; None uses JPEGImages next to Annotations.
-        worst_frames: Number of frames on each sheet; 0 writes no sheets.
-        workers: Number of processes that draw the sheets.
-        published: The comparison with published scores for scores.json, see `published.compare`.
-
-    Returns:
-        Remarks for the reader of the scores.
-
-    Raises:
-        EnvironmentFault: A file cannot be written.
+    Pictures of a previous run that are not replaced are removed, so that all files are consistent. images: folder of
+    the videos' frames for the sheets, see `frames_folder`; worst_frames: their number on each sheet, 0: no sheets;
+    published: see `published.compare`. Raises EnvironmentFault if a file cannot be written.
     """
     remarks = notes(scores)
     sheets, charts = output_dir / "worst", [output_dir / "scores.png", output_dir / "scores.svg"]
@@ -78,7 +66,7 @@ def write_report(
         raise disk_fault(error, output_dir) from error
     write_csv(scores, output_dir / "scores.csv")
     write_scores(scores, output_dir / "scores.json", worst_frames, published)
-    return remarks
+    log_scores(scores, remarks)
 
 
 def write_csv(scores: SetScores, path: Path) -> None:
@@ -126,17 +114,14 @@ def write_scores(scores: SetScores, path: Path, worst_frames: int, published: di
 def video_entry(video: VideoScore, worst_frames: int) -> dict[str, Any]:
     """Return the entry of one video in scores.json."""
     overall = next(iter(video.measures))
+    objects = {
+        str(one.object_id): {**one.measures, "frames": len(one.overall), "first_frame": video.frames[one.start]}
+        for one in video.objects
+    }
     return {
         **video.measures,
         "frames": len(video.frames),
-        "objects": {
-            str(scored.object_id): {
-                **scored.measures,
-                "frames": len(scored.overall),
-                "first_frame": video.frames[scored.start],
-            }
-            for scored in video.objects
-        },
+        "objects": objects,
         "worst_frames": [{"frame": frame, overall: value} for frame, value in video.worst_frames(worst_frames)],
     }
 
@@ -148,21 +133,19 @@ def table(scores: SetScores) -> str:
     rows = [["video", "objects", "frames", *headings]]
     for video in scores.videos:
         rows.append([video.name, str(len(video.objects)), str(len(video.frames)), *percent(video.measures)])
-    if scores.measures_of_scored:
-        title = "mean over objects" if scores.measures else f"mean of {len(scores.videos)} of {total} videos only"
-        objects, frames = (sum(int(row[column]) for row in rows[1:]) for column in (1, 2))
-        rows.append([title, str(objects), str(frames), *percent(scores.measures_of_scored)])
+    title = "mean over objects" if scores.measures else f"mean of {len(scores.videos)} of {total} videos only"
+    objects, frames = (sum(int(row[column]) for row in rows[1:]) for column in (1, 2))
+    rows.append([title, str(objects), str(frames), *percent(scores.measures_of_scored or {})])
     first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))])
         for name, *cells in rows
     ]
     rule = "-" * len(lines[0])
-    body = [*lines[1:-1], rule, lines[-1]] if scores.measures_of_scored else lines[1:]
-    return "\n".join([f"percent, rules {scores.rules.name}", lines[0], rule, *body])
+    return "\n".join([f"percent, rules {scores.rules.name}", lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def percent(measures: Measures) -> list[str]:
+def percent(measures: Mapping[str, float]) -> list[str]:
     return [f"{100 * figure:.2f}" for figure in measures.values()]
 
 

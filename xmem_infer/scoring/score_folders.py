@@ -47,31 +47,22 @@ class ScoreConfig:
 
 
 def score(config: ScoreConfig) -> int:
-    """Score two folders, log the table and all problems, and write the report.
+    """Score two folders, log the table and all problems, and write the report; return the exit code, 0 or 1.
 
-    If no video could be scored, nothing is written and a previous report is left unchanged.
-
-    Returns:
-        The exit code: 0, or 1 if some videos could not be scored.
-
-    Raises:
-        UsageError: The settings are invalid, or there is nothing to compare.
-        EnvironmentFault: The report cannot be written.
+    If no video could be scored, nothing is written and a previous report is left unchanged. Raises UsageError for
+    invalid settings or nothing to compare, EnvironmentFault if the report cannot be written.
     """
     predictions, annotations = _folder(config.predictions, "predictions"), _folder(config.annotations, "annotations")
     images = None if config.images is None else _folder(config.images, "images")
     pairing = pair_folders(predictions, annotations, _read_names(config.videos))
     output_dir = _output_folder(config.output_dir, pairing)
     workers = config.workers or usable_cores()
-    scores = score_pairing(pairing, config.rules, workers, progress=True, metrics=config.metrics)
+    scores = score_pairing(pairing, config.rules, workers, config.metrics)
     if not scores.videos:
         log_scores(scores, ())
         log.info(f"nothing could be scored, so nothing was written to {output_dir}")
         return 1
-    remarks = write_report(scores, output_dir, images, config.worst_frames, workers)
-    if scores.problems and config.videos is None:
-        remarks.append("to score some videos only, name them: videos=[a,b], or videos=FILE with a name per line")
-    log_scores(scores, remarks)
+    write_report(scores, output_dir, images, config.worst_frames, workers)
     log.info(f"written to {output_dir}: scores.csv, scores.json and pictures")
     return 1 if scores.problems else 0
 
@@ -84,7 +75,7 @@ def score_folders(
     videos: Sequence[str] | None = None,
     metrics: Sequence[str] = ("J", "F"),
 ) -> SetScores:
-    """Score all videos of a folder of predicted masks.
+    """Score all videos of a folder of predicted masks; those that could not be scored are listed in `problems`.
 
     Args:
         predictions: Folder of predicted masks, see `pair_folders` for the supported structures.
@@ -94,23 +85,14 @@ def score_folders(
         videos: Names of the videos to score, in this order; None scores all.
         metrics: Names of registered metrics, see METRICS.
 
-    Returns:
-        The scores; videos that could not be scored are listed in `problems`.
-
     Raises:
         UsageError: There is nothing to compare, or a metric is not registered.
     """
     pairing = pair_folders(Path(predictions), Path(annotations), videos)
-    return score_pairing(pairing, rules, workers, metrics=metrics)
+    return score_pairing(pairing, rules, workers, metrics)
 
 
-def score_pairing(
-    pairing: Pairing,
-    rules: Rules | str,
-    workers: int = 1,
-    progress: bool = False,
-    metrics: Sequence[str] = ("J", "F"),
-) -> SetScores:
+def score_pairing(pairing: Pairing, rules: Rules | str, workers: int, metrics: Sequence[str]) -> SetScores:
     """Score the videos that `pair_folders` has matched; for the arguments see `score_folders`."""
     chosen = chosen_metrics(metrics)  # functions, not names, because workers may not have them registered
     problems, rules = dict(pairing.problems), choice(Rules, rules, "rules")
@@ -122,8 +104,7 @@ def score_pairing(
         predictions = (None, *(pair.predictions[frame] for frame in scored_frames), None)
         files += zip(pair.annotations.values(), predictions, strict=True)
     results = in_parallel(partial(score_files, rules=rules, metrics=chosen), files, workers, CHUNK_FRAMES)
-    bar = tqdm(results, total=len(files), desc="scoring", unit="frame", disable=None if progress else True)
-    frame_scores = iter(list(bar))
+    frame_scores = iter(list(tqdm(results, total=len(files), desc="scoring", unit="frame", disable=None)))
     scored = []
     for pair in pairing.pairs:
         video_frames = list(islice(frame_scores, len(pair.annotations)))
@@ -136,10 +117,7 @@ def score_pairing(
 
 
 def score_files(files: tuple[Path, Path | None], rules: Rules, metrics: Metrics) -> FrameScore:
-    """Score one frame from the files of its annotation and its prediction.
-
-    If the prediction is None, only the annotated ids are collected. An unreadable mask becomes a `problem`.
-    """
+    """Score the frame of an annotation and a prediction, see `score_frame`; an unreadable mask becomes a `problem`."""
     annotation_file, prediction_file = files
     try:
         annotation = read_ids(annotation_file)
@@ -157,14 +135,13 @@ def _first_masks(pairs: Iterable[VideoPair]) -> Iterator[np.ndarray]:
 
 
 def _folder(given: str | None, key: str) -> Path:
-    """Return the folder given for a setting. Raises UsageError if it is not given or not a folder."""
     if given is None:
         raise UsageError(f"{key} is not given: xmem-infer score predictions=FOLDER annotations=FOLDER")
     return existing(Path(given).expanduser(), key)
 
 
 def _read_names(videos: Any) -> list[str] | None:
-    """Return the names of videos from a list or a text file with one name per line; None if None is given."""
+    """Return the names of videos from a list or a text file with one name per line."""
     if videos is None:
         return None
     try:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..config import choice
 from ..errors import VideoError
-from ..io.listing import counted, name_some
+from ..io.listing import name_some
 from .metrics import EMPTY, VOID, Metric, chosen_metrics, ids_in, score_objects
 from .scores import FrameScore, ObjectScore, Rules, VideoScore, mean_measures, measure_object
 
@@ -63,13 +63,9 @@ def rules_for(firsts: Iterable[np.ndarray]) -> Rules:
 
 
 def score_frame(prediction: np.ndarray | None, annotation: np.ndarray, rules: Rules, metrics: Metrics) -> FrameScore:
-    """Score one frame.
+    """Score one frame; a prediction of None only collects the annotated ids.
 
-    Args:
-        prediction: (H, W) uint8 mask; None only collects the annotated ids.
-        annotation: (H, W) uint8 mask.
-        rules: davis16 or davis17, not auto.
-        metrics: Metrics by name.
+    Masks are (H, W) uint8; rules: davis16 or davis17, not auto.
     """
     annotated = ids_in(annotation)
     has_void = rules is Rules.davis17 and VOID in annotated
@@ -97,9 +93,10 @@ def gather_video(
     An object counts from its first annotated frame on. In frames where it is in neither mask, every metric is 1.
     Raises VideoError if a frame could not be scored or ids do not match.
     """
-    check_frames(frames, scores)
     first_seen: dict[int, int] = {}
-    for i, score in enumerate(scores):
+    for i, (frame, score) in enumerate(zip(frames, scores, strict=True)):
+        if score.problem:
+            raise VideoError(f"frame {frame}: {score.problem}")
         for object_id in score.annotated:
             first_seen.setdefault(object_id, i)
     if not first_seen:
@@ -120,23 +117,8 @@ def gather_video(
         objects.append(ObjectScore(object_id, start, values, measure_object(values)))
     if not objects:
         raise VideoError("objects are annotated on the last frame only, which is not scored")
-    return VideoScore(
-        name,
-        tuple(frames[1:-1]),
-        tuple(objects),
-        mean_measures([scored.measures for scored in objects]),
-        tuple(unscored),
-        any(score.has_void for score in scores),
-    )
-
-
-def check_frames(frames: Sequence[str], scores: Sequence[FrameScore]) -> None:
-    """Raise VideoError if frames could not be scored, with the problem of the first and the number of others."""
-    failed = [(frame, score.problem) for frame, score in zip(frames, scores, strict=True) if score.problem]
-    if failed:
-        frame, problem = failed[0]
-        others = f" (and more in {counted(len(failed) - 1, 'other frame')})" if len(failed) > 1 else ""
-        raise VideoError(f"frame {frame}: {problem}{others}")
+    mean, has_void = mean_measures([scored.measures for scored in objects]), any(score.has_void for score in scores)
+    return VideoScore(name, tuple(frames[1:-1]), tuple(objects), mean, tuple(unscored), has_void)
 
 
 def check_ids(frames: Sequence[str], scores: Sequence[FrameScore], known: set[int], rules: Rules) -> None:

@@ -12,22 +12,22 @@ from .pairing import VideoPair
 
 
 class Rules(Enum):
-    """How mask values are interpreted.
+    """How mask values are interpreted."""
 
-    davis16: all values other than 0 are one object. davis17: each id is an object, and 255 is void (not scored).
-    auto: davis16 if the first masks of all videos contain only 0 and 255, else davis17.
-    """
-
-    auto = "auto"
-    davis16 = "davis16"
-    davis17 = "davis17"
+    auto = "auto"  # davis16 if the first masks of all videos contain only 0 and 255, else davis17
+    davis16 = "davis16"  # all values other than 0 are one object
+    davis17 = "davis17"  # each id is an object, and 255 is void (not scored)
 
 
 class Measures(dict[str, float]):
     """Scores by their published names, as fractions of 1: J&F, J, F, J_recall, J_decay, F_recall, F_decay.
 
-    Other metrics are named and ordered in the same way; J&F is present if both J and F are.
+    Other metrics are named and ordered in the same way; J&F is added if both J and F are given.
     """
+
+    def __init__(self, figures: Mapping[str, float]):
+        both = {"J&F": (figures["J"] + figures["F"]) / 2} if {"J", "F"} <= figures.keys() else {}
+        super().__init__({**both, **figures})
 
     @property
     def overall(self) -> float:
@@ -37,38 +37,23 @@ class Measures(dict[str, float]):
 
 @dataclass(frozen=True)
 class FrameScore:
-    """The scores of one annotated frame.
+    """The scores of one annotated frame."""
 
-    Attributes:
-        annotated: Ids in the annotation.
-        predicted: Ids in the prediction.
-        values: Metrics by object id.
-        has_void: Whether pixels were excluded as void.
-        problem: Why the frame could not be scored; None if it was.
-    """
-
-    annotated: tuple[int, ...] = ()
-    predicted: tuple[int, ...] = ()
-    values: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
-    has_void: bool = False
-    problem: str | None = None
+    annotated: tuple[int, ...] = ()  # ids in the annotation
+    predicted: tuple[int, ...] = ()  # ids in the prediction
+    values: Mapping[int, tuple[float, ...]] = field(default_factory=dict)  # metrics by object id
+    has_void: bool = False  # whether pixels were excluded as void
+    problem: str | None = None  # why the frame could not be scored; None if it was
 
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """The scores of one object in a video.
-
-    Attributes:
-        object_id: Value of the object in the masks.
-        start: Index of the first scored frame in which the object counts.
-        values: Values of each metric, (frames from `start` on,) float64.
-        measures: Mean, recall and decay of the metrics over these frames.
-    """
+    """The scores of one object in a video."""
 
     object_id: int
-    start: int
-    values: Mapping[str, np.ndarray]
-    measures: Measures
+    start: int  # index of the first scored frame in which the object counts
+    values: Mapping[str, np.ndarray]  # values of each metric, (frames from `start` on,) float64
+    measures: Measures  # mean, recall and decay of the metrics over these frames
 
     @property
     def overall(self) -> np.ndarray:
@@ -80,23 +65,14 @@ class ObjectScore:
 
 @dataclass(frozen=True)
 class VideoScore:
-    """The scores of one video.
-
-    Attributes:
-        name: Name of the video.
-        frames: Names of the scored frames.
-        objects: Scores of the objects.
-        measures: Mean over the objects.
-        unscored: Ids annotated in the last frame only, which is not scored.
-        has_void: Whether pixels were excluded as void.
-    """
+    """The scores of one video."""
 
     name: str
-    frames: tuple[str, ...]
+    frames: tuple[str, ...]  # names of the scored frames
     objects: tuple[ObjectScore, ...]
-    measures: Measures
-    unscored: tuple[int, ...] = ()
-    has_void: bool = False
+    measures: Measures  # mean over the objects
+    unscored: tuple[int, ...] = ()  # ids annotated in the last frame only, which is not scored
+    has_void: bool = False  # whether pixels were excluded as void
 
     def frame_overall(self) -> np.ndarray:
         """Return the mean overall score of the objects that count in each frame, (frames,) float64; NaN for none."""
@@ -122,24 +98,14 @@ class VideoScore:
 
 @dataclass(frozen=True)
 class SetScores:
-    """The scores of a set of videos.
+    """The scores of a set of videos."""
 
-    Attributes:
-        rules: The rules that were applied.
-        predictions: Folder of predicted masks.
-        annotations: Folder of annotations.
-        videos: Scores of the videos that could be scored.
-        problems: Why other videos could not be scored, by name.
-        pairs: The compared files, by video name.
-        metrics: Names of the metrics.
-    """
-
-    rules: Rules
-    predictions: Path
+    rules: Rules  # the rules that were applied
+    predictions: Path  # folder of predicted masks
     annotations: Path
-    videos: tuple[VideoScore, ...]
-    problems: Mapping[str, str]
-    pairs: Mapping[str, VideoPair]
+    videos: tuple[VideoScore, ...]  # those that could be scored
+    problems: Mapping[str, str]  # why other videos could not be scored, by name
+    pairs: Mapping[str, VideoPair]  # the compared files, by video name
     metrics: tuple[str, ...] = ("J", "F")
 
     @property
@@ -165,16 +131,10 @@ def measure_object(values: Mapping[str, np.ndarray]) -> Measures:
     figures = {metric: float(np.mean(by_frame)) for metric, by_frame in values.items()}
     for metric, by_frame in values.items():
         figures |= {f"{metric}_recall": recall(by_frame), f"{metric}_decay": decay(by_frame)}
-    return _with_overall(figures)
+    return Measures(figures)
 
 
 def mean_measures(measures: Sequence[Measures]) -> Measures:
     """Return the mean of every score; J&F is the mean of mean J and mean F."""
     names = [name for name in measures[0] if name != "J&F"]
-    return _with_overall({name: float(np.mean([item[name] for item in measures])) for name in names})
-
-
-def _with_overall(figures: dict[str, float]) -> Measures:
-    if "J" not in figures or "F" not in figures:
-        return Measures(figures)
-    return Measures({"J&F": (figures["J"] + figures["F"]) / 2} | figures)
+    return Measures({name: float(np.mean([item[name] for item in measures])) for name in names})
