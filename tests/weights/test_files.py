@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from xmem_infer.cli.commands import exit_code
 from xmem_infer.errors import WeightsError
 from xmem_infer.weights.files import check_names, read_checkpoint
-from xmem_infer.weights.hashes import record_of, require_hash
+from xmem_infer.weights.manifest import record_of, require_hash
 from xmem_infer.weights.sniff import looks_like_web_page
 
 

@@ -11,13 +11,13 @@ import pytest
 import xmem_infer
 from xmem_infer.errors import WeightsError
 from xmem_infer.weights import manifest as room
-from xmem_infer.weights.hashes import require_hash
 from xmem_infer.weights.manifest import (
     PUBLISHED,
     WeightsEntry,
     download_folder,
     embedded_model,
     find_entry,
+    require_hash,
     resolve_weights,
     weights_folders,
 )

@@ -6,8 +6,7 @@ from pathlib import Path
 from ..errors import UsageError, XMemInferError
 from ..weights import manifest
 from ..weights.download import download
-from ..weights.hashes import recorded_hash
-from ..weights.manifest import WeightsEntry
+from ..weights.manifest import WeightsEntry, recorded_hash
 from .commands import log_to_streams, report_error
 
 

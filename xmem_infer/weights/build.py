@@ -10,9 +10,9 @@ from torch.overrides import TorchFunctionMode
 
 from ..model import published_names  # noqa: F401  # imported to register the XMem family
 from ..model.cutie import checkpoint  # noqa: F401  # imported to register the Cutie family
-from ..model.family import FAMILIES, Family
+from ..model.family import FAMILIES
 from .files import check_names, read_checkpoint
-from .hashes import require_hash
+from .manifest import require_hash
 
 AUTO = "auto"
 PUBLISHED_FAMILY = "xmem"  # used for error messages about files that no family recognises
@@ -20,12 +20,12 @@ PUBLISHED_FAMILY = "xmem"  # used for error messages about files that no family 
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network and its checkpoint file. sha256: hash of the file. metadata: text stored in a safetensors file."""
+    """A network and its checkpoint file."""
 
     network: nn.Module
     path: Path
-    sha256: str
-    metadata: dict[str, str]
+    sha256: str  # of the file
+    metadata: dict[str, str]  # text stored in a safetensors file
 
 
 def load_network(path: Path, family: str = AUTO) -> LoadedNetwork:
@@ -52,7 +52,9 @@ def build_network(tensors: dict[str, Tensor], source: Path, family: str = AUTO) 
 
     source: The file, for error messages. Raises the same errors as `load_network`.
     """
-    kind = _recognised(tensors) if family == AUTO else FAMILIES[family]
+    if family == AUTO:
+        family = next((name for name in FAMILIES.names() if FAMILIES[name].recognises(tensors)), PUBLISHED_FAMILY)
+    kind = FAMILIES[family]
     tensors = kind.own_tensors(tensors)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     with torch.device("meta"), _SkipInit():
@@ -70,8 +72,3 @@ class _SkipInit(TorchFunctionMode):
         if getattr(func, "__module__", "") == nn.init.__name__:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
-
-
-def _recognised(tensors: dict[str, Tensor]) -> Family:
-    known = (FAMILIES[name] for name in FAMILIES.names())
-    return next((family for family in known if family.recognises(tensors)), FAMILIES[PUBLISHED_FAMILY])

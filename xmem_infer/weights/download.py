@@ -16,21 +16,19 @@ from filelock import FileLock, Timeout
 from ..errors import EnvironmentFault, WeightsError
 from ..io.atomic import write_whole
 from .files import read_checkpoint
-from .hashes import record_of, require_hash
-from .manifest import WeightsEntry
+from .manifest import WeightsEntry, record_of, require_hash
 
-_RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP status codes
-
+_RETRY_STATUSES = {408, 425, 429, 500, 502, 503, 504}  # HTTP status codes
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A checkpoint on disk. sha256: hash of the file. fetched: whether it was downloaded by this call."""
+    """A checkpoint on disk."""
 
     path: Path
     sha256: str
-    fetched: bool
+    fetched: bool  # whether it was downloaded by this call
 
 
 def download(
@@ -63,9 +61,7 @@ def download(
             line = f"{sha256}  {final.name}\n"
             write_whole(record_of(final), lambda to: to.write_text(line, encoding="utf-8"))
     except Timeout:
-        raise EnvironmentFault(
-            f"another download into {folder} is running: wait for it to end, then run this again"
-        ) from None
+        raise EnvironmentFault(f"another download into {folder} is running: wait for it, then run this again") from None
     except OSError as error:
         raise EnvironmentFault(f"{final} cannot be written: {error.strerror or error}") from error
     return Downloaded(final, sha256, fetched)
@@ -132,9 +128,7 @@ def _temporary_problem(error: Exception, url: str) -> str:
     """Describe a problem that a retry may solve; raise WeightsError or EnvironmentFault for any other."""
     if isinstance(error, HTTPError):
         if error.code in (404, 410):
-            raise WeightsError(
-                f"{url} does not exist ({error.code}): the release may have moved; see weights/README.md"
-            )
+            raise WeightsError(f"{url} does not exist ({error.code}): has the release moved? See weights/README.md")
         answer = f"{error.code} ({http.client.responses.get(error.code, 'unknown')})"
         if error.code not in _RETRY_STATUSES:
             raise EnvironmentFault(f"{url} answered {answer}: not allowed here?")

@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import WeightsError
+from ..io.listing import name_some
 from .manifest import DOWNLOAD_COMMAND, how_to_get
 from .sniff import HEAD_BYTES, Kind, bytes_of_whole_safetensors, globals_asked_for, kind_of
 
@@ -25,23 +26,21 @@ _DTYPES = _FLOATS | {torch.int64, torch.int32, torch.int16, torch.int8, torch.ui
 class CheckpointFile:
     """The content of a checkpoint file, on the CPU.
 
-    tensors: by name, unconverted; memory-mapped if the format allows it: writing to them does not change the file, but
-    the file must not be overwritten in place meanwhile (replacing it by a rename is safe). sha256: of the whole file,
-    hex. metadata: text stored beside the tensors in safetensors files, else empty.
+    Tensors are memory-mapped if the format allows it: writing to them does not change the file, but the file must not
+    be overwritten in place meanwhile (replacing it by a rename is safe).
     """
 
     path: Path
-    tensors: dict[str, torch.Tensor]
-    sha256: str
-    metadata: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, torch.Tensor]  # by name, unconverted
+    sha256: str  # of the whole file, hex
+    metadata: dict[str, str]  # text stored beside the tensors in safetensors files, else empty
 
 
 def read_checkpoint(path: Path) -> CheckpointFile:
     """Read a checkpoint. Its format is detected from the content; only the suffix `.safetensors` is checked against it.
 
-    Raises:
-        WeightsError: The file is missing, a folder, unreadable, empty, a web page, truncated, damaged, contains code,
-            is not a checkpoint or not a dict of tensors, or holds values that are not finite.
+    Raises WeightsError if the file is missing, a folder, unreadable, empty, a web page, truncated, damaged, contains
+    code, is not a checkpoint or not a dict of tensors, or holds values that are not finite.
     """
     head, sha256 = _head_and_hash(path)
     kind = kind_of(head)
@@ -113,8 +112,6 @@ def _read_torch(path: Path, kind: Kind) -> object:
         _refuse_code(path, kind, "")
         raise WeightsError(f"{path} is a Python pickle, not a checkpoint that PyTorch wrote ({size})")
     try:
-        if kind is Kind.torch_zip and not zipfile.is_zipfile(path):
-            raise WeightsError(f"{path} is cut off ({size}; the end of the archive is missing). {_FETCH_AGAIN}")
         if kind is Kind.torch_zip and not any(n.endswith("/data.pkl") for n in zipfile.ZipFile(path).namelist()):
             raise WeightsError(f"{path} is a zip archive, not a checkpoint: it holds no data.pkl")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=kind is Kind.torch_zip)
@@ -127,12 +124,10 @@ def _read_torch(path: Path, kind: Kind) -> object:
 
 
 def _refuse_code(path: Path, kind: Kind, refusal: str) -> None:
-    names = globals_asked_for(path, kind, refusal)
-    if names:
+    if names := globals_asked_for(path, kind, refusal):
         raise WeightsError(
-            f"{path} wants to run code and was not loaded: its pickle calls {', '.join(names[:8])}"
-            f"{' and more' if len(names) > 8 else ''}. A checkpoint needs tensors only: save `network.state_dict()` "
-            f"with torch.save, or as .safetensors"
+            f"{path} wants to run code and was not loaded: its pickle calls {name_some(names)}. A checkpoint needs "
+            f"tensors only: save `network.state_dict()` with torch.save, or as .safetensors"
         )
 
 

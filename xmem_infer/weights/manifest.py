@@ -1,4 +1,4 @@
-"""The published checkpoints by name, and the folders in which checkpoints are searched."""
+"""The published checkpoints by name, the folders in which checkpoints are searched, and their known hashes."""
 
 import difflib
 import os
@@ -19,18 +19,14 @@ _HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class WeightsEntry:
-    """A published checkpoint.
-
-    sha256: hex; None if it was never published. max_bytes: larger downloads are refused. approx_bytes: approximate
-    size, for display only.
-    """
+    """A published checkpoint."""
 
     name: str
     description: str
-    approx_bytes: int = 249_000_000
+    approx_bytes: int = 249_000_000  # for display only
     url: str = ""
-    max_bytes: int = 2**29
-    sha256: str | None = None
+    max_bytes: int = 2**29  # larger downloads are refused
+    sha256: str | None = None  # hex; None if it was never published
 
     def __post_init__(self) -> None:
         if not self.url:
@@ -42,11 +38,7 @@ PUBLISHED = (  # in the order in which `auto` prefers them
     WeightsEntry("XMem.pth", "the published default: static images, then YouTube-VOS and DAVIS"),
     WeightsEntry("XMem-s012.pth", "static images, then BL30K, then YouTube-VOS and DAVIS; the most accurate on DAVIS"),
     WeightsEntry("XMem-s2.pth", "YouTube-VOS and DAVIS only, no pretraining on images; for reference"),
-    WeightsEntry(
-        "XMem-no-sensory.pth",
-        "without sensory memory, for frames that do not follow each other in space",
-        approx_bytes=239_400_000,
-    ),
+    WeightsEntry("XMem-no-sensory.pth", "without sensory memory, for frames without spatial continuity", 239_400_000),
     *(
         WeightsEntry(f"cutie-{size}-{data}.pth", f"Cutie {size}: {description}", approx_bytes)
         for size, approx_bytes in (("base", 140_443_788), ("small", 115_200_000))
@@ -76,7 +68,6 @@ def models_folder() -> Path:
 
 
 def embedded_model() -> Path:
-    """Return the path of the embedded model."""
     return models_folder() / EMBEDDED
 
 
@@ -86,8 +77,7 @@ def weights_folders() -> list[Path]:
     These are the checkout's `weights/`, the current directory's `weights/` and the user's cache directory; the
     environment variable FOLDER_VARIABLE, if set, replaces them all.
     """
-    override = os.environ.get(FOLDER_VARIABLE)
-    if override:
+    if override := os.environ.get(FOLDER_VARIABLE):
         return [Path(override).expanduser()]
     checkout = [models_folder()] if _in_checkout() else []
     return list(dict.fromkeys([*checkout, Path.cwd() / "weights", user_cache()]))
@@ -102,13 +92,10 @@ def download_folder() -> Path:
 def resolve_weights(name: str) -> Path:
     """Return the checkpoint file that `weights=name` refers to.
 
-    Args:
-        name: `auto` (the first published checkpoint that is present, else the embedded model), a path, a published name
-            ("XMem", "xmem.pth") to search in `weights_folders()`, or the name of the embedded model. A path need not
-            exist: reading the file reports what is wrong with it.
-
-    Raises:
-        WeightsError: The name is unknown, or the published file is not on this machine.
+    name: `auto` (the first published checkpoint that is present, else the embedded model), a path, a published name
+    ("XMem", "xmem.pth") to search in `weights_folders()`, or the name of the embedded model. A path need not exist:
+    reading the file reports what is wrong with it. Raises WeightsError if the name is unknown, or the published file is
+    not on this machine.
     """
     if name.lower() == "auto":
         return next(filter(None, map(_in_folders, PUBLISHED)), embedded_model())
@@ -117,8 +104,7 @@ def resolve_weights(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    named = find_entry(name)
-    if named is not None:
+    if named := find_entry(name):
         if found := _in_folders(named):
             return found
         raise WeightsError(f"weights={name}: {named.name} is not on this machine. {how_to_get(named)}")
@@ -148,3 +134,42 @@ def _in_checkout() -> bool:
 def _in_folders(entry: WeightsEntry) -> Path | None:
     paths = (folder / entry.name for folder in weights_folders())
     return next((path for path in paths if path.is_file()), None)
+
+
+def record_of(path: Path) -> Path:
+    """Return the path of the file beside a checkpoint that records its hash, in the format of `sha256sum`."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def recorded_hash(path: Path) -> str | None:
+    """Return the sha256 recorded when the file at `path` was downloaded, or None. Raises WeightsError if unreadable."""
+    record = record_of(path)
+    try:
+        return record.read_text(encoding="utf-8").split()[0] if record.exists() else None
+    except (OSError, ValueError, IndexError) as error:
+        raise WeightsError(
+            f"{record} cannot be read ({error}): it holds the hash of downloaded weights. Delete it if you trust the "
+            f"file beside it"
+        ) from error
+
+
+def require_hash(path: Path, sha256: str, entry: WeightsEntry | None = None) -> str | None:
+    """Raise WeightsError if `sha256` differs from the hash known for the file at `path`, which need not exist yet.
+
+    The hash in `entry`, or in the published file of that name, takes precedence over the record. Returns where the
+    known hash comes from, or None if there is none.
+    """
+    entry = entry or find_entry(path.name)
+    if entry is not None and entry.sha256 is not None:
+        known, source = entry.sha256, "the list of published files (weights/manifest.py)"
+        remedy = "If it is a checkpoint of your own, give it another name; otherwise delete it and download it again"
+    elif record := recorded_hash(path):
+        known, source = record, str(record_of(path))
+        remedy = (
+            f"If the change was wanted, delete {record_of(path).name}; otherwise delete the file and download it again"
+        )
+    else:
+        return None
+    if sha256 != known:
+        raise WeightsError(f"{path} has sha256 {sha256}, but {source} says {known}. {remedy}")
+    return source

@@ -14,8 +14,7 @@ from ...runtime.device import choose_device
 from ...runtime.limits import check_threads, thread_count
 from ...runtime.precision import check_precision
 from ...weights.files import read_checkpoint
-from ...weights.hashes import require_hash
-from ...weights.manifest import resolve_weights
+from ...weights.manifest import require_hash, resolve_weights
 from ..charts import new_figure
 from ..report import output_folder, setting
 from .clip import Clip, open_clip, with_objects

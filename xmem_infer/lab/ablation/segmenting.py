@@ -19,7 +19,7 @@ from ...predictor import Segmenter
 from ...types import LabelMask
 from ...weights.build import build_network
 from ...weights.files import read_checkpoint
-from ...weights.hashes import require_hash
+from ...weights.manifest import require_hash
 from ..child import Send
 from ..resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
 from .clip import with_objects
