@@ -18,14 +18,11 @@ from .scenes import make_sample
 
 
 class Batch(NamedTuple):
-    """A batch of clips with one number of objects.
+    """A batch of clips with one number of objects."""
 
-    start: index of its first sample; images (B, T, S, S, 3) uint8; labels (B, T, S, S) uint8, 0..objects.
-    """
-
-    start: int
-    images: Tensor
-    labels: Tensor
+    start: int  # index of its first sample
+    images: Tensor  # (B, T, S, S, 3) uint8
+    labels: Tensor  # (B, T, S, S) uint8, 0..objects
     objects: int
 
 

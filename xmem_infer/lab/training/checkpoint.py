@@ -21,28 +21,25 @@ LICENCE = "trained on non-commercial research data"
 
 def save_checkpoint(state: TrainState, folder: Path) -> None:
     """Write folder/samples-<n>/ atomically, with a file per part and the counters; delete older checkpoints."""
-    staged = Staged(folder / f"samples-{state.seen:08d}")
-    if staged.final.is_dir():
+    final = folder / f"samples-{state.seen:08d}"
+    if final.is_dir():
         return
-    parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
-    parts["network"], parts["average"] = state.network.state_dict(), state.average.state_dict()
-    for name, parameter in state.network.named_parameters():
-        # `step` is saved per parameter, because one that a batch does not use gets no gradient and no step from it.
-        if moments := state.optimizer.state.get(parameter):
-            for part, key in MOMENTS.items():
-                parts[part][name] = moments[key]
-    try:
-        staged.prepare()
-        staged.partial.mkdir(parents=True)
+    parts: dict[str, dict[str, Tensor]] = {"network": state.network.state_dict(), "average": state.average.state_dict()}
+    # `step` is saved per parameter, because one that a batch does not use gets no gradient and no step from it.
+    moments = {name: state.optimizer.state.get(parameter) for name, parameter in state.network.named_parameters()}
+    for part, key in MOMENTS.items():
+        parts[part] = {name: tensors[key] for name, tensors in moments.items() if tensors}
+
+    def write(partial: Path) -> None:
+        partial.mkdir()
         for part, tensors in parts.items():
             contiguous = {name: value.contiguous() for name, value in tensors.items()}
-            save_file(contiguous, staged.partial / f"{part}.safetensors")
-        (staged.partial / "counters.json").write_text(json.dumps({"seen": state.seen, "steps": state.steps}))
-        staged.publish()
-    finally:
-        staged.discard()
+            save_file(contiguous, partial / f"{part}.safetensors")
+        (partial / "counters.json").write_text(json.dumps({"seen": state.seen, "steps": state.steps}))
+
+    write_whole(final, write)
     for old in folder.glob("samples-*"):
-        if old != staged.final:
+        if old != final:
             Staged(old).withdraw()
     for partial in folder.glob(".samples-*"):  # left by a killed run
         remove(partial)
@@ -58,13 +55,10 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
     try:
         parts = {part: load_file(path / f"{part}.safetensors") for part in PARTS}
         counters = json.loads((path / "counters.json").read_text())
-    except (SafetensorError, ValueError, OSError) as error:
-        raise EnvironmentFault(f"{path} is damaged ({error}): delete it, and begin the run again") from error
-    try:
         state.network.load_state_dict(parts["network"])
         state.average.load_state_dict(parts["average"])
-    except RuntimeError as error:
-        raise EnvironmentFault(f"{path} was made with other network widths than the settings: {error}") from error
+    except (SafetensorError, ValueError, OSError, RuntimeError) as error:
+        raise EnvironmentFault(f"{path} is damaged or of a run with other network widths: {error}") from error
     state.seen, state.steps = counters["seen"], counters["steps"]
     for name, parameter in state.network.named_parameters():
         if name in parts["step"]:

@@ -1,8 +1,9 @@
 """Compare the embedded model with two baselines that need no network: same clips, same scorer, one table."""
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,15 +61,14 @@ BASELINES: dict[str, Track] = {COPIED: copy_first, CARRIED: lambda clip: carry_b
 
 def methods(weights: str | None, sizes: Iterable[int], precisions: Iterable[Precision]) -> dict[str, Track]:
     """Return both baselines, and the network of `weights`, a path or a name, at each short side (px) and precision."""
-    tracks = dict(BASELINES)
-    if weights is not None:
-        path = resolve_weights(weights)
-        network = load_network(path).network
-        for size in sizes:
-            for precision in precisions:
-                track = tracker(network, size, RuntimeConfig(precision=precision), MemoryConfig())
-                tracks[f"{path.stem} {size}p {precision.value}"] = track
-    return tracks
+    if weights is None:
+        return BASELINES
+    path = resolve_weights(weights)
+    network = load_network(path).network
+    return BASELINES | {
+        f"{path.stem} {size}p {kind.value}": tracker(network, size, RuntimeConfig(precision=kind), MemoryConfig())
+        for size, kind in product(sizes, precisions)
+    }
 
 
 def compare(clips: list[Clip], tracks: dict[str, Track]) -> list[Row]:
@@ -111,11 +111,10 @@ def split_card(card: Path) -> tuple[str, str]:
     """Split a model card into the text before and after its scores. Raises UsageError if it has no place for them."""
     if not card.is_file():
         raise UsageError(f"there is no model card {card}")
-    before, start, rest = card.read_text(encoding="utf-8").partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
+    parts = re.split(f"{START}.*{END}", card.read_text(encoding="utf-8"), maxsplit=1, flags=re.DOTALL)
+    if len(parts) == 1:
         raise UsageError(f"{card} has no lines {START!r} and {END!r} to put the scores between")
-    return before, after
+    return parts[0], parts[1]
 
 
 def fill_card(card: Path, text: str) -> None:

@@ -28,8 +28,6 @@ class Stage:
 
 
 class KeyTrunk(str, Enum):
-    """Architecture of the key encoder."""
-
     resnet = "resnet"
     lite0 = "lite0"
     lite1 = "lite1"
@@ -54,17 +52,17 @@ class WidthConfig:
     key_trunk: KeyTrunk = KeyTrunk.resnet  # lite0, lite1: EfficientNet-Lite with ImageNet weights, key_blocks unused
 
     def sizes(self) -> NetworkSizes:
-        widths = _three(self.key_widths)
-        key_trunk: TrunkSizes | MobileTrunkSizes = TrunkSizes(False, _three(self.key_blocks), widths)
+        # Tuples are built anew, because YAML gives lists.
+        key_trunk: TrunkSizes | MobileTrunkSizes = TrunkSizes(False, (*self.key_blocks,), (*self.key_widths,))
         if counts := LITE_BLOCKS.get(self.key_trunk):
-            key_trunk = MobileTrunkSizes(layers=efficientnet_lite(*counts), channels=widths)
+            key_trunk = MobileTrunkSizes(layers=efficientnet_lite(*counts), channels=(*self.key_widths,))
         return NetworkSizes(
             key_trunk=key_trunk,
-            value_trunk=TrunkSizes(False, _three(self.value_blocks), _three(self.value_widths)),
+            value_trunk=TrunkSizes(False, (*self.value_blocks,), (*self.value_widths,)),
             key_dim=self.key_dim,
             value_dim=self.value_dim,
             hidden_dim=self.hidden_dim,
-            decoder=_three(self.decoder),
+            decoder=(*self.decoder,),
             sensory_dim=self.sensory_dim,
             skip_kernel=1,
         )
@@ -137,8 +135,3 @@ def learning_settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that determine the result, as JSON values: without paths and times."""
     names = ("seed", "bf16", "top_k", "frozen", "network", "loss", "optim", "stages")
     return json.loads(json.dumps({name: asdict(config)[name] for name in names}))
-
-
-def _three(values: tuple[int, int, int] | list[int]) -> tuple[int, int, int]:
-    first, second, third = values  # YAML gives a list
-    return first, second, third

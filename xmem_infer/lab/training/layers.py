@@ -11,16 +11,12 @@ from .pack import PERSON_SETS, Pack, Region
 
 @dataclass
 class Layer:
-    """Something that moves over the background.
+    """Something that moves over the background."""
 
-    sources: T images or 1 image (H, W, 4) uint8, RGBA; label: its value in the masks, 0 if it is not an object to
-    track; shown: (T,) bool, the frames in which it is drawn.
-    """
-
-    sources: list[np.ndarray]
+    sources: list[np.ndarray]  # T images or 1 image (H, W, 4) uint8, RGBA
     track: Track
-    label: int
-    shown: np.ndarray
+    label: int  # its value in the masks, 0 if it is not an object to track
+    shown: np.ndarray  # (T,) bool, the frames in which it is drawn
 
     def draw(self, canvas: np.ndarray, labels: np.ndarray, frame: int) -> None:
         """Composite the layer onto canvas (S, S, 3) and labels (S, S), both uint8, in place."""
@@ -67,10 +63,9 @@ def clip_cutouts(pack: Pack, rng: Rng, frames: int) -> list[np.ndarray]:
     height, width = (max(part.shape[axis] for part in parts) for axis in (0, 1))
     sources = []
     for part in parts:
-        source = np.zeros((height, width, 4), np.uint8)
-        top, left = (height - part.shape[0]) // 2, (width - part.shape[1]) // 2
-        source[top : top + part.shape[0], left : left + part.shape[1]] = part
-        sources.append(source)
+        rows, columns = height - part.shape[0], width - part.shape[1]
+        border = (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), (0, 0)
+        sources.append(np.pad(part, border))
     return sources
 
 

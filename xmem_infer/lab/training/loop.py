@@ -54,9 +54,7 @@ def train(config: TrainConfig) -> TrainState:
         # Locked, because a second process would delete this one's checkpoints.
         with locked(run, f"another process trains in {run}", "run_dir"), thread_count(config.threads):
             plot_curves(run)  # fails without matplotlib: better now than after an hour
-            cache = Path(config.cache_dir) if config.cache_dir else run / "pack"
-            packs = [decode_pack(Path(tar), cache) for tar in config.data_packs]
-            return _Session(config, run, packs, clips, device, start).train()
+            return _Session(config, run, device, clips, start).train()
     except OSError as error:
         raise disk_fault(error, run) from error
 
@@ -65,14 +63,10 @@ class _Session:
     """Trains a run from its last checkpoint on. Only when it saves and validates depends on the clock."""
 
     def __init__(
-        self,
-        config: TrainConfig,
-        run: Path,
-        packs: list[Path],
-        clips: list[Clip],
-        device: torch.device,
-        start: StartingPoint | None,
+        self, config: TrainConfig, run: Path, device: torch.device, clips: list[Clip], start: StartingPoint | None
     ):
+        cache = Path(config.cache_dir) if config.cache_dir else run / "pack"
+        packs = [decode_pack(Path(tar), cache) for tar in config.data_packs]
         self.config, self.run, self.clips = config, run, clips
         self.state = new_state(config, device)
         if saved := latest_checkpoint(run / "checkpoints"):
@@ -122,10 +116,9 @@ class _Session:
         if scores := self._scores():
             each = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
             tables.info(f"{self.state.seen} samples: J&F {sum(scores.values()) / len(scores):.3f} ({each})")
-            best = self.records.add_validation(self.state.seen, scores)
-            export = Path(self.config.export) if self.config.export else None
-            if export and (best or not export.exists()):
-                export_weights(self.state, self.config, scores, export)
+            best, export = self.records.add_validation(self.state.seen, scores), self.config.export
+            if export and (best or not Path(export).exists()):
+                export_weights(self.state, self.config, scores, Path(export))
         self.records.flush()
         plot_curves(self.run)
         self.validated = time.monotonic()
@@ -149,9 +142,8 @@ class _Session:
 def _collected_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in the yielded list instead of handling them; restore the handlers at the end."""
     signals: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda number, _: signals.append(number))
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: signals.append(number)) for number in numbers}
     try:
         yield signals
     finally:

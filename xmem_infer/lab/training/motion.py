@@ -11,24 +11,17 @@ Rng = np.random.Generator
 
 @dataclass
 class Track:
-    """Placement of a layer in T frames.
+    """Placement of a layer in T frames."""
 
-    centre (T, 2) in output units, scale (T,), angle (T,) in rad, aspect (T,) as the logarithm of width over height,
-    bend (T, 2, 5, 5): displacements on a grid, in output units.
-    """
-
-    centre: np.ndarray
-    scale: np.ndarray
-    angle: np.ndarray
-    aspect: np.ndarray
-    bend: np.ndarray
+    centre: np.ndarray  # (T, 2) in output units
+    scale: np.ndarray  # (T,)
+    angle: np.ndarray  # (T,) in rad
+    aspect: np.ndarray  # (T,) logarithm of width over height
+    bend: np.ndarray  # (T, 2, 5, 5) displacements on a grid, in output units
 
 
 def walk(rng: Rng, frames: int, shape: tuple[int, ...], drift: float, jitter: float) -> np.ndarray:
-    """Return a random walk with drift (T, *shape) that starts at zero. drift, jitter: standard deviations per frame.
-
-    drift is that of the constant velocity, jitter that of each step.
-    """
+    """Return a random walk (T, *shape) from zero; standard deviations of its velocity (drift) and steps (jitter)."""
     velocity = rng.normal(0, drift, shape)
     steps = rng.normal(0, jitter, (frames, *shape)) + velocity
     steps[0] = 0

@@ -1,19 +1,17 @@
 """The training pack, decoded once from its tar file into memory-mapped arrays of pixels."""
 
-import io
 import json
 import os
 import tarfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ...errors import UsageError
-from ...io.atomic import Staged
+from ...io.atomic import write_whole
 
 PERSON_SETS = ("ccp", "ccp_rest")  # labelled with clothing; any label above 0 is the person
 CLIPS = ("davis/", "clips/")
@@ -21,12 +19,12 @@ CLIPS = ("davis/", "clips/")
 
 @dataclass(frozen=True)
 class Region:
-    """A labelled region of a picture. box: (top, left, bottom, right); borders: number of picture edges it touches."""
+    """A labelled region of a picture."""
 
     label: int
     area: int
-    box: tuple[int, int, int, int]
-    borders: int
+    box: tuple[int, int, int, int]  # top, left, bottom, right
+    borders: int  # number of picture edges that it touches
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,13 @@ class Pack:
                 self._files.append(files)
 
     def image(self, index: int) -> np.ndarray:
-        return self._view(self._files[index][0], index)
+        return self._view(0, index)
 
     def labels(self, index: int) -> np.ndarray:
-        return self._view(self._files[index][1], index)
+        return self._view(1, index)
 
-    def _view(self, flat: np.ndarray, index: int) -> np.ndarray:
-        p = self.pictures[index]
+    def _view(self, kind: int, index: int) -> np.ndarray:
+        flat, p = self._files[index][kind], self.pictures[index]
         part = flat[p.start : p.start + p.height * p.width]
         return np.asarray(part).reshape(p.height, p.width, *flat.shape[1:])
 
@@ -88,15 +86,11 @@ def check_pack(tar: Path) -> None:
 def decode_pack(tar: Path, cache: Path) -> Path:
     """Decode `tar` into a folder in `cache` unless it exists; return the folder. Raises UsageError for other files."""
     check_pack(tar)
-    size = tar.stat().st_size
-    folder = cache / f"{tar.stem}-{size}"
+    folder = cache / f"{tar.stem}-{tar.stat().st_size}"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{folder.name}.lock"):  # two runs may share a cache
         if not folder.is_dir():
-            try:
-                _decode(tar, folder)
-            except UnidentifiedImageError as error:
-                raise UsageError(f"data_packs: {tar} holds a damaged picture ({error}): give train_240p.tar") from error
+            _decode(tar, folder)
     return folder
 
 
@@ -105,30 +99,24 @@ def _decode(tar: Path, folder: Path) -> None:
     pixels, labels, start = [], [], 0
     with tarfile.open(tar) as archive:
         for stem, image_member, mask_member in _pairs(archive):
-            image = _read(archive.extractfile(image_member), "RGB")
-            mask = _read(archive.extractfile(mask_member), None)
+            image, mask = _read(archive, image_member, "RGB"), _read(archive, mask_member, None)
+            if image.shape[:2] != mask.shape:
+                raise UsageError(f"{tar}: {image_member.name} has {image.shape[:2]} px (H, W), its mask {mask.shape}")
             source = str(Path(stem).parent).removeprefix("photos/")
             if source in PERSON_SETS or source.startswith(CLIPS):
                 mask = (mask > 0).astype(np.uint8)
-            height, width = mask.shape
-            if image.shape[:2] != mask.shape:
-                raise UsageError(
-                    f"{tar}: {image_member.name} has {image.shape[1]}x{image.shape[0]} px, its mask {width}x{height}"
-                )
-            pictures.append(Picture(source, Path(stem).name, height, width, start, find_regions(mask)))
+            pictures.append(Picture(source, Path(stem).name, *mask.shape, start, find_regions(mask)))
             pixels.append(image.reshape(-1, 3))
             labels.append(mask.reshape(-1))
-            start += height * width
-    staged = Staged(folder)
-    try:
-        staged.prepare()
-        staged.partial.mkdir(parents=True)
-        np.save(staged.partial / "pixels.npy", np.concatenate(pixels))
-        np.save(staged.partial / "labels.npy", np.concatenate(labels))
-        (staged.partial / "index.json").write_text(json.dumps([asdict(picture) for picture in pictures]))
-        staged.publish()
-    finally:
-        staged.discard()
+            start += mask.size
+
+    def write(partial: Path) -> None:
+        partial.mkdir()
+        np.save(partial / "pixels.npy", np.concatenate(pixels))
+        np.save(partial / "labels.npy", np.concatenate(labels))
+        (partial / "index.json").write_text(json.dumps([asdict(picture) for picture in pictures]))
+
+    write_whole(folder, write)
 
 
 def _pairs(archive: tarfile.TarFile) -> list[tuple[str, tarfile.TarInfo, tarfile.TarInfo]]:
@@ -154,10 +142,14 @@ def find_regions(labels: np.ndarray) -> tuple[Region, ...]:
     return tuple(regions)
 
 
-def _read(file: IO[bytes] | None, mode: str | None) -> np.ndarray:
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, mode: str | None) -> np.ndarray:
+    file = archive.extractfile(member)
     assert file is not None, "only plain files are asked for"
-    with Image.open(io.BytesIO(file.read())) as image:
-        return np.asarray(image.convert(mode) if mode else image)
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert(mode) if mode else image)
+    except OSError as error:
+        raise UsageError(f"data_packs: {member.name} is damaged ({error}): give train_240p.tar") from error
 
 
 def _picture(entry: dict) -> Picture:

@@ -20,7 +20,6 @@ class Records:
     """
 
     def __init__(self, run: Path, seen: int):
-        run.mkdir(parents=True, exist_ok=True)
         self.run = run
         self._steps: list[dict[str, float]] = []
         for name in ("loss", "validation", "settings"):
@@ -69,22 +68,19 @@ def plot_curves(run: Path) -> None:
     left, right = figure.subplots(1, 2)
     left.set(xlabel="samples", ylabel=f"training loss (means of up to {MEAN_OF} steps)")
     for key in ("loss", "cross_entropy", "dice", "key") if loss else ():
-        left.plot(_samples(loss), [row[key] for row in loss], label=key.replace("_", " "), linewidth=1)
+        label = key.replace("_", " ")
+        left.plot([row["samples"] for row in loss], [row[key] for row in loss], label=label, linewidth=1)
     right.set(xlabel="samples", ylabel="validation J&F", ylim=(0, 1))
+    samples = [row["samples"] for row in validation]
     for name in sorted({name for row in validation for name in row["clips"]}):
-        rows = [row for row in validation if name in row["clips"]]
-        right.plot(_samples(rows), [row["clips"][name] for row in rows], linewidth=0.7, label=name)
+        right.plot(samples, [row["clips"].get(name) for row in validation], linewidth=0.7, label=name)
     if validation:
-        right.plot(_samples(validation), [row["mean"] for row in validation], "k-o", markersize=3, label="mean")
+        right.plot(samples, [row["mean"] for row in validation], "k-o", markersize=3, label="mean")
     left.set_ylim(0, None)
     for axes in (left, right):
         if axes.lines:
             axes.legend(fontsize=7)
     save(figure, run, "training")
-
-
-def _samples(rows: list[dict]) -> list[int]:
-    return [row["samples"] for row in rows]
 
 
 def _file(run: Path, name: str) -> Path:

@@ -17,10 +17,8 @@ ATTEMPTS = 4  # how often a sample is drawn again until its objects are large en
 
 
 class Sample(NamedTuple):
-    """images (T, S, S, 3) uint8 RGB; labels (T, S, S) uint8: 0 background, 1..O."""
-
-    images: np.ndarray
-    labels: np.ndarray
+    images: np.ndarray  # (T, S, S, 3) uint8 RGB
+    labels: np.ndarray  # (T, S, S) uint8: 0 background, 1..O
 
 
 @dataclass
@@ -149,9 +147,7 @@ def _augment(rng: Rng, images: np.ndarray) -> np.ndarray:
     gain = np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.05, 3) + walk(rng, frames, (3,), 0.02, 0.03))
     shift = rng.normal(0, 10) + walk(rng, frames, (1,), 3, 4)
     gamma = np.exp(rng.normal(0, 0.15) + walk(rng, frames, (1,), 0.02, 0.03))
-    blurred = rng.random() < 0.2
-    noisy = rng.random() < 0.3
-    grey = rng.random() < 0.04
+    blurred, noisy, grey = rng.random() < 0.2, rng.random() < 0.3, rng.random() < 0.04
     out = np.empty_like(images, order="C")
     level = np.linspace(0, 1, 256)[:, None]
     for t in range(frames):

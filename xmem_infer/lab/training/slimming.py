@@ -27,34 +27,33 @@ from .unroll import unroll
 
 MEASURED = 30  # batches on which the importance of channels is measured
 RATE = 1e-3  # Adam's first learning rate; it falls to zero linearly
-# Sets of channels: of the features at strides 16 and 8; between the convolutions of residual blocks; inside the gate.
-G16, G8, RES1, RES2, UP8, GATE = "g16", "g8", "res1", "res2", "up8", "gate"
-# For each layer of the decoder, which of its output and of its input channels are kept (None: all).
+# For each layer of the decoder, which sets of output and of input channels are reduced (None: all channels are kept).
+# Sets: of the features at strides 16 and 8; between the convolutions of residual blocks; inside the gate.
 DECODER: dict[str, tuple[str | None, str | None]] = {
-    "fusion.res1.conv1": (RES1, None),
-    "fusion.res1.conv2": (G16, RES1),
-    "fusion.res1.downsample": (G16, None),
-    "fusion.channel_gate.reduce": (GATE, G16),
-    "fusion.channel_gate.expand": (G16, GATE),
-    "fusion.res2.conv1": (RES2, G16),
-    "fusion.res2.conv2": (G16, RES2),
-    "up8.skip": (G16, None),
-    "up8.res.conv1": (UP8, G16),
-    "up8.res.conv2": (G8, UP8),
-    "up8.res.downsample": (G8, G16),
-    "up4.skip": (G8, None),
-    "up4.res.conv1": (None, G8),
-    "up4.res.downsample": (None, G8),
-    "sensory_update.g16": (None, G16),
-    "sensory_update.g8": (None, G8),
+    "fusion.res1.conv1": ("res1", None),
+    "fusion.res1.conv2": ("g16", "res1"),
+    "fusion.res1.downsample": ("g16", None),
+    "fusion.channel_gate.reduce": ("gate", "g16"),
+    "fusion.channel_gate.expand": ("g16", "gate"),
+    "fusion.res2.conv1": ("res2", "g16"),
+    "fusion.res2.conv2": ("g16", "res2"),
+    "up8.skip": ("g16", None),
+    "up8.res.conv1": ("up8", "g16"),
+    "up8.res.conv2": ("g8", "up8"),
+    "up8.res.downsample": ("g8", "g16"),
+    "up4.skip": ("g8", None),
+    "up4.res.conv1": (None, "g8"),
+    "up4.res.downsample": (None, "g8"),
+    "sensory_update.g16": (None, "g16"),
+    "sensory_update.g8": (None, "g8"),
 }
 # The layer whose input channels are measured to choose the channels of a set.
 MEASURED_AT = {
-    RES1: "fusion.res1.conv2",
-    RES2: "fusion.res2.conv2",
-    G16: "up8.res.conv1",
-    UP8: "up8.res.conv2",
-    G8: "up4.res.conv1",
+    "res1": "fusion.res1.conv2",
+    "res2": "fusion.res2.conv2",
+    "g16": "up8.res.conv1",
+    "up8": "up8.res.conv2",
+    "g8": "up4.res.conv1",
 }
 IMITATED = ["up4", "prediction", "sensory_update"]
 Widths = tuple[int, int]  # channels of a decoder at strides 16 and 8
@@ -63,49 +62,30 @@ Widths = tuple[int, int]  # channels of a decoder at strides 16 and 8
 def slim_weights(file: Path, out: Path, tars: list[Path], cache: Path, widths: Widths, samples: int, seed: int) -> None:
     """Write the weights of a network whose narrower decoder imitates that of the one in `file`; see `slim_network`.
 
-    Metadata: that of `file`, which describes how it was trained, and in `slimmed` how this file came from it.
-
-    Args:
-        file: Weights of the embedded model.
-        out: The new file.
-        tars: Training data, see `TrainConfig.data_packs`.
-        cache: Folder for the decoded training data.
-        widths: Channels of the new decoder.
-        samples: Number of training samples.
-        seed: Determines the samples.
+    The arguments are those of `scripts/slim_weights.py`. Metadata: that of `file`, which describes how it was trained,
+    and in `slimmed` how this file came from it.
     """
     loaded = load_network(file)
     network: Any = loaded.network
     slim_sizes(network.sizes, widths)  # here and below: what cannot work is refused before the data is decoded
     output_folder(out.parent)
     packs = [decode_pack(tar, cache) for tar in tars]
-    slim = slim_network(network, widths, packs, stages(samples), seed)
+    # Small crops for three quarters of the samples, then large ones.
+    small = Stage(until=3 * samples // 4, size=192, frames=4, batch=3, real=0.5, two_objects=0.35)
+    large = Stage(until=samples, size=320, frames=4, batch=2, real=0.6, two_objects=0.35)
+    slim = slim_network(network, widths, packs, [small, large], seed)
     how = {"from": f"sha256 {loaded.sha256}", "widths": widths, "samples": samples, "seed": seed}
     metadata = {name: text for name, text in loaded.metadata.items() if name not in ("network", "scores")}
     write_weights(slim, {**metadata, "slimmed": json.dumps(how)}, out)
 
 
-def stages(samples: int) -> list[Stage]:
-    """Return the curriculum: small crops for three quarters of the samples, then large ones."""
-    small = Stage(until=3 * samples // 4, size=192, frames=4, batch=3, real=0.5, two_objects=0.35)
-    return [small, Stage(until=samples, size=320, frames=4, batch=2, real=0.6, two_objects=0.35)]
-
-
 def slim_network(network: XMem, widths: Widths, packs: list[Path], curriculum: list[Stage], seed: int) -> XMem:
     """Return a network with a narrower decoder that imitates that of `network`; all other parts are the same.
 
-    Args:
-        network: A trained network, in evaluation mode.
-        widths: Channels of the new decoder.
-        packs: Folders of decoded training data.
-        curriculum: Numbers, sizes and kinds of training samples. The last stage's end is that of the training.
-        seed: Determines the samples.
-
-    Raises:
-        UsageError: The widths are not possible.
+    network: in evaluation mode; packs: folders of decoded training data; curriculum: its end is that of the training;
+    seed: determines the samples. Raises UsageError if the widths are not possible.
     """
-    sizes = slim_sizes(network.sizes, widths)
-    slim = XMem(sizes).eval()
+    slim = XMem(slim_sizes(network.sizes, widths)).eval()
     with closing(batches(packs, curriculum, seed, 0, workers=1)) as stream:
         slim.load_state_dict(_kept_entries(network, widths, _second_moments(network, stream)))
         _imitate(slim.decoder, network, stream, curriculum[-1].until)
@@ -143,10 +123,10 @@ def _kept_entries(network: XMem, widths: Widths, moments: dict[str, Tensor]) -> 
     for channels, layer in MEASURED_AT.items():
         weight = entries[f"decoder.{layer}.weight"]
         effect = moments[layer].sqrt() * weight.transpose(0, 1).flatten(1).norm(dim=1)
-        count = fine if channels in (UP8, G8) else coarse
+        count = fine if channels in ("up8", "g8") else coarse
         sets[channels] = effect.topk(count).indices.sort().values
     inside = entries["decoder.fusion.channel_gate.expand.weight"].norm(dim=0)
-    sets[GATE] = inside.topk(coarse // 16).indices.sort().values
+    sets["gate"] = inside.topk(coarse // 16).indices.sort().values
     for layer, (out, into) in DECODER.items():
         weight, bias = f"decoder.{layer}.weight", f"decoder.{layer}.bias"
         entries[weight], entries[bias] = entries[weight][sets[out]][:, sets[into]], entries[bias][sets[out]]
@@ -178,8 +158,6 @@ def _imitate(slim: nn.Module, network: XMem, stream: Iterator[Batch], samples: i
 
 
 class _Call(NamedTuple):
-    """A call of a layer, by name."""
-
     layer: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]

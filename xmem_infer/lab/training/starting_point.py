@@ -1,9 +1,8 @@
 """Initial weights of a new run: ImageNet weights in a mobile trunk, and those of an earlier model that fit."""
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,25 +22,17 @@ _PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0  # with which EfficientNet-Lite normali
 _EPSILON = 1e-3  # of EfficientNet-Lite's batch norms
 
 
-@dataclass(frozen=True)
-class StartingPoint:
-    """What a new run begins with.
+class StartingPoint(NamedTuple):
+    """What a new run begins with."""
 
-    Attributes:
-        earlier: An earlier network, all entries of which are copied that fit in name and shape; or None.
-        published: Published weights for a mobile trunk, if `earlier` has none; or None.
-    """
-
-    earlier: Any
-    published: dict[str, Tensor] | None
+    earlier: Any  # a network, all entries of which are copied that fit in name and shape; or None
+    published: dict[str, Tensor] | None  # weights for a mobile trunk, if `earlier` has none
 
 
 def read_starting_point(kind: KeyTrunk, start: Path | None) -> StartingPoint:
     """Read the weights with which a new run begins; start: the file of an earlier network, or None.
 
-    Raises:
-        WeightsError: `start` cannot be read.
-        EnvironmentFault: The published weights are needed, and their package is not installed.
+    Raises WeightsError if `start` cannot be read, EnvironmentFault if the package of the published weights is missing.
     """
     earlier: Any = load_network(start).network if start else None
     has_trunk = kind is KeyTrunk.resnet or (earlier and isinstance(earlier.key_encoder.trunk, MobileTrunk))
@@ -87,26 +78,19 @@ def load_pretrained(trunk: MobileTrunk, published: dict[str, Tensor]) -> None:
     shift = (255 * torch.tensor(MEAN) - _PIXEL_MEAN) / _PIXEL_SCALE
     _bias(trunk.stem.conv).add_((trunk.stem.conv.weight * shift[:, None, None]).sum((1, 2, 3)))
     trunk.stem.conv.weight.mul_(scale[:, None, None])
-    _fold(trunk.stem.depthwise, published, "_blocks.0._depthwise_conv", "_blocks.0._bn1")
-    _fold(trunk.stem.project, published, "_blocks.0._project_conv", "_blocks.0._bn2")
-    blocks: list[Any] = [block for layer in (trunk.layer1, trunk.layer2, trunk.layer3) for block in layer]
-    for number, block in enumerate(blocks, 1):
-        for conv, name, norm in (
-            (block.expand, "_expand_conv", "_bn0"),
-            (block.depthwise, "_depthwise_conv", "_bn1"),
-            (block.project, "_project_conv", "_bn2"),
-        ):
-            _fold(conv, published, f"_blocks.{number}.{name}", f"_blocks.{number}.{norm}")
+    blocks: list[Any] = [trunk.stem, *trunk.layer1, *trunk.layer2, *trunk.layer3]
+    for number, block in enumerate(blocks):
+        for part, norm in (("expand", "_bn0"), ("depthwise", "_bn1"), ("project", "_bn2")):
+            if conv := getattr(block, part, None):  # the stem does not expand
+                _fold(conv, published, f"_blocks.{number}._{part}_conv", f"_blocks.{number}.{norm}")
 
 
 @torch.no_grad()
 def fit_reads(trunk: MobileTrunk, earlier: Trunk, pack: Pack, pictures: int = 300, size: int = 256) -> None:
     """Fit the last 1x1 convolutions by ridge regression to the features of an earlier trunk on pictures of the pack."""
     reads = (trunk.read4, trunk.read8, trunk.read16)
-    sums = [
-        (torch.zeros(read.in_channels + 1, read.in_channels + 1), torch.zeros(read.in_channels + 1, read.out_channels))
-        for read in reads
-    ]
+    sizes = [(read.in_channels + 1, read.out_channels) for read in reads]
+    sums = [(torch.zeros(into, into), torch.zeros(into, out)) for into, out in sizes]
     earlier.eval()
     rng = np.random.default_rng(0)
     for index in rng.choice(len(pack.pictures), min(pictures, len(pack.pictures)), replace=False):

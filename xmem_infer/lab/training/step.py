@@ -24,12 +24,12 @@ TRUNK_LAYERS = tuple(f"key_encoder.trunk.{part}" for part in ("stem", "layer", "
 
 @dataclass
 class TrainState:
-    """The complete state of a run: network, its moving average, optimiser, numbers of samples and steps so far."""
+    """The complete state of a run."""
 
     network: XMem
-    average: XMem
+    average: XMem  # moving average of the network
     optimizer: torch.optim.AdamW
-    seen: int = 0
+    seen: int = 0  # samples so far
     steps: int = 0
 
 
@@ -120,15 +120,11 @@ def network_inputs(pixels: Tensor, labels: Tensor, objects: int) -> tuple[Tensor
     """
     masks = torch.stack([(labels == value).float() for value in range(1, objects + 1)], 2)
     coarse = F.avg_pool2d(masks.flatten(0, 1), 16).unflatten(0, masks.shape[:2])
-    return _images(pixels), masks, coarse
-
-
-def _images(pixels: Tensor) -> Tensor:
-    """(B, T, S, S, 3) uint8 -> (B, T, 3, S, S) normalised as at inference."""
     count, frames, size = pixels.shape[:3]
     rows = normalise(pixels.view(-1, size, 3))  # all images stacked vertically: (3, B*T*S, S)
     pictures = rows.view(3, count * frames, size, size).transpose(0, 1)
-    return pictures.contiguous(memory_format=torch.channels_last).unflatten(0, (count, frames))
+    images = pictures.contiguous(memory_format=torch.channels_last).unflatten(0, (count, frames))
+    return images, masks, coarse
 
 
 @torch.no_grad()
@@ -176,16 +172,11 @@ def total_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the loss and its parts. labels (B, T, H, W), masks (B, T, O, H, W), coarse (B, T, O, h, w)."""
     share = hard_share(config, seen)
-    frames = [
-        torch.stack(
-            [
-                bootstrapped_cross_entropy(log_odds, labels[:, t].long(), share),
-                soft_dice(prob[:, 1:], masks[:, t]),
-                first_read_loss(carried, coarse[:, t]),
-            ]
-        )
-        for t, (log_odds, prob, carried) in enumerate(zip(*result, strict=True), start=1)
-    ]
+    frames = []
+    for t, (log_odds, prob, carried) in enumerate(zip(*result, strict=True), start=1):
+        cross_entropy = bootstrapped_cross_entropy(log_odds, labels[:, t].long(), share)
+        dice, key = soft_dice(prob[:, 1:], masks[:, t]), first_read_loss(carried, coarse[:, t])
+        frames.append(torch.stack([cross_entropy, dice, key]))
     cross_entropy, dice, key = torch.stack(frames).mean(0)
     loss = cross_entropy + config.dice * dice + config.key * key
     parts = {"loss": loss, "cross_entropy": cross_entropy, "dice": dice, "key": key}
