@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dataset_trees import labels
 
-from xmem_infer.scoring.published import describe_comparison
+from xmem_infer.scoring.report import describe_comparison
 from xmem_infer.scoring.score_folders import score_folders
 from xmem_infer.scoring.scores import Measures, ObjectScore, Rules, SetScores, VideoScore
 

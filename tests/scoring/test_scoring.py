@@ -307,7 +307,7 @@ def make_decompression_bomb(video):
         (make_missing_frame, "1 of 5 predictions missing in .*bee: 00003 .*found 00000, 00001, 00002"),
         (make_missing_video, "no predictions: there is no folder bee in"),
         (make_empty_video, "5 of 5 predictions missing .*found no PNG files at all"),
-        (make_other_size, "frame 00002: the prediction is 20 x 12 px, the annotation 40 x 24"),
+        (make_other_size, "frame 00002: the prediction is 20x12, the annotation 40x24"),
         (make_unknown_label, "frame 00004: the prediction has label.* 4.* the annotations .* only labels 1, 2, 3"),
         (make_smoothed, "frame 00004: .* smoothed edges"),
         (make_rgb, "frame 00001: .*pixels of kind RGB"),
@@ -370,7 +370,7 @@ def test_binary_predictions_under_davis17_give_a_hint():
 
 def test_arrays_of_other_sizes_or_numbers_are_refused():
     predictions, annotations = clip(18)
-    with pytest.raises(VideoError, match=r"frame 2: the prediction is \(12, 20\)"):
+    with pytest.raises(VideoError, match="frame 2: the prediction is 20x12"):
         score_video([*predictions[:2], np.zeros((12, 20), np.uint8), *predictions[3:]], annotations)
     with pytest.raises(VideoError, match="7 annotations"):
         score_video(predictions[1:], annotations)
@@ -398,9 +398,8 @@ def test_worst_frames_come_first():
     predictions = [mask.copy() for mask in annotations]
     predictions[3][:] = 0
     predictions[2][predictions[2].nonzero()[0][0]] = 0
-    video = score_video(predictions, annotations, frames=list("abcdef"))
-    worst = video.worst_frames(2)
-    assert [frame for frame, _ in worst] == ["d", "c"]
+    worst = score_video(predictions, annotations).worst_frames(2)
+    assert [frame for frame, _ in worst] == ["3", "2"]
     assert worst[0][1] == 0.0
 
 

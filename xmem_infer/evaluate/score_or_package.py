@@ -6,8 +6,7 @@ from pathlib import Path
 from ..config import EvalConfig
 from ..runtime.cores import usable_cores
 from ..scoring.pairing import Pairing, pair_video
-from ..scoring.published import compare, describe_comparison
-from ..scoring.report import write_report
+from ..scoring.report import compare_with_published, describe_comparison, write_report
 from ..scoring.score_folders import score_pairing
 from ..scoring.scores import Rules
 from .jobs import Plan
@@ -45,7 +44,7 @@ def _score(config: EvalConfig, plan: Plan, weights: Path, workers: int) -> int:
     rules = Rules.auto if config.dataset is None else Rules[config.dataset.rules]
     scores = score_pairing(pairing, rules, workers, config.metrics)
     dataset = config.dataset
-    published = None if dataset is None else compare(dataset, weights, scores)
+    published = None if dataset is None else compare_with_published(dataset, weights, scores)
     write_report(scores, plan.output_dir, workers=workers, published=published)
     if dataset is not None and (line := describe_comparison(dataset, weights, scores)) is not None:
         tables.info(line)

@@ -16,7 +16,7 @@ from ..io.atomic import disk_fault, remove, write_whole
 from ..io.listing import name_some, natural_key
 from ..scoring.pairing import mask_files, read_ids
 from ..scoring.parallel import in_parallel
-from ..scoring.published import all_published
+from ..scoring.report import all_published
 from .jobs import Plan
 
 log = logging.getLogger(__name__)

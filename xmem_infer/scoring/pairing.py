@@ -171,25 +171,19 @@ def mask_names(folder: Path) -> list[Path]:
     return sorted(path for path in files if not (has_report and path.name == "scores.png"))
 
 
-def read_ids(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_ids(path: Path) -> np.ndarray:
     """Read the (H, W) uint8 object ids of a mask file: palette indices, grey values, or 0 and 1.
 
-    size: (H, W) that the mask must have. Raises VideoError, if possible before the file is decoded.
+    Raises VideoError, if possible before the file is decoded.
     """
     try:
         with open_image(path, MAX_PIXELS) as image:
-            header = header_of(image)
-            height, width = header.size
             if image.mode not in LABEL_MODES:
                 raise VideoError(
                     f"{path} has pixels of kind {image.mode}, but masks hold one 8 bit label per pixel "
                     f"({', '.join(LABEL_MODES)}): save it as a palette or 8 bit grey PNG"
                 )
-            if size is not None and size != (height, width):
-                raise VideoError(
-                    f"the prediction is {width} x {height} px, the annotation {size[1]} x {size[0]}: {path}"
-                )
-            return np.asarray(upright(image, header), dtype=np.uint8)
+            return np.asarray(upright(image, header_of(image)), dtype=np.uint8)
     except TooManyPixels as error:
         raise VideoError(f"{path} declares more than {MAX_PIXELS:,} pixels: refused") from error
     except UnreadableImage as error:

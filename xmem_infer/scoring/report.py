@@ -1,4 +1,4 @@
-"""Report a scored set: a table on the terminal, scores.csv, scores.json and pictures."""
+"""Report a scored set: a table on the terminal, scores.csv, scores.json, pictures, comparison with published scores."""
 
 import csv
 import io
@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..config import DatasetConfig
 from ..io.atomic import disk_fault, remove, write_json, write_whole
 from ..io.listing import counted
 from ..io.versions import versions
@@ -43,7 +44,7 @@ def write_report(
 
     Pictures of a previous run that are not replaced are removed, so that all files are consistent. images: folder of
     the videos' frames for the sheets, see `frames_folder`; worst_frames: their number on each sheet, 0: no sheets;
-    published: see `published.compare`. Raises EnvironmentFault if a file cannot be written.
+    published: see `compare_with_published`. Raises EnvironmentFault if a file cannot be written.
     """
     remarks = notes(scores)
     sheets, charts = output_dir / "worst", [output_dir / "scores.png", output_dir / "scores.svg"]
@@ -160,3 +161,51 @@ def notes(scores: SetScores) -> list[str]:
     if unannotated := sum(pair.unannotated for pair in scores.pairs.values()):
         remarks.append(f"{counted(unannotated, 'predicted frame')} without an annotation: not scored")
     return remarks
+
+
+def compare_with_published(dataset: DatasetConfig, weights: Path, scores: SetScores) -> dict[str, Any] | None:
+    """Return the published scores of a checkpoint and the differences, as fractions of 1, for scores.json.
+
+    None if no scores are published for the checkpoint, or if the data set was not scored completely.
+    """
+    measured: Mapping[str, float] = scores.measures or {}
+    published = {name: value for name, value in dataset.published.get(weights.stem, {}).items() if name in measured}
+    if not published or len(scores.videos) not in dataset.videos:
+        return None
+    return {
+        "dataset": dataset.title,
+        "checkpoint": weights.stem,
+        "figures": {name: round(percent / 100, 4) for name, percent in published.items()},
+        "difference": {name: measured[name] - percent / 100 for name, percent in published.items()},
+    }
+
+
+def describe_comparison(dataset: DatasetConfig, weights: Path, scores: SetScores) -> str | None:
+    """Return a line that compares the scores with the published ones or says why they cannot be compared.
+
+    None if the data set has no published scores, or if videos could not be scored.
+    """
+    measured = scores.measures
+    if not dataset.published or measured is None:
+        return None
+    if len(scores.videos) not in dataset.videos:
+        return (
+            f"{len(scores.videos)} videos were scored, {dataset.title} has {' or '.join(map(str, dataset.videos))}: "
+            f"the published figures ({all_published(dataset)}) do not compare"
+        )
+    if weights.stem not in dataset.published:
+        return f"published for {dataset.title}: {all_published(dataset)}; the weights here are {weights.stem}"
+    parts = [
+        f"{name} {100 * measured[name]:.1f} here, {percent:.1f} published ({100 * measured[name] - percent:+.1f})"
+        for name, percent in dataset.published[weights.stem].items()
+        if name in measured
+    ]
+    return f"{weights.stem} on {dataset.title}: {'; '.join(parts)}"
+
+
+def all_published(dataset: DatasetConfig) -> str:
+    """List all published scores in percent, for example "XMem: J&F 86.2, J 82.9, F 89.5; XMem-s012: J&F 87.7"."""
+    return "; ".join(
+        f"{checkpoint}: {', '.join(f'{name} {percent:.1f}' for name, percent in figures.items())}"
+        for checkpoint, figures in dataset.published.items()
+    )

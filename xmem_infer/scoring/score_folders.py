@@ -121,7 +121,7 @@ def score_files(files: tuple[Path, Path | None], rules: Rules, metrics: Metrics)
     annotation_file, prediction_file = files
     try:
         annotation = read_ids(annotation_file)
-        prediction = None if prediction_file is None else read_ids(prediction_file, annotation.shape)
+        prediction = None if prediction_file is None else read_ids(prediction_file)
     except VideoError as error:
         return FrameScore(problem=str(error))
     return score_frame(prediction, annotation, rules, metrics)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..config import choice
 from ..errors import VideoError
+from ..io.images import size_words
 from ..io.listing import name_some
 from .metrics import EMPTY, VOID, Metric, chosen_metrics, ids_in, score_objects
 from .scores import FrameScore, ObjectScore, Rules, VideoScore, mean_measures, measure_object
@@ -16,28 +17,16 @@ Metrics = Mapping[str, Metric]
 
 
 def score_video(
-    predictions: Sequence[np.ndarray | None],
+    predictions: Sequence[np.ndarray],
     annotations: Sequence[np.ndarray],
     rules: Rules | str = Rules.auto,
     name: str = "video",
-    frames: Sequence[str] | None = None,
-    metrics: Sequence[str] = ("J", "F"),
 ) -> VideoScore:
-    """Score one video whose masks are in memory.
+    """Compute J and F of one video whose masks, (H, W) uint8, are in memory; frames are named 0, 1, 2, ...
 
-    Args:
-        predictions: (H, W) uint8 masks of all frames; the first and the last are not used and may be None.
-        annotations: (H, W) uint8 masks of the same frames.
-        rules: See `Rules`.
-        name: Name of the video, for messages.
-        frames: Names of the frames; None names them 0, 1, 2, ...
-        metrics: Names of registered metrics, see METRICS.
-
-    Raises:
-        VideoError: Ids, sizes or the number of masks do not match.
-        UsageError: A metric is not registered.
+    rules: see `Rules`; name: for messages. Raises VideoError if ids, sizes or the number of masks do not match.
     """
-    chosen, rules = chosen_metrics(metrics), choice(Rules, rules, "rules")
+    metrics, rules = chosen_metrics(), choice(Rules, rules, "rules")
     if len(predictions) != len(annotations) or len(annotations) < 3:
         raise VideoError(
             f"{name}: {len(predictions)} predictions for {len(annotations)} annotations; as many are needed, "
@@ -45,15 +34,9 @@ def score_video(
         )
     if rules is Rules.auto:
         rules = rules_for(annotations[:1])
-    scores = [score_frame(None, annotations[0], rules, chosen)]
-    for prediction, annotation in zip(predictions[1:-1], annotations[1:-1], strict=True):
-        if prediction is None or prediction.shape != annotation.shape:
-            got = "none" if prediction is None else f"{prediction.shape}"
-            scores.append(FrameScore(problem=f"the prediction is {got}, the annotation {annotation.shape}"))
-        else:
-            scores.append(score_frame(prediction, annotation, rules, chosen))
-    scores.append(score_frame(None, annotations[-1], rules, chosen))
-    return gather_video(name, frames or [str(i) for i in range(len(annotations))], scores, rules, tuple(chosen))
+    used = (None, *predictions[1:-1], None)
+    scores = [score_frame(*masks, rules, metrics) for masks in zip(used, annotations, strict=True)]
+    return gather_video(name, [str(i) for i in range(len(annotations))], scores, rules, tuple(metrics))
 
 
 def rules_for(firsts: Iterable[np.ndarray]) -> Rules:
@@ -65,8 +48,11 @@ def rules_for(firsts: Iterable[np.ndarray]) -> Rules:
 def score_frame(prediction: np.ndarray | None, annotation: np.ndarray, rules: Rules, metrics: Metrics) -> FrameScore:
     """Score one frame; a prediction of None only collects the annotated ids.
 
-    Masks are (H, W) uint8; rules: davis16 or davis17, not auto.
+    Masks are (H, W) uint8; those of different sizes become a `problem`. rules: davis16 or davis17, not auto.
     """
+    if prediction is not None and prediction.shape != annotation.shape:
+        sizes = f"the prediction is {size_words(prediction.shape)}, the annotation {size_words(annotation.shape)}"
+        return FrameScore(problem=sizes)
     annotated = ids_in(annotation)
     has_void = rules is Rules.davis17 and VOID in annotated
     if has_void:

@@ -85,7 +85,7 @@ def _jf(masks: np.ndarray, scene: Scene, clip: Clip) -> float | None:
         return None
     _, owner = with_objects(clip.first, scene.objects)
     try:
-        annotations = [read_ids(clip.annotations[index], clip.size) for index in range(scene.frames)]
+        annotations = [read_ids(clip.annotations[index]) for index in range(scene.frames)]
         rules = rules_for(annotations[:1])
         if rules is not Rules.davis16:
             # Objects that were left out or appear later are not scored.
