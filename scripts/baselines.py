@@ -8,8 +8,7 @@ from pathlib import Path
 
 from xmem_infer.cli.commands import run_script
 from xmem_infer.config import Precision
-from xmem_infer.lab.training.comparison import compare, fill_card, markdown, methods, split_card
-from xmem_infer.lab.training.validation import find_clips
+from xmem_infer.lab.training.validation import compare, fill_card, find_clips, markdown, methods, split_card
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from commands import in_process
 
 from xmem_infer.lab import trade_off
 from xmem_infer.lab.trade_off import ONE, PUBLISHED, TIMED_ON, TWO, read_rows, score_clips, time_frames, write_trade_off
-from xmem_infer.lab.training.comparison import CARRIED, COPIED
+from xmem_infer.lab.training.validation import CARRIED, COPIED
 from xmem_infer.weights.manifest import embedded_model
 
 ROOT = Path(__file__).resolve().parents[2]

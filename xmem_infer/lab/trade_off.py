@@ -25,8 +25,7 @@ from .benchmark.variants import make_variant
 from .benchmark.workloads import Workload
 from .charts import legend, new_figure, save, style_axes
 from .report import cpu_model, number, table, write_csv, write_page
-from .training.comparison import BASELINES, CARRIED, COPIED, carry_by_flow, compare
-from .training.validation import find_clips, tracker
+from .training.validation import BASELINES, CARRIED, COPIED, carry_by_flow, compare, find_clips, tracker
 
 SIZE = 480  # px of the short side
 ONE, TWO = TIMES = "ms, 1 object", "ms, 2 objects"

@@ -5,18 +5,18 @@ import pytest
 from PIL import Image
 
 from xmem_infer.errors import UsageError
-from xmem_infer.lab.training.comparison import (
+from xmem_infer.lab.training.validation import (
     BASELINES,
+    COPIED,
     END,
     START,
     carry_by_flow,
     compare,
-    copy_first,
     fill_card,
+    find_clips,
     markdown,
     split_card,
 )
-from xmem_infer.lab.training.validation import find_clips
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def root(tmp_path):
 
 def test_the_first_mask_stays_or_moves(root):
     clip = find_clips(root)[0]
-    assert all(np.array_equal(mask, clip.labels()[0]) for mask in copy_first(clip))
+    assert all(np.array_equal(mask, clip.labels()[0]) for mask in BASELINES[COPIED](clip))
     carried = carry_by_flow(clip.images(), clip.labels()[0])
     assert len(carried) == 6
     assert set(np.unique(carried[-1])) == {0, 3}
