@@ -105,7 +105,8 @@ def _decode(tar: Path, folder: Path) -> None:
             source = str(Path(stem).parent).removeprefix("photos/")
             if source in PERSON_SETS or source.startswith(CLIPS):
                 mask = (mask > 0).astype(np.uint8)
-            pictures.append(Picture(source, Path(stem).name, *mask.shape, start, find_regions(mask)))
+            height, width = mask.shape
+            pictures.append(Picture(source, Path(stem).name, height, width, start, find_regions(mask)))
             pixels.append(image.reshape(-1, 3))
             labels.append(mask.reshape(-1))
             start += mask.size

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -106,12 +106,12 @@ def slim_sizes(sizes: NetworkSizes, widths: Widths) -> NetworkSizes:
 
 def _second_moments(network: XMem, stream: Iterator[Batch]) -> dict[str, Tensor]:
     """Return for each input channel of the measured layers the mean of x^2, summed over all calls."""
-    moments = {layer: torch.zeros(()) for layer in MEASURED_AT.values()}
+    moments: dict[str, Any] = dict.fromkeys(MEASURED_AT.values(), 0)
     for _ in range(MEASURED):
         with _recorded(network.decoder, list(moments)) as calls:
             _unroll(network, next(stream))
         for call in calls:
-            moments[call.layer] = moments[call.layer] + call.args[0].square().mean((0, 2, 3))
+            moments[call.layer] += call.args[0].square().mean((0, 2, 3))
     return moments
 
 
@@ -145,8 +145,10 @@ def _imitate(slim: nn.Module, network: XMem, stream: Iterator[Batch], samples: i
             with _recorded(slim, IMITATED) as found:
                 for call in decoded:
                     slim(*call.args, **call.kwargs)
-            pairs = zip(found, expected, strict=True)
-            loss = torch.stack([_difference(own.result, theirs.result) for own, theirs in pairs]).sum() / len(decoded)
+            # The mean squared differences, relative to the variance.
+            pairs = [(own.result, theirs.result) for own, theirs in zip(found, expected, strict=True)]
+            losses = [(own - theirs).square().mean() / (theirs.var() + 1e-6) for own, theirs in pairs]
+            loss = torch.stack(losses).sum() / len(decoded)
             optimizer.param_groups[0]["lr"] = RATE * (1 - seen / samples) * min(1, (seen + 1) / 100)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -172,19 +174,11 @@ def _recorded(network: nn.Module, layers: list[str]) -> Iterator[list[_Call]]:
     def record(layer: str, _: nn.Module, *call: Any) -> None:
         calls.append(_Call(layer, *call))
 
-    handles = [
-        network.get_submodule(layer).register_forward_hook(partial(record, layer), with_kwargs=True) for layer in layers
-    ]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers:
+            module = network.get_submodule(layer)
+            hooks.enter_context(module.register_forward_hook(partial(record, layer), with_kwargs=True))
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _difference(own: Tensor, theirs: Tensor) -> Tensor:
-    """Return the mean squared difference, relative to the variance."""
-    return (own - theirs).square().mean() / (theirs.var() + 1e-6)
 
 
 @torch.no_grad()

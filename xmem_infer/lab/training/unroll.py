@@ -10,23 +10,19 @@ from ...ops.affinity import full_precision, readout, similarity, top_k_affinity
 
 
 class Unrolled(NamedTuple):
-    """Predictions for the frames 1..T-1, one entry per frame.
+    """Predictions for the frames 1..T-1, one entry per frame."""
 
-    log_odds, prob: (B, O + 1, H, W); first_read: the first frame's masks read through the affinity of the keys alone,
-    (B, O, h, w).
-    """
-
-    log_odds: list[Tensor]
-    prob: list[Tensor]
-    first_read: list[Tensor]
+    log_odds: list[Tensor]  # (B, O + 1, H, W)
+    prob: list[Tensor]  # (B, O + 1, H, W)
+    first_read: list[Tensor]  # (B, O, h, w), the first frame's masks read through the affinity of the keys alone
 
 
 class _Memory(NamedTuple):
-    """Tokens of memory frames, in rows: key (B, N, C_k), shrinkage (B, N, 1), value (B, O, N, C_v)."""
+    """Tokens of memory frames, in rows."""
 
-    key: Tensor
-    shrinkage: Tensor
-    value: Tensor
+    key: Tensor  # (B, N, C_k)
+    shrinkage: Tensor  # (B, N, 1)
+    value: Tensor  # (B, O, N, C_v)
 
 
 def unroll(network: XMem, images: Tensor, masks: Tensor, coarse: Tensor, memory_at: list[bool], top_k: int) -> Unrolled:
