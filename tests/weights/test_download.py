@@ -21,6 +21,7 @@ import torch
 from kills import each_kill
 
 from xmem_infer.errors import EnvironmentFault, WeightsError
+from xmem_infer.weights import download as room
 from xmem_infer.weights import manifest
 from xmem_infer.weights.download import download
 from xmem_infer.weights.files import read_checkpoint
@@ -28,7 +29,7 @@ from xmem_infer.weights.manifest import WeightsEntry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = b"<!DOCTYPE html><html><body>Sign in to this network</body></html>" * 20
-QUICK = {"timeout_s": 5.0, "attempts": 3, "wait_s": 0.001}
+ATTEMPTS = 3
 
 
 def checkpoint_bytes(seed, numbers=100_000):
@@ -99,8 +100,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(autouse=True)
-def lines_are_seen(caplog):
+def quick_and_logged(caplog, monkeypatch):
     caplog.set_level(logging.INFO, "xmem_infer")
+    for name, value in (("TIMEOUT_S", 5.0), ("ATTEMPTS", ATTEMPTS), ("WAIT_S", 0.001)):
+        monkeypatch.setattr(room, name, value)
 
 
 @pytest.fixture
@@ -141,23 +144,22 @@ def arrived(folder, content):
 
 def test_fresh_download(server, entry, tmp_path, caplog):
     folder = tmp_path / "made" / "weights"
-    result = download(entry, folder, **QUICK)
+    assert download(entry, folder) == (sha256(OLD), True)
     assert arrived(folder, OLD)
-    assert (result.path, result.sha256, result.fetched) == (folder / "XMem.pth", sha256(OLD), True)
     assert not caplog.records
 
 
 def test_an_existing_file_causes_no_request(server, entry, tmp_path):
-    download(entry, tmp_path, **QUICK)
+    download(entry, tmp_path)
     before = (tmp_path / "XMem.pth.sha256").read_bytes()
-    again = download(entry, tmp_path, **QUICK)
-    assert (again.fetched, again.sha256, len(server.seen)) == (False, sha256(OLD), 1)
+    assert download(entry, tmp_path) == (sha256(OLD), False)
+    assert len(server.seen) == 1
     assert (tmp_path / "XMem.pth.sha256").read_bytes() == before
 
 
 def test_a_manually_placed_file_is_kept_and_its_hash_recorded(server, entry, tmp_path):
     (tmp_path / "XMem.pth").write_bytes(NEW)
-    assert not download(entry, tmp_path, **QUICK).fetched
+    assert download(entry, tmp_path) == (sha256(NEW), False)
     assert server.seen == []
     assert arrived(tmp_path, NEW)
 
@@ -165,7 +167,7 @@ def test_a_manually_placed_file_is_kept_and_its_hash_recorded(server, entry, tmp
 @pytest.mark.parametrize("there", [OLD[:5000], b"", PAGE])
 def test_an_unusable_file_is_replaced_and_a_copy_is_kept(server, entry, tmp_path, there, caplog):
     (tmp_path / "XMem.pth").write_bytes(there)
-    assert download(entry, tmp_path, **QUICK).fetched
+    assert download(entry, tmp_path) == (sha256(OLD), True)
     assert "will be replaced" in caplog.text
     assert (tmp_path / "XMem.pth").read_bytes() == OLD
     assert (tmp_path / "XMem.unusable.pth").read_bytes() == there
@@ -175,24 +177,26 @@ def test_an_unusable_file_is_kept_if_the_download_fails(server, entry, tmp_path)
     (tmp_path / "XMem.pth").write_bytes(OLD[:5000])
     server.script = [{"status": 404}]
     with pytest.raises(WeightsError):
-        download(entry, tmp_path, **QUICK)
+        download(entry, tmp_path)
     assert files_in(tmp_path) == {"XMem.pth"}
 
 
 # ---- lost connections
 
 
-def test_a_slow_connection_is_not_a_timeout(server, entry, tmp_path, caplog):
+def test_a_slow_connection_is_not_a_timeout(server, entry, tmp_path, caplog, monkeypatch):
     server.script = [{"pause": 0.4}]  # for each of seven blocks
-    download(entry, tmp_path, **(QUICK | {"timeout_s": 2.0}))
+    monkeypatch.setattr(room, "TIMEOUT_S", 2.0)
+    download(entry, tmp_path)
     assert arrived(tmp_path, OLD)
     assert not caplog.records
 
 
 @pytest.mark.fault("server stops sending data", "download is retried")
-def test_a_silent_server_is_retried(server, entry, tmp_path, caplog):
+def test_a_silent_server_is_retried(server, entry, tmp_path, caplog, monkeypatch):
     server.script = [{"silent": 3.0}]
-    download(entry, tmp_path, **(QUICK | {"timeout_s": 1.0}))
+    monkeypatch.setattr(room, "TIMEOUT_S", 1.0)
+    download(entry, tmp_path)
     assert arrived(tmp_path, OLD)
     assert "fell silent" in caplog.text
     assert socket.getdefaulttimeout() is None
@@ -202,7 +206,7 @@ def test_a_silent_server_is_retried(server, entry, tmp_path, caplog):
 def test_a_download_that_ends_early_is_detected(server, entry, tmp_path):
     server.script = [{"drop_after": 150_000}]
     with pytest.raises(WeightsError, match=r"refused and removed: .* is cut off"):
-        download(entry, tmp_path, **QUICK)
+        download(entry, tmp_path)
     assert files_in(tmp_path) == set()
 
 
@@ -224,7 +228,7 @@ def test_leftovers_of_a_killed_download_are_deleted(server, entry, tmp_path):
     child.wait()
     assert list(tmp_path.glob("XMem.pth.part*"))
     assert not (tmp_path / "XMem.pth").exists()
-    download(entry, tmp_path, **QUICK)
+    download(entry, tmp_path)
     assert arrived(tmp_path, OLD)
 
 
@@ -240,9 +244,9 @@ def test_a_download_succeeds_after_a_kill_at_any_step(tmp_path, there):
         if there is not None:
             (place / "XMem.pth").write_bytes(there)
 
-    for place in each_kill(tmp_path, lambda at: download(entry, at, **QUICK), before):
+    for place in each_kill(tmp_path, lambda at: download(entry, at), before):
         assert not (place / "XMem.pth").exists() or (place / "XMem.pth").read_bytes() in (content, there)
-        download(entry, place, **QUICK)
+        download(entry, place)
         (place / "XMem.unusable.pth").unlink(missing_ok=True)
         assert arrived(place, content)
 
@@ -252,7 +256,7 @@ def test_a_download_succeeds_after_a_kill_at_any_step(tmp_path, there):
 
 def test_a_busy_server_is_retried(server, entry, tmp_path, caplog):
     server.script = [{"status": 503}, {"status": 500}]
-    download(entry, tmp_path, **QUICK)
+    download(entry, tmp_path)
     assert arrived(tmp_path, OLD)
     assert "503 (Service Unavailable)" in caplog.text
 
@@ -261,8 +265,8 @@ def test_a_busy_server_is_retried(server, entry, tmp_path, caplog):
 def test_retries_of_a_busy_server_are_limited(server, entry, tmp_path):
     server.script = [{"status": 503}] * 9
     with pytest.raises(EnvironmentFault, match="could not be fetched: the server answered 503"):
-        download(entry, tmp_path, **QUICK)
-    assert len(server.seen) == QUICK["attempts"]
+        download(entry, tmp_path)
+    assert len(server.seen) == ATTEMPTS
     assert files_in(tmp_path) == set()
 
 
@@ -271,7 +275,7 @@ def test_retries_of_a_busy_server_are_limited(server, entry, tmp_path):
 def test_client_errors_are_not_retried(server, entry, tmp_path, status, said):
     server.script = [{"status": status}]
     with pytest.raises(EnvironmentFault, match=said):
-        download(entry, tmp_path, **QUICK)
+        download(entry, tmp_path)
     assert len(server.seen) == 1
 
 
@@ -280,27 +284,27 @@ def test_client_errors_are_not_retried(server, entry, tmp_path, status, said):
 def test_web_page_in_place_of_the_file(server, entry, tmp_path, content_type):
     server.script = [{"page": content_type}]
     with pytest.raises(WeightsError, match=r"refused and removed: .* is a web page"):
-        download(entry, tmp_path, **QUICK)
+        download(entry, tmp_path)
     assert len(server.seen) == 1
     assert files_in(tmp_path) == set()
 
 
 def test_too_large_is_refused(server, entry, tmp_path):
     with pytest.raises(WeightsError, match=r"too large to be XMem\.pth: more than 200,000"):
-        download(replace(entry, max_bytes=200_000), tmp_path, **QUICK)
+        download(replace(entry, max_bytes=200_000), tmp_path)
     assert files_in(tmp_path) == set()
 
 
 def test_a_missing_content_length_is_accepted(server, entry, tmp_path):
     server.script = [{"unannounced": True}]
-    assert download(entry, tmp_path, **QUICK).fetched
+    assert download(entry, tmp_path) == (sha256(OLD), True)
     assert arrived(tmp_path, OLD)
 
 
 def test_an_unrelated_file_at_the_url_is_refused(server, entry, tmp_path):
     server.content = os.urandom(50_000).replace(b"<", b" ")
     with pytest.raises(WeightsError, match=r"refused and removed: .* is not a checkpoint"):
-        download(entry, tmp_path, **QUICK)
+        download(entry, tmp_path)
     assert files_in(tmp_path) == set()
 
 
@@ -311,7 +315,7 @@ def test_a_refused_connection(tmp_path):
             "XMem.pth", "test", url=f"http://127.0.0.1:{taken.getsockname()[1]}/XMem.pth", max_bytes=2**20
         )
         with pytest.raises(EnvironmentFault, match="no connection"):
-            download(closed, tmp_path, **QUICK)
+            download(closed, tmp_path)
 
 
 # ---- hashes
@@ -319,40 +323,40 @@ def test_a_refused_connection(tmp_path):
 
 def test_the_pinned_hash_is_checked(server, entry, tmp_path):
     with pytest.raises(WeightsError, match="refused and removed") as caught:
-        download(replace(entry, sha256=sha256(NEW)), tmp_path, **QUICK)
+        download(replace(entry, sha256=sha256(NEW)), tmp_path)
     assert sha256(NEW) in str(caught.value)
     assert sha256(OLD) in str(caught.value)
     assert files_in(tmp_path) == set()
-    download(replace(entry, sha256=sha256(OLD)), tmp_path, **QUICK)
+    download(replace(entry, sha256=sha256(OLD)), tmp_path)
     assert arrived(tmp_path, OLD)
 
 
 def test_the_recorded_hash_is_checked_when_a_file_is_fetched_again(server, entry, tmp_path):
-    download(entry, tmp_path, **QUICK)
+    download(entry, tmp_path)
     (tmp_path / "XMem.pth").unlink()
     server.content, server.etag = NEW, '"v2"'
     with pytest.raises(WeightsError, match=r"delete XMem\.pth\.sha256"):
-        download(entry, tmp_path, **QUICK)
+        download(entry, tmp_path)
     assert files_in(tmp_path) == {"XMem.pth.sha256"}
     server.content = OLD
-    download(entry, tmp_path, **QUICK)
+    download(entry, tmp_path)
     assert arrived(tmp_path, OLD)
 
 
 @pytest.mark.fault("downloaded file has changed", "error; the file is not overwritten")
 def test_changed_file_is_reported_not_overwritten(server, entry, tmp_path):
-    download(entry, tmp_path, **QUICK)
+    download(entry, tmp_path)
     (tmp_path / "XMem.pth").write_bytes(NEW)
     with pytest.raises(WeightsError, match=sha256(NEW)):
-        download(entry, tmp_path, **QUICK)
+        download(entry, tmp_path)
     assert (tmp_path / "XMem.pth").read_bytes() == NEW
     assert len(server.seen) == 1
 
 
 def test_every_file_has_its_own_hash_record(server, entry, tmp_path):
-    download(entry, tmp_path, **QUICK)
+    download(entry, tmp_path)
     server.content, server.etag = NEW, '"v2"'
-    download(replace(entry, name="XMem-s2.pth"), tmp_path, **QUICK)
+    download(replace(entry, name="XMem-s2.pth"), tmp_path)
     assert sha256(OLD) in (tmp_path / "XMem.pth.sha256").read_text()
     assert sha256(NEW) in (tmp_path / "XMem-s2.pth.sha256").read_text()
 
@@ -369,10 +373,10 @@ def test_a_concurrent_download_is_refused_without_side_effects(server, entry, tm
     while not list(tmp_path.glob("*.partial")) and time.monotonic() < deadline:
         time.sleep(0.01)
     with pytest.raises(EnvironmentFault, match=r"another download into .* is running"):
-        download(entry, tmp_path, **QUICK)
+        download(entry, tmp_path)
     first.join(60)
     assert arrived(tmp_path, OLD)
-    assert not download(entry, tmp_path, **QUICK).fetched
+    assert download(entry, tmp_path) == (sha256(OLD), False)
 
 
 @pytest.mark.fault("disk full during a download", "error, no file is left")
@@ -395,10 +399,10 @@ def test_a_full_disk_is_reported_and_no_file_is_left(server, entry, tmp_path):
 def test_a_folder_that_cannot_be_created(server, entry, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(EnvironmentFault, match="cannot be written"):
-        download(entry, tmp_path / "file", **QUICK)
+        download(entry, tmp_path / "file")
     (tmp_path / "XMem.pth").mkdir()
     with pytest.raises(EnvironmentFault, match="in the way"):
-        download(entry, tmp_path, **QUICK)
+        download(entry, tmp_path)
     assert server.seen == []
 
 

@@ -45,9 +45,8 @@ def print_list(folder: Path) -> int:
 
 def bring(entry: WeightsEntry, folder: Path) -> int:
     try:
-        result = download(entry, folder)
+        sha256, fetched = download(entry, folder)
     except XMemInferError as error:
         return report_error(error)
-    verb = "fetched" if result.fetched else "already there"
-    print(f"{entry.name}: {verb}, {result.path} (sha256 {result.sha256})")
+    print(f"{entry.name}: {'fetched' if fetched else 'already there'}, {folder / entry.name} (sha256 {sha256})")
     return 0

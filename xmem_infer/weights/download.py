@@ -7,7 +7,6 @@ import socket
 import ssl
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
@@ -18,37 +17,23 @@ from ..io.atomic import write_whole
 from .files import read_checkpoint
 from .manifest import WeightsEntry, record_of, require_hash
 
+TIMEOUT_S = 30.0  # without data, after which the connection counts as lost
+ATTEMPTS = 5  # if connection or server fail
+WAIT_S = 1.0  # before the second attempt; doubled before each further one
 _RETRY_STATUSES = {408, 425, 429, 500, 502, 503, 504}  # HTTP status codes
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Downloaded:
-    """A checkpoint on disk."""
-
-    path: Path
-    sha256: str
-    fetched: bool  # whether it was downloaded by this call
-
-
-def download(
-    entry: WeightsEntry, folder: Path, *, timeout_s: float = 30.0, attempts: int = 5, wait_s: float = 1.0
-) -> Downloaded:
+def download(entry: WeightsEntry, folder: Path) -> tuple[str, bool]:
     """Download a checkpoint into a folder, unless it is there already, and verify it.
+
+    Returns its sha256, and whether this call downloaded it.
 
     An existing file that is readable is kept, and its hash is recorded if none was known. An unusable one is renamed to
     `<name>.unusable.pth` after the new file was verified. A file never has its final name before it was verified.
 
-    Args:
-        entry: The checkpoint to fetch.
-        folder: Target folder, created if missing; only one download at a time can use it.
-        timeout_s: Seconds without data after which the connection counts as lost.
-        attempts: Maximum number of attempts if the connection or the server fails.
-        wait_s: Seconds to wait before the second attempt; doubled before each further one.
-
-    Raises:
-        WeightsError: The file downloaded or found is not the expected one.
-        EnvironmentFault: The network or the disk failed, or another download into the folder is running.
+    Raises WeightsError if the file downloaded or found is not the expected one; EnvironmentFault if the network or the
+    disk failed, or another download into the folder is running.
     """
     final = folder / entry.name
     try:
@@ -56,7 +41,7 @@ def download(
         with FileLock(folder / ".downloads.part", timeout=0):
             sha256 = _hash_if_readable(final)
             if fetched := sha256 is None:
-                sha256 = _replace(final, entry, timeout_s, attempts, wait_s)
+                sha256 = _replace(final, entry)
             require_hash(final, sha256, entry)
             line = f"{sha256}  {final.name}\n"
             write_whole(record_of(final), lambda to: to.write_text(line, encoding="utf-8"))
@@ -64,7 +49,7 @@ def download(
         raise EnvironmentFault(f"another download into {folder} is running: wait for it, then run this again") from None
     except OSError as error:
         raise EnvironmentFault(f"{final} cannot be written: {error.strerror or error}") from error
-    return Downloaded(final, sha256, fetched)
+    return sha256, fetched
 
 
 def _hash_if_readable(path: Path) -> str | None:
@@ -78,13 +63,13 @@ def _hash_if_readable(path: Path) -> str | None:
         return None
 
 
-def _replace(final: Path, entry: WeightsEntry, timeout_s: float, attempts: int, wait_s: float) -> str:
+def _replace(final: Path, entry: WeightsEntry) -> str:
     """Fetch and verify a file, rename it to its final name and return its sha256. Raises OSError for disk errors."""
     part = final.with_name(f"{final.name}.part")
     for leftover in final.parent.glob(f"{part.name}*"):  # left by a killed process
         leftover.unlink()
     try:
-        _fetch(entry, part, timeout_s, attempts, wait_s)
+        _fetch(entry, part)
         try:
             if part.stat().st_size > entry.max_bytes:
                 raise WeightsError(f"too large to be {entry.name}: more than {entry.max_bytes:,} bytes")
@@ -100,20 +85,20 @@ def _replace(final: Path, entry: WeightsEntry, timeout_s: float, attempts: int, 
     return sha256
 
 
-def _fetch(entry: WeightsEntry, part: Path, timeout_s: float, attempts: int, wait_s: float) -> None:
+def _fetch(entry: WeightsEntry, part: Path) -> None:
     """Download `entry.url` to the file `part`. Raises OSError for disk errors."""
     import torch.hub
 
     previous_timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_s)  # torch.hub has no timeout argument and would wait forever
+    socket.setdefaulttimeout(TIMEOUT_S)  # torch.hub has no timeout argument and would wait forever
     try:
-        for attempt in range(1, attempts + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             try:
                 return torch.hub.download_url_to_file(entry.url, str(part), progress=sys.stderr.isatty())
             except (URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
                 problem = _temporary_problem(error, entry.url)
-            if attempt < attempts:
-                pause = wait_s * 2 ** (attempt - 1)
+            if attempt < ATTEMPTS:
+                pause = WAIT_S * 2 ** (attempt - 1)
                 log.info(f"{entry.name}: {problem}; trying again in {pause:.0f} s")
                 time.sleep(pause)
     finally:

@@ -74,19 +74,18 @@ def embedded_model() -> Path:
 def weights_folders() -> list[Path]:
     """Return the folders in which checkpoints are searched by name, in order.
 
-    These are the checkout's `weights/`, the current directory's `weights/` and the user's cache directory; the
-    environment variable FOLDER_VARIABLE, if set, replaces them all.
+    The environment variable FOLDER_VARIABLE, if set, replaces all others.
     """
     if override := os.environ.get(FOLDER_VARIABLE):
         return [Path(override).expanduser()]
-    checkout = [models_folder()] if _in_checkout() else []
+    checkout = [models_folder()] if models_folder() != _HERE else []
     return list(dict.fromkeys([*checkout, Path.cwd() / "weights", user_cache()]))
 
 
 def download_folder() -> Path:
     """Return the default folder for downloads: that of FOLDER_VARIABLE, else the checkout's, else the user's cache."""
     folders = weights_folders()
-    return folders[0] if os.environ.get(FOLDER_VARIABLE) or _in_checkout() else folders[-1]
+    return folders[0] if models_folder() != _HERE else folders[-1]
 
 
 def resolve_weights(name: str) -> Path:
@@ -125,10 +124,6 @@ def how_to_get(entry: WeightsEntry = PUBLISHED[0]) -> str:
         f"folders), then say weights={Path(entry.name).stem}; or give weights=PATH to a .pth, .pt or .safetensors "
         f"file. Published names: {published_names()}"
     )
-
-
-def _in_checkout() -> bool:
-    return models_folder() != _HERE
 
 
 def _in_folders(entry: WeightsEntry) -> Path | None:

@@ -12,14 +12,10 @@ import torch
 HEAD_BYTES = 512
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 _ZIP = b"PK\x03\x04"
-_PICKLE = b"\x80"
 _LEGACY_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # magic number of torch's old format, little endian
-_LFS_POINTER = b"version https://git-lfs"
 
 
 class Kind(Enum):
-    """Kind of a file, detected from its content."""
-
     web_page = "a web page (HTML)"
     lfs_pointer = "a Git LFS pointer"
     safetensors = "safetensors"
@@ -33,27 +29,21 @@ def kind_of(head: bytes) -> Kind:
     """Detect the kind of a file from its first HEAD_BYTES bytes; a truncated signature counts as complete."""
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= SAFETENSORS_HEADER_LIMIT:
         return Kind.safetensors
-    if looks_like_web_page(head):
+    if re.match(rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]", head):  # a tag, after an optional byte order mark and blanks
         return Kind.web_page
-    if head.startswith(_LFS_POINTER):
+    if head.startswith(b"version https://git-lfs"):
         return Kind.lfs_pointer
     if head.startswith(_ZIP) or (head and _ZIP.startswith(head)):
         return Kind.torch_zip
-    if head.startswith(_PICKLE):
+    if head.startswith(b"\x80"):
         return Kind.torch_legacy if _LEGACY_MAGIC in head[:32] else Kind.pickle
     return Kind.unknown
-
-
-def looks_like_web_page(head: bytes) -> bool:
-    """Return whether the text starts with a tag, after an optional byte order mark and blanks; no checkpoint does."""
-    return re.match(rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]", head) is not None
 
 
 def bytes_of_whole_safetensors(path: Path) -> int:
     """Return the size of a safetensors file in bytes according to its header, or of the header if that is truncated.
 
-    Raises:
-        ValueError: The header cannot be parsed.
+    Raises ValueError if the header cannot be parsed.
     """
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
