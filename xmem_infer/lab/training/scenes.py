@@ -57,7 +57,7 @@ def _compose(pack: Pack, rng: Rng, kind: str, size: int, frames: int, objects: i
         background = _photo_background(pack, rng, frames, pace, objects)
     else:
         background = _photo_background(pack, rng, frames, pace * float(rng.uniform(0, 0.7)), 0)
-    on_background = 0 if kind in ("cutout", "clip_object") else int(max(p[1].max() for p in background.pictures))
+    on_background = int(max(labels.max() for _, labels in background.pictures))
     for label in range(on_background + 1, objects + 1):
         if kind == "clip_object" and label == 1:
             sources = clip_cutouts(pack, rng, frames)
