@@ -15,7 +15,7 @@ from xmem_infer.errors import UsageError
 from xmem_infer.runtime import choice, precision
 from xmem_infer.runtime.backends import openvino_cache, openvino_verbs, prepare
 from xmem_infer.runtime.backends.differences import differences
-from xmem_infer.runtime.backends.prepare import check_openvino
+from xmem_infer.runtime.backends.prepare import check_backend
 from xmem_infer.runtime.precision import x86_has_bf16
 
 CPU = torch.device("cpu")
@@ -201,15 +201,15 @@ def test_auto_uses_existing_models_if_they_are_faster(computes, openvino_models,
 @pytest.mark.fault("OpenVINO with fp16 or on a GPU", "error before a network is loaded")
 def test_unsupported_openvino_settings_are_refused(device, refused, openvino_models):
     with pytest.raises(UsageError, match=rf"fp32, bf16 or int8 on the CPU, not in {refused.value} on {device}"):
-        check_openvino(torch.device(device), refused)
+        check_backend("openvino", refused, torch.device(device))
 
 
 @pytest.mark.fault("OpenVINO with bf16 on a CPU that does not compute in it", "error before a network is loaded")
 def test_bf16_is_refused_without_its_arithmetic(openvino_models, monkeypatch):
-    check_openvino(CPU, Precision.auto)
+    check_backend("openvino", Precision.auto, CPU)
     monkeypatch.setattr(prepare, "x86_has_bf16", lambda: False)
     with pytest.raises(UsageError, match=r"does not compute in bf16.*use fp32 or int8"):
-        check_openvino(CPU, Precision.bf16)
+        check_backend("openvino", Precision.bf16, CPU)
 
 
 @pytest.mark.fault("OpenVINO is not installed", "error names the extra to install; `auto` uses another backend")

@@ -12,12 +12,15 @@ from xmem_infer.engine.engine import Engine
 from xmem_infer.errors import UsageError
 from xmem_infer.model.blocks import JointConv2d
 from xmem_infer.model.network import XMem
-from xmem_infer.runtime.backends.fold_batch_norm import fold_batch_norm
-from xmem_infer.runtime.backends.join_projections import join_projections
+from xmem_infer.runtime.backends.graph_rewrites import (
+    SHARED_OR_JOINED,
+    SharedConv2d,
+    fold_batch_norm,
+    inner_products,
+    replace_modules,
+)
 from xmem_infer.runtime.backends.onednn_fusion import can_fuse, fuse_convolutions
 from xmem_infer.runtime.backends.prepare import BACKENDS, prepare
-from xmem_infer.runtime.backends.share_image_features import SharedConv2d, share_image_features
-from xmem_infer.runtime.backends.single_channel_conv import inner_products
 from xmem_infer.runtime.precision import HALF, x86_has_bf16
 
 CPU = torch.device("cpu")
@@ -143,7 +146,7 @@ def test_compiling_without_a_compiler_is_refused(tiny_network, monkeypatch):
 def test_joined_projections_equal_the_three_separate_ones(tiny_network):
     joined = copy.deepcopy(tiny_network).double()
     plain = joined.key_projection
-    join_projections(joined)
+    replace_modules(joined, SHARED_OR_JOINED)
     f16 = torch.randn(1, 32, 4, 6).double()
     for found, expected in zip(joined.key_projection(f16), plain(f16), strict=True):
         torch.testing.assert_close(found, expected)
@@ -175,8 +178,7 @@ def test_logits_are_computed_in_float32(precision, tiny_network):
 def test_fused_blocks_equal_the_plain_ones(objects, tiny_network):
     plain = settled(tiny_network)
     fold_batch_norm(plain)
-    share_image_features(plain)
-    join_projections(plain)
+    replace_modules(plain, SHARED_OR_JOINED)
     plain = plain.requires_grad_(False).to(memory_format=torch.channels_last)
     fused = copy.deepcopy(plain)
     assert fuse_convolutions(fused)

@@ -13,7 +13,7 @@ from .sizes import TrunkSizes
 class JointConv2d(nn.Conv2d):
     """A convolution over the concatenation of image features, shared by all objects, and the features of each object.
 
-    A backend can replace it by one that convolves the shared channels only once, see `share_image_features`.
+    A backend can replace it by one that convolves the shared channels only once, see `SharedConv2d`.
     """
 
     def __init__(self, shared: int, own: int, out_channels: int, kernel_size: int, **options: Any):

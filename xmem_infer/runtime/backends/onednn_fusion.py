@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...model.blocks import BasicBlock, Bottleneck, ResBlock, per_object
 from ...model.mobile_trunk import InvertedResidual, MobileStem
-from .share_image_features import SharedConv2d
+from .graph_rewrites import SharedConv2d, replace_modules
 from .winograd import winograd, winograd_is_faster
 
 # Elements of an intermediate result that are computed at once (6.4 MB in float32). Strips of 6 to 10 MB were fastest on
@@ -91,7 +91,7 @@ class FusedResidual(nn.Module):
         super().__init__()
         names = ("conv1", "conv2", "conv3")
         self.convs = nn.ModuleList(FusedConv2d(getattr(block, name)) for name in names if hasattr(block, name))
-        self.downsample = None if block.downsample is None else _fused(block.downsample[0])
+        self.downsample = None if block.downsample is None else FusedConv2d(block.downsample[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
@@ -106,8 +106,8 @@ class FusedResBlock(nn.Module):
 
     def __init__(self, block: ResBlock):
         super().__init__()
-        self.conv1, self.conv2 = _fused(block.conv1), FusedConv2d(block.conv2)
-        self.downsample = None if block.downsample is None else _fused(block.downsample)
+        self.conv1, self.conv2 = FUSED[type(block.conv1)](block.conv1), FusedConv2d(block.conv2)
+        self.downsample = None if block.downsample is None else FUSED[type(block.downsample)](block.downsample)
 
     def forward(self, *x: Tensor) -> Tensor:
         """See `ResBlock.forward`."""
@@ -155,12 +155,18 @@ class FusedMobileStem(nn.Module):
         return self.project(self.depthwise(self.conv(image, at_most=6.0), at_most=6.0))
 
 
+def _fused_res_block(block: ResBlock) -> nn.Module:
+    # Where the skip connection is the two-part input itself, the block is kept, because only it concatenates the parts.
+    is_joint = isinstance(block.conv1, SharedConv2d)
+    return block if is_joint and block.downsample is None else FusedResBlock(block)
+
+
 FUSED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     nn.Conv2d: FusedConv2d,
     SharedConv2d: FusedSharedConv2d,
     BasicBlock: FusedResidual,
     Bottleneck: FusedResidual,
-    ResBlock: FusedResBlock,
+    ResBlock: _fused_res_block,
     InvertedResidual: FusedInvertedResidual,
     MobileStem: FusedMobileStem,
 }
@@ -174,10 +180,7 @@ def fuse_convolutions(network: nn.Module) -> bool:
     """
     if not all(can_fuse(dtype) for dtype in {parameter.dtype for parameter in network.parameters()}):
         return False
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if type(child) in FUSED and not _keeps_joint_input(child):
-                setattr(module, name, _fused(child))
+    replace_modules(network, FUSED)
     return True
 
 
@@ -199,12 +202,3 @@ def can_fuse(dtype: torch.dtype) -> bool:
         return False
     errors = (actual.float() - expected).abs().max(), (clipped.float() - alone.clamp(0, 0.5)).abs().max()
     return bool(max(errors) < 0.05)
-
-
-def _fused(module: nn.Module) -> nn.Module:
-    return FUSED[type(module)](module)
-
-
-def _keeps_joint_input(module: nn.Module) -> bool:
-    """Return whether a block's skip connection is its two-part input, which only `ResBlock` concatenates."""
-    return isinstance(module, ResBlock) and isinstance(module.conv1, SharedConv2d) and module.downsample is None

@@ -1,6 +1,8 @@
 """Prepare a network for running: backends make it fast from outside, so that the model itself stays plain."""
 
 import copy
+import inspect
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,20 +18,15 @@ from ...errors import UsageError
 from ...model.family import Network
 from ...registry import Registry
 from ..precision import HALF, check_precision, precision_context, x86_has_bf16
-from .compile_parts import compile_parts
-from .fold_batch_norm import fold_batch_norm
-from .half_weights import hold_weights_in
+from .graph_rewrites import SHARED_OR_JOINED, faster_convolution, fold_batch_norm, hold_weights_in, replace_modules
 from .int8 import Int8, int8_toolchain
-from .join_projections import join_projections
 from .onednn_fusion import fuse_convolutions
 from .openvino_cache import models_folder, openvino_version
 from .openvino_verbs import OpenVinoVerbs
-from .share_image_features import share_image_features
-from .single_channel_conv import replace_single_channel_convs
 from .winograd import has_winograd_convolutions
 
-CHANNELS_LAST = "channels last"
 OPENVINO_PRECISIONS = (Precision.fp32, Precision.bf16)  # without quantisation
+SHAPES = 256  # combinations of frame size and number of objects that torch.compile may compile in one process
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def prepare(
     ready, active, autocast = make(network, device, precision)
     ready.process_in_chunks(objects_at_once)  # type: ignore[attr-defined]  # see `PreparableNetwork`
     context = partial(precision_context, precision, device, autocast=autocast)
-    return Prepared(ready, device, precision, backend, context, (CHANNELS_LAST, *active))
+    return Prepared(ready, device, precision, backend, context, ("channels last", *active))
 
 
 @BACKENDS.register("eager")
@@ -104,7 +101,7 @@ def eager(network: Any, device: torch.device, precision: Precision) -> tuple[Net
 
 @BACKENDS.register("fast")
 def fast(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
-    """Rewrite the graph: see the modules of this folder. Weights record no gradients and are in `precision` itself."""
+    """Rewrite the graph. Weights record no gradients and are in `precision` itself."""
     network, active = _rewritten(network, precision)
     if device.type == "cpu":
         winograd = has_winograd_convolutions(network)
@@ -119,8 +116,15 @@ def fast(network: Any, device: torch.device, precision: Precision) -> tuple[Netw
 @BACKENDS.register("compiled")
 def compiled(network: Any, device: torch.device, precision: Precision) -> tuple[Network, tuple[str, ...], bool]:
     """Rewrite the graph and apply torch.compile: the first frames of each size and number of objects take minutes."""
+    if device.type == "cpu" and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        raise UsageError("runtime.variant=compiled needs a C++ compiler (g++ or clang++): install one, or use fast")
     network, active = _rewritten(network, precision)
-    return network, active + compile_parts(network), False
+    parts = dict(network.named_children())
+    # torch silently runs uncompiled beyond its default limit of 8, which four sizes or numbers of objects reach.
+    has_limit = "recompile_limit" in inspect.signature(torch.compile).parameters
+    for part in parts.values():  # in place, so that parameter names and calls stay the same
+        part.compile(dynamic=False, **({"recompile_limit": SHAPES} if has_limit else {}))
+    return network, (*active, f"compiled by torch.compile {torch.__version__}: {', '.join(parts)}"), False
 
 
 @BACKENDS.register("openvino")
@@ -138,19 +142,15 @@ def openvino(network: Any, device: torch.device, precision: Precision) -> tuple[
 
 
 def check_backend(backend: str, precision: Precision, device: torch.device) -> None:
-    """Raise UsageError for int8 in a backend that does not support it, and if OpenVINO is needed but cannot run."""
-    if backend == "openvino":
-        check_openvino(device, precision)
-    elif precision is Precision.int8:
-        raise UsageError(f"runtime.precision=int8 needs runtime.variant=openvino, not {backend}")
-
-
-def check_openvino(device: torch.device, precision: Precision) -> None:
-    """Check that the backend `openvino` can run here.
+    """Check that a backend supports int8, if that is the precision, and that `openvino` can run here.
 
     Raises:
         UsageError: OpenVINO, or NNCF for int8, is not installed, or the device or precision is not supported.
     """
+    if backend != "openvino":
+        if precision is Precision.int8:
+            raise UsageError(f"runtime.precision=int8 needs runtime.variant=openvino, not {backend}")
+        return
     if openvino_version() is None:
         raise UsageError(
             "runtime.variant=openvino: OpenVINO is not installed; pip install 'xmem-infer[cpu]', or use fast"
@@ -177,15 +177,14 @@ def _rewritten(network: Any, precision: Precision) -> tuple[Any, tuple[str, ...]
             raise UsageError(f"the network's {name} holds NaN or infinity: no mask is better than a wrong one")
     network = copy.deepcopy(network).requires_grad_(False)
     fold_batch_norm(network)
-    share_image_features(network)
-    join_projections(network)
+    replace_modules(network, SHARED_OR_JOINED)
     active: tuple[str, ...] = (
         "batch norm folded",
         "image features convolved once for all objects",
         "key, shrinkage and selection from one convolution",
     )
     if next(network.parameters()).device.type == "cpu":
-        replace_single_channel_convs(network)
+        replace_modules(network, {nn.Conv2d: faster_convolution})
         active += ("logits from inner products",)
     if precision in HALF:
         hold_weights_in(network, HALF[precision])
