@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmem_infer.config import MemoryConfig
-from xmem_infer.engine.engine import Engine, annotated_ids, parse_mask
+from xmem_infer.engine.engine import Engine, annotated_ids
 from xmem_infer.errors import UsageError
 from xmem_infer.runtime.backends.prepare import prepare
 
@@ -151,11 +151,4 @@ def test_ids_that_a_mask_annotates(known, present):
     assert set(annotated_ids(known, [0, *present], complete=True)) == set(known) | set(present)
     taken = annotated_ids(known, [0, *present])
     assert taken == present
-    mask = torch.tensor([[0, *present]], dtype=torch.uint8)
-    after, mask_given = parse_mask(known, mask, taken)
-    assert after[: len(known)] == known
-    assert set(after) == set(known) | set(present)
-    if mask_given is not None:
-        assert [label for label, was in zip(after, mask_given.annotated, strict=True) if was] == [
-            label for label in after if label in taken
-        ]
+    assert annotated_ids(known, [0, *present], complete=True)[: len(known)] == known

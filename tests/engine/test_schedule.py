@@ -6,7 +6,7 @@ from xmem_infer.engine.schedule import Clock, advance, plan_frame
 
 def play(config, frames, given=()):
     """Return the plans of all frames; `given` maps a frame to whether its mask annotates every object."""
-    clock, plans, given = Clock.start(config), [], {0: True, **dict(given)}
+    clock, plans, given = Clock(), [], {0: True, **dict(given)}
     for t in range(frames):
         plan = plan_frame(clock, config, t in given, given.get(t, False), end=t == frames - 1)
         plans.append(plan)

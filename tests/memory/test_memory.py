@@ -190,7 +190,7 @@ def test_removed_objects_leave_the_others_untouched():
     memory.remove(1)
     torch.testing.assert_close(torch.cat(memory.read(query), 1), before[:, 1:2])
     memory.remove(0)
-    assert (memory.objects, memory.buckets) == (0, 0)
+    assert (memory.objects, memory.store.buckets) == (0, [])
 
 
 def test_unknown_slots_are_refused():

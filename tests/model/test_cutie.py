@@ -59,7 +59,7 @@ def test_objects_are_added_corrected_and_removed(engine):
     state = engine.start()
     engine.step(state, picture(0), label(o5=(0, 20), o9=(30, 50)))
     engine.step(state, picture(1), label(o3=(52, 64)))
-    assert [bucket.objects for bucket in state.memory.buckets] == [2, 1]
+    assert [store.objects for store in state.memory.stores] == [2, 1]
     before = state.objects[SUMMARIES].clone()
     prob = engine.step(state, picture(2), label(o5=(0, 10), o9=(30, 40), o3=(50, 64)))
     assert torch.equal(prob.argmax(0) > 0, label(o1=(0, 10), o2=(30, 40), o3=(50, 64)) > 0)

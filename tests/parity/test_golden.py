@@ -88,7 +88,7 @@ def test_case(name, variant, cases, golden, network, make_clip, request):
     case, expected = cases[name], golden(name)
     prepared = prepare(network, torch.device("cpu"), Precision.fp32, variant)
     for t, prob, state in run(prepared, memory_config(case["memory"]), case, make_clip):
-        sizes = state.memory.working_tokens, state.memory.long_term_tokens, state.memory.buckets
+        sizes = state.memory.working_tokens, state.memory.long_term_tokens, len(state.memory.store.buckets)
         assert sizes == (expected["work_size"][t], expected["long_size"][t], expected["groups"][t])
         assert np.mean(prob.argmax(0) != expected["masks"][t]) <= PIXELS
         np.testing.assert_allclose(prob.mean((1, 2)), expected["mean_prob"][t][: len(prob)], atol=1e-5)

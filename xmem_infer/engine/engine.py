@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 
 import torch
@@ -22,18 +22,6 @@ from .state import VideoState
 SUMS = "objects."  # prefix of the summed entries of the object state in an exported memory
 
 
-@dataclass(frozen=True)
-class GivenMask:
-    """A given mask, split by object.
-
-    masks: (O, H, W), one channel per slot, all zero if the mask does not annotate the object. annotated: per slot,
-    whether the mask annotates the object.
-    """
-
-    masks: Tensor
-    annotated: tuple[bool, ...]
-
-
 def annotated_ids(known: list[int], present: list[int], complete: bool = False) -> list[int]:
     """Return the ids of the objects that a mask annotates, from the values `present` in it (0 is background).
 
@@ -42,19 +30,6 @@ def annotated_ids(known: list[int], present: list[int], complete: bool = False) 
     """
     shown = [value for value in present if value != 0]
     return [*known, *(value for value in shown if value not in known)] if complete else shown
-
-
-def parse_mask(known: list[int], mask: Tensor, object_ids: list[int]) -> tuple[list[int], GivenMask | None]:
-    """Split a label image (H, W), 0 = background, into one mask per object; values not in `object_ids` are ignored.
-
-    Returns the known ids with the new ones appended, and the given mask, or None if `object_ids` is empty.
-    """
-    if not object_ids:
-        return known, None
-    known = known + [value for value in object_ids if value not in known]
-    annotated = tuple(value in object_ids for value in known)
-    masks = one_hot(mask, known) * torch.tensor(annotated, device=mask.device)[:, None, None]
-    return known, GivenMask(masks, annotated)
 
 
 class Engine:
@@ -71,7 +46,7 @@ class Engine:
 
     def start(self) -> VideoState:
         """Return the state of a video before its first frame."""
-        return VideoState(Clock.start(self.config))
+        return VideoState()
 
     def restart(self, state: VideoState) -> VideoState:
         """Return the state of a video before its first frame, with a copy of the objects and memory of `state`.
@@ -125,12 +100,11 @@ class Engine:
             NonFiniteError: The probabilities are not finite.
         """
         _check_step(state, image, mask, object_ids, self.dtype)
-        known, given = state.object_ids, None
-        if mask is not None:
-            if object_ids is None:
-                object_ids = annotated_ids(known, torch.unique(mask).tolist(), complete)
-            known, given = parse_mask(known, mask, list(object_ids))
-        new = known[len(state.object_ids) :]
+        annotated = list(object_ids or ())
+        if mask is not None and object_ids is None:
+            annotated = annotated_ids(state.object_ids, torch.unique(mask).tolist(), complete)
+        new = [value for value in annotated if value not in state.object_ids]
+        known = state.object_ids + new
         if new and state.frozen:
             raise UsageError(f"the mask shows new objects {new}, but the memory is frozen: nothing is added to it")
         size = (image.shape[-2], image.shape[-1])
@@ -139,10 +113,10 @@ class Engine:
             return image.new_ones(1, *size)
         padding = padding_for(*size)
         image = pad(image, padding, self.conventions.padding)[None]
-        remember = given is not None or permanent
-        complete, staggered = given is not None and all(given.annotated), self.conventions.staggered_updates
+        remember, every_object_given = bool(annotated) or permanent, set(known) == set(annotated)
         # Masks are added to memory even on the last frame, because the memory may be saved afterwards.
-        plan = plan_frame(state.clock, self.config, remember, complete, end and not remember, staggered)
+        ends, staggered = end and not remember, self.conventions.staggered_updates
+        plan = plan_frame(state.clock, self.config, remember, every_object_given, ends, staggered)
         features = self.network.encode_image(image)
         objects = state.objects or self.network.empty_state(features)
         memory, prob = state.memory or self.new_memory(self.config, features), None
@@ -157,8 +131,9 @@ class Engine:
                 del odds, readouts  # as large as the probabilities: free them before the memory is updated
                 if absent_slots := [slot for slot, known_id in enumerate(state.object_ids) if known_id in absent]:
                     prob = remove_objects(prob, absent_slots)
-            if given is not None:
-                prob = _merge(prob, pad(given.masks.to(image), padding), given.annotated)
+            if mask is not None and annotated:
+                predicted = [slot for slot, value in enumerate(known) if value not in annotated]
+                prob = _merge(prob, one_hot(pad(mask, padding), known).to(image), predicted)
             assert prob is not None, "a frame is segmented or given"
             # The sum is non-finite if any element is, and takes a fortieth of the time of an elementwise check.
             if not isfinite(prob.sum(dtype=torch.float32).item()):
@@ -215,8 +190,7 @@ class Engine:
             object_ids: Object id of each slot of that memory.
             frozen: Whether the memory stays read-only.
         """
-        clock = Clock.start(self.config)
-        clock.t = int(bool(object_ids))  # the frame with the masks has passed already: the next one is segmented
+        clock = Clock(t=int(bool(object_ids)))  # the frame with the masks has passed: the next one is segmented
         return VideoState(clock, list(object_ids), frozen=frozen, recalled=tensors)
 
     def rename(self, state: VideoState, object_id: int, new_id: int) -> None:
@@ -242,7 +216,7 @@ class Engine:
         slot = state.object_ids.index(object_id)
         state.object_ids = [other for other in state.object_ids if other != object_id]
         if not state.object_ids:
-            state.clock, state.memory, state.objects = Clock.start(self.config), None, None
+            state.clock, state.memory, state.objects = Clock(), None, None
             state.recalled, state.removed = {}, []
         elif state.objects is None or state.memory is None:
             state.removed.append(slot)
@@ -257,11 +231,8 @@ def _without_object(state: ObjectState, slot: int) -> ObjectState:
 
 def _with_objects(state: ObjectState, count: int) -> ObjectState:
     """Return the object state extended to `count` objects; new ones start at zero."""
-    grown = {}
-    for name, x in state.items():
-        zeros = x.new_zeros(x.shape[0], count - x.shape[1], *x.shape[2:])
-        grown[name] = torch.cat([x, zeros], 1)
-    return grown
+    new = {name: x.new_zeros(x.shape[0], count - x.shape[1], *x.shape[2:]) for name, x in state.items()}
+    return {name: torch.cat([x, new[name]], 1) for name, x in state.items()}
 
 
 def _check_step(
@@ -295,15 +266,14 @@ def _described(x: Tensor) -> str:
     return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
 
 
-def _merge(prob: Tensor | None, masks: Tensor, annotated: Sequence[bool]) -> Tensor:
-    """Overwrite predictions by a given mask: covered pixels take the mask, objects not annotated keep the rest.
+def _merge(prob: Tensor | None, masks: Tensor, predicted: list[int]) -> Tensor:
+    """Overwrite predictions by given masks: covered pixels take the mask, objects not annotated keep the rest.
 
-    prob: (O' + 1, H, W) of the objects known before this frame, or None. masks and annotated: see `GivenMask`.
-    Returns probabilities (O + 1, H, W).
+    prob: (O' + 1, H, W) of the objects known before this frame, or None. masks: (O, H, W), 0 or 1. predicted: slots of
+    the objects that are not annotated; their channels of `masks` are ignored. Returns probabilities (O + 1, H, W).
     """
-    if prob is not None:
-        covered, masks = masks.sum(0) > 0.5, masks.clone()
-        for slot, is_annotated in enumerate(annotated):
-            if not is_annotated:
-                masks[slot] = prob[1 + slot].masked_fill(covered, 0)
+    if predicted:
+        masks[predicted] = 0
+        if prob is not None:
+            masks[predicted] = prob[1:][predicted].masked_fill(masks.sum(0) > 0.5, 0)
     return aggregate(masks)

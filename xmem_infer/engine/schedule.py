@@ -1,7 +1,4 @@
-"""Decide the steps of each frame from counters alone, as the published frame loop does.
-
-Frames are counted from the first frame with a mask.
-"""
+"""Decide the steps of each frame from counters alone, as the published frame loop does."""
 
 from dataclasses import dataclass
 
@@ -10,20 +7,15 @@ from ..config import MemoryConfig
 
 @dataclass
 class Clock:
-    """Frame counters of one video.
+    """Frame counters of one video, which start at the first frame with a mask.
 
-    t: frames since the first mask. last_memory, last_deep_update: values of t at the last memory frame and at the last
-    deep update of the sensory state.
+    t: frames since then. last_memory, last_deep_update: values of t at the last memory frame and at the last deep
+    update of the sensory state.
     """
 
-    t: int
-    last_memory: int
-    last_deep_update: int
-
-    @classmethod
-    def start(cls, config: MemoryConfig) -> "Clock":
-        """Return the clock as it stands at the first frame with a mask."""
-        return cls(t=0, last_memory=0, last_deep_update=-config.deep_update_every)
+    t: int = 0
+    last_memory: int = 0
+    last_deep_update: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,7 @@ def plan_frame(
         sensory_update = since_memory in staggered_frames(config.memory_every, config.stagger_updates)
     else:
         sensory_update = not (synchronous and memory_frame)
-    due = clock.t - clock.last_deep_update >= config.deep_update_every
+    due = clock.last_deep_update is None or clock.t - clock.last_deep_update >= config.deep_update_every
     return FramePlan(
         segment=clock.t > 0 and not every_object_given,
         memory_frame=memory_frame,

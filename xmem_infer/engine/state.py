@@ -39,7 +39,7 @@ class VideoState:
         key: Query keys (1, C_k, h, w) of the previous frame; None until an object is given.
     """
 
-    clock: Clock
+    clock: Clock = field(default_factory=Clock)
     object_ids: list[int] = field(default_factory=list)
     memory: Memory | None = None
     objects: ObjectState | None = None

@@ -11,22 +11,16 @@ def survivors(store: TokenStore, limit: int) -> Tensor | None:
 
     Kept are the tokens strictly above the k-th smallest usage, k = size - limit: ties with it are evicted too.
     """
-    region = store.long_term
-    surplus = region.size - limit
+    surplus = store.long_term.size - limit
     if surplus <= 0:
         return None
-    usage = _long_term_usage(store)
+    usage = store.usage(store.long_term.rows)
     return (usage > usage.kthvalue(surplus).values).nonzero().flatten()
 
 
 def most_used(store: TokenStore, count: int) -> Tensor:
     """Return the indices of the `count` long-term tokens of highest usage, ascending."""
-    return _long_term_usage(store).topk(min(count, store.long_term.size)).indices.sort().values
-
-
-def _long_term_usage(store: TokenStore) -> Tensor:
-    rows = slice(store.long_term.start, store.long_term.stop)
-    return store.use[rows] / store.life[rows]
+    return store.usage(store.long_term.rows).topk(min(count, store.long_term.size)).indices.sort().values
 
 
 def prototypes(store: TokenStore, candidates: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,8 +35,7 @@ def prototypes(store: TokenStore, candidates: Tensor, count: int) -> tuple[Tenso
         Indices of the prototypes in `candidates` (P,); their similarity to all candidates (P, n), with the candidates'
         shrinkage and the prototypes' selection; and their pooled shrinkage (P,).
     """
-    usage = store.use[candidates] / store.life[candidates]
-    chosen = usage.topk(min(count, candidates.numel())).indices
+    chosen = store.usage(candidates).topk(min(count, candidates.numel())).indices
     rows, shrinkage = candidates[chosen], store.shrinkage[candidates]
     scores = similarity(store.key[candidates], shrinkage, store.key[rows], store.selection[rows])
     return chosen, scores, potentiate(scores, shrinkage[:, None])[:, 0]

@@ -21,6 +21,70 @@ from .store import Commit, TokenStore
 MAX_SCORES = 8_000_000
 
 
+class TokenMemory:
+    """What memories made of token stores have in common, see `Memory`."""
+
+    def __init__(self, config: MemoryConfig, features: Features):
+        self.config = config
+        self.frame_tokens = features.key.shape[-2] * features.key.shape[-1]
+
+    @property
+    def stores(self) -> list[TokenStore]:
+        """The stores, whose buckets hold the objects in slot order."""
+        raise NotImplementedError
+
+    @property
+    def objects(self) -> int:
+        return sum(store.objects for store in self.stores)
+
+    @property
+    def working_tokens(self) -> int:
+        return sum(store.working.size for store in self.stores)
+
+    @property
+    def long_term_tokens(self) -> int:
+        return sum(store.long_term.size for store in self.stores)
+
+    def read(self, query: Features) -> list[Tensor]:
+        """Return the readout (1, objects, C_v, h, w) of each bucket, and count how much each token was used."""
+        query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
+        readouts, used = [], []
+        for store in self.stores:
+            rows = store.filled
+            # Buckets that cover all tokens share one affinity (None); each of the others chooses among its own tokens.
+            columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
+            choices = [None, *(column for column in columns if column.numel() < rows.numel())]
+            all_tokens, *own = affinities(store, query_key, selection, self.config.top_k, choices)
+            for bucket, column in zip(store.buckets, columns, strict=True):
+                affinity = own.pop(0) if column.numel() < rows.numel() else all_tokens
+                read = readout(bucket.value, Affinity(rows[affinity.token], affinity.weight))
+                readouts.append(read.transpose(1, 2).unflatten(2, query.key.shape[-2:])[None])
+            used.append((store, rows, token_usage(all_tokens, rows.numel())))
+        for store, rows, usage in used:  # last, so that a failed read counts nothing
+            store.count_use(rows, usage)
+        return readouts
+
+    def undo_read(self) -> None:
+        """Undo the usage counts of the last `read`."""
+        for store in self.stores:
+            store.undo_use()
+
+    def remove(self, slot: int) -> None:
+        """Remove the object in this slot; later objects move up by one slot."""
+        for store in self.stores:
+            for bucket in store.buckets:
+                if slot < bucket.objects:
+                    store.remove_object(bucket, slot)
+                    return
+                slot -= bucket.objects
+        raise IndexError("no object in this slot")
+
+    def detach(self) -> None:
+        """Detach stored tensors from the autograd graph."""
+        for store in self.stores:
+            store.detach()
+
+
 class Kept(Enum):
     """How long a frame stays in working memory."""
 
@@ -30,7 +94,7 @@ class Kept(Enum):
 
 
 @MEMORIES.register("xmem")
-class XMemMemory:
+class XMemMemory(TokenMemory):
     """The paper's memory (sections 3.2 and 3.3): working tokens, and prototypes of the tokens consolidated so far.
 
     Keys are stored on the device and in the dtype of the features, values in their own dtype. With long-term memory
@@ -39,49 +103,14 @@ class XMemMemory:
     """
 
     def __init__(self, config: MemoryConfig, features: Features):
-        self.config = config
-        self.frame_tokens = features.key.shape[-2] * features.key.shape[-1]
+        super().__init__(config, features)
         long_term = config.max_long_term_tokens if config.long_term else 0
-        working = config.max_working_frames * self.frame_tokens
-        self.store = TokenStore(long_term, working, features.key)
+        self.store = TokenStore(long_term, config.max_working_frames * self.frame_tokens, features.key)
         self._kept: list[Kept] = []  # for each frame in working memory
 
     @property
-    def working_tokens(self) -> int:
-        return self.store.working.size
-
-    @property
-    def long_term_tokens(self) -> int:
-        return self.store.long_term.size
-
-    @property
-    def buckets(self) -> int:
-        return len(self.store.buckets)
-
-    @property
-    def objects(self) -> int:
-        return sum(bucket.objects for bucket in self.store.buckets)
-
-    def read(self, query: Features) -> list[Tensor]:
-        """Return the readout (1, objects, C_v, h, w) of each bucket, and count how much each token was used."""
-        store, rows = self.store, self.store.filled
-        query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
-        # Buckets that cover all tokens share one affinity (None); each of the others chooses among its own tokens.
-        columns = [bucket.covers[rows].nonzero().flatten() for bucket in store.buckets]
-        choices = [None, *(column for column in columns if column.numel() < rows.numel())]
-        all_tokens, *own = affinities(store, query_key, selection, self.config.top_k, choices)
-        size = query.key.shape[-2:]
-        readouts = []
-        for bucket, column in zip(store.buckets, columns, strict=True):
-            affinity = own.pop(0) if column.numel() < rows.numel() else all_tokens
-            read = readout(bucket.value, Affinity(rows[affinity.token], affinity.weight))
-            readouts.append(read.transpose(1, 2).unflatten(2, size)[None])
-        store.count_use(rows, token_usage(all_tokens, rows.numel()))  # last, so that a failed read counts nothing
-        return readouts
-
-    def undo_read(self) -> None:
-        """Undo the usage counts of the last `read`."""
-        self.store.undo_use()
+    def stores(self) -> list[TokenStore]:
+        return [self.store]
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
         """Add a memory frame; see `Memory.add`.
@@ -125,27 +154,12 @@ class XMemMemory:
         if commit:
             commit()
 
-    def remove(self, slot: int) -> None:
-        """Remove the object in this slot; later objects move up by one slot."""
-        for bucket in self.store.buckets:
-            if slot < bucket.objects:
-                self.store.remove_object(bucket, slot)
-                return
-            slot -= bucket.objects
-        raise IndexError("no object in this slot")
-
     def exported(self) -> dict[str, Tensor]:
-        """See `Memory.exported`."""
         return {**self.store.exported(), "kept": torch.tensor([list(Kept).index(kept) for kept in self._kept])}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `Memory.restore`."""
         self.store.restore(tensors)
         self._kept = [list(Kept)[number] for number in tensors["kept"].tolist()]
-
-    def detach(self) -> None:
-        """See `Memory.detach`."""
-        self.store.detach()
 
     def _limit_births(self) -> None:
         """Protect only the newest max_working_frames late births: older ones become ordinary frames."""

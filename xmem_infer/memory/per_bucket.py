@@ -8,15 +8,14 @@ from torch import Tensor
 from ..config import LateObjects, MemoryConfig
 from ..errors import UsageError
 from ..model.family import Features
-from ..ops.affinity import Affinity, readout, token_usage
 from .consolidation import most_used, prepare_consolidation
-from .manager import affinities
+from .manager import TokenMemory
 from .protocol import MEMORIES
 from .store import Commit, TokenStore
 
 
 @MEMORIES.register("per_bucket")
-class PerBucketMemory:
+class PerBucketMemory(TokenMemory):
     """A separate `BucketMemory` for each bucket, so that values of late objects are always paired with their own keys.
 
     Without long-term memory each bucket keeps its permanent frames and the newest others, so it does not grow with
@@ -40,35 +39,12 @@ class PerBucketMemory:
                 f"memory.max_long_term_tokens={config.max_long_term_tokens} is not possible: it must be at least "
                 f"memory.num_prototypes + memory.buffer_tokens ({least})"
             )
-        self.config = config
-        self.frame_tokens = features.key.shape[-2] * features.key.shape[-1]
+        super().__init__(config, features)
         self.buckets: list[BucketMemory] = []
 
     @property
-    def objects(self) -> int:
-        return sum(bucket.objects for bucket in self.buckets)
-
-    @property
-    def working_tokens(self) -> int:
-        return sum(bucket.store.working.size for bucket in self.buckets)
-
-    @property
-    def long_term_tokens(self) -> int:
-        return sum(bucket.store.long_term.size for bucket in self.buckets)
-
-    def read(self, query: Features) -> list[Tensor]:
-        """Return the readout (1, objects, C_v, h, w) of each bucket, and count how much each token was used."""
-        query_key, selection = (x[0].flatten(1).T for x in (query.key, query.selection))
-        size = query.key.shape[-2:]
-        reads = [bucket.read(query_key, selection, self.config.top_k) for bucket in self.buckets]
-        for bucket, (_, rows, usage) in zip(self.buckets, reads, strict=True):
-            bucket.store.count_use(rows, usage)  # after all buckets were read, so that a failed read counts nothing
-        return [read.transpose(1, 2).unflatten(2, size)[None] for read, _, _ in reads]
-
-    def undo_read(self) -> None:
-        """Undo the usage counts of the last `read`."""
-        for bucket in self.buckets:
-            bucket.store.undo_use()
+    def stores(self) -> list[TokenStore]:
+        return [bucket.store for bucket in self.buckets]
 
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
         """See `Memory.add`; the first frame of a bucket is permanent."""
@@ -79,9 +55,9 @@ class PerBucketMemory:
             if new := value.shape[1] - self.objects:
                 self.buckets = [*self.buckets, BucketMemory(self.config, frame.key, self.frame_tokens)]
                 self.buckets[-1].store.add_bucket(new, values.shape[2], values.dtype)
-            parts = values.split([bucket.objects for bucket in self.buckets])
+            parts = values.split([store.objects for store in self.stores])
             for bucket, part in zip(self.buckets, parts, strict=True):
-                bucket.append(key, shrinkage, selection, part, permanent)
+                bucket.append(key, shrinkage[:, 0], selection, part, permanent)
             commits = [bucket.prepare_eviction(self.config) for bucket in self.buckets]
         except BaseException:
             self.buckets = [bucket for bucket, _, _ in before]
@@ -93,15 +69,10 @@ class PerBucketMemory:
 
     def remove(self, slot: int) -> None:
         """Remove the object in this slot, and its bucket if that is empty; later objects move up by one slot."""
-        for bucket in self.buckets:
-            if slot < bucket.objects:
-                bucket.store.remove_object(bucket.store.buckets[0], slot)
-                break
-            slot -= bucket.objects
+        super().remove(slot)
         self.buckets = [bucket for bucket in self.buckets if bucket.store.buckets]
 
     def exported(self) -> dict[str, Tensor]:
-        """See `Memory.exported`."""
         tensors: dict[str, Tensor] = {}
         for number, bucket in enumerate(self.buckets):
             own = {**bucket.store.exported(), "permanent": torch.tensor(bucket.permanent)}
@@ -109,18 +80,12 @@ class PerBucketMemory:
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `Memory.restore`."""
         for number in range(len({name.partition(".")[0] for name in tensors})):
             own = {name.partition(".")[2]: x for name, x in tensors.items() if name.partition(".")[0] == str(number)}
             bucket = BucketMemory(self.config, own["key"].T[None, ..., None], self.frame_tokens)
             bucket.store.restore(own)
             bucket.permanent = own["permanent"].tolist()
             self.buckets.append(bucket)
-
-    def detach(self) -> None:
-        """See `Memory.detach`."""
-        for bucket in self.buckets:
-            bucket.store.detach()
 
 
 class BucketMemory:
@@ -134,23 +99,12 @@ class BucketMemory:
         self.store = TokenStore(config.max_long_term_tokens if config.long_term else 0, frames * frame_tokens, key)
         self.permanent: list[bool] = []  # for each frame in working memory
 
-    @property
-    def objects(self) -> int:
-        return sum(bucket.objects for bucket in self.store.buckets)
-
-    def read(self, query_key: Tensor, selection: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Read for queries (Q, C_k); return the readout (O, Q, C_v), the rows read (n,) and their usage (n,)."""
-        store, rows = self.store, self.store.filled
-        (affinity,) = affinities(store, query_key, selection, top_k, [None])
-        read = readout(store.buckets[0].value, Affinity(rows[affinity.token], affinity.weight))
-        return read, rows, token_usage(affinity, rows.numel())
-
     def append(self, key: Tensor, shrinkage: Tensor, selection: Tensor, values: Tensor, permanent: bool) -> None:
-        """Add a frame's tokens: key and selection (h * w, C_k), shrinkage (h * w, 1), values (O, h * w, C_v)."""
+        """Add a frame's tokens: key and selection (h * w, C_k), shrinkage (h * w,), values (O, h * w, C_v)."""
         store = self.store
         if store.working.size + self.frame_tokens > store.working.capacity:  # because of an additional permanent frame
             store.grow_working(store.working.capacity + self.frame_tokens)
-        rows = store.append(store.working, key, shrinkage[:, 0], selection)
+        rows = store.append(store.working, key, shrinkage, selection)
         store.write(store.buckets[0], rows, values)
         self.permanent = [*self.permanent, permanent or not self.permanent]
 

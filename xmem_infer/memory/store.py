@@ -6,7 +6,6 @@ are unused. A value is stored in the row of its key, so values of late objects a
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +25,11 @@ class Region:
     @property
     def stop(self) -> int:
         return self.start + self.size
+
+    @property
+    def rows(self) -> slice:
+        """The filled rows."""
+        return slice(self.start, self.stop)
 
 
 @dataclass
@@ -53,8 +57,7 @@ class TokenStore:
     """Keys, usage counters, and the values of each bucket, in a long-term and a working region.
 
     Per row: key (C_k), shrinkage, selection (C_k, working memory only), use and life, all in the dtype of the keys;
-    values have their own dtype. The matrix that queries are multiplied with (`memory_columns`) is cached separately,
-    without the unused rows.
+    values have their own dtype.
     """
 
     def __init__(self, long_term: int, working: int, like: Tensor):
@@ -71,9 +74,13 @@ class TokenStore:
         self.buckets: list[Bucket] = []
         # Subtracted from keys and queries: this leaves distances unchanged and reduces cancellation errors.
         self._centre = like.new_zeros(key_dim)
-        self._packed = like.new_zeros(rows, 2 * key_dim + 1)  # zeros, because padding rows are multiplied too
+        # `memory_columns` of the filled rows, if valid, followed by zeros, because padding rows are multiplied too.
+        self._packed, self._packed_valid = like.new_zeros(rows, 2 * key_dim + 1), False
         self._before_reading = self.use, self.life
-        self._packed_valid = False  # whether the first rows of _packed hold the tokens of `filled`
+
+    @property
+    def objects(self) -> int:
+        return sum(bucket.objects for bucket in self.buckets)
 
     @property
     def size(self) -> int:
@@ -103,6 +110,10 @@ class TokenStore:
         self.use[rows] += usage
         self.life[rows] += 1
 
+    def usage(self, rows: slice | Tensor) -> Tensor:
+        """Return the use of these rows relative to the number of reads since they were added."""
+        return self.use[rows] / self.life[rows]
+
     def undo_use(self) -> None:
         """Restore the counters from before the last read; tokens must not have moved since."""
         for now, before in zip((self.use, self.life), self._before_reading, strict=True):
@@ -110,25 +121,16 @@ class TokenStore:
 
     def add_bucket(self, objects: int, value_dim: int, dtype: torch.dtype) -> None:
         """Allocate the values of `objects` more objects; the new bucket covers no token yet."""
-        rows = self.key.shape[0]
-        value = self.key.new_empty(objects, rows, value_dim, dtype=dtype)
-        self.buckets.append(Bucket(value, torch.zeros(rows, dtype=torch.bool, device=self.key.device)))
+        value = self.key.new_empty(objects, len(self.key), value_dim, dtype=dtype)
+        self.buckets.append(Bucket(value, torch.zeros_like(self.use, dtype=torch.bool)))
 
     def append(self, region: Region, key: Tensor, shrinkage: Tensor, selection: Tensor | None = None) -> slice:
-        """Append tokens to a region and return their rows; no bucket covers them yet, and their counters are reset.
+        """Append tokens to a region that has room for them and return their rows; no bucket covers them yet.
 
-        Args:
-            region: The working or the long-term region.
-            key: (n, C_k).
-            shrinkage: (n,).
-            selection: (n, C_k); None for long-term memory.
-
-        Raises:
-            IndexError: The region is full; the caller must make room first.
+        key (n, C_k), shrinkage (n,), selection (n, C_k) or None for long-term memory.
         """
         rows = slice(region.stop, region.stop + key.shape[0])
-        if region.size + key.shape[0] > region.capacity:
-            raise IndexError(f"memory region of {region.capacity} tokens cannot take {key.shape[0]} more")
+        assert region.size + key.shape[0] <= region.capacity, "the caller makes room"
         self.key[rows], self.shrinkage[rows] = key, shrinkage
         if selection is not None:
             self.selection[rows] = selection
@@ -169,10 +171,8 @@ class TokenStore:
         extra = capacity - self.working.capacity
         # Allocate everything first, so that running out of memory changes nothing.
         longer = {name: _longer(getattr(self, name), extra, dim=0) for name in (*PER_TOKEN, "_packed")}
-        values = [(_longer(b.value, extra, dim=1), _longer(b.covers, extra, dim=0)) for b in self.buckets]
-        vars(self).update(longer)
-        for bucket, (value, covers) in zip(self.buckets, values, strict=True):
-            bucket.value, bucket.covers = value, covers
+        buckets = [Bucket(_longer(b.value, extra, dim=1), _longer(b.covers, extra, dim=0)) for b in self.buckets]
+        vars(self).update(longer, buckets=buckets)
         self.working.capacity = capacity
 
     def remove_object(self, bucket: Bucket, row: int) -> None:
@@ -222,8 +222,8 @@ class TokenStore:
     def detach(self) -> None:
         """Detach all stored tensors from the autograd graph, in place.
 
-        Values are written into the same tensor that the frame has read, so the graph and the tensor refer to each
-        other: with a detached copy, that reference cycle would never be freed.
+        With a detached copy, a reference cycle would never be freed: the graph refers to the values that were read, and
+        these, written into later, to the graph.
         """
         for name in PER_TOKEN:
             getattr(self, name).detach_()
@@ -233,7 +233,5 @@ class TokenStore:
             bucket.value.detach_()
 
 
-def _longer(x: Tensor, extra: int, dim: Literal[0, 1]) -> Tensor:
-    shape = list(x.shape)
-    shape[dim] = extra
-    return torch.cat([x, x.new_empty(shape)], dim)
+def _longer(x: Tensor, extra: int, dim: int) -> Tensor:
+    return torch.cat([x, x.new_empty(*x.shape[:dim], extra, *x.shape[dim + 1 :])], dim)

@@ -60,9 +60,7 @@ class Features(Protocol):
 class Network(Protocol):
     """A network that is ready to run. Inputs are float32 whatever precision it computes in."""
 
-    @property
-    def conventions(self) -> Conventions:
-        """Choices that the engine has to follow."""
+    conventions: Conventions  # choices that the engine has to follow
 
     def encode_image(self, image: Tensor) -> Any:
         """Return the features of a normalised image (1, 3, H, W) with sides divisible by 16."""

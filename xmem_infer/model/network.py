@@ -83,14 +83,13 @@ class ValueEncoder(nn.Module):
 
 
 class XMem(nn.Module):
-    """The whole network, an implementation of `family.Network`. Its object state is `sensory` (B, O, C_h, h, w)."""
+    """The whole network, see `Network` and `PreparableNetwork`. Its object state is `sensory` (B, O, C_h, h, w)."""
 
     conventions = Conventions()
 
     def __init__(self, sizes: NetworkSizes | None = None):
         super().__init__()
-        sizes = sizes or NetworkSizes()
-        self.sizes = sizes
+        self.sizes = sizes = sizes or NetworkSizes()
         f16, g16, value_dim = sizes.key_trunk.channels[2], sizes.value_trunk.channels[2], sizes.value_dim
         self.key_encoder = KeyEncoder(sizes)
         self.key_projection = KeyProjection(f16, sizes.key_dim)
@@ -110,25 +109,18 @@ class XMem(nn.Module):
         self.objects_at_once: int | None = None
 
     def encode_image(self, image: Tensor) -> KeyFeatures:
-        """Encode a normalised image (B, 3, H, W) with sides divisible by 16."""
         f4, f8, f16 = self.key_encoder(image)
         key, shrinkage, selection = self.key_projection(f16)
         return KeyFeatures(key, shrinkage, selection, f16, f8, f4)
 
     def empty_state(self, features: KeyFeatures) -> ObjectState:
-        """Return the state of zero objects: sensory (B, 0, C_h, h, w)."""
         batch, _, height, width = features.key.shape
         return {SENSORY: features.key.new_zeros(batch, 0, self.sizes.hidden_dim, height, width)}
 
     def encode_memory(
         self, image: Tensor, features: KeyFeatures, state: ObjectState, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, ObjectState]:
-        """Encode a memory frame; return its value (B, O, C_v, h, w) and the state, updated if `deep_update`.
-
-        masks: (B, O, H, W) probabilities in [0, 1] without background.
-        """
-        others = masks.sum(1, keepdim=True) - masks
-        both = torch.stack([masks, others], 2)
+        both = torch.stack([masks, masks.sum(1, keepdim=True) - masks], 2)
         # Chunks do not change the result: an object depends on the others only through their masks.
         encode = partial(self.value_encoder, image, features.f16, deep_update=deep_update)
         value, sensory = in_chunks(self.objects_at_once, encode, state[SENSORY], both)
@@ -137,16 +129,11 @@ class XMem(nn.Module):
     def segment(
         self, features: KeyFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
     ) -> tuple[ObjectState, Tensor, Tensor]:
-        """Decode a frame; return the state, log-odds and probabilities (B, O + 1, H, W), background first.
-
-        readouts: (B, objects, C_v, h, w) of each bucket. Probabilities are at least float32 and sum to 1.
-        """
         return self.aggregate(*self.decode(features, readouts, state, update_state))
 
     def decode(
         self, features: KeyFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
     ) -> tuple[ObjectState, Tensor]:
-        """Return the state and the logits of each object, (B, O, H / 4, W / 4)."""
         readout = readouts[0] if len(readouts) == 1 else torch.cat(readouts, 1)
         # Chunks do not change the result: objects interact only afterwards, in soft aggregation.
         decode = partial(self.decoder, features, update_sensory=update_state)
@@ -154,25 +141,17 @@ class XMem(nn.Module):
         return {SENSORY: sensory}, logits
 
     def aggregate(self, state: ObjectState, logits: Tensor) -> tuple[ObjectState, Tensor, Tensor]:
-        """Turn the results of `decode` into those of `segment`."""
         return state, *aggregate_logits(upsample(infinity_to_nan(logits), 4))
 
     def float32_parts(self) -> list[nn.Module]:
-        """Return the projection of keys, which are compared by squared distances, and of logits.
-
-        The sign of logits near zero decides a pixel.
-        """
+        # Keys are compared by squared distances, and the sign of logits near zero decides a pixel.
         return [self.key_projection, self.decoder.prediction]
 
     def cast_points(self) -> list[nn.Module]:
-        """Return the modules that receive inputs of another precision.
-
-        These include the recurrent cells' convolutions; the cells combine their gates in the state's float32.
-        """
+        # The recurrent cells combine their gates in the state's float32.
         gates = [cell.transform for cell in self.modules() if isinstance(cell, RecurrentCell)]
         fusion = self.get_submodule("decoder.fusion")
         return [self.key_encoder, self.value_encoder.trunk, fusion, *self.float32_parts(), *gates]
 
     def process_in_chunks(self, count: int) -> None:
-        """Pass at most `count` objects at once through value encoder and decoder: less memory, the same result."""
         self.objects_at_once = count

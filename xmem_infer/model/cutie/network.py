@@ -46,7 +46,6 @@ class ReducedKeyProjection(nn.Module):
         self.project = KeyProjection(channels, key_dim)
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `KeyProjection.forward`."""
         return self.project(self.reduce(f16))
 
 
@@ -66,7 +65,7 @@ class PixelFuser(nn.Module):
 
 
 class Cutie(nn.Module):
-    """The whole network, an implementation of `family.Network`.
+    """The whole network, see `family.Network` and `PreparableNetwork`.
 
     Its object state is `sensory` (B, O, C, h, w), `summaries` (B, O, queries, C + 1) and `last_mask` (B, O, h, w).
     """
@@ -101,13 +100,11 @@ class Cutie(nn.Module):
         self.objects_at_once: int | None = None
 
     def encode_image(self, image: Tensor) -> CutieFeatures:
-        """Encode a normalised image (B, 3, H, W) with sides divisible by 16."""
         f4, f8, f16 = self.pixel_encoder(image)
         key, shrinkage, selection = self.key_projection(f16)
         return CutieFeatures(key, shrinkage, selection, self.pixel_projection(f16), f8, f4)
 
     def empty_state(self, features: CutieFeatures) -> ObjectState:
-        """Return the state of zero objects."""
         batch, _, height, width = features.key.shape
         new, channels = features.key.new_zeros, self.sizes.channels
         return {
@@ -119,10 +116,6 @@ class Cutie(nn.Module):
     def encode_memory(
         self, image: Tensor, features: CutieFeatures, state: ObjectState, masks: Tensor, deep_update: bool
     ) -> tuple[Tensor, ObjectState]:
-        """Encode a memory frame; return its value (B, O, C, h, w) and the state with the frame's summaries added.
-
-        masks: (B, O, H, W) probabilities in [0, 1] without background.
-        """
         # Chunks do not change the result: an object depends on the others only through their masks.
         encode = partial(self.mask_encoder, image, features.pixels, deep_update=deep_update)
         value, sensory = in_chunks(self.objects_at_once, encode, state[SENSORY], _with_others(masks))
@@ -133,23 +126,17 @@ class Cutie(nn.Module):
     def segment(
         self, features: CutieFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
     ) -> tuple[ObjectState, Tensor, Tensor]:
-        """Decode a frame; return the state, log-odds and probabilities (B, O + 1, H, W), background first.
-
-        readouts: (B, objects, C, h, w) of each bucket. Probabilities are at least float32 and sum to 1.
-        """
         return self.aggregate(*self.decode(features, readouts, state, update_state))
 
     def decode(
         self, features: CutieFeatures, readouts: list[Tensor], state: ObjectState, update_state: bool
     ) -> tuple[ObjectState, Tensor]:
-        """Return the state, except for the new masks, and the logits of each object, (B, O, H / 4, W / 4)."""
         readout = self._object_readout(features, readouts, state)
         decode = partial(self.mask_decoder, features, update_sensory=update_state)
         sensory, logits = in_chunks(self.objects_at_once, decode, readout, state[SENSORY])
         return {**state, SENSORY: sensory}, logits
 
     def aggregate(self, state: ObjectState, logits: Tensor) -> tuple[ObjectState, Tensor, Tensor]:
-        """Turn the results of `decode` into those of `segment`."""
         odds = upsample(aggregate_logits(infinity_to_nan(logits))[0], 4)
         prob = odds.softmax(1)
         return {**state, LAST_MASK: F.avg_pool2d(prob[:, 1:], STRIDE)}, odds, prob
@@ -167,7 +154,7 @@ class Cutie(nn.Module):
         return torch.cat(object_readouts, 1)
 
     def float32_parts(self) -> list[nn.Module]:
-        """Return the modules that compute keys, logits of masks, and sums over whole images and videos."""
+        # These compute keys, logits of masks, and sums over whole images and videos.
         return [
             self.key_projection.project,
             self.mask_decoder.prediction,
@@ -177,10 +164,7 @@ class Cutie(nn.Module):
         ]
 
     def cast_points(self) -> list[nn.Module]:
-        """Return the modules that receive inputs of another precision.
-
-        These include the recurrent cells' convolutions; the cells combine their gates in the state's float32.
-        """
+        # The recurrent cells combine their gates in the state's float32.
         return [
             self.pixel_encoder,
             self.mask_encoder.trunk,
@@ -191,7 +175,6 @@ class Cutie(nn.Module):
         ]
 
     def process_in_chunks(self, count: int) -> None:
-        """Pass at most `count` objects at once through mask encoder and decoder: less memory, the same result."""
         self.objects_at_once = count
 
 

@@ -61,7 +61,6 @@ class SharedConv2d(nn.Module):
         self.own = convolution_like(joint, joint.weight[:, shared:], None)
 
     def forward(self, shared: Tensor, own: Tensor) -> Tensor:
-        """See `JointConv2d.forward`."""
         once, each = self.shared(shared), self.own(own)
         # Broadcasting over an additional dimension would lose the channels-last layout and slow down later layers
         # several times.
@@ -79,7 +78,6 @@ class JoinedProjection(nn.Module):
         self.conv = convolution_like(plain.key, torch.cat([part.weight for part in parts]), bias)
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `KeyProjection.forward`."""
         key, shrinkage, selection = at_least_float32(self.conv(f16)).split(self.channels, 1)
         return key, shrinkage.square() + 1, selection.sigmoid()
 

@@ -38,7 +38,7 @@ REFUSED = "refused"  # name of the file that takes the place of a model that dif
 
 
 class Int8:
-    """Int8 models of a network's verbs.
+    """Int8 models of a network's verbs, which are cached in `folder`.
 
     Attributes:
         bf16: Whether to compute in bf16 what is not quantised.
@@ -209,14 +209,14 @@ def _not_quantised(network: Any) -> list[nn.Module]:
     return parts
 
 
+def _write_refusal(reason: str, folder: Path) -> None:
+    (folder / REFUSED).write_text(reason, encoding="utf-8")
+
+
 def int8_toolchain() -> str | None:
     """Return the version of NNCF and the method by which int8 models are built; None if NNCF is not installed."""
     nncf = installed_version("nncf")
     return f"nncf {nncf}, {METHOD}" if nncf else None
-
-
-def _write_refusal(reason: str, folder: Path) -> None:
-    (folder / REFUSED).write_text(reason, encoding="utf-8")
 
 
 def _with_flags(arguments: tuple[Any, ...], flags: list[Any]) -> tuple[Any, ...]:

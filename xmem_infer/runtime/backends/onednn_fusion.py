@@ -91,7 +91,7 @@ class FusedResidual(nn.Module):
         super().__init__()
         names = ("conv1", "conv2", "conv3")
         self.convs = nn.ModuleList(FusedConv2d(getattr(block, name)) for name in names if hasattr(block, name))
-        self.downsample = None if block.downsample is None else FusedConv2d(block.downsample[0])
+        self.downsample = None if block.downsample is None else _fused(block.downsample[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
@@ -106,11 +106,10 @@ class FusedResBlock(nn.Module):
 
     def __init__(self, block: ResBlock):
         super().__init__()
-        self.conv1, self.conv2 = FUSED[type(block.conv1)](block.conv1), FusedConv2d(block.conv2)
-        self.downsample = None if block.downsample is None else FUSED[type(block.downsample)](block.downsample)
+        self.conv1, self.conv2 = _fused(block.conv1), FusedConv2d(block.conv2)
+        self.downsample = None if block.downsample is None else _fused(block.downsample)
 
     def forward(self, *x: Tensor) -> Tensor:
-        """See `ResBlock.forward`."""
         skip = x[0] if self.downsample is None else self.downsample(*x)
         return self.conv2(self.conv1(*map(F.relu, x), relu=True), added=skip)
 
@@ -151,7 +150,6 @@ class FusedMobileStem(nn.Module):
         self.project = FusedConv2d(stem.project)
 
     def forward(self, image: Tensor) -> Tensor:
-        """See `MobileStem.forward`."""
         return self.project(self.depthwise(self.conv(image, at_most=6.0), at_most=6.0))
 
 
@@ -202,3 +200,7 @@ def can_fuse(dtype: torch.dtype) -> bool:
         return False
     errors = (actual.float() - expected).abs().max(), (clipped.float() - alone.clamp(0, 0.5)).abs().max()
     return bool(max(errors) < 0.05)
+
+
+def _fused(module: nn.Module) -> nn.Module:
+    return FUSED[type(module)](module)

@@ -36,102 +36,10 @@ def load_openvino() -> Any:
     return openvino
 
 
-class OpenVinoVerbs:
-    """A `Network` whose verbs are compiled for each combination of shapes, flags and number of threads.
-
-    Attributes:
-        network: The network in torch: evaluation mode, float32, without gradients.
-        folder: Folder in which its models are cached.
-        bf16: Whether the models compute in bf16; torch computes in float32.
-        int8: The int8 models to use instead (`Int8`), or None.
-        limits: Largest accepted difference of bf16 from float32 by verb, see `LIMITS`.
-    """
-
-    def __init__(self, network: Any, folder: Path, bf16: bool = False, int8: Any = None):
-        self.network, self.folder, self.bf16, self.int8 = network, folder, bf16, int8
-        self.limits: Mapping[str, float] = LIMITS
-        self.conventions, self.sizes = network.conventions, getattr(network, "sizes", None)
-        self._models: dict[Key, CompiledVerb | None] = {}  # None: called once so far
-        self._in_torch: set[Key] = set()  # left to torch, because the model failed or differed
-        self._chunk = 0
-
-    def process_in_chunks(self, count: int) -> None:
-        """See `PreparableNetwork.process_in_chunks`."""
-        self._chunk = count
-        self.network.process_in_chunks(count)
-
-    def empty_state(self, features: Any) -> ObjectState:
-        """See `Network.empty_state`."""
-        return self.network.empty_state(features)
-
-    def encode_image(self, image: Tensor) -> Any:
-        """See `Network.encode_image`."""
-        return self._run("encode_image", image)
-
-    def encode_memory(
-        self, image: Tensor, features: Any, state: ObjectState, masks: Tensor, deep_update: bool
-    ) -> tuple[Tensor, ObjectState]:
-        """See `Network.encode_memory`."""
-        return self._run("encode_memory", image, features, state, masks, deep_update)
-
-    def segment(
-        self, features: Any, readouts: list[Tensor], state: ObjectState, update_state: bool
-    ) -> tuple[ObjectState, Tensor, Tensor]:
-        """See `Network.segment`."""
-        # torch upsamples several times as fast as OpenVINO, and gets a sixteenth of the data this way.
-        return self.network.aggregate(*self._run("decode", features, readouts, state, update_state))
-
-    def _run(self, verb: str, *arguments: Any) -> Any:
-        leaves, _ = tree_flatten(arguments)
-        shapes = tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in leaves)
-        key: Key = verb, self._chunk, torch.get_num_threads(), shapes
-        if self.int8 is not None and verb not in self.int8.disabled:
-            return self.int8.run(verb, key, arguments)
-        model = self._models.get(key)
-        if model is None:
-            expected = getattr(self.network, verb)(*arguments)
-            if key in self._models and key not in self._in_torch:
-                problem = "differs from torch's"
-                try:
-                    model = CompiledVerb(self._source(key, arguments), expected, self.bf16)
-                    agrees = self._agree(verb, model(arguments), expected)
-                except Exception as error:  # OpenVINO's own types, for example for an unsupported operation
-                    agrees, problem = False, f"cannot be built ({(str(error).strip() or repr(error)).splitlines()[-1]})"
-                if agrees:
-                    self._models[key] = model
-                else:
-                    remove_model(model_folder(self.folder, key))  # the file may be damaged
-                    log.warning(f"warning: OpenVINO's {verb} {problem}; torch's is used instead")
-                    self._in_torch.add(key)
-            self._models.setdefault(key)
-            return expected
-        return model(arguments)
-
-    def _agree(self, verb: str, result: Any, expected: Any) -> bool:
-        """Return whether a result equals torch's up to the order of sums, or, in bf16, is within the limit."""
-        if self.bf16:
-            return max(differences(verb, result, expected)) <= self.limits[verb]
-        pairs = zip(tensors_of(result), tensors_of(expected), strict=True)
-        return all(bool((x - y).abs().max() <= TOLERANCE * y.abs().max().clamp(1)) for x, y in pairs)
-
-    def _source(self, key: Key, arguments: tuple[Any, ...]) -> Any:
-        """Return the file of the cached model; if there is none, convert and cache a model and return that."""
-        folder = model_folder(self.folder, key)
-        if (folder / "model.xml").is_file():
-            return folder / "model.xml"
-        log.info(f"OpenVINO: compiling {key[0]} for this size and number of objects; later runs find it in {folder}")
-        model = convert(self.network, key[0], arguments)
-        store_model(partial(save, model), folder)
-        return model
-
-
 class CompiledVerb:
-    """A verb compiled for one set of shapes and flags.
+    """A verb compiled for one set of shapes and flags, from an OpenVINO model or its file.
 
-    Args:
-        source: An OpenVINO model, or its file.
-        expected: A result of the verb, for its structure.
-        bf16: Whether to compute in bf16 what is not quantised, which needs a CPU that computes in bf16.
+    expected: A result of the verb, for its structure. bf16: Whether to compute in bf16 what is not quantised.
     """
 
     def __init__(self, source: Any, expected: Any, bf16: bool):
@@ -160,8 +68,95 @@ class CompiledVerb:
         return tree_unflatten(results, self._result)
 
 
+class OpenVinoVerbs:
+    """A `Network` whose verbs are compiled for each combination of shapes, flags and number of threads.
+
+    Attributes:
+        network: The network in torch: evaluation mode, float32, without gradients.
+        folder: Folder in which its models are cached.
+        bf16: Whether the models compute in bf16; torch computes in float32.
+        int8: The int8 models to use instead (`Int8`), or None.
+        limits: Largest accepted difference of bf16 from float32 by verb, see `LIMITS`.
+    """
+
+    def __init__(self, network: Any, folder: Path, bf16: bool = False, int8: Any = None):
+        self.network, self.folder, self.bf16, self.int8 = network, folder, bf16, int8
+        self.limits: Mapping[str, float] = LIMITS
+        self.conventions, self.sizes = network.conventions, getattr(network, "sizes", None)
+        self._models: dict[Key, CompiledVerb | None] = {}  # None: called once so far
+        self._in_torch: set[Key] = set()  # left to torch, because the model failed or differed
+        self._chunk = 0
+
+    def process_in_chunks(self, count: int) -> None:
+        self._chunk = count
+        self.network.process_in_chunks(count)
+
+    def empty_state(self, features: Any) -> ObjectState:
+        return self.network.empty_state(features)
+
+    def encode_image(self, image: Tensor) -> Any:
+        return self._run("encode_image", image)
+
+    def encode_memory(
+        self, image: Tensor, features: Any, state: ObjectState, masks: Tensor, deep_update: bool
+    ) -> tuple[Tensor, ObjectState]:
+        return self._run("encode_memory", image, features, state, masks, deep_update)
+
+    def segment(
+        self, features: Any, readouts: list[Tensor], state: ObjectState, update_state: bool
+    ) -> tuple[ObjectState, Tensor, Tensor]:
+        # torch upsamples several times as fast as OpenVINO, and gets a sixteenth of the data this way.
+        return self.network.aggregate(*self._run("decode", features, readouts, state, update_state))
+
+    def _run(self, verb: str, *arguments: Any) -> Any:
+        leaves, _ = tree_flatten(arguments)
+        shapes = tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in leaves)
+        key: Key = verb, self._chunk, torch.get_num_threads(), shapes
+        if self.int8 is not None and verb not in self.int8.disabled:
+            return self.int8.run(verb, key, arguments)
+        if (model := self._models.get(key)) is not None:
+            return model(arguments)
+        expected = getattr(self.network, verb)(*arguments)
+        if key not in self._models:
+            self._models[key] = None
+        elif key not in self._in_torch:
+            self._models[key] = self._compiled(key, arguments, expected)
+        return expected
+
+    def _compiled(self, key: Key, arguments: tuple[Any, ...], expected: Any) -> CompiledVerb | None:
+        """Return the model of a verb, or None, with a warning, if it fails or its result is not torch's `expected`."""
+        problem = "differs from torch's"
+        try:
+            model = CompiledVerb(self._source(key, arguments), expected, self.bf16)
+            if self._agree(key[0], model(arguments), expected):
+                return model
+        except Exception as error:  # OpenVINO's own types, for example for an unsupported operation
+            problem = f"cannot be built ({(str(error).strip() or repr(error)).splitlines()[-1]})"
+        remove_model(model_folder(self.folder, key))  # the file may be damaged
+        log.warning(f"warning: OpenVINO's {key[0]} {problem}; torch's is used instead")
+        self._in_torch.add(key)
+        return None
+
+    def _agree(self, verb: str, result: Any, expected: Any) -> bool:
+        """Return whether a result equals torch's up to the order of sums, or, in bf16, is within the limit."""
+        if self.bf16:
+            return max(differences(verb, result, expected)) <= self.limits[verb]
+        pairs = zip(tensors_of(result), tensors_of(expected), strict=True)
+        return all(bool((x - y).abs().max() <= TOLERANCE * y.abs().max().clamp(1)) for x, y in pairs)
+
+    def _source(self, key: Key, arguments: tuple[Any, ...]) -> Any:
+        """Return the file of the cached model; if there is none, convert and cache a model and return that."""
+        folder = model_folder(self.folder, key)
+        if (folder / "model.xml").is_file():
+            return folder / "model.xml"
+        log.info(f"OpenVINO: compiling {key[0]} for this size and number of objects; later runs find it in {folder}")
+        model = convert(self.network, key[0], arguments)
+        store_model(partial(save, model), folder)
+        return model
+
+
 class _Verb(nn.Module):
-    """A verb as a module that takes and returns only tensors, for tracing."""
+    """A verb as a module that takes and returns only the tensors of its arguments and results, for tracing."""
 
     def __init__(self, network: Any, verb: str, arguments: tuple[Any, ...]):
         super().__init__()
@@ -169,7 +164,6 @@ class _Verb(nn.Module):
         self.leaves, self.structure = tree_flatten(arguments)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Tensors of the arguments, in order -> tensors of the result."""
         rest = iter(tensors)
         leaves = [next(rest) if isinstance(x, Tensor) else x for x in self.leaves]
         return tuple(tensors_of(getattr(self.network, self.verb)(*tree_unflatten(leaves, self.structure))))
