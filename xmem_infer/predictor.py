@@ -7,8 +7,7 @@ restored before its result is yielded, so that torch code of the caller between 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from functools import reduce
-from operator import add
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,14 +27,14 @@ from .io.frames import FrameSource, open_frames
 from .io.given_masks import CheckedMasks, MaskLike, frame_names
 from .io.masks import check_mask
 from .io.read_ahead import read_ahead
-from .ops.images import normalise, pad, padding_for, resize, resize_labels, working_size
+from .ops.images import normalise, resize, resize_labels, working_size
 from .ops.masks import confidence_inside, most_probable
 from .results import FrameResult, Pass, Prediction, Results, all_reached
 from .runtime.choice import choose
 from .runtime.device import choose_device
 from .runtime.grad_mode import grad_mode
 from .runtime.limits import explain_out_of_memory, thread_count
-from .runtime.stage_clock import StageClock
+from .runtime.stage_clock import timed
 from .types import Frame, LabelMask
 from .weights.build import load_network
 from .weights.manifest import resolve_weights
@@ -197,9 +196,7 @@ class Segmenter:
                         predictions.append(self.predict(state, seen, mask, kept, last, view.size, view.flipped, whole))
                     result = self.result(frame, predictions, given, {"read": waited_ms})
                     if (key := states[0].key) is not None:
-                        prob = predictions[0].prob
-                        keys = mean_keys(key, pad(prob, padding_for(prob.shape[-2], prob.shape[-1])))
-                        shown = () if given is None else given.object_ids()
+                        keys, shown = mean_keys(key, predictions[0].prob), given.object_ids() if given else ()
                         confidence = states[0].drift.look(result.mask, result.confidence, keys, shown)
                         result = replace(result, confidence=confidence)
                 yield result
@@ -243,21 +240,19 @@ class Segmenter:
         if given is not None:
             check_mask(given, (frame.image.shape[0], frame.image.shape[1]), f"frame {frame.name}")
         image = frame.image[:, ::-1] if flipped else frame.image
-        conventions = self.engine.conventions
-        known, clock = state.object_ids, StageClock(self.prepared.device, {})
-        absent = absent_ids(state.absent, frame.index)
-        shown = [] if given is None else [*given.object_ids(), *absent]
-        annotated = [] if given is None else annotated_ids(known, shown, complete)
-        with clock("upload"):
+        conventions, device = self.engine.conventions, self.prepared.device
+        absent, annotated, mask = absent_ids(state.absent, frame.index), list[int](), None
+        spent: dict[str, float] = {}
+        with timed("upload", device, spent):
             wanted = self.data.size if size is None else size
             work = working_size(image.shape[0], image.shape[1], wanted, conventions.enlarge)
-            pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.prepared.device)
+            pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
             pixels = resize(normalise(pixels), work, bool(self.data.antialias))
-            mask = None
             if given is not None:
+                annotated = annotated_ids(state.object_ids, [*given.object_ids(), *absent], complete)
                 ids = np.ascontiguousarray(given.ids[:, ::-1] if flipped else given.ids)
-                mask = resize_labels(torch.from_numpy(ids).to(self.prepared.device), work, conventions.mask_resize)
-        with clock("segment"), self.prepared.context():
+                mask = resize_labels(torch.from_numpy(ids).to(device), work, conventions.mask_resize)
+        with timed("segment", device, spent), self.prepared.context():
             try:
                 prob = self.engine.step(state, pixels, mask, annotated, permanent, end, False, absent).detach()
             except NonFiniteError as error:
@@ -268,7 +263,7 @@ class Segmenter:
         if self.runtime.grad_mode is GradMode.enable_grad_detached:
             state.detach()
         complete = given is not None and set(annotated) == set(state.object_ids)
-        return Prediction(prob, flipped, tuple(state.object_ids), complete, clock.stage_ms)
+        return Prediction(prob, flipped, tuple(state.object_ids), complete, spent)
 
     def result(
         self,
@@ -290,14 +285,12 @@ class Segmenter:
         first, size = predictions[0], (frame.image.shape[0], frame.image.shape[1])
         assert all(other.object_ids == first.object_ids for other in predictions), "all passes see the same objects"
         spent = dict(stage_ms or {})
-        for prediction in predictions:
-            for stage, milliseconds in prediction.stage_ms.items():
-                spent[stage] = spent.get(stage, 0.0) + milliseconds
-        with StageClock(self.prepared.device, spent)("post"), torch.no_grad():
-            probs = [
-                resize(view.prob, size).flip(-1) if view.flipped else resize(view.prob, size) for view in predictions
-            ]
-            mean = probs[0] if len(probs) == 1 else reduce(add, probs) / len(probs)
+        for stage, milliseconds in chain.from_iterable(prediction.stage_ms.items() for prediction in predictions):
+            spent[stage] = spent.get(stage, 0.0) + milliseconds
+        with timed("post", self.prepared.device, spent), torch.no_grad():
+            turned = ((resize(view.prob, size), view.flipped) for view in predictions)
+            probs = [prob.flip(-1) if flipped else prob for prob, flipped in turned]
+            mean = probs[0] if len(probs) == 1 else sum(probs[1:], probs[0]) / len(probs)
             if given is not None and first.complete:
                 mask, confidence = given.ids, confidence_inside(mean, first.object_ids, given.ids)
             else:
@@ -311,9 +304,5 @@ class Segmenter:
 
         frame: Name of the frame, for error messages.
         """
-        with (
-            thread_count(self.runtime.threads),
-            explain_out_of_memory(frame),
-            grad_mode(self.runtime.grad_mode),
-        ):
+        with thread_count(self.runtime.threads), explain_out_of_memory(frame), grad_mode(self.runtime.grad_mode):
             yield

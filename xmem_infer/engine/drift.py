@@ -3,17 +3,19 @@
 The thresholds were tuned on ten annotated clips with the embedded model; docs/evaluation.md reports what they detect.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import hypot, sqrt
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 # This form waits for a thread that is still importing torch; `import torch.nn.functional` would not.
 from torch import Tensor, nn
 
+from ..ops.images import pad, padding_for
 from ..types import ObjectConfidence
 
 LOST, JUMPED, AREA, APPEARANCE, UNSURE = "lost", "jumped", "area", "appearance", "unsure"
@@ -31,24 +33,21 @@ def mean_keys(key: Tensor, prob: Tensor) -> Tensor:
 
     Args:
         key: Query keys of the frame, (1, C_k, h, w).
-        prob: Probabilities of the same image, (O + 1, H, W), background first.
+        prob: Probabilities of the same image, (O + 1, H, W), background first, without the engine's padding.
     """
-    weights = nn.functional.adaptive_avg_pool2d(prob[1:].float(), (key.shape[-2], key.shape[-1])).flatten(1)
+    prob = pad(prob[1:].float(), padding_for(prob.shape[-2], prob.shape[-1]))
+    weights = nn.functional.adaptive_avg_pool2d(prob, (key.shape[-2], key.shape[-1])).flatten(1)
     weights = weights * (weights > weights.amax(1, keepdim=True) / 2)  # tokens on the edge mix in the background
     return nn.functional.normalize(weights @ key[0].flatten(1).T.float(), dim=1)
 
 
 @dataclass
 class _Track:
-    """History of one object, in plain Python numbers because it is saved with a stopped video.
+    """History of one object, in plain Python numbers because it is saved with a stopped video."""
 
-    references: mean keys on the frames where its mask was given. areas: pixels in the last AREA_FRAMES frames since
-    the last given mask. centre: (row, column) in the previous frame.
-    """
-
-    references: list[list[float]] = field(default_factory=list)
-    areas: list[int] = field(default_factory=list)
-    centre: tuple[float, float] | None = None
+    references: list[list[float]] = field(default_factory=list)  # mean keys where its mask was given
+    areas: list[int] = field(default_factory=list)  # px in the last AREA_FRAMES frames since the last given mask
+    centre: tuple[float, float] | None = None  # (row, column) in the previous frame
 
 
 class DriftWatch:
@@ -109,27 +108,17 @@ def _centre(mask: np.ndarray, object_id: int, area_px: int) -> tuple[float, floa
     return (step * float(rows.mean()), step * float(columns.mean())) if len(rows) else None
 
 
-class Episode(NamedTuple):
-    """A run of frames on which an object shows signs of drift.
-
-    first, last: frame names. frames: number of frames with signs, without the gaps of up to MERGED_GAP frames between
-    them. signs: every sign seen in the run.
-    """
-
-    object: int
-    first: str
-    last: str
-    frames: int
-    signs: tuple[str, ...]
-
-
 class DriftSummary:
-    """Group the signs of drift on a video's frames into episodes."""
+    """Group the signs of drift on a video's frames into episodes, runs of frames on which an object shows signs.
+
+    An episode has the keys `object`, `first` and `last` (frame names), `frames` (number of frames with signs, without
+    the gaps of up to MERGED_GAP frames between them) and `signs` (every sign seen).
+    """
 
     def __init__(self) -> None:
         self.frames = 0
         self._last: dict[int, int] = {}  # by object id: number of the last frame with signs
-        self._episodes: dict[int, list[Episode]] = {}  # by object id, in video order
+        self._episodes: dict[int, list[dict[str, Any]]] = {}  # by object id, in video order
 
     def add(self, frame: str, confidence: Mapping[int, ObjectConfidence]) -> None:
         """Add the next frame, given its name and the confidences of its objects."""
@@ -139,21 +128,21 @@ class DriftSummary:
                 continue
             own = self._episodes.setdefault(object_id, [])
             if not own or self.frames - self._last[object_id] > MERGED_GAP + 1:
-                own.append(Episode(object_id, frame, frame, 0, ()))
-            signs = tuple(dict.fromkeys((*own[-1].signs, *seen.drift)))
-            own[-1] = own[-1]._replace(last=frame, frames=own[-1].frames + 1, signs=signs)
+                own.append({"object": object_id, "first": frame, "last": frame, "frames": 0, "signs": []})
+            signs = list(dict.fromkeys((*own[-1]["signs"], *seen.drift)))
+            own[-1] |= {"last": frame, "frames": own[-1]["frames"] + 1, "signs": signs}
             self._last[object_id] = self.frames
 
     def episodes(self) -> list[dict[str, Any]]:
-        """Return the episodes as dicts for run.json, sorted by object, then in the order of the video."""
-        return [episode._asdict() for _, own in sorted(self._episodes.items()) for episode in own]
+        """Return the episodes for run.json, sorted by object, then in the order of the video."""
+        return [episode for _, own in sorted(self._episodes.items()) for episode in own]
 
 
 def describe_briefly(episodes: Sequence[Mapping[str, Any]]) -> str:
     """Count frames with signs per object, as in `signs of drift: object 2 (12 frames)`; empty without episodes."""
-    frames: dict[int, int] = {}
+    frames = Counter[int]()
     for episode in episodes:
-        frames[episode["object"]] = frames.get(episode["object"], 0) + episode["frames"]
+        frames[episode["object"]] += episode["frames"]
     named = ", ".join(f"object {i} ({n} frame{'s' * (n > 1)})" for i, n in list(frames.items())[:MAX_EPISODES])
     more = f" and {len(frames) - MAX_EPISODES} more" if len(frames) > MAX_EPISODES else ""
     return f"signs of drift: {named}{more}" if frames else ""
@@ -166,9 +155,8 @@ def describe(episodes: Sequence[Mapping[str, Any]]) -> list[str]:
         own = [episode for episode in episodes if episode["object"] == object_id]
         longest = sorted(range(len(own)), key=lambda number: -own[number]["frames"])[:MAX_EPISODES]
         spans = []
-        for episode in (own[number] for number in sorted(longest)):
-            span = episode["first"] if episode["first"] == episode["last"] else f"{episode['first']}-{episode['last']}"
-            spans.append(f"{span} ({', '.join(episode['signs'])})")
+        for first, last, signs in ((own[n]["first"], own[n]["last"], own[n]["signs"]) for n in sorted(longest)):
+            spans.append(f"{first if first == last else f'{first}-{last}'} ({', '.join(signs)})")
         more = f" and {len(own) - len(spans)} more" if len(own) > len(spans) else ""
         lines.append(f"object {object_id} may have drifted in {', '.join(spans)}{more}")
     return lines

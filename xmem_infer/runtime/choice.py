@@ -13,16 +13,11 @@ from .limits import check_threads
 from .precision import candidates, check_precision, int8_is_faster, x86_has_bf16
 
 AUTO = "auto"
-COMPILED_FOR_CPU = "openvino"
-RECORDING_BACKEND = "eager"  # the only backend that keeps the original parameters, which gradients refer to
+OPENVINO = "openvino"
 
 
 def check_runtime(runtime: RuntimeConfig, device: torch.device) -> None:
-    """Check, before a network is loaded, that the device supports the settings and that they fit together.
-
-    Raises:
-        UsageError: The number of threads, the precision or the backend is not possible.
-    """
+    """Raise UsageError, before a network is loaded, if threads, precision or backend are not possible here."""
     check_threads(runtime.threads)
     check_precision(runtime.precision, device)
     check_backend(choose_backend(runtime), runtime.precision, device)
@@ -38,10 +33,9 @@ def choose_backend(runtime: RuntimeConfig) -> str:
     """
     recording = runtime.grad_mode.records
     if runtime.variant == AUTO:
-        compiled = runtime.precision is Precision.int8
-        return RECORDING_BACKEND if recording else COMPILED_FOR_CPU if compiled else "fast"
+        return "eager" if recording else OPENVINO if runtime.precision is Precision.int8 else "fast"
     BACKENDS[runtime.variant]
-    if recording and runtime.variant != RECORDING_BACKEND:
+    if recording and runtime.variant != "eager":  # the only one with the original parameters, which gradients refer to
         raise UsageError(
             f"runtime.variant={runtime.variant} holds weights without gradients, so that "
             f"runtime.grad_mode={runtime.grad_mode.value} would record nothing: use runtime.variant=eager"
@@ -52,11 +46,10 @@ def choose_backend(runtime: RuntimeConfig) -> str:
 def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> tuple[Prepared, str]:
     """Prepare the network as the settings say; also return the reason for its precision, in words.
 
-    With precision `auto`, the first candidate in which a test frame stays finite is used. If an earlier run with
-    runtime.variant=openvino has compiled this network, variant `auto` is `openvino` on CPUs that compute in bf16, and
-    in float32 unless `fast` has Winograd convolutions; it never compiles models that the user did not ask for. If int8
-    is faster on this CPU and there are models that an earlier run with runtime.precision=int8 has built (those found
-    to differ are removed), precision `auto` is int8.
+    With precision `auto`, the first candidate in which a test frame stays finite is used; it is int8 if that is faster
+    on this CPU and an earlier run with runtime.precision=int8 has built models. Variant `auto` is `openvino` if an
+    earlier run with runtime.variant=openvino has compiled this network and `_is_faster_compiled`: it never compiles
+    models that the user did not ask for.
 
     Raises:
         UsageError: See `prepare`; or no precision gives finite numbers.
@@ -65,27 +58,25 @@ def choose(network: nn.Module, runtime: RuntimeConfig, device: torch.device) -> 
     backend = choose_backend(runtime)
     is_auto, toolchain = runtime.precision is Precision.auto, int8_toolchain()
     precisions = candidates(device) if is_auto else [runtime.precision]
-    if device.type == "cpu" and (backend == COMPILED_FOR_CPU or (runtime.variant == AUTO and backend == "fast")):
+    if device.type == "cpu" and (backend == OPENVINO or (runtime.variant == AUTO and backend == "fast")):
         if is_auto and toolchain and int8_is_faster() and has_models(network, toolchain):
-            backend, precisions = COMPILED_FOR_CPU, [Precision.int8, Precision.fp32]
-        elif is_auto and backend == COMPILED_FOR_CPU:
+            backend, precisions = OPENVINO, [Precision.int8, Precision.fp32]
+        elif is_auto and backend == OPENVINO:
             precisions = [Precision.bf16, Precision.fp32] if x86_has_bf16() else [Precision.fp32]
         elif has_models(network) and _is_faster_compiled(network, precisions[0]):
-            backend = COMPILED_FOR_CPU
-    if not is_auto:
-        return prepare(network, device, runtime.precision, backend, runtime.objects_at_once), "as asked for"
+            backend = OPENVINO
     refused: list[str] = []
     for precision in precisions:
-        if _stays_finite(network, device, precision):
-            prepared = prepare(network, device, precision, backend, runtime.objects_at_once)
-            reason = f"auto on {device.type}"
-            return prepared, reason + (f"; {', '.join(refused)} gave non-finite numbers" if refused else "")
+        if not is_auto or _stays_finite(network, device, precision):
+            reason = f"auto on {device.type}" if is_auto else "as asked for"
+            reason += f"; {', '.join(refused)} gave non-finite numbers" if refused else ""
+            return prepare(network, device, precision, backend, runtime.objects_at_once), reason
         refused.append(precision.value)
     raise UsageError(f"the network gives non-finite numbers on a test frame in {', '.join(refused)}: check the weights")
 
 
 def _is_faster_compiled(network: nn.Module, precision: Precision) -> bool:
-    """Return whether `openvino` is faster than `fast` on this CPU, or as fast."""
+    """Return whether `openvino` is faster than `fast` on this CPU, or as fast: in fp32, if `fast` has no Winograd."""
     if precision is Precision.fp32:
         return not has_winograd_convolutions(network)
     return precision is Precision.bf16 and x86_has_bf16()
@@ -98,8 +89,7 @@ def _stays_finite(network: nn.Module, device: torch.device, precision: Precision
     float32 anyway.
     """
     prepared = prepare(network, device, Precision.fp32 if precision is Precision.int8 else precision, "eager")
-    eager = prepared.network
-    generator = torch.Generator().manual_seed(0)
+    eager, generator = prepared.network, torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, 64, 64, generator=generator).to(device)
     masks = torch.rand(1, 1, 64, 64, generator=generator).to(device)
     with torch.no_grad(), prepared.context():

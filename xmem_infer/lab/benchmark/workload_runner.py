@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from ...config import GradMode, MemoryConfig
 from ...engine.state import VideoState
 from ...ops.images import normalise
 from ...runtime.grad_mode import grad_mode
-from ...runtime.stage_clock import StageClock
+from ...runtime.stage_clock import timed
 from .scene import block_mask, drifting_frames
 from .stages import FRAME_STAGES, MEMORY_WRITE, REST, FlopMeter, Stages, observed_engine
 from .variants import Variant
@@ -98,7 +99,7 @@ class WorkloadRunner:
 
     def _timed_frame(self, state: VideoState, image: Tensor) -> ByStage:
         spent: ByStage = {}
-        self.stages.observer = StageClock(self.variant.prepared.device, spent)
+        self.stages.observer = partial(timed, device=self.variant.prepared.device, stage_ms=spent)
         started = perf_counter()
         self.engine.step(state, image)
         total = (perf_counter() - started) * 1000
