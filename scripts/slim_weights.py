@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="CPU threads")
     args = parser.parse_args()
     from xmem_infer.lab.training.slimming import slim_weights  # imports torch
-    from xmem_infer.runtime.limits import check_threads, thread_count
+    from xmem_infer.runtime.contexts import thread_count
+    from xmem_infer.runtime.limits import check_threads
 
     check_threads(args.threads)
     with thread_count(args.threads):

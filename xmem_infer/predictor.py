@@ -31,10 +31,8 @@ from .ops.images import normalise, resize, resize_labels, working_size
 from .ops.masks import confidence_inside, most_probable
 from .results import FrameResult, Pass, Prediction, Results, all_reached
 from .runtime.choice import choose
+from .runtime.contexts import explain_out_of_memory, grad_mode, thread_count, timed
 from .runtime.device import choose_device
-from .runtime.grad_mode import grad_mode
-from .runtime.limits import explain_out_of_memory, thread_count
-from .runtime.stage_clock import timed
 from .types import Frame, LabelMask
 from .weights.build import load_network
 from .weights.manifest import resolve_weights
@@ -227,8 +225,7 @@ class Segmenter:
             end: Whether this is the last frame, after which memory is not read any more.
             size: Short side inside the network in px, -1 = original; None: `data.size`.
             flipped: Whether the network sees the frame mirrored left to right.
-            complete: Whether the mask shows every object, so that one missing in it is absent. Otherwise missing
-                objects keep their prediction on pixels that the mask leaves unpainted.
+            complete: Whether the mask shows every object, see `segment`.
 
         Raises:
             UsageError: The image has a wrong type or another size than earlier frames, or the mask another size.

@@ -8,7 +8,7 @@ def play(config, frames, given=()):
     """Return the plans of all frames; `given` maps a frame to whether its mask annotates every object."""
     clock, plans, given = Clock(), [], {0: True, **dict(given)}
     for t in range(frames):
-        plan = plan_frame(clock, config, t in given, given.get(t, False), end=t == frames - 1)
+        plan = plan_frame(clock, config, t in given, given.get(t, False), t == frames - 1, False)
         plans.append(plan)
         advance(clock, plan)
     return plans

@@ -18,7 +18,7 @@ from xmem_infer.ops.affinity import readout, similarity, token_usage, top_k_affi
 from xmem_infer.ops.images import normalise
 from xmem_infer.runtime.backends import winograd
 from xmem_infer.runtime.backends.prepare import prepare
-from xmem_infer.runtime.grad_mode import GradMode, grad_mode
+from xmem_infer.runtime.contexts import GradMode, grad_mode
 from xmem_infer.runtime.precision import candidates
 from xmem_infer.weights.build import build_network
 

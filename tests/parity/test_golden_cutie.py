@@ -12,8 +12,7 @@ from xmem_infer.engine.engine import Engine
 from xmem_infer.model.cutie.network import LAST_MASK, SENSORY, SUMMARIES
 from xmem_infer.ops.images import MEAN, STD, normalise
 from xmem_infer.runtime.backends.prepare import prepare
-from xmem_infer.runtime.grad_mode import grad_mode
-from xmem_infer.runtime.limits import thread_count
+from xmem_infer.runtime.contexts import grad_mode, thread_count
 from xmem_infer.weights.build import build_network
 
 # Relative to the largest number of a part, if that is above 1. Golden numbers are stored in float32.

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from xmem_infer.config import GradMode
-from xmem_infer.runtime.grad_mode import grad_mode
+from xmem_infer.runtime.contexts import grad_mode
 
 OFF = [GradMode.set_grad_enabled, GradMode.no_grad, GradMode.inference_mode]
 ON = [GradMode.enable_grad, GradMode.enable_grad_detached]

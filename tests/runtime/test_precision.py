@@ -3,8 +3,8 @@ import torch
 
 from xmem_infer.config import Device, Precision
 from xmem_infer.errors import EnvironmentFault, UsageError
+from xmem_infer.runtime.contexts import explain_out_of_memory, thread_count
 from xmem_infer.runtime.device import choose_device
-from xmem_infer.runtime.limits import explain_out_of_memory, thread_count
 from xmem_infer.runtime.precision import check_precision, precision_context
 
 CPU = torch.device("cpu")

@@ -31,9 +31,7 @@ MAX_EPISODES = 4  # objects or episodes listed in a description
 def mean_keys(key: Tensor, prob: Tensor) -> Tensor:
     """Return the mean query key of each object, normalised to unit length, (O, C_k): its appearance to the network.
 
-    Args:
-        key: Query keys of the frame, (1, C_k, h, w).
-        prob: Probabilities of the same image, (O + 1, H, W), background first, without the engine's padding.
+    key: (1, C_k, h, w). prob: (O + 1, H, W) of the same image, background first, without the engine's padding.
     """
     prob = pad(prob[1:].float(), padding_for(prob.shape[-2], prob.shape[-1]))
     weights = nn.functional.adaptive_avg_pool2d(prob, (key.shape[-2], key.shape[-1])).flatten(1)
@@ -59,13 +57,10 @@ class DriftWatch:
     def look(
         self, mask: np.ndarray, confidence: Mapping[int, ObjectConfidence], keys: Tensor, given: Collection[int]
     ) -> dict[int, ObjectConfidence]:
-        """Process the next frame and return its confidences with `key_distance` and `drift` filled in.
+        """Process the next frame and return its confidences, by object id, with `key_distance` and `drift` filled in.
 
-        Args:
-            mask: (H, W) uint8 object ids.
-            confidence: Confidence of each object, by object id.
-            keys: (O, C_k) as returned by `mean_keys`, in the order of `confidence`.
-            given: Ids of the objects whose masks were given on this frame; their keys become references.
+        mask: (H, W) uint8 object ids. keys: (O, C_k) of `mean_keys`, in the order of `confidence`. given: ids of the
+        objects whose masks were given on this frame; their keys become references.
         """
         updated = {}
         for (object_id, seen), key in zip(confidence.items(), keys.tolist(), strict=True):

@@ -29,22 +29,13 @@ class FramePlan:
 
 
 def plan_frame(
-    clock: Clock,
-    config: MemoryConfig,
-    remember: bool,
-    every_object_given: bool,
-    end: bool,
-    staggered_updates: bool = False,
+    clock: Clock, config: MemoryConfig, remember: bool, every_object_given: bool, end: bool, staggered_updates: bool
 ) -> FramePlan:
     """Decide which steps the next frame needs.
 
-    Args:
-        clock: Counters before the frame.
-        config: Settings of the memory.
-        remember: Whether the frame becomes a memory frame anyway, because a mask is given or it is permanent.
-        every_object_given: Whether the given mask labels every object, so that nothing is left to segment.
-        end: Whether it is the last frame, after which memory is not read any more.
-        staggered_updates: See `model.family.Conventions`.
+    remember: whether it becomes a memory frame anyway, because a mask is given or it is permanent. every_object_given:
+    whether the given mask labels every object, so that nothing is left to segment. end: whether it is the last frame,
+    after which memory is not read any more. staggered_updates: see `model.family.Conventions`.
     """
     since_memory = clock.t - clock.last_memory
     memory_frame = (since_memory >= config.memory_every or remember) and not end
@@ -65,11 +56,10 @@ def plan_frame(
 def staggered_frames(memory_every: int, updates: int) -> list[int]:
     """Return on which frames after a memory frame the sensory state is updated, counted from 1.
 
-    These are `updates` frames from 1 to `memory_every` (the next memory frame), spaced as evenly as whole numbers
-    allow; all frames if `updates` is at least `memory_every`.
+    These are `updates` frames (at most all) from 1 to `memory_every`, the next memory frame, spaced as evenly as whole
+    numbers allow.
     """
-    if updates >= memory_every:
-        return list(range(1, memory_every + 1))
+    updates = min(updates, memory_every)
     step = (memory_every - 1) / max(1, updates - 1)
     return [round(1 + step * number) for number in range(updates)]
 

@@ -24,16 +24,10 @@ def most_used(store: TokenStore, count: int) -> Tensor:
 
 
 def prototypes(store: TokenStore, candidates: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose the `count` candidates of highest usage as prototypes.
+    """Choose P prototypes, the (at most) `count` candidates (rows of the store, (n,)) of highest usage.
 
-    Args:
-        store: The store that holds the candidates.
-        candidates: Rows of the store, (n,).
-        count: P, at most.
-
-    Returns:
-        Indices of the prototypes in `candidates` (P,); their similarity to all candidates (P, n), with the candidates'
-        shrinkage and the prototypes' selection; and their pooled shrinkage (P,).
+    Returns their indices in `candidates` (P,); their similarity to all candidates (P, n), with the candidates'
+    shrinkage and the prototypes' selection; and their pooled shrinkage (P,).
     """
     chosen = store.usage(candidates).topk(min(count, candidates.numel())).indices
     rows, shrinkage = candidates[chosen], store.shrinkage[candidates]
@@ -42,10 +36,7 @@ def prototypes(store: TokenStore, candidates: Tensor, count: int) -> tuple[Tenso
 
 
 def potentiate(scores: Tensor, value: Tensor) -> Tensor:
-    """Pool values by the softmax of the scores over all candidates (no top-k).
-
-    scores (P, n), value (..., n, C) -> (..., P, C).
-    """
+    """Pool by the softmax over all candidates (no top-k): scores (P, n), value (..., n, C) -> (..., P, C)."""
     with full_precision(value):
         return scores.softmax(1) @ value.to(scores.dtype)
 

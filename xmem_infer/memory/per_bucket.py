@@ -23,11 +23,7 @@ class PerBucketMemory(TokenMemory):
     """
 
     def __init__(self, config: MemoryConfig, features: Features):
-        """Create an empty memory for frames of the size of `features`.
-
-        Raises:
-            UsageError: Settings that this kind of memory does not support.
-        """
+        """Create an empty memory; raises UsageError for settings that this kind of memory does not support."""
         if config.late_objects is LateObjects.published:
             raise UsageError(
                 "memory.late_objects=published is a fault of memory.kind=xmem; here each bucket has keys of its own: "

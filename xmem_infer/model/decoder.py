@@ -44,20 +44,18 @@ class Decoder(nn.Module):
     def __init__(
         self,
         fusion: FeatureFusion | None,
-        image_channels: tuple[int, int, int],
+        image_channels: tuple[int, ...],
         channels: tuple[int, int, int],
         skip_kernel: int,
         sensory_dim: int,
         hidden_dim: int,
     ):
-        """Build the decoder; see `NetworkSizes`.
+        """Build the decoder for image features f4, f8, f16 and its own features g16, g8, g4; see `NetworkSizes`.
 
         fusion: Fuses readout and sensory state with image features; None if this was done before (Cutie).
-        image_channels: Channels of f4, f8, f16. channels: Channels of g16, g8, g4.
         """
         super().__init__()
-        f4, f8, _ = image_channels
-        d16, d8, d4 = channels
+        (f4, f8, _), (d16, d8, d4) = image_channels, channels
         self.fusion = fusion
         self.up8 = UpBlock(f8, d16, d8, skip_kernel)
         self.up4 = UpBlock(f4, d8, d4, skip_kernel)

@@ -11,15 +11,13 @@ class TrunkSizes:
     """A ResNet's stem and first three stages. widths: planes of each stage; the stem has widths[0] channels."""
 
     bottleneck: bool
-    blocks: tuple[int, int, int]
-    widths: tuple[int, int, int]
+    blocks: tuple[int, ...]
+    widths: tuple[int, ...]
 
     @property
-    def channels(self) -> tuple[int, int, int]:
+    def channels(self) -> tuple[int, ...]:
         """Output channels at strides 4, 8, 16."""
-        expansion = 4 if self.bottleneck else 1
-        first, second, third = self.widths
-        return first * expansion, second * expansion, third * expansion
+        return tuple(4 * width if self.bottleneck else width for width in self.widths)
 
 
 RESNET50 = TrunkSizes(True, (3, 4, 6), (64, 128, 256))
@@ -36,10 +34,7 @@ class MobileBlock:
 
 
 def efficientnet_lite(*counts: int) -> tuple[tuple[MobileBlock, ...], ...]:
-    """Return the layers of an EfficientNet-Lite up to stride 16.
-
-    counts: Number of blocks in its stages 2 to 5, (2, 2, 3, 3) for Lite0.
-    """
+    """Return an EfficientNet-Lite's layers up to stride 16. counts: blocks in its stages 2-5, (2, 2, 3, 3) in Lite0."""
     stages, before = [], 16
     for count, side, channels in zip(counts, (3, 5, 3, 5), (24, 40, 80, 112), strict=True):
         rest = (MobileBlock(side, 6 * channels, channels),) * (count - 1)
@@ -58,7 +53,7 @@ class MobileTrunkSizes:
 
     stem: tuple[int, int] = (32, 16)
     layers: tuple[tuple[MobileBlock, ...], ...] = efficientnet_lite(2, 2, 3, 3)
-    channels: tuple[int, int, int] = (32, 64, 128)
+    channels: tuple[int, ...] = (32, 64, 128)
 
 
 @dataclass(frozen=True)
@@ -100,16 +95,15 @@ def sizes_of(shapes: Mapping[str, Shape]) -> NetworkSizes:
 
 
 def _key_trunk_sizes(shapes: Mapping[str, Shape], prefix: str) -> TrunkSizes | MobileTrunkSizes:
-    stem = f"{prefix}stem."
-    if f"{stem}conv.weight" not in shapes:
+    if f"{prefix}stem.conv.weight" not in shapes:
         return trunk_sizes(shapes, prefix)
+    stem = shapes[f"{prefix}stem.conv.weight"][0], shapes[f"{prefix}stem.project.weight"][0]
     layers = []
-    for number in (1, 2, 3):
-        blocks = _block_count(shapes, f"{prefix}layer{number}.")
-        layers.append(tuple(_mobile_block(shapes, f"{prefix}layer{number}.{block}.") for block in range(blocks)))
-    first, second, third = (shapes[f"{prefix}read{stride}.weight"][0] for stride in (4, 8, 16))
-    sizes = shapes[f"{stem}conv.weight"][0], shapes[f"{stem}project.weight"][0]
-    return MobileTrunkSizes(sizes, tuple(layers), (first, second, third))
+    for layer in (f"{prefix}layer{number}." for number in (1, 2, 3)):
+        blocks = range(_block_count(shapes, layer))
+        layers.append(tuple(_mobile_block(shapes, f"{layer}{block}.") for block in blocks))
+    channels = tuple(shapes[f"{prefix}read{stride}.weight"][0] for stride in (4, 8, 16))
+    return MobileTrunkSizes(stem, tuple(layers), channels)
 
 
 def _mobile_block(shapes: Mapping[str, Shape], prefix: str) -> MobileBlock:
@@ -123,9 +117,7 @@ def _block_count(shapes: Mapping[str, Shape], layer: str) -> int:
 
 def trunk_sizes(shapes: Mapping[str, Shape], prefix: str) -> TrunkSizes:
     """Infer the sizes of the ResNet trunk whose entry names start with `prefix`."""
-    blocks, widths = [], []
-    for layer in ("layer1", "layer2", "layer3"):
-        blocks.append(_block_count(shapes, f"{prefix}{layer}."))
-        widths.append(shapes[f"{prefix}{layer}.0.conv1.weight"][0])
-    bottleneck = f"{prefix}layer1.0.conv3.weight" in shapes
-    return TrunkSizes(bottleneck, (blocks[0], blocks[1], blocks[2]), (widths[0], widths[1], widths[2]))
+    layers = [f"{prefix}layer{number}." for number in (1, 2, 3)]
+    blocks = tuple(_block_count(shapes, layer) for layer in layers)
+    widths = tuple(shapes[f"{layer}0.conv1.weight"][0] for layer in layers)
+    return TrunkSizes(f"{layers[0]}0.conv3.weight" in shapes, blocks, widths)

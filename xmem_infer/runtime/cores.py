@@ -32,13 +32,9 @@ def yield_while_waiting() -> None:
 def control_groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
     """Yield the folders of this process's control groups on Linux and of their parents, whose limits apply too.
 
-    Args:
-        controller: `cpu` or `memory`.
-        root: Folder that contains `proc` and `sys`.
-
-    Yields:
-        The folder, which need not exist, and the cgroup version, 1 or 2, which determines the names of its files. In a
-        container, its own group may appear as the topmost one.
+    With each folder, which need not exist, comes the cgroup version, 1 or 2, which determines the names of its files.
+    In a container, its own group may appear as the topmost one. controller: `cpu` or `memory`. root: folder that
+    contains `proc` and `sys`.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()

@@ -11,8 +11,7 @@ from ..errors import UsageError
 def choose_device(wanted: Device) -> torch.device:
     """Return the requested device; `auto` is CUDA if available, else CPU (not MPS, which is often slower).
 
-    Raises:
-        UsageError: The requested device is not available.
+    Raises UsageError if the device is not available.
     """
     if wanted is Device.auto:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,14 +1,11 @@
-"""Number of threads, estimates of required and free memory, and messages for running out of it."""
+"""Limits of this machine: the number of threads, the required and the free memory."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from ..config import MemoryConfig, require
-from ..errors import EnvironmentFault
 from .cores import control_groups, usable_cores
 
 
@@ -19,32 +16,11 @@ def check_threads(threads: int | None) -> None:
     require(threads is None or 1 <= threads <= cores, "runtime.threads", threads, allowed)
 
 
-@contextmanager
-def thread_count(threads: int | None) -> Iterator[None]:
-    """Run a block with this number of torch CPU threads (None: unchanged) and restore the previous number.
-
-    The number is not checked here, because this is entered for every frame: call `check_threads` once before.
-    """
-    before = torch.get_num_threads()
-    if threads is None or threads == before:
-        yield
-        return
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def memory_bytes(config: MemoryConfig, frame_tokens: int, objects: int, frames: int, dims: tuple[int, int]) -> int:
     """Return the size in bytes of a video's memory once it is full, in float32; see docs/modes-and-speed.md.
 
-    Args:
-        config: Settings of the memory.
-        frame_tokens: Tokens of one frame, h * w.
-        objects: Number of objects in the whole video.
-        frames: Number of memory frames that never leave: permanent ones, or all of them without long-term memory.
-        dims: C_k and C_v of the network.
+    frame_tokens: h * w. objects: number in the whole video. frames: number of memory frames that never leave:
+    permanent ones, or all of them without long-term memory. dims: C_k and C_v of the network.
     """
     tokens = (frames + config.max_working_frames) * frame_tokens + config.max_long_term_tokens * config.long_term
     return 4 * tokens * (4 * dims[0] + 4 + objects * dims[1])
@@ -81,21 +57,3 @@ def _left_by_control_groups(root: Path) -> list[int]:
         if allowed != "max":
             left.append(max(0, int(allowed) - int(used) + (int(pages[1]) if pages else 0)))
     return left
-
-
-@contextmanager
-def explain_out_of_memory(frame: str) -> Iterator[None]:
-    """Turn out-of-memory errors into an EnvironmentFault that names the settings that reduce memory use."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        has_own_type = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not has_own_type and not re.search("can't allocate memory|not enough memory", str(error)):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EnvironmentFault(
-            f"out of memory at frame {frame}: {reason}. What lowers the need: data.size (smaller), "
-            "memory.max_working_frames and memory.max_long_term_tokens (smaller), memory.long_term=true, "
-            "runtime.grad_mode=set_grad_enabled, runtime.precision=bf16, runtime.objects_at_once (smaller), "
-            "fewer objects"
-        ) from error

@@ -10,7 +10,7 @@ from torch import nn
 
 from ...config import GradMode
 from ...model.network import XMem
-from ...runtime.grad_mode import grad_mode
+from ...runtime.contexts import grad_mode
 from ..child import Send
 from ..resident import ceiling
 from .config import DocumentsConfig

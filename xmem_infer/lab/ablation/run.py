@@ -10,8 +10,9 @@ import torch
 
 from ...config import Device, Precision, configs_dir
 from ...errors import UsageError
+from ...runtime.contexts import thread_count
 from ...runtime.device import choose_device
-from ...runtime.limits import check_threads, thread_count
+from ...runtime.limits import check_threads
 from ...runtime.precision import check_precision
 from ...weights.files import read_checkpoint
 from ...weights.manifest import require_hash, resolve_weights

@@ -15,7 +15,7 @@ from ...ops.images import normalise
 from ...outputs.protocol import VideoDetails
 from ...outputs.writer import VideoWriter
 from ...predictor import Segmenter
-from ...runtime.grad_mode import grad_mode
+from ...runtime.contexts import grad_mode
 from ...types import LabelMask
 from .interleaved import Progress
 from .scene import block_mask, drifting_frames, write_clip

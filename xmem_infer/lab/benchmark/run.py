@@ -9,7 +9,8 @@ import torch
 from tqdm import tqdm
 
 from ...interrupts import check
-from ...runtime.limits import check_threads, thread_count
+from ...runtime.contexts import thread_count
+from ...runtime.limits import check_threads
 from ..charts import new_figure
 from ..report import output_folder, setting
 from .config import BenchmarkConfig

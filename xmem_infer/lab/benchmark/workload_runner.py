@@ -15,8 +15,7 @@ from torch import Tensor
 from ...config import GradMode, MemoryConfig
 from ...engine.state import VideoState
 from ...ops.images import normalise
-from ...runtime.grad_mode import grad_mode
-from ...runtime.stage_clock import timed
+from ...runtime.contexts import grad_mode, timed
 from .scene import block_mask, drifting_frames
 from .stages import FRAME_STAGES, MEMORY_WRITE, REST, FlopMeter, Stages, observed_engine
 from .variants import Variant

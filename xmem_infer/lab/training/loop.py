@@ -14,8 +14,9 @@ from ...config import MemoryConfig, Precision, RuntimeConfig
 from ...errors import UsageError
 from ...interrupts import Interrupted
 from ...io.atomic import disk_fault, locked
+from ...runtime.contexts import thread_count
 from ...runtime.device import choose_device
-from ...runtime.limits import check_threads, thread_count
+from ...runtime.limits import check_threads
 from .batches import batches
 from .checkpoint import export_weights, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import TrainConfig, learning_settings

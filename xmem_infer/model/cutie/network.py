@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from ...ops.images import MEAN, STD, STRIDE
 from ...ops.masks import aggregate_logits
-from ..blocks import RecurrentCell, Trunk, in_chunks, infinity_to_nan, upsample
+from ..blocks import RecurrentCell, Trunk, in_chunks, infinity_to_nan, per_object, upsample
 from ..decoder import Decoder
 from ..family import Conventions, ObjectState
 from ..network import KeyProjection, ValueEncoder
-from .blocks import PixelFusion
-from .object_transformer import ObjectSummarizer, ObjectTransformer
+from .object_transformer import ChannelAttentionBlock, ObjectSummarizer, ObjectTransformer
 from .sizes import CutieSizes
 
 SENSORY = "sensory"
@@ -47,6 +46,22 @@ class ReducedKeyProjection(nn.Module):
 
     def forward(self, f16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.project(self.reduce(f16))
+
+
+class PixelFusion(nn.Module):
+    """Fuse pixel features, shared by all objects, with features of each object: projections, sum, two blocks."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.shared = nn.Conv2d(channels, channels, 1)
+        self.own = nn.Conv2d(channels, channels, 1)
+        self.block1 = ChannelAttentionBlock(channels)
+        self.block2 = ChannelAttentionBlock(channels)
+
+    def forward(self, pixels: Tensor, own: Tensor) -> Tensor:
+        """pixels (B, C, h, w), own (B * O, C, h, w) -> (B * O, C, h, w)."""
+        shared = per_object(self.shared(pixels), own.shape[0] // pixels.shape[0])
+        return self.block2(self.block1(shared + self.own(own)))
 
 
 class PixelFuser(nn.Module):

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...ops.masks import aggregate_logits
-from .blocks import ChannelAttentionBlock
 from .sizes import CutieSizes
 
 HEADS = 8
@@ -25,8 +24,7 @@ class PositionEncoding(nn.Module):
     def forward(self, height: int, width: int) -> Tensor:
         """Return the encoding (height, width, C): sine and cosine interleaved, column channels before row channels."""
         columns, rows = self._along(width), self._along(height)
-        grid = columns.expand(height, -1, -1), rows[:, None].expand(-1, width, -1)
-        return torch.cat(grid, 2)
+        return torch.cat([columns.expand(height, -1, -1), rows[:, None].expand(-1, width, -1)], 2)
 
     def _along(self, count: int) -> Tensor:
         steps = torch.arange(count, device=self.inv_freq.device, dtype=self.inv_freq.dtype)
@@ -86,6 +84,22 @@ class Attention(nn.Module):
         return self.out_proj(read.transpose(1, 2).flatten(2))
 
 
+class ChannelAttentionBlock(nn.Module):
+    """Residual block with efficient channel attention (ECA): gates from a 1-d convolution over the channel means."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gate = nn.Conv1d(1, 1, 5, padding=2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        y = self.conv2(self.conv1(x.relu()).relu())
+        gate = self.gate(y.mean((2, 3))[:, None])[:, 0].sigmoid()
+        return y * gate[:, :, None, None] + x
+
+
 class TransformerBlock(nn.Module):
     """Cross-attention from queries to pixels, self-attention, feed-forward, cross-attention from pixels to queries."""
 
@@ -94,10 +108,8 @@ class TransformerBlock(nn.Module):
         channels = sizes.channels
         self.read_pixels, self.read_pixels_norm = Attention(channels), nn.LayerNorm(channels)
         self.self_attention, self.self_norm = Attention(channels), nn.LayerNorm(channels)
-        self.linear1, self.linear2 = (
-            nn.Linear(channels, sizes.feed_forward),
-            nn.Linear(sizes.feed_forward, channels),
-        )
+        self.linear1 = nn.Linear(channels, sizes.feed_forward)
+        self.linear2 = nn.Linear(sizes.feed_forward, channels)
         self.linear_norm = nn.LayerNorm(channels)
         self.read_queries = Attention(channels)
         self.pixel_block = ChannelAttentionBlock(channels)
@@ -141,8 +153,7 @@ class ObjectTransformer(nn.Module):
         """fused (B, O, C, h, w), summaries (B, O, queries, C + 1) -> (B, O, C, h, w), O being the bucket's objects."""
         objects = fused.shape[1]
         fused = fused.flatten(0, 1)
-        mean = summaries[..., :-1] / (summaries[..., -1:] + 1e-4)
-        mean = mean.flatten(0, 1).to(fused.dtype)
+        mean = (summaries[..., :-1] / (summaries[..., -1:] + 1e-4)).flatten(0, 1).to(fused.dtype)
         queries = self.query_init.weight + self.summary_init(mean)
         query_position = self.query_position.weight + self.summary_position(mean)
         pixels = self.pixel_init(fused)
@@ -161,12 +172,8 @@ class ObjectTransformer(nn.Module):
         """
         # Computed in float32, because rounding to half precision would flip this hard decision on some pixels.
         with torch.autocast(pixels.device.type, enabled=False):
-            logits = (
-                prediction(pixels.to(torch.promote_types(pixels.dtype, torch.float32)).relu())
-                .unflatten(0, (-1, objects))
-                .squeeze(2)
-            )
-        odds, _ = aggregate_logits(logits)
+            logits = prediction(pixels.to(torch.promote_types(pixels.dtype, torch.float32)).relu())
+        odds, _ = aggregate_logits(logits.unflatten(0, (-1, objects)).squeeze(2))
         foreground = (odds[:, 1:] >= odds.amax(1, keepdim=True)).flatten(0, 1).flatten(1)
         allowed = torch.stack([foreground, ~foreground], 1)
         allowed = allowed | ~allowed.any(2, keepdim=True)

@@ -38,10 +38,7 @@ def sizes_of(shapes: Mapping[str, Shape]) -> CutieSizes:
         mask_trunk=trunk_sizes(shapes, "mask_encoder.trunk."),
         channels=shapes["pixel_projection.weight"][0],
         key_dim=shapes["key_projection.project.key.weight"][0],
-        decoder=(
-            shapes["mask_decoder.up8.res.conv2.weight"][0],
-            shapes["mask_decoder.up4.res.conv2.weight"][0],
-        ),
+        decoder=(shapes["mask_decoder.up8.res.conv2.weight"][0], shapes["mask_decoder.up4.res.conv2.weight"][0]),
         queries=shapes["object_transformer.query_init.weight"][0],
         blocks=len(blocks),
         feed_forward=shapes["object_transformer.blocks.0.linear1.weight"][0],

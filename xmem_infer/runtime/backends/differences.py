@@ -17,19 +17,12 @@ SMALL = 0.001  # share of the image: differences of a smaller object are related
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of comparing int8 with float32 on the same frame.
-
-    Attributes:
-        verb: The verb that was compared.
-        part: If the limit is exceeded, the verb that caused it: `encode_image` if masks differ because of its features.
-        shares: Differences as defined for `LIMITS`: one for each object's mask, or one for all tensors of the result.
-        holds: Whether all differences are within the limit.
-    """
+    """Result of comparing int8 with float32 on the same frame."""
 
     verb: str
-    part: str
-    shares: tuple[float, ...]
-    holds: bool
+    part: str  # the verb that caused a difference: `encode_image` if masks differ because of its features
+    shares: tuple[float, ...]  # as in `LIMITS`: one for each object's mask, or one for all tensors of the result
+    holds: bool  # whether all differences are within the limit
 
 
 def tensors_of(tree: Any) -> list[Tensor]:

@@ -25,7 +25,7 @@ from ...model.blocks import ChannelGate, SpatialGate
 from ...model.mobile_trunk import MobileTrunk
 from .differences import DECODE, IMAGE, LIMITS, MEMORY, VERBS, Comparison, differences, tensors_of
 from .openvino_cache import Key, installed_version, model_folder, remove_model, store_model
-from .openvino_verbs import CompiledVerb, convert, load_openvino, save
+from .openvino_verbs import CompiledVerb, convert, load_openvino, save, shapes_of
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +63,17 @@ class Int8:
         self._collected: dict[Any, tuple[list[dict[str, tuple[Any, ...]]], set[Key]]] = {}
         self._features: tuple[Any, Any, Key] | None = None  # of the frame being compared: int8's, float32's, key
 
-    def run(self, verb: str, key: Key, arguments: tuple[Any, ...]) -> Any:
+    def run(self, key: Key, arguments: tuple[Any, ...]) -> Any:
         """Return the result of a verb that is not disabled, in int8 if there is a model, else in float32."""
+        verb = key[0]
         if verb == IMAGE:
             self.frames += 1
             if self.frames % EVERY == 0:
                 self._due.update(VERBS)
         if key not in self._models:
-            self._load(key, arguments)
-        model = self._models[key]
-        if model is None:
+            self._models[key] = self._cached(key, arguments)
+            self._due.add(verb)  # the first call of a model is compared
+        if (model := self._models[key]) is None:
             result = self._run_float32(verb, arguments)
             if not (model_folder(self.folder, key) / REFUSED).exists():
                 self._calls[verb] = arguments
@@ -92,17 +93,17 @@ class Int8:
     def _run_float32(self, verb: str, arguments: tuple[Any, ...]) -> Any:
         return getattr(self.network, verb)(*arguments)
 
-    def _load(self, key: Key, arguments: tuple[Any, ...]) -> None:
+    def _cached(self, key: Key, arguments: tuple[Any, ...]) -> CompiledVerb | None:
         folder = model_folder(self.folder, key)
-        self._models[key] = None
-        if (folder / "model.xml").is_file():
-            expected = self._run_float32(key[0], arguments)
-            try:
-                self._models[key] = CompiledVerb(folder / "model.xml", expected, self.bf16)
-            except Exception as error:  # OpenVINO's own types
-                log.warning(f"warning: {folder} cannot be read and is built again: {str(error).strip() or error!r}")
-                remove_model(folder)
-        self._due.add(key[0])  # the first call of a model is compared
+        if not (folder / "model.xml").is_file():
+            return None
+        expected = self._run_float32(key[0], arguments)
+        try:
+            return CompiledVerb(folder / "model.xml", expected, self.bf16)
+        except Exception as error:  # OpenVINO's own types
+            log.warning(f"warning: {folder} cannot be read and is built again: {str(error).strip() or error!r}")
+            remove_model(folder)
+            return None
 
     def _compare(self, key: Key, arguments: tuple[Any, ...], result: Any) -> Any:
         """Compare int8's result with float32's; return it, or float32's result if it differs too much."""
@@ -146,10 +147,9 @@ class Int8:
 
     def _build_models(self, frames: list[dict[str, tuple[Any, ...]]], missing: set[Key]) -> None:
         for key in sorted(missing, key=repr):
-            verb, shapes = key[0], [shape for shape in key[3] if isinstance(shape, tuple)]
-            flags = [flag for flag in key[3] if not isinstance(flag, tuple)]
+            verb, flags = key[0], [flag for flag in key[3] if not isinstance(flag, tuple)]
             calls = [_with_flags(frame[verb], flags) for frame in frames if verb in frame]
-            calls = [call for call in calls if [tuple(x.shape) for x in tensors_of(call)] == shapes]
+            calls = [call for call in calls if shapes_of(call) == key[3]]
             if len(calls) < FRAMES - 1 or verb in self.disabled:  # -1: the frame of the first mask is not segmented
                 continue
             log.info(f"OpenVINO: quantising {verb} for this size and number of objects, seconds to minutes")
@@ -174,7 +174,8 @@ class Int8:
         """Return an OpenVINO model of a verb in int8, except for `_not_quantised`, calibrated on `calls`."""
         load_openvino()  # before NNCF imports it: this disables its telemetry
         excluded = _not_quantised(self.network)
-        names = [name for name, module in self.network.named_modules() if module in excluded]
+        modules = self.network.named_modules()
+        names = [rf".*\.{re.escape(name)}[./].*" for name, module in modules if module in excluded]
         with contextlib.redirect_stdout(io.StringIO()):  # hides NNCF's progress bars
             import nncf
 
@@ -185,9 +186,7 @@ class Int8:
                 nncf.Dataset([[x.detach().contiguous().numpy() for x in tensors_of(call)] for call in calls]),
                 subset_size=len(calls),
                 preset=nncf.QuantizationPreset.MIXED,
-                ignored_scope=nncf.IgnoredScope(
-                    patterns=[rf".*\.{re.escape(name)}[./].*" for name in names], validate=False
-                ),
+                ignored_scope=nncf.IgnoredScope(patterns=names, validate=False),
             )
             with ThreadPoolExecutor(1) as thread:  # because it compiles models: see `CompiledVerb`
                 return thread.submit(quantise).result()

@@ -38,9 +38,8 @@ def openvino_version() -> str | None:
 
 def has_models(network: nn.Module, toolchain: str = "") -> bool:
     """Return whether there are cached models of this network; toolchain: see `models_folder`."""
-    if openvino_version() is None or not _cache().is_dir():
-        return False
-    return any(models_folder(network, toolchain).glob("[!.]*/*.xml"))
+    can_have = openvino_version() is not None and _cache().is_dir()
+    return can_have and any(models_folder(network, toolchain).glob("[!.]*/*.xml"))
 
 
 def models_folder(network: nn.Module, toolchain: str = "") -> Path:

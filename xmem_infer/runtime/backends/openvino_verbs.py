@@ -36,6 +36,11 @@ def load_openvino() -> Any:
     return openvino
 
 
+def shapes_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return, for each leaf of the arguments, its shape if it is a tensor, else its value."""
+    return tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in tree_flatten(arguments)[0])
+
+
 class CompiledVerb:
     """A verb compiled for one set of shapes and flags, from an OpenVINO model or its file.
 
@@ -109,11 +114,9 @@ class OpenVinoVerbs:
         return self.network.aggregate(*self._run("decode", features, readouts, state, update_state))
 
     def _run(self, verb: str, *arguments: Any) -> Any:
-        leaves, _ = tree_flatten(arguments)
-        shapes = tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in leaves)
-        key: Key = verb, self._chunk, torch.get_num_threads(), shapes
+        key: Key = verb, self._chunk, torch.get_num_threads(), shapes_of(arguments)
         if self.int8 is not None and verb not in self.int8.disabled:
-            return self.int8.run(verb, key, arguments)
+            return self.int8.run(key, arguments)
         if (model := self._models.get(key)) is not None:
             return model(arguments)
         expected = getattr(self.network, verb)(*arguments)

@@ -40,12 +40,9 @@ def has_winograd_convolutions(network: nn.Module) -> bool:
 
 
 def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | None, relu: bool) -> Tensor:
-    """Convolve with stride 1 and padding 1: relu(conv(x) + added), float32 (B, C', H, W), contiguous.
+    """Convolve with stride 1 and padding 1: relu(conv(x) + added), contiguous (B, C', H, W).
 
-    Args:
-        x: Images (B, C, H, W), float32.
-        weight: (C', C, 3, 3), float32, contiguous.
-        added: Tensor of the result's shape.
+    x: (B, C, H, W). weight: (C', C, 3, 3), contiguous. added: tensor of the result's shape. All are float32.
     """
     # NNPACK uses this algorithm only if it gets a single image.
     images = x.contiguous().split(1)
@@ -60,8 +57,7 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | Non
 def _suits_cpu() -> bool:
     """Return whether NNPACK gives correct results on this CPU and is faster than oneDNN.
 
-    With AVX2 alone, it is. With AVX-512, oneDNN computes up to twice as much at once and NNPACK does not, so that both
-    are timed.
+    With AVX-512, oneDNN computes up to twice as much at once and NNPACK does not, so that both are timed.
     """
     capability = torch.backends.cpu.get_cpu_capability()
     # `is_available` also initialises NNPACK, which would refuse to compute otherwise.
