@@ -159,8 +159,7 @@ class Engine:
 
     def _restore(self, memory: Memory, objects: ObjectState, state: VideoState) -> ObjectState:
         """Load `state.recalled` into an empty memory and return the matching object state."""
-        device = next(iter(objects.values())).device
-        recalled = {name: x.to(device) for name, x in state.recalled.items()}
+        recalled = {name: x.to(next(iter(objects.values())).device) for name, x in state.recalled.items()}
         assert isinstance(memory, StorableMemory), "one of its kind was saved"
         memory.restore({name: x for name, x in recalled.items() if not name.startswith(SUMS)})
         sums = {name.removeprefix(SUMS): x for name, x in recalled.items() if name.startswith(SUMS)}

@@ -21,36 +21,22 @@ def absent_ids(absent: Absences, index: int) -> list[int]:
 
 @dataclass
 class VideoState:
-    """State of one video between two frames.
+    """State of one video between two frames."""
 
-    Attributes:
-        clock: Counters of the frames since the first mask.
-        object_ids: Object id (the value in masks) of each slot.
-        memory: Working and long-term memory; None until the first object is given.
-        objects: State that the network carries for each object; None until the first object is given.
-        frame_size: (H, W) that every frame must have; None before the first frame.
-        ended: Whether the last frame has been processed.
-        frozen: Whether memory is read-only.
-        recalled: Tensors of an exported memory, and under `objects.` the summed entries of the object state. They are
-            loaded on the first frame, when sizes are known.
-        removed: Slots of objects removed before `recalled` was loaded, in order of removal.
-        absent: Frames on which objects are absent.
-        drift: Drift detector with the history of the objects.
-        key: Query keys (1, C_k, h, w) of the previous frame; None until an object is given.
-    """
-
-    clock: Clock = field(default_factory=Clock)
-    object_ids: list[int] = field(default_factory=list)
-    memory: Memory | None = None
-    objects: ObjectState | None = None
-    frame_size: tuple[int, int] | None = None
-    ended: bool = False
-    frozen: bool = False
+    clock: Clock = field(default_factory=Clock)  # counters of the frames since the first mask
+    object_ids: list[int] = field(default_factory=list)  # object id (the value in masks) of each slot
+    memory: Memory | None = None  # working and long-term memory; None until the first object is given
+    objects: ObjectState | None = None  # what the network carries for each object; None until the first is given
+    frame_size: tuple[int, int] | None = None  # (H, W) that every frame must have; None before the first frame
+    ended: bool = False  # whether the last frame has been processed
+    frozen: bool = False  # whether memory is read-only
+    # Tensors of an exported memory and, under `objects.`, the summed entries of the object state. They are loaded on
+    # the first frame, when sizes are known. `removed`: slots of objects removed before that, in order of removal.
     recalled: dict[str, Tensor] = field(default_factory=dict)
     removed: list[int] = field(default_factory=list)
-    absent: Absences = field(default_factory=dict)
-    drift: DriftWatch = field(default_factory=DriftWatch)
-    key: Tensor | None = None
+    absent: Absences = field(default_factory=dict)  # frames on which objects are absent
+    drift: DriftWatch = field(default_factory=DriftWatch)  # drift detector with the history of the objects
+    key: Tensor | None = None  # query keys (1, C_k, h, w) of the previous frame; None until an object is given
 
     def detach(self) -> None:
         """Detach memory and object state from the autograd graph, so that it does not grow from frame to frame."""

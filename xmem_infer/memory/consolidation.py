@@ -47,8 +47,7 @@ def prepare_consolidation(
     """Prepare to replace `candidates` (rows of working memory) by their prototypes in long-term memory.
 
     Each prototype keeps its own values: a bucket of late objects pools over the candidates that it covers, and gets
-    values only for prototypes that it covers. `long_term` (None: all) and `working` are the indices of the tokens that
-    stay in each region.
+    values only for prototypes that it covers. `long_term` and `working`: see `prepare_exchange`.
     """
     chosen, scores, shrinkage = prototypes(store, candidates, num_prototypes)
     key = store.key[candidates[chosen]]

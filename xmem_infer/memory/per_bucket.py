@@ -69,11 +69,8 @@ class PerBucketMemory(TokenMemory):
         self.buckets = [bucket for bucket in self.buckets if bucket.store.buckets]
 
     def exported(self) -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = {}
-        for number, bucket in enumerate(self.buckets):
-            own = {**bucket.store.exported(), "permanent": torch.tensor(bucket.permanent)}
-            tensors |= {f"{number}.{name}": x for name, x in own.items()}
-        return tensors
+        stored = [{**one.store.exported(), "permanent": torch.tensor(one.permanent)} for one in self.buckets]
+        return {f"{number}.{name}": x for number, own in enumerate(stored) for name, x in own.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         for number in range(len({name.partition(".")[0] for name in tensors})):

@@ -18,26 +18,18 @@ ObjectState = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Conventions:
-    """Choices that a network was trained with and that the engine has to follow. The defaults are XMem's.
+    """Choices that a network was trained with and that the engine has to follow. The defaults are XMem's."""
 
-    Attributes:
-        memory: Name of the memory to use if memory.kind=auto.
-        padding: Colour of padding pixels, after normalisation.
-        antialias: Whether to antialias when downsampling images, if data.antialias=null.
-        enlarge: Whether to upsample images whose short side is below data.size.
-        mask_resize: Mode of torch's `interpolate` for masks.
-        staggered_updates: Whether the decoder updates the object state on memory.stagger_updates out of memory_every
-            frames, which may include memory frames; otherwise it does so on all frames that are not memory frames.
-        summed: Names of entries of the object state that are sums over memory frames. They are kept when a video is
-            restarted with its memory; the other entries are reset to zero.
-    """
-
-    memory: str = "xmem"
-    padding: tuple[float, ...] = (0.0, 0.0, 0.0)
-    antialias: bool = False
-    enlarge: bool = True
-    mask_resize: str = "nearest"
+    memory: str = "xmem"  # name of the memory to use if memory.kind=auto
+    padding: tuple[float, ...] = (0.0, 0.0, 0.0)  # colour of padding pixels, after normalisation
+    antialias: bool = False  # whether to antialias when downsampling images, if data.antialias=null
+    enlarge: bool = True  # whether to upsample images whose short side is below data.size
+    mask_resize: str = "nearest"  # mode of torch's `interpolate` for masks
+    # Whether the decoder updates the object state on memory.stagger_updates out of memory_every frames, which may
+    # include memory frames; otherwise it does so on all frames that are not memory frames.
     staggered_updates: bool = False
+    # Names of entries of the object state that are sums over memory frames. They are kept when a video is restarted
+    # with its memory; the other entries are reset to zero.
     summed: tuple[str, ...] = ()
 
 

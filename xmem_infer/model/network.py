@@ -4,6 +4,7 @@ Shapes: B videos of equal size, O objects each. Sensory memory is passed in and 
 themselves keep no state.
 """
 
+from collections import OrderedDict
 from functools import partial
 from typing import NamedTuple
 
@@ -29,18 +30,6 @@ class KeyFeatures(NamedTuple):
     f16: Tensor
     f8: Tensor
     f4: Tensor
-
-
-class KeyEncoder(nn.Module):
-    """Image -> features at strides 4, 8, 16."""
-
-    def __init__(self, sizes: NetworkSizes):
-        super().__init__()
-        kind = MobileTrunk if isinstance(sizes.key_trunk, MobileTrunkSizes) else Trunk
-        self.trunk = kind(sizes.key_trunk, in_channels=3)  # type: ignore[arg-type]  # `kind` matches the type of its sizes
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.trunk(image)
 
 
 class KeyProjection(nn.Module):
@@ -91,7 +80,9 @@ class XMem(nn.Module):
         super().__init__()
         self.sizes = sizes = sizes or NetworkSizes()
         f16, g16, value_dim = sizes.key_trunk.channels[2], sizes.value_trunk.channels[2], sizes.value_dim
-        self.key_encoder = KeyEncoder(sizes)
+        key_trunk = sizes.key_trunk
+        trunk = MobileTrunk(key_trunk, 3) if isinstance(key_trunk, MobileTrunkSizes) else Trunk(key_trunk, 3)
+        self.key_encoder = nn.Sequential(OrderedDict(trunk=trunk))  # image -> features at strides 4, 8, 16
         self.key_projection = KeyProjection(f16, sizes.key_dim)
         self.value_encoder = ValueEncoder(
             Trunk(sizes.value_trunk, in_channels=3, own_channels=2),

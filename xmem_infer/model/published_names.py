@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .family import FAMILIES
 from .network import XMem
-from .sizes import NetworkSizes, Shape, sizes_of
+from .sizes import Shape, sizes_of
 
 _STEM = "value_encoder.trunk.conv1.weight"
 
@@ -55,7 +55,7 @@ class XMemFamily:
     """See `family.Family`."""
 
     def recognises(self, names: Collection[str]) -> bool:
-        """Return whether there is a key encoder and a value encoder; published and own names agree in these."""
+        # Published and own names agree in these two.
         return all(any(name.startswith(part) for name in names) for part in ("key_encoder.", "value_encoder."))
 
     def own_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -72,11 +72,10 @@ class XMemFamily:
         return tensors
 
     def build(self, shapes: Mapping[str, Shape]) -> XMem:
-        """Build the network with the sizes read from the shapes, or the published sizes if entries are missing."""
         try:
             return XMem(sizes_of(shapes))
-        except (KeyError, IndexError):
-            return XMem(NetworkSizes())
+        except (KeyError, IndexError):  # entries are missing, which are reported for the published sizes
+            return XMem()
 
 
 FAMILIES.register("xmem")(XMemFamily())

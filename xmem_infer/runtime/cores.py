@@ -29,12 +29,11 @@ def yield_while_waiting() -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def control_groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
-    """Yield the folders of this process's control groups on Linux and of their parents, whose limits apply too.
+def control_group_files(controller: str, root: Path, version1: list[str], version2: list[str]) -> Iterator[list[str]]:
+    """Yield what files of this process's control groups on Linux contain, and of their parents, whose limits apply too.
 
-    With each folder, which need not exist, comes the cgroup version, 1 or 2, which determines the names of its files.
-    In a container, its own group may appear as the topmost one. controller: `cpu` or `memory`. root: folder that
-    contains `proc` and `sys`.
+    controller: `cpu` or `memory`. root: folder that contains `proc` and `sys`. version1, version2: names of the files
+    by cgroup version; groups without them are left out. In a container, its own group may appear as the topmost one.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -43,20 +42,19 @@ def control_groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
     for _, controllers, own in (line.split(":", 2) for line in lines):
         if controllers and controller not in controllers.split(","):
             continue
+        base = root / "sys/fs/cgroup" / (controller if controllers else "")
+        names = version1 if controllers else version2
         for path in (PurePosixPath(own), *PurePosixPath(own).parents):
-            base = root / "sys/fs/cgroup" / (controller if controllers else "")
-            yield base / str(path).lstrip("/"), 1 if controllers else 2
+            try:
+                texts = [(base / str(path).lstrip("/") / name).read_text(encoding="ascii").strip() for name in names]
+            except OSError:
+                continue
+            yield texts
 
 
 def _quotas() -> Iterator[float]:
     """Yield the CPU quotas of this process's control groups, in cores."""
-    for folder, version in control_groups("cpu", ROOT):
-        try:
-            if version == 1:
-                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-            else:
-                quota, period = (folder / "cpu.max").read_text().split()
-            if float(quota) > 0:  # -1 means no limit
-                yield float(quota) / float(period)
-        except (OSError, ValueError):
-            continue  # no such file, or "max", which means no limit
+    for texts in control_group_files("cpu", ROOT, ["cpu.cfs_quota_us", "cpu.cfs_period_us"], ["cpu.max"]):
+        quota, period = " ".join(texts).split()
+        if quota not in ("max", "-1"):  # no limit
+            yield float(quota) / float(period)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ..config import MemoryConfig, require
-from .cores import control_groups, usable_cores
+from .cores import control_group_files, usable_cores
 
 
 def check_threads(threads: int | None) -> None:
@@ -41,19 +41,11 @@ def free_bytes(device: torch.device, root: Path = Path("/")) -> int | None:
     except OSError:
         available = None
     free = [int(available[1]) * 1024] if available else []
-    return min(free + _left_by_control_groups(root), default=None)
-
-
-def _left_by_control_groups(root: Path) -> list[int]:
-    """Return what is left of each control group's limit; file pages that the kernel can drop count as free."""
-    left = []
-    for folder, version in control_groups("memory", root):
-        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if version == 1 else ("memory.max", "memory.current")
-        try:
-            allowed, used = ((folder / name).read_text(encoding="ascii").strip() for name in names)
-            pages = re.search(r"^(?:total_)?inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
-        except OSError:
-            continue
+    version1 = ["memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"]
+    version2 = ["memory.max", "memory.current", "memory.stat"]
+    for allowed, used, statistics in control_group_files("memory", root, version1, version2):
         if allowed != "max":
-            left.append(max(0, int(allowed) - int(used) + (int(pages[1]) if pages else 0)))
-    return left
+            pages = re.search(r"^(?:total_)?inactive_file (\d+)$", statistics, re.MULTILINE)
+            # File pages that the kernel can drop count as free.
+            free.append(max(0, int(allowed) - int(used) + (int(pages[1]) if pages else 0)))
+    return min(free, default=None)

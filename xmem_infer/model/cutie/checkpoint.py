@@ -8,7 +8,7 @@ from torch import Tensor
 from ..family import FAMILIES
 from ..sizes import Shape
 from .network import Cutie
-from .sizes import CutieSizes, sizes_of
+from .sizes import sizes_of
 
 # (published part, own part). All are replaced, in this order, wherever they occur in a name.
 _TABLE = (
@@ -65,7 +65,7 @@ class CutieFamily:
     """See `family.Family`."""
 
     def recognises(self, names: Collection[str]) -> bool:
-        """Return whether there is a pixel encoder and a mask encoder; published and own names agree in these."""
+        # Published and own names agree in these two.
         return all(any(name.startswith(part) for name in names) for part in ("pixel_encoder.", "mask_encoder."))
 
     def own_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -81,25 +81,19 @@ class CutieFamily:
         blocks = {name.split(".")[2] for name in own if name.startswith("object_transformer.blocks.")}
         for part in ("weight", "bias"):  # the mask prediction after the last block is not used at inference
             own.pop(f"object_transformer.mask_prediction.{len(blocks)}.{part}", None)
-        return _with_others_channel(own)
+        channels = own["pixel_projection.weight"].shape[0] if "pixel_projection.weight" in own else 0
+        single_object_channels = {"mask_encoder.trunk.conv1.weight": 4, "pixel_fuser.compress.weight": channels + 1}
+        for name, count in single_object_channels.items():
+            weight = own.get(name)
+            if weight is not None and weight.ndim == 4 and weight.shape[1] == count:
+                own[name] = torch.cat([weight, torch.zeros_like(weight[:, :1])], 1)
+        return own
 
     def build(self, shapes: Mapping[str, Shape]) -> Cutie:
-        """Build the network with the sizes read from the shapes, or the published base sizes if entries are missing."""
         try:
             return Cutie(sizes_of(shapes))
-        except (KeyError, IndexError):
-            return Cutie(CutieSizes())
-
-
-def _with_others_channel(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the last input channel (the other objects' masks) to weights of a network trained on single objects."""
-    channels = tensors["pixel_projection.weight"].shape[0] if "pixel_projection.weight" in tensors else 0
-    single_object_channels = {"mask_encoder.trunk.conv1.weight": 4, "pixel_fuser.compress.weight": channels + 1}
-    for name, count in single_object_channels.items():
-        weight = tensors.get(name)
-        if weight is not None and weight.ndim == 4 and weight.shape[1] == count:
-            tensors[name] = torch.cat([weight, torch.zeros_like(weight[:, :1])], 1)
-    return tensors
+        except (KeyError, IndexError):  # entries are missing, which are reported for the published base sizes
+            return Cutie()
 
 
 FAMILIES.register("cutie")(CutieFamily())

@@ -38,22 +38,14 @@ REFUSED = "refused"  # name of the file that takes the place of a model that dif
 
 
 class Int8:
-    """Int8 models of a network's verbs, which are cached in `folder`.
-
-    Attributes:
-        bf16: Whether to compute in bf16 what is not quantised.
-        limits: Largest accepted difference from float32 by verb, see `LIMITS`.
-        disabled: Verbs that fell back to float32, because they differed while running.
-        frames: Number of frames encoded.
-        news: Queue of comparisons that have not been processed yet.
-    """
+    """Int8 models of a network's verbs, cached in `folder`. bf16: whether to compute in bf16 what is not quantised."""
 
     def __init__(self, network: Any, folder: Path, bf16: bool):
         self.network, self.folder, self.bf16 = network, folder, bf16
-        self.limits: Mapping[str, float] = LIMITS
-        self.disabled: set[str] = set()
-        self.frames = 0
-        self.news: deque[Comparison] = deque(maxlen=100)
+        self.limits: Mapping[str, float] = LIMITS  # largest accepted difference from float32 by verb
+        self.disabled: set[str] = set()  # verbs that fell back to float32, because they differed while running
+        self.frames = 0  # encoded so far
+        self.news: deque[Comparison] = deque(maxlen=100)  # comparisons that have not been processed yet
         self._models: dict[Key, CompiledVerb | None] = {}  # None: not built yet, or refused
         self._due: set[str] = set()  # verbs to compare on their next call
         # Since the last memory frame: the last arguments of verbs without a model, and the keys of the missing models.

@@ -60,14 +60,12 @@ class FusedConv2d(nn.Module):
             self.lay_out(x)
         if self.winograd and at_most is None:
             return winograd(x, self.weight, self.bias, added, relu)
-        convolve, kind = torch.ops.mkldnn._convolution_pointwise, "relu" if relu else "none"
+        convolve, conv = torch.ops.mkldnn._convolution_pointwise, (self.weight, self.bias, *self.geometry)
+        if added is not None:
+            return convolve.binary(x, added, *conv, "add", 1.0, "relu" if relu else None, [], "")
         if at_most is not None:
-            return convolve(x, self.weight, self.bias, *self.geometry, "hardtanh", [0.0, at_most], "")
-        if added is None:
-            return convolve(x, self.weight, self.bias, *self.geometry, kind, [], "")
-        return convolve.binary(
-            x, added, self.weight, self.bias, *self.geometry, "add", 1.0, "relu" if relu else None, [], ""
-        )
+            return convolve(x, *conv, "hardtanh", [0.0, at_most], "")
+        return convolve(x, *conv, "relu" if relu else "none", [], "")
 
 
 class FusedSharedConv2d(nn.Module):
@@ -94,7 +92,6 @@ class FusedResidual(nn.Module):
         self.downsample = None if block.downsample is None else _fused(block.downsample[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H', W')."""
         y = x
         for conv in self.convs[:-1]:
             y = conv(y, relu=True)
@@ -171,15 +168,14 @@ FUSED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
 
 
 def fuse_convolutions(network: nn.Module) -> bool:
-    """Replace every convolution of a network on the CPU by a fused one, in place.
+    """Replace every convolution of a network on the CPU by a fused one, in place, and return whether torch has them.
 
-    Batch norms must be folded and image features shared before. Returns False, without changes, if this machine's torch
-    lacks the fused operators.
+    Batch norms must be folded and image features shared before.
     """
-    if not all(can_fuse(dtype) for dtype in {parameter.dtype for parameter in network.parameters()}):
-        return False
-    replace_modules(network, FUSED)
-    return True
+    has_operators = all(can_fuse(dtype) for dtype in {parameter.dtype for parameter in network.parameters()})
+    if has_operators:
+        replace_modules(network, FUSED)
+    return has_operators
 
 
 def can_fuse(dtype: torch.dtype) -> bool:

@@ -76,17 +76,13 @@ class CompiledVerb:
 class OpenVinoVerbs:
     """A `Network` whose verbs are compiled for each combination of shapes, flags and number of threads.
 
-    Attributes:
-        network: The network in torch: evaluation mode, float32, without gradients.
-        folder: Folder in which its models are cached.
-        bf16: Whether the models compute in bf16; torch computes in float32.
-        int8: The int8 models to use instead (`Int8`), or None.
-        limits: Largest accepted difference of bf16 from float32 by verb, see `LIMITS`.
+    network: In torch: evaluation mode, float32, without gradients. folder: Where its models are cached. bf16: Whether
+    they compute in bf16. int8: The int8 models to use instead (`Int8`), or None.
     """
 
     def __init__(self, network: Any, folder: Path, bf16: bool = False, int8: Any = None):
         self.network, self.folder, self.bf16, self.int8 = network, folder, bf16, int8
-        self.limits: Mapping[str, float] = LIMITS
+        self.limits: Mapping[str, float] = LIMITS  # largest accepted difference of bf16 from float32 by verb
         self.conventions, self.sizes = network.conventions, getattr(network, "sizes", None)
         self._models: dict[Key, CompiledVerb | None] = {}  # None: called once so far
         self._in_torch: set[Key] = set()  # left to torch, because the model failed or differed

@@ -31,23 +31,14 @@ SHAPES = 256  # combinations of frame size and number of objects that torch.comp
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network that is ready to run.
+    """A network that is ready to run."""
 
-    Attributes:
-        network: The network as the backend prepared it.
-        device: Device that its inputs must be on.
-        precision: Precision in which it computes.
-        backend: Name of the backend that prepared it.
-        context: Returns a context manager to enter around the computation of each frame.
-        active: Descriptions of the optimisations in use.
-    """
-
-    network: Network
-    device: torch.device
-    precision: Precision
-    backend: str
-    context: Callable[[], AbstractContextManager[None]]
-    active: tuple[str, ...]
+    network: Network  # as the backend prepared it
+    device: torch.device  # that its inputs must be on
+    precision: Precision  # in which it computes
+    backend: str  # name of the backend that prepared it
+    context: Callable[[], AbstractContextManager[None]]  # to enter around the computation of each frame
+    active: tuple[str, ...]  # descriptions of the optimisations in use
 
 
 Backend = Callable[[Any, torch.device, Precision], tuple[Network, tuple[str, ...], bool]]
