@@ -1,10 +1,9 @@
 """Compare the throughput of several workers with that of one process that uses all cores. Settings: --help.
 
-    python scripts/benchmark_workers.py [video_dir=FOLDER] [weights=auto] [workers=2] [rounds=3] [size=240]
+    python scripts/benchmark_workers.py video_dir=FOLDER [weights=auto] [workers=2] [rounds=3] [size=240]
 
-video_dir: several videos, in any form that eval.py accepts; by default copies of examples/clip. Prints two ratios: of
-the whole command (with imports and loading), and of the work alone, from the start of the first video to the end of
-the last.
+video_dir: several videos, in any form that eval.py accepts. The time of the whole command counts, with imports and
+loading.
 """
 
 from xmem_infer.cli.commands import exit_with, run

@@ -18,11 +18,9 @@ from ..interrupts import check
 from ..ops.cpu import cpu_capabilities
 from ..weights.build import load_network
 from .benchmark.interleaved import measure
-from .benchmark.networks import XMEM, load_benchmark_network
-from .benchmark.plots import PALETTE
 from .benchmark.scene import block_mask, drifting_frames
 from .benchmark.variants import make_variant
-from .benchmark.workloads import Workload
+from .benchmark.workloads import XMEM, Workload, load_benchmark_network
 from .charts import legend, new_figure, save, style_axes
 from .report import cpu_model, number, table, write_csv, write_page
 from .training.validation import BASELINES, CARRIED, COPIED, carry_by_flow, compare, find_clips, tracker
@@ -39,12 +37,10 @@ REMARKS = (
     "Candidates were trained equally, for minutes, after the first long run. Such a short training favours networks "
     "that start with fitting weights (today's trunk, key and decoder widths), and says little about the others.",
 )
-CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
+# Cells by method, then by column. A column with a colon is the J&F of one clip, which the page does not show.
 Rows = dict[str, dict[str, str]]
-"""Cells by method, then by column. A column with a colon is the J&F of one clip, which the page does not show."""
-Subjects = Mapping[str, tuple[Path, str]]
-"""Weights and precision by method."""
+Subjects = Mapping[str, tuple[Path, str]]  # weights and precision by method
 
 
 def read_rows(folder: Path) -> Rows:
@@ -57,10 +53,7 @@ def read_rows(folder: Path) -> Rows:
 
 
 def score_clips(rows: Rows, root: Path, frames: int | None, subjects: Subjects) -> str:
-    """Score methods on the clips of a folder in DAVIS layout.
-
-    J&F in percent is added to `rows`. frames: at most this many of each clip. Returns the name of the new column.
-    """
+    """Add J&F in percent on the clips of a folder in DAVIS layout, at most `frames` of each. Return the new column."""
     column = root.name + (f", {frames} frames" if frames else "")
     # The baselines depend on the clips alone, so they are scored only once.
     tracks = {name: track for name, track in BASELINES.items() if not rows.get(name, {}).get(column)}
@@ -92,19 +85,23 @@ def time_frames(rows: Rows, subjects: Subjects, rounds: int) -> None:
     networks = {name: (load_network(path).network, precision) for name, (path, precision) in subjects.items()}
     networks[PUBLISHED] = load_benchmark_network(XMEM, None), "fp32"
     variants = [
-        replace(make_variant(f"{VARIANTS[precision]}_{precision}", network, CPU), name=name)
+        replace(make_variant(f"{VARIANTS[precision]}_{precision}", network), name=name)
         for name, (network, precision) in networks.items()
     ]
+
+    def progress(line: str) -> None:
+        check()
+        log.info(line)
+
     for objects, column in enumerate(TIMES, 1):
         workload = Workload(SIZE, objects)
-        p50_ms = {row["variant"]: row["p50_ms"] for row in measure(workload, variants, rounds, _log_progress)}
-        for method, spent in {**p50_ms, CARRIED: _flow_ms(workload), COPIED: 0.0}.items():
+        p50_ms = {row["variant"]: row["p50_ms"] for row in measure(workload, variants, rounds, progress)}
+        frames, mask = drifting_frames(workload, 11), block_mask(workload)
+        started = perf_counter()
+        carry_by_flow(frames, mask)
+        flow_ms = 1000 * (perf_counter() - started) / (len(frames) - 1)
+        for method, spent in {**p50_ms, CARRIED: flow_ms, COPIED: 0.0}.items():
             rows.setdefault(method, {}).update({column: f"{spent:.2f}", TIMED_ON: _machine()})
-
-
-def _log_progress(line: str) -> None:
-    check()
-    log.info(line)
 
 
 def _machine() -> str:
@@ -113,13 +110,6 @@ def _machine() -> str:
         name for name, has in sorted(cpu_capabilities().items()) if has is True and name.startswith(("avx", "amx"))
     )
     return f"{cpu_model()} ({flags}), {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def _flow_ms(workload: Workload) -> float:
-    frames, mask = drifting_frames(workload, 11), block_mask(workload)
-    started = perf_counter()
-    carry_by_flow(frames, mask)
-    return (perf_counter() - started) * 1000 / (len(frames) - 1)
 
 
 def write_trade_off(folder: Path, rows: Rows) -> None:
@@ -134,10 +124,9 @@ def write_trade_off(folder: Path, rows: Rows) -> None:
     ]
     timed = {name: row for name, row in rows.items() if _value(row, ONE) and _value(row, TWO)}
     scores = [c for c in shown if c not in TIMES and any(_value(row, c) for row in timed.values())]
-    picture = ""
     if scores:
         _draw(folder, timed, scores)
-        picture = "![the table as a picture](trade_off.png)"
+    picture = "![the table as a picture](trade_off.png)" * bool(scores)
     title = f"# J&F in per cent against milliseconds per frame, {SIZE} px of the short side"
     write_page(folder / "trade_off.md", [title, picture, table(["method", *shown, TIMED_ON], cells), *REMARKS])
 
@@ -151,7 +140,7 @@ def _draw(folder: Path, timed: Rows, scores: list[str]) -> None:
             if name == PUBLISHED:
                 panel.axvspan(*times, color="#dddddd", label=f"{name} (time alone)")
                 continue
-            style = {"color": PALETTE[index % len(PALETTE)], "marker": "s" if name.endswith("int8") else "o"}
+            style = {"color": f"C{index % 10}", "marker": "s" if name.endswith("int8") else "o"}
             if name == CARRIED:
                 style = {"color": "black", "marker": "^"}
             # A method without a score in this column draws nothing but still appears in the legend.

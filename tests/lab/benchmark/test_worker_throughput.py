@@ -2,12 +2,9 @@
 
 from functools import partial
 
-import numpy as np
 import pytest
 from commands import in_process
 from PIL import Image
-
-from xmem_infer.lab.benchmark.workers import differing_share
 
 run = partial(in_process, "benchmark_workers.py")
 
@@ -34,9 +31,7 @@ def test_workers_are_measured_against_one_process(videos, tmp_path, tiny_weights
                cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 workers against one process" in done.stdout
-    assert "6 frames" in done.stdout
     assert "throughput of the command x " in done.stdout
-    assert "masks are the same" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
@@ -47,6 +42,7 @@ def test_workers_are_measured_against_one_process(videos, tmp_path, tiny_weights
         ("workers=1", ["workers=1", "at least 2"]),
         ("rounds=0", ["rounds=0"]),
         ("size=many", ["many"]),
+        ("size=240", ["video_dir is not set"]),
         ("video_dir=nowhere", ["nowhere", "does not exist"]),
         ("video_dir=set/JPEGImages/a", ["1 video", "workers=2"]),
     ],
@@ -64,16 +60,3 @@ def test_a_failing_run_passes_its_exit_code_on(videos, tmp_path):
     done = run(f"video_dir={videos}", "weights=nowhere.pth", cwd=tmp_path)
     assert done.returncode == 3
     assert "nowhere.pth" in done.stderr
-
-
-def test_masks_are_compared_pixel_by_pixel(tmp_path):
-    for out in ("one", "other"):
-        for t in range(2):
-            save(tmp_path / out / "masks" / "a" / f"{t}.png", np.zeros((4, 5), np.uint8))
-    assert differing_share(tmp_path / "one", tmp_path / "other") == 0
-    changed = np.zeros((4, 5), np.uint8)
-    changed[0, :2] = 3
-    save(tmp_path / "other" / "masks" / "a" / "1.png", changed)
-    assert differing_share(tmp_path / "one", tmp_path / "other") == pytest.approx(2 / 40)
-    (tmp_path / "other" / "masks" / "a" / "0.png").unlink()
-    assert differing_share(tmp_path / "one", tmp_path / "other") == 1

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from ...config import Precision
-from ..benchmark.networks import XMEM, load_benchmark_network
+from ..benchmark.workloads import XMEM, load_benchmark_network
 from ..report import setting_table, table, write_csv, write_page
 from . import checks_of_figures
 from .evidence import Evidence, NotMeasured, measure

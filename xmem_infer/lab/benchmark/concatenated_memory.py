@@ -111,8 +111,7 @@ class ConcatenatedMemory:
 def similarity_in_columns(key: Tensor, shrinkage: Tensor, query_key: Tensor, selection: Tensor) -> Tensor:
     """Return the anisotropic L2 similarity (N, Q) in the dtype of the keys, with the square expanded (paper eq. 2).
 
-    key (C_k, N), shrinkage (N,), query_key and selection (C_k, Q). Like the published code, this does not exempt the
-    products from autocast.
+    key (C_k, N), shrinkage (N,), query_key and selection (C_k, Q). As in the published code, autocast applies.
     """
     squares = key.square().T @ selection
     products = key.T @ (query_key * selection)

@@ -1,9 +1,8 @@
 """Compare the whole pipeline, from a video file to masks on disk, with the engine alone on the same frames."""
 
 import tempfile
-from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 
 import torch
@@ -17,59 +16,40 @@ from ...outputs.writer import VideoWriter
 from ...predictor import Segmenter
 from ...runtime.contexts import grad_mode
 from ...types import LabelMask
-from .interleaved import Progress
+from .interleaved import Progress, Row
 from .scene import block_mask, drifting_frames, write_clip
 from .variants import split_name
 from .workloads import Workload
 
 ENGINE, MASKS, REVIEW = "engine alone", "file to masks", "file to masks, overlay and preview"
 PIPELINES = (ENGINE, MASKS, REVIEW)
-PIPELINE_STAGES = ("read", "upload", "segment", "post", "write")
+FRAMES = 25  # of the video file
 
 
-@dataclass
-class EndToEnd:
-    """Times of one clip in each pipeline.
+def measure_end_to_end(network: nn.Module, workload: Workload, variant: str, rounds: int, progress: Progress) -> Row:
+    """Time each pipeline on the whole clip in interleaved rounds, after one warm-up round that is not counted.
 
-    Attributes:
-        workload: Size and objects of the clip.
-        variant: Name of the variant that segmented it.
-        frames: Number of frames in the clip.
-        ms_per_frame: By pipeline (PIPELINES), one value per round.
-        stage_ms: Of the pipeline `MASKS`, by stage, one value per frame of all rounds. `read` is the time spent waiting
-            for the decoder, which reads ahead; `write` the time spent waiting for the writer. `finish`, one value per
-            round, is the time after the last frame to write and publish the remaining output.
+    Returns:
+        `workload`, `variant`, and by pipeline the median of the milliseconds per frame.
     """
-
-    workload: Workload
-    variant: str
-    frames: int
-    ms_per_frame: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    stage_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-
-def measure_end_to_end(
-    network: nn.Module, workload: Workload, variant: str, frames: int, rounds: int, progress: Progress
-) -> EndToEnd:
-    """Time each pipeline on the whole clip in interleaved rounds, after one warm-up round that is not counted."""
     backend, precision = split_name(variant)
     runtime = RuntimeConfig(Device.cpu, precision=precision, variant=backend)
     segmenter = Segmenter(network, None, runtime, DataConfig(size=workload.height))
-    times, mask = EndToEnd(workload, variant, frames), LabelMask(block_mask(workload))
+    seconds: dict[str, list[float]] = {pipeline: [] for pipeline in PIPELINES}
+    mask = LabelMask(block_mask(workload))
     with tempfile.TemporaryDirectory(prefix="xmem_benchmark_") as scratch:
         clip = Path(scratch) / "clip.mp4"
-        write_clip(drifting_frames(workload, frames), clip)
-        for number in range(-1, rounds):
-            for pipeline in PIPELINES if number % 2 == 0 else reversed(PIPELINES):
+        write_clip(drifting_frames(workload, FRAMES), clip)
+        for number in range(rounds + 1):
+            for pipeline in PIPELINES if number % 2 else reversed(PIPELINES):
                 progress(f"{workload.name}: {pipeline}")
-                stage_ms = times.stage_ms if pipeline == MASKS and number >= 0 else defaultdict(list)
                 if pipeline == ENGINE:
-                    seconds = _engine_alone(segmenter, clip, mask)
+                    spent = _engine_alone(segmenter, clip, mask)
                 else:
-                    seconds = _to_disk(segmenter, clip, mask, pipeline == REVIEW, stage_ms)
-                if number >= 0:
-                    times.ms_per_frame[pipeline].append(seconds * 1000 / frames)
-    return times
+                    spent = _to_disk(segmenter, clip, mask, pipeline == REVIEW)
+                seconds[pipeline].append(spent)
+    ms = {pipeline: 1000 * median(each[1:]) / FRAMES for pipeline, each in seconds.items()}
+    return {"workload": workload.name, "variant": variant, **ms}
 
 
 def _engine_alone(segmenter: Segmenter, clip: Path, mask: LabelMask) -> float:
@@ -84,9 +64,7 @@ def _engine_alone(segmenter: Segmenter, clip: Path, mask: LabelMask) -> float:
     return perf_counter() - started
 
 
-def _to_disk(
-    segmenter: Segmenter, clip: Path, mask: LabelMask, review: bool, stage_ms: dict[str, list[float]]
-) -> float:
+def _to_disk(segmenter: Segmenter, clip: Path, mask: LabelMask, review: bool) -> float:
     """Return the seconds from opening the file until its outputs are published beside it, replacing earlier ones."""
     started = perf_counter()
     source = open_frames(clip, segmenter.data)
@@ -94,11 +72,5 @@ def _to_disk(
     details = VideoDetails(clip.parent, source.name, mask.palette, source.fps, source.count)
     with VideoWriter(details, source.size, options) as writer:
         for result in segmenter.segment(source, mask):
-            before = perf_counter()
             writer.put(result.frame, result.mask, result.confidence)
-            result.stage_ms["write"] = (perf_counter() - before) * 1000
-            for stage, spent in result.stage_ms.items():
-                stage_ms[stage].append(spent)
-        last = perf_counter()
-    stage_ms["finish"].append((perf_counter() - last) * 1000)
     return perf_counter() - started

@@ -5,28 +5,19 @@ import gc
 from contextlib import suppress
 from functools import partial
 
-import torch
-
 from ...config import MemoryConfig
 from ..child import Send, run_in_child
 from ..resident import peak_resident_bytes, resident_bytes, restart_peak
 from .interleaved import Row
-from .networks import load_benchmark_network
 from .variants import make_variant
 from .workload_runner import WorkloadRunner
-from .workloads import parse_workload
+from .workloads import load_benchmark_network, parse_workload
 
 PEAK_COLUMNS = ("peak_bytes", "above_first_frame_bytes")
 
 
 def measure_peak(workload: str, variant: str, weights: str | None, threads: int | None) -> Row:
     """Run an ordinary and a memory frame with memory filled, in a fresh process. A failure is reported as a result.
-
-    Args:
-        workload: Name of the workload.
-        variant: Name of the variant.
-        weights: The setting of that name.
-        threads: CPU threads of torch; None: torch's choice.
 
     Returns:
         `result`: status of the process (ok | oom | failed) and reason. In bytes, `peak_bytes`: network, memory and
@@ -43,7 +34,7 @@ def segment_in_child(workload_name: str, variant_name: str, weights: str | None,
     imported = resident_bytes()
     workload = parse_workload(workload_name)
     network = load_benchmark_network(workload.network, weights)
-    variant = make_variant(variant_name, network, torch.device("cpu"))
+    variant = make_variant(variant_name, network)
     del network
     _return_freed_memory()
     prepared = resident_bytes()

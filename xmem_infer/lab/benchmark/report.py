@@ -1,4 +1,4 @@
-"""The benchmark as files: results.csv, report.md, times.png, curves.png."""
+"""The benchmark as files: results.csv, report.md, times.png."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,20 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...errors import UsageError
+from ..charts import new_figure, save
 from ..report import megabytes, number, setting_table, table, write_csv, write_page
-from .config import BenchmarkConfig, CurvesConfig
-from .end_to_end import MASKS, PIPELINE_STAGES, PIPELINES, EndToEnd
+from .config import BenchmarkConfig
+from .end_to_end import ENGINE, FRAMES, MASKS, PIPELINES
 from .interleaved import Row, column_prefix
 from .peak_memory import PEAK_COLUMNS
-from .plots import draw_curves, draw_times, points
 from .stages import FRAME_STAGES
-from .variants import BASELINES
+from .variants import BASELINES, PUBLISHED_FP32, variant_names
 from .workload_runner import MEMORY_EVERY
 from .workloads import parse_workload
 
+COLUMNS = 3
 HOW = (
     f"Times are milliseconds per frame with memory filled as the workload says: the mean over {MEMORY_EVERY} frames "
     "(four ordinary ones and a memory frame) plus 1/25 of the extra time of a memory write that consolidates. p50 and "
@@ -44,57 +43,36 @@ END_TO_END = (
 
 @dataclass
 class Results:
-    """Settings and results of a benchmark so far.
-
-    Attributes:
-        config: The settings.
-        setting: Machine and subject of the measurement, see `report.setting`.
-        active: By variant, descriptions of the optimisations in use.
-        rows: Times, on the workloads and on the points of the curves.
-        missing: Names of the parts that have not been measured yet.
-    """
+    """Settings and results of a benchmark so far."""
 
     config: BenchmarkConfig
-    setting: Mapping[str, Any]
-    active: dict[str, Sequence[str]] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
-    peaks: list[Row] = field(default_factory=list)
-    end_to_end: list[EndToEnd] = field(default_factory=list)
-    missing: Sequence[str] = ()
+    setting: Mapping[str, Any]  # machine and subject of the measurement, see `report.setting`
+    active: dict[str, Sequence[str]] = field(default_factory=dict)  # optimisations in use by variant
+    rows: list[Row] = field(default_factory=list)  # times
+    peaks: list[Row] = field(default_factory=list)  # peak memory
+    end_to_end: list[Row] = field(default_factory=list)
+    missing: Sequence[str] = ()  # names of the parts that have not been measured yet
 
 
-def write_report(results: Results, folder: Path) -> None:
-    """Write report.md, results.csv and the pictures. Raises EnvironmentFault."""
+def write_report(results: Results, folder: Path) -> Path:
+    """Write report.md, results.csv and the picture. Return the path of the page. Raises EnvironmentFault."""
     peaks = {(peak["workload"], peak["variant"]): peak for peak in results.peaks}
     rows = []
     for row in results.rows:
         peak = peaks.get((row["workload"], row["variant"]), {})
         rows.append({**row, **{name: peak.get(name) for name in PEAK_COLUMNS}})
     write_csv(folder / "results.csv", rows)
-    _draw(rows, results.config, folder)
+    _draw_times(rows, results.config.workloads, folder)
     write_page(folder / "report.md", _parts(results))
+    return folder / "report.md"
 
 
 def redraw(config: BenchmarkConfig, folder: Path) -> None:
-    """Draw the pictures of a report again from its results.csv. Raises UsageError if that file is missing."""
+    """Draw the picture of a report again from its results.csv. Raises UsageError if that file is missing."""
     if not (folder / "results.csv").is_file():
         raise UsageError(f"redraw={folder} has no results.csv: give the folder of a report of this script")
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
-        _draw(list(csv.DictReader(file)), config, folder)
-
-
-def _draw(rows: Sequence[Row], config: BenchmarkConfig, folder: Path) -> None:
-    draw_times(rows, config.workloads, folder)
-    if config.curves and are_measured(config.curve, rows):
-        draw_curves(rows, config.curve, folder)
-    else:
-        (folder / "curves.png").unlink(missing_ok=True)  # left by an earlier run
-
-
-def are_measured(curves: CurvesConfig, rows: Sequence[Row]) -> bool:
-    """Check that the rows contain every point of every curve."""
-    measured = {(row["workload"], row["variant"]) for row in rows}
-    return all((w.name, variant) in measured for w in curves.workloads() for variant in curves.variants)
+        _draw_times(list(csv.DictReader(file)), config.workloads, folder)
 
 
 def _parts(results: Results) -> Iterator[str]:
@@ -106,43 +84,19 @@ def _parts(results: Results) -> Iterator[str]:
     yield table(("variant", "what is active"), [(name, "; ".join(active)) for name, active in results.active.items()])
     yield "## Time per frame"
     yield "![Speed against the published formulation](times.png)"
-    for title, rows in _by_workload(results).items():
-        yield f"### {title}"
-        yield _times_table(rows)
-        yield _stage_table(rows)
+    for name in results.config.workloads:
+        if rows := [row for row in results.rows if row["workload"] == name]:
+            yield f"### {name}: {parse_workload(name).description}"
+            yield _times_table(rows)
+            yield _stage_table(rows)
     if results.peaks:
         yield "## Peak memory"
         yield PEAK
-        yield _peak_table(results)
+        yield _peak_table(results.peaks)
     if results.end_to_end:
         yield "## From video file to masks on disk"
         yield END_TO_END
-        yield _end_to_end_table(results)
-        yield _pipeline_table(results)
-    if results.config.curves and are_measured(results.config.curve, results.rows):
-        yield "## Curves"
-        yield "![Time against objects, resolution and memory](curves.png)"
-        yield _curve_table(results)
-
-
-def console_summary(results: Results) -> Iterator[str]:
-    """Return the settings and the tables of times, for the terminal."""
-    yield from (f"{name}: {value}" for name, value in results.setting.items())
-    for name, active in results.active.items():
-        yield f"{name}: {'; '.join(active)}"
-    for title, rows in _by_workload(results).items():
-        yield f"\n{title}\n{_times_table(rows)}"
-    if results.end_to_end:
-        yield f"\n{_end_to_end_table(results)}"
-
-
-def _by_workload(results: Results) -> dict[str, list[Row]]:
-    """Return the rows of the requested workloads by title; all other rows belong to curves only."""
-    titled = {}
-    for name in results.config.workloads:
-        if rows := [row for row in results.rows if row["workload"] == name]:
-            titled[f"{name}: {parse_workload(name).description}"] = rows
-    return titled
+        yield _end_to_end_table(results.end_to_end)
 
 
 def _times_table(rows: Sequence[Row]) -> str:
@@ -166,40 +120,57 @@ def _stage_table(rows: Sequence[Row]) -> str:
     return table(head, [(row["variant"], *(cell(row, column_prefix(stage)) for stage in FRAME_STAGES)) for row in rows])
 
 
-def _end_to_end_table(results: Results) -> str:
+def _end_to_end_table(rows: Sequence[Row]) -> str:
     """Milliseconds per frame of each pipeline, and ratios to the engine alone."""
     times, ratios = (f"{name}, ms" for name in PIPELINES), (f"{name}, ratio" for name in PIPELINES[1:])
-    head = ("workload", "variant", "frames", *times, *ratios)
-    cells = []
-    for whole in results.end_to_end:
-        engine, *others = (float(np.median(whole.ms_per_frame[name])) for name in PIPELINES)
-        ratios = (f"{spent / engine:.3f}" for spent in others)
-        cells.append((whole.workload.name, whole.variant, whole.frames, *map(number, (engine, *others)), *ratios))
-    return table(head, cells)
-
-
-def _pipeline_table(results: Results) -> str:
-    head = ("workload", *(f"{stage}: p50 / p95 ms" for stage in PIPELINE_STAGES), "finish ms, per clip")
-    cells = []
-    for whole in results.end_to_end:
-        times = (np.percentile(whole.stage_ms[stage], (50, 95)) for stage in PIPELINE_STAGES)
-        finish = number(float(np.median(whole.stage_ms["finish"])))
-        cells.append((whole.workload.name, *(f"{number(p50)} / {number(p95)}" for p50, p95 in times), finish))
-    return table(head, cells)
-
-
-def _peak_table(results: Results) -> str:
     cells = [
-        (p["workload"], p["variant"], p["result"], *(megabytes(p[size]) for size in PEAK_COLUMNS))
-        for p in results.peaks
-    ]
+        (row["workload"], row["variant"], FRAMES, *(number(row[name]) for name in PIPELINES),
+         *(f"{row[name] / row[ENGINE]:.3f}" for name in PIPELINES[1:]))
+        for row in rows
+    ]  # fmt: skip
+    return table(("workload", "variant", "frames", *times, *ratios), cells)
+
+
+def _peak_table(peaks: Sequence[Row]) -> str:
+    cells = [(p["workload"], p["variant"], p["result"], *(megabytes(p[size]) for size in PEAK_COLUMNS)) for p in peaks]
     return table(("workload", "variant", "result", "peak MB", "above the first frame MB"), cells)
 
 
-def _curve_table(results: Results) -> str:
-    cells = []
-    for title, axis in results.config.curve.axes().items():
-        for variant in results.config.curve.variants:
-            curve = points(axis, variant, results.rows)
-            cells.append((title, variant, ", ".join(f"{x:g}: {number(ms)}" for x, ms in curve)))
-    return table(("against", "variant", "ms per frame"), cells)
+def _draw_times(rows: Sequence[Row], workloads: Sequence[str], folder: Path) -> None:
+    """Draw a panel per workload with the speed-up of every variant over the published formulation in fp32.
+
+    If the published formulation was not measured on every workload, draw milliseconds per frame instead.
+    """
+    times = {(row["workload"], row["variant"]): float(row["p50_ms"]) for row in rows}
+    shown = [name for name in workloads if any(workload == name for workload, _ in times)]
+    variants = [name for name in variant_names() if any((workload, name) in times for workload in shown)]
+    relative = all((workload, PUBLISHED_FP32) in times for workload in shown)
+    columns = min(COLUMNS, len(shown))
+    lines = -(-len(shown) // columns)
+    figure = new_figure(1.5 + 3.9 * columns, 0.6 + lines * (0.4 + 0.24 * len(variants)))
+    panels = list(figure.subplots(lines, columns, sharex=relative, sharey=True, squeeze=False).flat)
+    for panel, workload in zip(panels, shown, strict=False):
+        here = {name: times[workload, name] for name in variants if (workload, name) in times}
+        lengths = {name: here[PUBLISHED_FP32] / spent if relative else spent for name, spent in here.items()}
+        for name, length in lengths.items():
+            y, fastest = variants.index(name), here[name] == min(here.values())
+            panel.barh(y, length, 0.8, color=f"C{y % 10}")
+            text = f"{length:.1f}x  ({_milliseconds(here[name])})" if relative else _milliseconds(length)
+            panel.text(length, y, f"  {text}", va="center", fontsize=8, weight="bold" if fastest else "normal")
+        if relative:
+            panel.axvline(1, color="C0", linewidth=1, linestyle=":")
+        panel.set_title(parse_workload(workload).description, loc="left", fontsize=9)
+        panel.set_yticks(range(len(variants)), variants, fontsize=8)
+        panel.set_xlim(0, 1.4 * max(panel.get_xlim()[1] / 1.4, *lengths.values()))
+        panel.set_xticks([])
+        panel.spines[["top", "right", "bottom"]].set_visible(False)
+    panels[0].invert_yaxis()
+    for panel in panels[len(shown) :]:
+        panel.set_visible(False)
+    title = "Times as fast as the published formulation in fp32 (ms per frame)" if relative else "ms per frame"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    save(figure, folder, "times")
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 20 else f"{value:.1f} ms"

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from ...interrupts import check
@@ -16,18 +15,16 @@ from ..report import output_folder, setting
 from .config import BenchmarkConfig
 from .end_to_end import measure_end_to_end
 from .interleaved import Progress, measure
-from .networks import load_benchmark_network
 from .peak_memory import measure_peak
-from .report import Results, console_summary, redraw, write_report
-from .variants import Variant, check_variants, default_variants, make_variant
-from .workloads import Workload, parse_workload
+from .report import Results, redraw, write_report
+from .variants import CPU, Variant, check_variants, default_variants, make_variant
+from .workloads import Workload, load_benchmark_network, parse_workload
 
-CPU = torch.device("cpu")
 tables = logging.getLogger("xmem_infer.tables")  # goes to standard output
 
 
 def benchmark(config: BenchmarkConfig) -> int:
-    """Measure what `config` asks for and write the report.
+    """Measure what `config` asks for, write the report and print its page.
 
     Returns:
         0, or 1 if a process that measured peak memory did not finish.
@@ -41,17 +38,15 @@ def benchmark(config: BenchmarkConfig) -> int:
     if config.redraw is not None:
         redraw(config, Path(config.redraw).expanduser())
         return 0
-    config.variants = list(dict.fromkeys(config.variants or default_variants()))
-    check_variants(config.variants, "variants")
-    check_variants(config.curve.variants, "curve.variants")
+    variants = list(dict.fromkeys(config.variants or default_variants()))
+    check_variants(variants, "variants")
     check_variants([config.end_to_end.variant], "end_to_end.variant", baselines=False)
-    plan = workload_plan(config)
     check_threads(config.runtime.threads)
     folder = output_folder(config.output_dir or "output/benchmark")
     with thread_count(config.runtime.threads):
         weights = config.weights or "published sizes, random numbers (seed 0)"
         results = Results(config, setting(CPU, {"weights": weights, "rounds": config.rounds}))
-        parts = _parts(plan, results)
+        parts = _parts(variants, results)
         with tqdm(total=len(parts), desc="benchmark", disable=None) as bar:
 
             def progress(description: str) -> None:
@@ -62,53 +57,42 @@ def benchmark(config: BenchmarkConfig) -> int:
                 measure_part(progress)
                 bar.update()
                 results.missing = list(parts)[number:]
-                write_report(results, folder)  # after each part, so that stopping a run of hours loses only one part
-    for text in console_summary(results):
-        tables.info(text)
-    tables.info("report in %s", folder / "report.md")
+                page = write_report(results, folder)  # after each part, so that stopping a run loses only one part
+    tables.info(page.read_text(encoding="utf-8"))
+    tables.info("report in %s", page)
     return 0 if all(peak["result"] == "ok" for peak in results.peaks) else 1
 
 
-def workload_plan(config: BenchmarkConfig) -> dict[Workload, list[str]]:
-    """Return the variants to measure by workload: the requested ones, and the curves' variants on their workloads."""
-    plan = {parse_workload(name): list(config.variants or default_variants()) for name in config.workloads}
-    for workload in config.curve.workloads() if config.curves else []:
-        known = plan.setdefault(workload, [])
-        known += [name for name in dict.fromkeys(config.curve.variants) if name not in known]
-    return plan
-
-
-def _parts(plan: dict[Workload, list[str]], results: Results) -> dict[str, Callable[[Progress], None]]:
+def _parts(variants: list[str], results: Results) -> dict[str, Callable[[Progress], None]]:
     """Return, by name and in order, functions that each measure one part and add it to `results`.
 
     All networks are loaded here, before any measurement.
     """
     config = results.config
-    clips = [parse_workload(name) for name in config.end_to_end.workloads]
-    names = dict.fromkeys(workload.network for workload in [*plan, *clips])
+    workloads, clips = ([parse_workload(name) for name in c.workloads] for c in (config, config.end_to_end))
+    names = dict.fromkeys(workload.network for workload in workloads + clips)
     networks = {name: load_benchmark_network(name, config.weights) for name in names}
 
     @cache
     def variant(name: str, network: str) -> Variant:
-        results.active[name] = (built := make_variant(name, networks[network], CPU)).prepared.active
+        results.active[name] = (built := make_variant(name, networks[network])).prepared.active
         return built
 
-    def times(workload: Workload, names: list[str], progress: Progress) -> None:
-        variants = [variant(name, workload.network) for name in names]
-        results.rows.extend(measure(workload, variants, config.rounds, progress))
+    def times(workload: Workload, progress: Progress) -> None:
+        prepared = [variant(name, workload.network) for name in variants]
+        results.rows.extend(measure(workload, prepared, config.rounds, progress))
 
     def peaks(workload: str, progress: Progress) -> None:
-        for name in config.variants or ():
+        for name in variants:
             progress(f"{workload}: peak memory of {name}")
             results.peaks.append(measure_peak(workload, name, config.weights, config.runtime.threads))
 
     def end_to_end(workload: Workload, progress: Progress) -> None:
-        options, network = config.end_to_end, networks[workload.network]
-        times = measure_end_to_end(network, workload, options.variant, options.frames, config.rounds, progress)
-        results.end_to_end.append(times)
+        network, name = networks[workload.network], config.end_to_end.variant
+        results.end_to_end.append(measure_end_to_end(network, workload, name, config.rounds, progress))
 
     return {
-        **{workload.name: partial(times, workload, names) for workload, names in plan.items()},
+        **{workload.name: partial(times, workload) for workload in workloads},
         **{f"peak memory of {name}": partial(peaks, name) for name in config.peak_memory},
         **{f"{workload.name} end to end": partial(end_to_end, workload) for workload in clips},
     }

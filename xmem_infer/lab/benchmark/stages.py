@@ -21,56 +21,47 @@ REST = "rest"  # remaining work of a frame: padding, soft aggregation of given m
 FRAME_STAGES = (KEY_ENCODER, MEMORY_READ, DECODER, VALUE_ENCODER, MEMORY_WRITE, REST)
 
 
-class Stages:
-    """Calls `observer(stage)` around every stage. The observer can be replaced at any time.
+class ObservedEngine(Engine):
+    """A variant's engine, which enters `observer(stage)` around every stage. The observer can be replaced at any time.
 
-    Attributes:
-        observer: Returns a context manager for a stage name.
-        remembered: The features and value added to memory last; None before the first frame.
+    `remembered` holds the features and the value that were added to memory last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, variant: Variant, config: MemoryConfig):
+        network = variant.prepared.network
+        observed: Any = SimpleNamespace(
+            conventions=network.conventions,
+            empty_state=network.empty_state,
+            encode_image=self._around(KEY_ENCODER, network.encode_image),
+            encode_memory=self._around(VALUE_ENCODER, network.encode_memory),
+            segment=self._around(DECODER, network.segment),
+        )
+        super().__init__(observed, replace(config, kind=variant.memory))
         self.observer: Callable[[str], AbstractContextManager[Any]] = nullcontext
-        self.remembered: tuple[Any, Tensor] | None = None
+        self.remembered: tuple[Any, Tensor]
+        memory: Any = self.new_memory
 
-    def around(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a function so that each call is observed as this stage."""
+        def add(stored: Any, *frame_and_value: Any) -> None:
+            self.remembered = frame_and_value[:2]
+            memory.add(stored, *frame_and_value)
 
-        def observed(*args: Any, **kwargs: Any) -> Any:
+        methods = {"read": self._around(MEMORY_READ, memory.read), "add": self._around(MEMORY_WRITE, add)}
+        # A subclass, not a wrapper, so that a memory copied with a video's state is still observed.
+        self.new_memory = type(memory.__name__, (memory,), methods)
+
+    def _around(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def observed(*args: Any) -> Any:
             with self.observer(stage):
-                return function(*args, **kwargs)
+                return function(*args)
 
         return observed
 
 
-def observed_engine(variant: Variant, config: MemoryConfig, stages: Stages) -> Engine:
-    """Build the variant's engine with network and memory observed."""
-    network = variant.prepared.network
-    observed: Any = SimpleNamespace(
-        conventions=network.conventions,
-        empty_state=network.empty_state,
-        encode_image=stages.around(KEY_ENCODER, network.encode_image),
-        encode_memory=stages.around(VALUE_ENCODER, network.encode_memory),
-        segment=stages.around(DECODER, network.segment),
-    )
-    engine = Engine(observed, replace(config, kind=variant.memory))
-    memory: Any = engine.new_memory
-
-    def add(self: Any, frame: Any, value: Tensor, permanent: bool = False) -> None:
-        stages.remembered = frame, value
-        memory.add(self, frame, value, permanent)
-
-    methods = {"read": stages.around(MEMORY_READ, memory.read), "add": stages.around(MEMORY_WRITE, add)}
-    # A subclass, not a wrapper, so that a memory copied with a video's state is still observed.
-    engine.new_memory = type(memory.__name__, (memory,), methods)
-    return engine
-
-
 class FlopMeter(FlopCounterMode):
-    """Counts floating point operations of convolutions and matrix products, by stage.
+    """Counts floating point operations of convolutions and matrix products, by stage; a multiply-add counts as two.
 
-    Use `with meter: ...` to count and `meter(stage)` to add to stages[stage]. A multiply-add counts as two operations.
-    Gathering, softmax, top-k and activations are not counted. Winograd's algorithm counts as the direct convolution.
+    Use `with meter: ...` to count and `meter(stage)` to add to stages[stage]. Gathering, softmax, top-k and activations
+    are not counted. Winograd's algorithm counts as the direct convolution.
     """
 
     def __init__(self) -> None:

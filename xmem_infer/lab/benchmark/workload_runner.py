@@ -17,8 +17,8 @@ from ...engine.state import VideoState
 from ...ops.images import normalise
 from ...runtime.contexts import grad_mode, timed
 from .scene import block_mask, drifting_frames
-from .stages import FRAME_STAGES, MEMORY_WRITE, REST, FlopMeter, Stages, observed_engine
-from .variants import Variant
+from .stages import FRAME_STAGES, MEMORY_WRITE, REST, FlopMeter, ObservedEngine
+from .variants import CPU, Variant
 from .workloads import FULL_MEMORY_FRAMES, Workload
 
 # As published: every fifth frame is a memory frame, and every fifth memory frame consolidates working memory.
@@ -32,10 +32,7 @@ ByStage = dict[str, float]
 def average_frame(ordinary: ByStage, memory: ByStage, consolidation: float = 0.0) -> ByStage:
     """Return the average cost of a frame of a long video, by stage and as a whole (`FRAME`).
 
-    Args:
-        ordinary: Cost of an ordinary frame, by stage.
-        memory: Cost of a memory frame, by stage.
-        consolidation: Extra cost of a memory write that consolidates over one that does not.
+    The costs are those of an ordinary frame, of a memory frame, and what consolidation adds to a memory write.
     """
     share = 1 / MEMORY_EVERY
     mean = {s: (1 - share) * ordinary.get(s, 0.0) + share * memory.get(s, 0.0) for s in (*FRAME_STAGES, FRAME)}
@@ -54,24 +51,18 @@ class WorkloadRunner:
     def __init__(self, variant: Variant, workload: Workload, max_working_frames: int = FULL_MEMORY_FRAMES + 2):
         """max_working_frames: one more than full memory holds, so that the memory frame does not consolidate."""
         self.variant, self.workload = variant, workload
-        device = variant.prepared.device
-        images = [normalise(torch.from_numpy(pixels).to(device)) for pixels in drifting_frames(workload, 4)]
+        images = [normalise(torch.from_numpy(pixels)) for pixels in drifting_frames(workload, 4)]
         self.images = images[2:]
         self.config = MemoryConfig(memory_every=3, max_working_frames=max_working_frames)
-        self.stages = Stages()
-        self.engine = observed_engine(variant, self.config, self.stages)
+        self.engine = ObservedEngine(variant, self.config)
         with self._grad_mode_and_precision():
             self.state = self.engine.start()
-            self.engine.step(self.state, images[0], torch.from_numpy(block_mask(workload)).to(device))
-            assert self.stages.remembered is not None, "the first frame is remembered"
-            fill_memory(self.state.memory, self.stages.remembered, workload)
+            self.engine.step(self.state, images[0], torch.from_numpy(block_mask(workload)))
+            fill_memory(self.state.memory, self.engine.remembered, workload)
             self.engine.step(self.state, images[1])
 
     def run_round(self) -> tuple[ByStage, ByStage, float]:
-        """Return milliseconds by stage of an ordinary and of a memory frame, and what consolidation adds to a write.
-
-        The last value is 0 if the workload's memory is not full.
-        """
+        """Return milliseconds by stage of an ordinary and of a memory frame, and what consolidation adds to a write."""
         with self._grad_mode_and_precision():
             state = copy.deepcopy(self.state)
             ordinary, memory = (self._timed_frame(state, image) for image in self.images)
@@ -84,7 +75,7 @@ class WorkloadRunner:
             state = copy.deepcopy(self.state)
             for image in self.images:
                 with FlopMeter() as meter:
-                    self.stages.observer = meter
+                    self.engine.observer = meter
                     self.engine.step(state, image)
                 counted.append({**meter.stages, FRAME: sum(meter.stages.values())})
         ordinary, memory = counted
@@ -98,22 +89,19 @@ class WorkloadRunner:
 
     def _timed_frame(self, state: VideoState, image: Tensor) -> ByStage:
         spent: ByStage = {}
-        self.stages.observer = partial(timed, device=self.variant.prepared.device, stage_ms=spent)
+        self.engine.observer = partial(timed, device=CPU, stage_ms=spent)
         started = perf_counter()
         self.engine.step(state, image)
         total = (perf_counter() - started) * 1000
         return {**spent, REST: total - sum(spent.values()), FRAME: total}
 
     def _consolidation_ms(self, plain_write_ms: float) -> float:
-        if self.workload.memory_frames < FULL_MEMORY_FRAMES:
-            return 0.0
         memory: Any = copy.deepcopy(self.state.memory)
         memory.config = replace(self.config, max_working_frames=FULL_MEMORY_FRAMES + 1)
         started = perf_counter()
-        memory.add(*self.stages.remembered)  # type: ignore[misc]
+        memory.add(*self.engine.remembered)
         spent = (perf_counter() - started) * 1000
-        if memory.working_tokens >= FULL_MEMORY_FRAMES * memory.frame_tokens:
-            raise RuntimeError(f"{self.variant.name}: the tenth memory frame did not consolidate working memory")
+        assert memory.working_tokens < FULL_MEMORY_FRAMES * memory.frame_tokens, "the tenth memory frame consolidates"
         return max(0.0, spent - plain_write_ms)
 
     @contextmanager
@@ -138,13 +126,9 @@ def fill_memory(memory: Any, frame: tuple[Any, Tensor], workload: Workload) -> N
         while memory.long_term_tokens + count <= config.max_long_term_tokens:
             memory.add(*_drifted(*frame, generator))
         memory.config = config
-    while memory.working_tokens < workload.memory_frames * memory.frame_tokens:
+    while memory.working_tokens < FULL_MEMORY_FRAMES * memory.frame_tokens:
         memory.add(*_drifted(*frame, generator))
-    if memory.working_tokens != workload.memory_frames * memory.frame_tokens:
-        raise RuntimeError(
-            f"{workload.name}: working memory holds {memory.working_tokens} tokens, "
-            f"not {workload.memory_frames} frames of {memory.frame_tokens}"
-        )
+    assert memory.working_tokens == FULL_MEMORY_FRAMES * memory.frame_tokens, "it was not consolidated on the way"
 
 
 def _drifted(features: Any, value: Tensor, generator: torch.Generator) -> tuple[Any, Tensor]:
