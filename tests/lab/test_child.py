@@ -13,7 +13,7 @@ import torch
 
 from xmem_infer.errors import UsageError
 from xmem_infer.lab import child
-from xmem_infer.lab.child import run_in_child
+from xmem_infer.lab.child import Outcome, run_in_child
 from xmem_infer.lab.resident import ceiling
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is known exactly from /proc only")
@@ -64,18 +64,16 @@ def _importable(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
 
 
-def run(ending, watch=lambda event: None):
-    return run_in_child(partial(work, Request(ending, Path("some/where"), Inner([1, 2]))), 1, watch)
+def run(ending):
+    return run_in_child(partial(work, Request(ending, Path("some/where"), Inner([1, 2]))), 1)
 
 
 def test_a_child_gets_a_typed_request_and_answers():
-    seen = []
-    outcome = run(Ending.well, seen.append)
+    outcome = run(Ending.well)
     assert (outcome.status, outcome.reason) == ("ok", "")
     assert outcome.last("seen") == {
         "event": "seen", "path": "some/where", "kind": "Request", "numbers": [1, 2], "threads": 1,
     }  # fmt: skip
-    assert seen == outcome.events
     assert outcome.last("started")["pid"] != os.getpid()
     assert outcome.last("nothing") is None
 
@@ -95,15 +93,16 @@ def test_how_a_child_ends_is_an_outcome(ending, status, words):
     assert words in outcome.reason
 
 
-def test_what_the_parent_raises_ends_the_child():
-    pids = []
+def test_a_signal_to_the_parent_ends_the_child(monkeypatch):
+    outcomes = []
+    monkeypatch.setattr(child, "Outcome", lambda status: outcomes.append(Outcome(status)) or outcomes[-1])
 
-    def interrupt(event):
-        pids.append(event.get("pid"))
-        if event["event"] == "seen":
+    def interrupt():
+        if outcomes[0].last("seen"):
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(child, "check", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run(Ending.waiting, interrupt)
+        run(Ending.waiting)
     with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
+        os.kill(outcomes[0].last("started")["pid"], 0)

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -36,16 +36,13 @@ class Outcome:
         return [event for event in self.events if event["event"] == kind]
 
 
-def run_in_child(
-    work: Callable[[Send], None], threads: int | None = None, watch: Callable[[Event], object] = lambda event: check()
-) -> Outcome:
-    """Run `work(send)` in a fresh process.
+def run_in_child(work: Callable[[Send], None], threads: int | None = None) -> Outcome:
+    """Run `work(send)` in a fresh process. A noted signal kills it at its next event and is raised here.
 
     Args:
         work: A function that can be pickled, such as a `partial` of one at the top level of a module. It gets `send`,
             which sends an event to this process.
         threads: CPU threads of torch in the child; None: torch's choice.
-        watch: Called with every event when it arrives. An exception that it raises kills the child and is raised here.
 
     Returns:
         The events and how the child ended. Errors inside the child are not raised; a child killed by the system is
@@ -58,37 +55,28 @@ def run_in_child(
     sender.close()
     outcome = Outcome("ok")
     try:
-        for event in _received(receiver):
-            outcome.events.append(event)
-            watch(event)
+        with suppress(EOFError, OSError):  # raised when the child has ended, perhaps in the middle of an event
+            while True:
+                outcome.events.append(receiver.recv())
+                check()
     except BaseException:
         child.kill()
         raise
     finally:
         child.join()
         receiver.close()
-    _set_status(outcome, child.exitcode)
-    return outcome
-
-
-def _received(receiver: Connection) -> Iterator[Event]:
-    with suppress(EOFError, OSError):  # raised when the child has ended, perhaps in the middle of an event
-        while True:
-            yield receiver.recv()
-
-
-def _set_status(outcome: Outcome, code: int | None) -> None:
-    """Set status and reason from exit code and events. The field `oom` of an event says why memory ran out."""
+    # The field `oom` of an event says why memory ran out.
     oom_reason = next((event["oom"] for event in outcome.events if event.get("oom")), "")
     error = (outcome.last("error") or {"message": "no message"})["message"]
-    if code == KILLED:
+    if child.exitcode == KILLED:
         outcome.status, outcome.reason = "oom", "killed by the system, as it does when memory is short"
-    elif code != 0:
-        outcome.status, outcome.reason = "failed", f"exit code {code}: {error}"
+    elif child.exitcode:
+        outcome.status, outcome.reason = "failed", f"exit code {child.exitcode}: {error}"
     elif outcome.last("error"):
         outcome.status, outcome.reason = "failed", error
     elif oom_reason:
         outcome.status, outcome.reason = "oom", oom_reason
+    return outcome
 
 
 def _work(work: Callable[[Send], None], threads: int | None, sender: Connection) -> None:

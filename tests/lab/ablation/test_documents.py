@@ -6,12 +6,19 @@ from torch import nn
 
 from xmem_infer.config import GradMode, Precision
 from xmem_infer.lab.ablation.checks_of_figures import seconds_per_mode
-from xmem_infer.lab.ablation.config import DocumentsConfig
 from xmem_infer.lab.ablation.documents import decide, read_table
-from xmem_infer.lab.ablation.evidence import LINEAR_MODES, Evidence
-from xmem_infer.lab.ablation.networks import Creation, Subject, disabled_init, linear_forward
-from xmem_infer.lab.ablation.observations import Verdict, error_message, verdict
-from xmem_infer.lab.ablation.plan import Combination, Scene
+from xmem_infer.lab.ablation.evidence import (
+    FEATURES,
+    LINEAR_MODES,
+    ROWS,
+    Creation,
+    Evidence,
+    Subject,
+    disabled_init,
+    linear_forward,
+)
+from xmem_infer.lab.ablation.observations import Verdict, verdict
+from xmem_infer.lab.ablation.plan import Scene
 from xmem_infer.lab.ablation.runs import Run
 from xmem_infer.lab.child import Outcome
 
@@ -41,7 +48,7 @@ MB = 10**6
 
 def run(mode, precision=Precision.fp32, peak=300 * MB, grows=0):
     held = [(250 + grows * frame) * MB for frame in range(8)]
-    return Run(Combination(Scene(240, 1, 8), precision, mode), 0, "ok", "", 8, peak, times_ms=[10.0], held_bytes=held)
+    return Run(Scene(240, 1, 8), precision, mode, 0, "ok", "", 8, peak, times_ms=[10.0], held_bytes=held)
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def evidence():
     modes = [run(mode) for mode in GradMode if mode is not GradMode.enable_grad] + [run(GradMode.enable_grad, grows=9)]
     linear = {mode: Outcome("oom", reason="killed") for mode in LINEAR_MODES}
     created = {(subject, creation): Outcome("failed", reason="killed") for subject in Subject for creation in Creation}
-    return Evidence(DocumentsConfig(50, 400, 10, forwards=20), modes, [], [], linear, created)
+    return Evidence(modes, [], [], linear, created)
 
 
 def checked(evidence, *claims):
@@ -66,36 +73,34 @@ def test_the_table_has_every_claim_once_in_the_documents_order():
 
 
 def test_verdicts_of_what_torch_defines(evidence):
-    found = {claim.claim: claim for claim in checked(evidence, *EXPECTED)}
-    assert {name: found[name].verdict for name in EXPECTED} == EXPECTED
-    assert all(claim.measured for claim in found.values())
+    found = {claim["claim"]: claim for claim in checked(evidence, *EXPECTED)}
+    assert {name: Verdict(found[name]["verdict"]) for name in EXPECTED} == EXPECTED
+    assert all(claim["measured"] for claim in found.values())
     assert torch.is_grad_enabled()
 
 
 def test_verdicts_on_runs_of_the_network(evidence):
     claims = [case["claim"] for case in CASES if case.get("check") in ("waste", "same_effect", "same_peak")]
     grows, same, peak = checked(evidence, *claims)
-    assert grows.verdict is Verdict.holds_in_part
-    assert "grows by 9 MB a frame (8 frames done, ok), with gradients off it is flat (250 MB)" in grows.measured
-    assert "1.00x" in grows.measured
-    assert same.verdict is peak.verdict is Verdict.holds
-    assert "fp32: 300.0 and 300.0 MB, masks equal to the bit" in peak.measured
+    assert grows["verdict"] == "holds in part"
+    assert "grows by 9 MB a frame (8 frames done, ok), with gradients off it is flat (250 MB)" in grows["measured"]
+    assert "1.00x" in grows["measured"]
+    assert same["verdict"] == peak["verdict"] == "holds"
+    assert "fp32: 300.0 and 300.0 MB, masks equal to the bit" in peak["measured"]
 
 
 def test_what_could_not_be_measured_says_why(evidence):
-    found = [claim for claim in checked(evidence).values() if claim.verdict is Verdict.not_measured]
-    assert {claim.claim.split()[0] for claim in found} == {
+    found = [claim for claim in checked(evidence).values() if claim["verdict"] == "not measured"]
+    assert {claim["claim"].split()[0] for claim in found} == {
         "Switching", "The", "Memory", "After", "disable_torch_init", "Building",
     }  # fmt: skip
-    assert sum("killed" in claim.measured for claim in found) == 5
+    assert sum("killed" in claim["measured"] for claim in found) == 5
 
 
-def test_verdict_and_refused():
+def test_a_verdict_depends_on_all_its_parts():
     assert [verdict(True, True), verdict(True, False), verdict(False)] == [
         Verdict.holds, Verdict.holds_in_part, Verdict.does_not_hold,
     ]  # fmt: skip
-    assert error_message(lambda: torch.ones(2) @ torch.ones(3)) != ""
-    assert error_message(lambda: None) == ""
 
 
 def test_alternatives_take_turns_in_their_modes():
@@ -108,7 +113,7 @@ def test_alternatives_take_turns_in_their_modes():
 
 def test_the_documents_example_does_not_run_as_written(evidence):
     (claim,) = checked(evidence, next(case["claim"] for case in CASES if case.get("check") == "small_linear"))
-    assert "cannot be multiplied" in claim.measured
+    assert "As written the example raises: mat1 and mat2 shapes cannot be multiplied" in claim["measured"]
 
 
 def test_disabled_init_leaves_linear_alone_and_is_undone():
@@ -124,12 +129,12 @@ def test_the_linear_holds_its_output_alone_without_gradients(evidence):
     for mode in LINEAR_MODES:
         outcome = evidence.linear[mode] = Outcome("ok")
         linear_forward(
-            evidence.sizes, mode, 64 * 10**9,
+            40, mode, 64 * 10**9,
             lambda event, outcome=outcome, **figures: outcome.events.append({"event": event, **figures}),
         )  # fmt: skip
-    held = {mode: outcome.last("linear")["held_bytes"] for mode, outcome in evidence.linear.items()}
-    output, hidden = 10 * 50 * 4, 10 * 400 * 4
+    held = {mode: outcome.last("measured")["held_bytes"] for mode, outcome in evidence.linear.items()}
+    output, hidden = ROWS * FEATURES * 4, ROWS * 40 * 4
     assert held[GradMode.no_grad] == held[GradMode.inference_mode] == output
     assert held[GradMode.enable_grad] == output + hidden
     alone, high = (decide(case, evidence) for case in CASES if case.get("check") in ("output_alone", "high_and_low"))
-    assert {alone.verdict, high.verdict} == {Verdict.holds, Verdict.holds_in_part}  # the peak lies within the forward
+    assert {alone["verdict"], high["verdict"]} == {"holds", "holds in part"}  # the peak lies within the forward

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import product
 from statistics import median
 from timeit import timeit
 
@@ -12,11 +13,10 @@ from ...config import GradMode
 from ..child import Event
 from ..report import megabytes
 from .comparisons import DOCUMENTED_SAVING
-from .evidence import LINEAR_MODES, Evidence, NotMeasured, event_of
-from .networks import Creation, Subject
-from .observations import Finding, Verdict, error_message, verdict
+from .evidence import LINEAR_MODES, Creation, Evidence, NotMeasured, Subject, measured
+from .observations import Finding, Verdict, observe, verdict
 from .plan import Scene
-from .runs import GRADIENTS_OFF, Run
+from .runs import Run
 
 SAVING_TOLERANCE = 0.05  # a saving of 25% to 35% counts as the documented 30%
 MIN_TIME_RATIO = 1.05  # on a shared machine a smaller ratio cannot be distinguished from noise
@@ -25,15 +25,14 @@ ROUNDS = 20  # interleaved rounds of a timing
 
 def waste(evidence: Evidence) -> Finding:
     modes = GradMode.set_grad_enabled, GradMode.enable_grad_detached, GradMode.enable_grad
-    off, cut, on = (evidence.run(mode, evidence.modes[0].precision, complete=False) for mode in modes)
+    off, cut, on = (evidence.run(mode, evidence.modes[0].precision, mode is not GradMode.enable_grad) for mode in modes)
     growth = (on.held_bytes[-1] - on.held_bytes[0]) / max(1, len(on.held_bytes) - 1)
     flat = off.held_bytes[-1] <= 1.001 * off.held_bytes[min(1, len(off.held_bytes) - 1)]
-    slower = cut.p50_ms / off.p50_ms if cut.p50_ms and off.p50_ms else None
-    return verdict(growth > 0 and flat, slower is not None and slower > MIN_TIME_RATIO), (
+    slower = (cut.p50_ms or 0) / (off.p50_ms or 1)
+    return verdict(growth > 0 and flat, slower > MIN_TIME_RATIO), (
         f"{off.scene}, {off.precision.name}: with gradients on memory grows by {growth / 1e6:.0f} MB a frame "
         f"({on.frames_done} frames done, {on.status}), with gradients off it is {'flat' if flat else 'not flat'} "
-        f"({off.held_bytes[-1] / 1e6:.0f} MB); time per frame with the graph cut each frame: "
-        f"{'not measured' if slower is None else f'{slower:.2f}x'}"
+        f"({off.held_bytes[-1] / 1e6:.0f} MB); time per frame with the graph cut each frame: {slower:.2f}x"
     )
 
 
@@ -59,7 +58,7 @@ def _peaks_and_masks(a: Run, b: Run) -> str:
 
 
 def thirty_percent(evidence: Evidence) -> Finding:
-    savings = [saving for saving in evidence.savings if saving.baseline is GradMode.enable_grad_detached]
+    savings = evidence.savings
     if not savings:
         raise NotMeasured("no pair of runs finished")
     whole, bare = sorted(s.with_network for s in savings), sorted(s.without_network for s in savings)
@@ -74,61 +73,55 @@ def thirty_percent(evidence: Evidence) -> Finding:
 
 
 def room_for_more(evidence: Evidence) -> Finding:
-    known = [(run, run.peak_tensor_bytes) for run in evidence.runs if run.peak_tensor_bytes]
     pairs = [
         (larger, smaller)
-        for larger in known
-        for smaller in known
-        if larger[0].mode in GRADIENTS_OFF and smaller[0].mode is GradMode.enable_grad_detached
-        and larger[0].precision is smaller[0].precision and _smaller(smaller[0].scene, larger[0].scene)
-    ]  # fmt: skip
+        for larger, smaller in product(evidence.savings, repeat=2)
+        if larger.precision is smaller.precision and _smaller(smaller.scene, larger.scene)
+    ]
     if not pairs:
         raise NotMeasured("only one scene was measured: give several ablate.sizes or ablate.objects")
-    fits = [bytes_off <= bytes_on for (_, bytes_off), (_, bytes_on) in pairs]
-    (off, bytes_off), (on, bytes_on) = max(pairs, key=lambda pair: pair[1][1] / pair[0][1])
+    fits = [larger.off_bytes <= smaller.baseline_bytes for larger, smaller in pairs]
+    off, on = max(pairs, key=lambda pair: pair[1].baseline_bytes / pair[0].off_bytes)
     return verdict(*fits), (
         f"in {sum(fits)} of {len(fits)} comparisons a larger scene without gradients fits where a smaller one with "
-        f"them does; furthest: {off.scene} ({off.precision.name}) takes {megabytes(bytes_off)} MB without, "
-        f"{on.scene} {megabytes(bytes_on)} MB with"
+        f"them does; furthest: {off.scene} ({off.precision.name}) takes {megabytes(off.off_bytes)} MB without, "
+        f"{on.scene} {megabytes(on.baseline_bytes)} MB with"
     )
 
 
 def _smaller(scene: Scene, than: Scene) -> bool:
-    if scene.frames != than.frames or scene == than:
-        return False
-    if scene.size != than.size and -1 in (scene.size, than.size):
-        return False  # -1 is the clip's own size, which cannot be compared with a number of px
-    return scene.size <= than.size and scene.objects <= than.objects
+    # -1 is the clip's own size, which cannot be compared with a number of px.
+    comparable = scene.frames == than.frames and (scene.size == than.size or -1 not in (scene.size, than.size))
+    return comparable and scene != than and scene.size <= than.size and scene.objects <= than.objects
 
 
 def output_alone(evidence: Evidence) -> Finding:
-    on, off, inference = (event_of(evidence.linear[mode], "linear") for mode in LINEAR_MODES)
-    output, sizes = off["output_bytes"], evidence.sizes
-    published = (sizes.features, sizes.hidden, sizes.rows) == (5000, 50000, 1000)
-    where = "" if published else f"with ({sizes.features}, {sizes.hidden}) on {sizes.rows} rows: "
-    return verdict(off["held_bytes"] == output, inference["held_bytes"] == output), (
-        f"{where}held after the forward: {_mib(on)} MiB with gradients, {_mib(off)} under no_grad, {_mib(inference)} "
-        f"in inference_mode; the output is {output:,} bytes = {output / 2**20:.2f} MiB (the document's MB are MiB); "
-        f"peak during the forward {_mib(on, 'peak_bytes')}, {_mib(off, 'peak_bytes')}, "
-        f"{_mib(inference, 'peak_bytes')} MiB"
+    held, peaks, output = _linear(evidence)
+    on, off, inference = (f"{size / 2**20:.2f}" for size in held)
+    return verdict(*(size == output for size in held[1:])), (
+        f"held after the forward: {on} MiB with gradients, {off} under no_grad, {inference} in inference_mode; the "
+        f"output is {output:,} bytes = {output / 2**20:.2f} MiB (the document's MB are MiB); peak during the forward "
+        f"{', '.join(f'{size / 2**20:.2f}' for size in peaks)} MiB"
     )
 
 
 def high_and_low(evidence: Evidence) -> Finding:
-    on, off = (event_of(evidence.linear[mode], "linear") for mode in LINEAR_MODES[:2])
-    return verdict(on["held_bytes"] > off["held_bytes"], on["peak_bytes"] > off["peak_bytes"]), (
-        f"two Linear layers: held {_mib(on)} against {_mib(off)} MiB, peak {_mib(on, 'peak_bytes')} against "
-        f"{_mib(off, 'peak_bytes')} MiB"
+    held, peaks, _ = _linear(evidence)
+    return verdict(held[0] > held[1], peaks[0] > peaks[1]), (
+        f"two Linear layers: held {held[0] / 2**20:.2f} against {held[1] / 2**20:.2f} MiB, peak "
+        f"{peaks[0] / 2**20:.2f} against {peaks[1] / 2**20:.2f} MiB"
     )
 
 
-def _mib(event: Event, name: str = "held_bytes") -> str:
-    return f"{event[name] / 2**20:.2f}"
+def _linear(evidence: Evidence) -> tuple[list[int], list[int], int]:
+    """Return the bytes held and the peaks in LINEAR_MODES, and the bytes of the output."""
+    events = [measured(evidence.linear[mode]) for mode in LINEAR_MODES]
+    return [one["held_bytes"] for one in events], [one["peak_bytes"] for one in events], events[0]["output_bytes"]
 
 
 def faster_creation(evidence: Evidence) -> Finding:
     linear, xmem = (
-        [_created(evidence, subject, creation) for creation in (Creation.default, Creation.disable_torch_init)]
+        [measured(evidence.created[subject, creation]) for creation in (Creation.default, Creation.disable_torch_init)]
         for subject in (Subject.linear, Subject.xmem)
     )
     gains = [default["seconds"] / disabled["seconds"] for default, disabled in (linear, xmem)]
@@ -141,22 +134,21 @@ def faster_creation(evidence: Evidence) -> Finding:
 
 
 def creation_apart(evidence: Evidence) -> Finding:
-    required = all(_created(evidence, subject, Creation.disable_torch_init)["requires_grad"] for subject in Subject)
+    outcomes = [evidence.created[subject, Creation.disable_torch_init] for subject in Subject]
+    required = all(measured(outcome)["requires_grad"] for outcome in outcomes)
     return verdict(required), f"all parameters of models made with it require gradients: {required}"
 
 
 def meta_device(evidence: Evidence) -> Finding:
-    default, meta = (_created(evidence, Subject.xmem, creation) for creation in (Creation.default, Creation.meta))
-    linear = [_ms(_created(evidence, Subject.linear, creation)) for creation in (Creation.default, Creation.meta)]
+    (default, meta), linear = (
+        [measured(evidence.created[subject, creation]) for creation in (Creation.default, Creation.meta)]
+        for subject in (Subject.xmem, Subject.linear)
+    )
     return verdict(meta["seconds"] < default["seconds"], meta["peak_bytes"] < default["peak_bytes"]), (
         f"XMem with the tensors of a checkpoint at hand: {_ms(default)} ms and {megabytes(default['peak_bytes'])} MB "
         f"of new tensors by default, {_ms(meta)} ms and {megabytes(meta['peak_bytes'])} MB on the meta device; Linear "
-        f"layers {linear[0]} against {linear[1]} ms"
+        f"layers {_ms(linear[0])} against {_ms(linear[1])} ms"
     )
-
-
-def _created(evidence: Evidence, subject: Subject, creation: Creation) -> Event:
-    return event_of(evidence.created[subject, creation], "created")
 
 
 def _ms(event: Event) -> str:
@@ -164,13 +156,12 @@ def _ms(event: Event) -> str:
 
 
 def small_linear(evidence: Evidence) -> Finding:
-    layer, x, forwards = nn.Linear(10, 5), torch.ones(1000, 10), evidence.sizes.forwards
-    as_written = error_message(lambda: layer(torch.ones(1, 1000)))
-    on, off = seconds_per_mode((torch.enable_grad, torch.no_grad), lambda: layer(x), forwards)
+    layer, x = nn.Linear(10, 5), torch.ones(1000, 10)
+    on, off = seconds_per_mode((torch.enable_grad, torch.no_grad), lambda: layer(x), 1000)
     ratio = on / off
     return Verdict.holds if ratio >= 1.8 else verdict(ratio > MIN_TIME_RATIO, False), (
-        f"{forwards} forwards: {on * forwards:.4f} s with gradients, {off * forwards:.4f} s without: {ratio:.2f}x. "
-        f"As written the example does not run ({as_written}); in_features=10 was used"
+        f"1000 forwards: {on * 1000:.4f} s with gradients, {off * 1000:.4f} s without: {ratio:.2f}x. "
+        f"As written the example {observe('by default', 'Linear(10, 5) on 1000 features')}; in_features=10 was used"
     )
 
 

@@ -11,10 +11,11 @@ from ...scoring.pairing import read_ids
 from ...scoring.score_video import rules_for, score_video
 from ...scoring.scores import Rules
 from .clip import Clip, merge_parts, with_objects
-from .plan import Scene
+from .plan import Condition, Scene
 from .runs import GRADIENTS_OFF, Run, grouped
 
 DOCUMENTED_SAVING = 0.30
+Agreement = tuple[float | None, float | None]  # share of pixels that differ from fp32's; J&F in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,18 @@ def savings(runs: Sequence[Run]) -> list[Saving]:
     return result
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Masks of one precision on one scene. differing: share of pixels that differ from fp32's; jf: J&F in [0, 1]."""
+def agreements(runs: Sequence[Run], clip: Clip) -> dict[Condition, Agreement]:
+    """Compare the masks per scene and precision, which `sweep` keeps of one run each (all modes give the same).
 
-    scene: Scene
-    precision: Precision
-    differing: float | None
-    jf: float | None
-
-
-def agreements(runs: Sequence[Run], clip: Clip) -> list[Agreement]:
-    """Compare the masks per scene and precision, which `sweep` keeps of one run each (all modes give the same)."""
+    A share is None without masks in fp32, J&F if not all frames are annotated.
+    """
     masks = {run.condition: run.masks for run in runs if run.masks is not None}
-    result = []
+    result = {}
     for (scene, precision), predicted in masks.items():
         reference = masks.get((scene, Precision.fp32))
         # The first frame is given, not predicted.
         differing = None if reference is None else float(np.mean(predicted[1:] != reference[1:]))
-        result.append(Agreement(scene, precision, differing, _jf(predicted, scene, clip)))
+        result[scene, precision] = differing, _jf(predicted, scene, clip)
     return result
 
 

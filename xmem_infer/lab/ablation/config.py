@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ...config import DataConfig, Device, GradMode, MemoryConfig, Precision, require
-from ...errors import UsageError
+
+PRECISIONS = (Precision.fp32, Precision.tf32, Precision.fp16, Precision.bf16)  # that the network as written supports
+WARMUP_FRAMES = 2  # at the start of each run, excluded from its times
 
 
 class Suite(Enum):
@@ -22,44 +24,31 @@ class MatrixConfig:
     objects: list[int] = field(default_factory=lambda: [1, 3])  # if the mask has fewer, large objects are cut in two
     frames: list[int] = field(default_factory=lambda: [8])  # from the clip's start
     repeats: int = 2  # fresh processes per combination
-    warmup_frames: int = 2  # at the start of each run, excluded from its times
     max_memory_gb: float = 8.0  # in 1e9 bytes; a run that exceeds it is stopped and reported as `oom`
 
     def __post_init__(self) -> None:
         for name in ("grad_modes", "precisions", "sizes", "objects", "frames"):
             values = getattr(self, name)
             require(values is None or len(values) > 0, f"ablate.{name}", values, "a list with at least one entry")
+        for precision in self.precisions or ():
+            known = ", ".join(one.name for one in PRECISIONS)
+            require(precision in PRECISIONS, "ablate.precisions", precision.name, f"of {known}; null: all")
         for size in self.sizes:
             DataConfig(size=size)
         for objects in self.objects:
             require(1 <= objects <= 255, "ablate.objects", objects, "between 1 and 255")
         for frames in self.frames:
-            require(
-                frames >= 3, "ablate.frames", frames, "at least 3: the first frame is given, the last writes no memory"
-            )
+            require(frames > WARMUP_FRAMES, "ablate.frames", frames, f"more than {WARMUP_FRAMES}, which are a warm-up")
         require(self.repeats >= 1, "ablate.repeats", self.repeats, "at least 1")
-        allowed = f"from 0 to less than the shortest clip ({min(self.frames)} frames)"
-        require(0 <= self.warmup_frames < min(self.frames), "ablate.warmup_frames", self.warmup_frames, allowed)
         require(self.max_memory_gb >= 0.5, "ablate.max_memory_gb", self.max_memory_gb, "at least 0.5")
-        if self.precisions and Precision.auto in self.precisions:
-            raise UsageError(
-                "ablate.precisions=auto is a choice, not a precision: leave ablate.precisions at null for all "
-                "that this device computes in, or name them: fp32, tf32, fp16, bf16"
-            )
 
 
 @dataclass
 class DocumentsConfig:
-    """Sizes of the examples in the documents."""
-
-    features: int = 5_000  # Linear(features, hidden) - ReLU - Linear(hidden, features): 2 GB of weights
-    hidden: int = 50_000  # features between the two layers
-    rows: int = 1_000  # of the input
-    forwards: int = 1_000  # number of forward passes of the small Linear
+    hidden: int = 50_000  # width of the third document's example, whose weights take 2 GB; less for a small machine
 
     def __post_init__(self) -> None:
-        for name in ("features", "hidden", "rows", "forwards"):
-            require(getattr(self, name) >= 1, f"documents.{name}", getattr(self, name), "at least 1")
+        require(self.hidden >= 1, "documents.hidden", self.hidden, "at least 1")
 
 
 @dataclass

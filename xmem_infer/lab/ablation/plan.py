@@ -33,25 +33,20 @@ class Combination:
 
     scene: Scene
     precision: Precision
-    grad_mode: GradMode
+    mode: GradMode
+
+    @property
+    def condition(self) -> Condition:
+        return self.scene, self.precision
 
     def __str__(self) -> str:
-        return f"{self.grad_mode.name}, {self.precision.name}, {self.scene}"
+        return f"{self.mode.name}, {self.precision.name}, {self.scene}"
 
 
 def combinations(matrix: MatrixConfig, precisions: Sequence[Precision]) -> list[Combination]:
     """Return every combination once. Modes vary fastest, so that runs to be compared are close together in time."""
     scenes = [Scene(*sizes) for sizes in product(matrix.sizes, matrix.objects, matrix.frames)]
     return list(dict.fromkeys(Combination(*parts) for parts in product(scenes, precisions, matrix.grad_modes)))
-
-
-def interleaved(order: Sequence[Combination], repeats: int) -> list[tuple[Combination, int]]:
-    """Repeat all combinations in rounds, every other round in reverse order, so that a slowdown affects all alike.
-
-    Returns pairs of a combination and the number of the round.
-    """
-    rounds = [order if repeat % 2 == 0 else order[::-1] for repeat in range(repeats)]
-    return [(combination, repeat) for repeat, one_round in enumerate(rounds) for combination in one_round]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 
@@ -19,12 +17,11 @@ from ...weights.manifest import require_hash, resolve_weights
 from ..charts import new_figure
 from ..report import output_folder, setting
 from .clip import Clip, open_clip, with_objects
-from .comparisons import agreements, savings
-from .config import AblateConfig, MatrixConfig, Suite
+from .config import PRECISIONS, AblateConfig, MatrixConfig, Suite
 from .documents import check_documents
-from .plan import Setup, combinations, interleaved
-from .report import Findings, console_summary, write_report
-from .runs import merge_repeats, sweep
+from .plan import Setup, combinations
+from .report import write_report
+from .runs import sweep
 
 FOLDERS = {Suite.modes: "output/ablation", Suite.documents: "output/ablation_documents"}
 log = logging.getLogger(__name__)
@@ -45,23 +42,29 @@ def ablate(config: AblateConfig) -> int:
     device = choose_device(config.runtime.device)
     precisions = precisions_for(config.ablate.precisions, device)
     check_threads(config.runtime.threads)
-    clip = open_clip(config.video_dir or str(_example_clip()), config.mask, config.data)
+    example = configs_dir().parent / "examples" / "clip"  # only in a checkout
+    clip = open_clip(config.video_dir or (str(example) if example.is_dir() else None), config.mask, config.data)
     check_scenes(config.ablate, clip)
     weights = resolve_weights(config.weights)
     folder = output_folder(config.output_dir or FOLDERS[config.suite])
     setup = Setup(config, clip, weights, Device[device.type])
-    conditions = _setting(setup, device)
+    file = read_checkpoint(weights)
+    require_hash(file.path, file.sha256)
+    subject = {
+        "clip": f"{clip.name}, {clip.size[1]}x{clip.size[0]}, {clip.count} frames",
+        "weights": f"{file.path.name}, sha256 {file.sha256[:16]}",
+        "memory ceiling": f"{config.ablate.max_memory_gb:g} GB",
+    }
+    with thread_count(config.runtime.threads):
+        conditions = setting(device, subject)
     if config.suite is Suite.documents:
         return check_documents(setup, precisions, conditions, folder)
     matrix = combinations(config.ablate, precisions)
     log.info("%d combinations, %d runs each, on %s", len(matrix), config.ablate.repeats, conditions["device"])
     started = perf_counter()
-    runs = sweep(setup, interleaved(matrix, config.ablate.repeats))
+    runs = sweep(setup, matrix, config.ablate.repeats)
     conditions["sweep took"] = f"{perf_counter() - started:.0f} s"
-    findings = Findings(config, conditions, runs, savings(merge_repeats(runs)), agreements(runs, clip))
-    write_report(findings, folder)
-    for line in console_summary(findings):
-        log.info(line)
+    write_report(config.ablate, conditions, runs, clip, folder)
     log.info("report in %s", folder / "report.md")
     return 1 if any(run.status == "failed" for run in runs) else 0
 
@@ -77,9 +80,7 @@ def precisions_for(wanted: Sequence[Precision] | None, device: torch.device) -> 
     if device.type == "cpu":
         return [Precision.fp32, Precision.bf16]
     ampere = torch.cuda.get_device_capability(device) >= (8, 0)
-    return (
-        [Precision.fp32, Precision.tf32, Precision.fp16, Precision.bf16] if ampere else [Precision.fp32, Precision.fp16]
-    )
+    return list(PRECISIONS) if ampere else [Precision.fp32, Precision.fp16]
 
 
 def check_scenes(matrix: MatrixConfig, clip: Clip) -> None:
@@ -88,25 +89,3 @@ def check_scenes(matrix: MatrixConfig, clip: Clip) -> None:
         raise UsageError(f"ablate.frames={max(matrix.frames)}: {clip.name} has {clip.count} frames")
     for objects in matrix.objects:
         with_objects(clip.first, objects)
-
-
-def _setting(setup: Setup, device: torch.device) -> dict[str, Any]:
-    """Return machine, clip, weights and versions. Raises WeightsError if the weights cannot be used."""
-    file = read_checkpoint(setup.weights)
-    require_hash(file.path, file.sha256)
-    clip = setup.clip
-    subject = {
-        "clip": f"{clip.name}, {clip.size[1]}x{clip.size[0]}, {clip.count} frames",
-        "weights": f"{file.path.name}, sha256 {file.sha256[:16]}",
-        "memory ceiling": f"{setup.config.ablate.max_memory_gb:g} GB",
-    }
-    with thread_count(setup.config.runtime.threads):
-        return setting(device, subject)
-
-
-def _example_clip() -> Path:
-    """Return the clip in the repository. Raises UsageError if only the package is installed."""
-    path = configs_dir().parent / "examples" / "clip"
-    if not path.is_dir():
-        raise UsageError("video_dir is not given, and the example clip is not part of the package: give video_dir=PATH")
-    return path

@@ -2,26 +2,22 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from itertools import islice
-from time import perf_counter
 
 import numpy as np
 import torch
 
-from ...config import Device, RuntimeConfig
+from ...config import RuntimeConfig
 from ...errors import EnvironmentFault
 from ...io.array_frames import ArrayFrames
 from ...io.frames import open_frames
 from ...predictor import Segmenter
 from ...types import LabelMask
-from ...weights.build import build_network
-from ...weights.files import read_checkpoint
-from ...weights.manifest import require_hash
+from ...weights.build import load_network
 from ..child import Send
-from ..resident import CeilingReached, ceiling, peak_resident_bytes, resident_bytes, restart_peak
+from ..resident import CeilingReached, ceiling, peak_resident_bytes, restart_peak
 from .clip import with_objects
 from .plan import Combination, Scene, Setup
 from .tensor_bytes import TensorBytes, bytes_of
@@ -32,36 +28,26 @@ def segment(setup: Setup, combination: Combination, send: Send) -> None:
 
     Sends `loaded`; for each pass many `frame` and one `pass_done`; at the end `masks` (T, H, W).
     """
-    segmenter, network_bytes = _load(setup, combination, send)
-    one_pass = partial(_one_pass, segmenter, setup, combination.scene, send)
-    device = segmenter.prepared.device
-    masks: list[np.ndarray] = []
-    if setup.timed:
-        # CUDA's allocator counts at no cost. On the CPU counting would slow this pass down, so it is done in a second.
-        masks = one_pass("timed", TensorBytes(device) if device.type == "cuda" else None)
-    if device.type != "cuda" or not setup.timed:
-        counted = one_pass("counted", TensorBytes(device, 0 if device.type == "cuda" else network_bytes))
-        masks = masks if setup.timed else counted
-    if masks:
-        send("masks", masks=np.stack(masks))
-
-
-def _load(setup: Setup, combination: Combination, send: Send) -> tuple[Segmenter, int]:
-    """Return the segmenter and the size of its network in bytes."""
-    started = perf_counter()
-    file = read_checkpoint(setup.weights)
-    require_hash(file.path, file.sha256)
-    read = perf_counter()
-    network = build_network(file.tensors, file.path)
-    built = perf_counter()
+    network = load_network(setup.weights).network
+    network_bytes = bytes_of(network)
+    send("loaded", network_bytes=network_bytes)
     # The documents describe the network as written, under autocast; the modes that record support no other variant.
-    modes, threads = (combination.grad_mode, combination.precision), setup.config.runtime.threads
-    runtime = RuntimeConfig(setup.device, *modes, "eager", threads=threads)
+    runtime = RuntimeConfig(
+        setup.device, combination.mode, combination.precision, "eager", threads=setup.config.runtime.threads
+    )
     data = replace(setup.config.data, size=combination.scene.size)
     segmenter = Segmenter(network, setup.config.memory, runtime, data)
-    seconds, network_bytes = {"read_seconds": read - started, "build_seconds": built - read}, bytes_of(network)
-    send("loaded", **seconds, network_bytes=network_bytes, loaded_resident_bytes=resident_bytes())
-    return segmenter, network_bytes
+    device = segmenter.prepared.device
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, setup.ceiling_bytes / total))
+        masks = _one_pass(segmenter, setup, combination.scene, send, "timed", TensorBytes(device))
+    else:
+        masks = _one_pass(segmenter, setup, combination.scene, send, "timed", None) if setup.timed else []
+        counter = TensorBytes(device, network_bytes)
+        masks = _one_pass(segmenter, setup, combination.scene, send, "counted", counter) or masks
+    if masks:
+        send("masks", masks=np.stack(masks))
 
 
 def _one_pass(
@@ -71,25 +57,24 @@ def _one_pass(
     restart_peak()
     masks: list[np.ndarray] = []
     digest, reason = hashlib.sha256(), None
+    on_cuda = segmenter.prepared.device.type == "cuda"
     try:
-        with _limit(setup):
+        with nullcontext() if on_cuda else ceiling(setup.ceiling_bytes):
             for mask, spent in _frames(segmenter, setup, scene, counter):
                 masks.append(mask)
                 digest.update(mask.tobytes())
                 sizes = {} if counter is None else {"held_bytes": counter.held, "peak_bytes": counter.last_peak}
-                send("frame", of=name, index=len(masks) - 1, ms=spent, **sizes)
+                send("frame", of=name, ms=spent, **sizes)
     except CeilingReached:
         reason = f"stopped at the ceiling of {setup.ceiling_bytes / 1e9:g} GB"
     except EnvironmentFault as error:  # after the network is loaded, this can only mean that memory ran out
         reason = str(error)
     send(
         "pass_done",
-        name=name,
         oom=reason,
-        frames_done=len(masks),
         peak_resident_bytes=peak_resident_bytes(),
         peak_tensor_bytes=None if counter is None else counter.peak,
-        cuda_reserved_bytes=torch.cuda.max_memory_reserved() if segmenter.prepared.device.type == "cuda" else None,
+        cuda_reserved_bytes=torch.cuda.max_memory_reserved() if on_cuda else None,
         masks_sha256=digest.hexdigest(),
     )
     return masks
@@ -114,12 +99,3 @@ def _frames(
             mask = result.mask.copy()
             result = None
         yield mask, spent
-
-
-def _limit(setup: Setup) -> AbstractContextManager[None]:
-    """Return the ceiling on the relevant memory: resident size on the CPU, the device's own memory on CUDA."""
-    if setup.device is not Device.cuda:
-        return ceiling(setup.ceiling_bytes)
-    total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, setup.ceiling_bytes / total))
-    return nullcontext()
