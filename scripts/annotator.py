@@ -22,9 +22,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=240, help="short side of the pictures in px")
     parser.add_argument("--frames", type=int, default=24, help="at most so many frames of each clip, evenly spread")
     parser.add_argument("--seeds", type=int, default=3, help="how often frames are chosen at random")
-    parser.add_argument(
-        "--report", type=Path, default=Path("output/annotator"), help="folder of report.md and pictures"
-    )
+    parser.add_argument("--report", type=Path, default=Path("output/annotator"), help="folder of report.md")
     args = parser.parse_args()
     runtime = RuntimeConfig(precision=Precision.fp32)
     segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))

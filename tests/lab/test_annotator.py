@@ -50,4 +50,3 @@ def test_the_command_prints_both_tables_and_writes_the_report(tmp_path):
     ):
         assert words in done.stdout
     assert done.stdout.strip() in (tmp_path / "report.md").read_text()
-    assert (tmp_path / "corrections.png").stat().st_size < 60_000
