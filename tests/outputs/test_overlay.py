@@ -84,7 +84,7 @@ def record(path, shape, times, fps=None):
     for index, time_s in enumerate(times):
         video.write(item(index, shape, time_s))
     video.finish()
-    video.publish()
+    video.staged.publish()
     return path
 
 
@@ -224,7 +224,7 @@ def test_overlay_videos_are_deterministic(tmp_path):
     files, litter = set(), []
     for turn in range(40):
         video = OverlayVideo(VideoDetails(tmp_path, str(turn), fps=24))
-        video.stage()
+        video.staged.prepare()
         for t in range(9):
             image = np.roll(scene, t, 1)
             labels = (np.roll(scene, 2 * t, 0)[..., 0] > 128).astype(np.uint8)

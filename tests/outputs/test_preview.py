@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xmem_infer.io.atomic import Staged
-from xmem_infer.outputs.preview import FRAMES, SLOTS, EvenSample, PreviewSheet, Thumb
+from xmem_infer.outputs.preview import FRAMES, SLOTS, EvenSample, PreviewSheet
 from xmem_infer.outputs.protocol import Item, VideoDetails
 from xmem_infer.outputs.sheet import ACCENT, ALARM, BACKGROUND, Cell, contact_sheet
 from xmem_infer.types import Frame, ObjectConfidence
@@ -21,9 +21,9 @@ def chosen(frames, count):
     sample = EvenSample(count)
     for position in range(frames):
         if sample.wants(position):
-            sample.add(Thumb(position, CELL))
+            sample.add(position, CELL)
             assert len(sample.kept) <= SLOTS
-    return [thumb.position for thumb in sample.select(Thumb(frames - 1, CELL))]
+    return list(sample.select(frames - 1, CELL))
 
 
 @settings(max_examples=60)
@@ -59,7 +59,7 @@ def sheet_of(path, frames, shape, labels=(1, 2), name="{:05d}", lost_at=()):
         confidence = {label: ObjectConfidence(1, 0.5, index in lost_at) for label in labels}
         preview.write(Item(Frame(index, name.format(index), image), mask, confidence, None))
     preview.finish()
-    preview.publish()
+    preview.staged.publish()
     return np.asarray(Image.open(path))
 
 
@@ -128,4 +128,4 @@ def test_memory_use_is_thumbnails_and_one_frame(tmp_path):
     assert len(preview.sample.kept) <= SLOTS
     assert preview.last is not None
     assert preview.last.scores is None
-    assert sum(thumb.cell.picture.nbytes for thumb in preview.sample.kept) < 16e6
+    assert sum(cell.picture.nbytes for cell in preview.sample.kept.values()) < 16e6

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from xmem_infer.io.palette import visible_colours
-from xmem_infer.outputs.object_colours import MIN_DISTANCE, ObjectColours, lab, write_ids
+from xmem_infer.outputs.overlay import MIN_DISTANCE, ObjectColours, lab, write_ids
 
 SIZE = (96, 128)
 

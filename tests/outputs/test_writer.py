@@ -2,7 +2,6 @@
 
 import csv
 import threading
-import time
 from pathlib import Path
 
 import av
@@ -120,13 +119,12 @@ def test_nothing_is_visible_before_close(tmp_path):
     writer = VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), EVERYTHING)
     for index in range(4):
         writer.put(frame(index, (8, 8)), labels, {}, labels[None])
-    while not writer.items.empty():
-        time.sleep(0.01)
+    writer.wait()
     assert all(part.startswith(".") for name in tree(tmp_path) for part in Path(name).parts[1:2])
     writer.close()
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
     writer.close()  # may be called twice
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match="after shutdown"):
         writer.put(frame(5, (8, 8)), labels, {}, labels[None])
 
 
@@ -167,11 +165,12 @@ class SlowMasks(MaskFolder):
         super().write(item)
 
 
-def test_a_slow_disk_blocks_put(tmp_path):
-    """With one frame being written and `queue_frames` queued, the next put blocks, so memory is bounded."""
+def test_a_slow_disk_blocks_put(tmp_path, monkeypatch):
+    """With one frame being written and QUEUE_FRAMES queued, the next put blocks, so memory is bounded."""
+    monkeypatch.setattr("xmem_infer.outputs.writer.QUEUE_FRAMES", 3)
     labels = np.zeros((8, 8), np.uint8)
     slow = SlowMasks(tmp_path)
-    with VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET, queue_frames=3) as writer:
+    with VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET) as writer:
         writer.outputs["masks"] = slow
         caller = threading.Thread(
             target=lambda: [writer.put(frame(index, (8, 8)), labels, {}) for index in range(10)], daemon=True
@@ -180,7 +179,7 @@ def test_a_slow_disk_blocks_put(tmp_path):
         caller.join(0.3)
         assert caller.is_alive()
         assert writer.frames == 4
-        assert writer.items.qsize() == 3
+        assert len(writer.unfinished) == 4
         slow.go_on.set()
         caller.join()
     assert len(list((tmp_path / "masks" / "clip").iterdir())) == 10

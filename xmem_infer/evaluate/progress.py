@@ -56,7 +56,7 @@ class SavedProgress:
 
 
 def save_progress(folder: Path, record: Record, writer: VideoWriter, frames: int, states: Sequence[VideoState]) -> bool:
-    """Save the outputs of the first `frames` frames and the states after them, atomically; closes the writer.
+    """Save the outputs of the first `frames` frames and the states after them, atomically; the writer takes no more.
 
     Returns whether they were saved: not if an output can neither be saved nor redrawn, nor if writing fails (logged).
     """
@@ -66,9 +66,7 @@ def save_progress(folder: Path, record: Record, writer: VideoWriter, frames: int
     try:
         staged.prepare()
         staged.partial.mkdir()
-        writer.stop()
-        if writer.error is not None:
-            raise writer.error
+        writer.wait()
         for name in SAVED_OUTPUTS:
             output = writer.outputs[name]
             if output.staged.partial.exists():

@@ -61,9 +61,9 @@ class Item(NamedTuple):
 class Output(ABC):
     """One output of one video, a file or a folder.
 
-    The methods are called in the order `stage`, `write` for every frame, `finish`, `publish`; `discard` may be called
-    at any point. The result is written under a hidden temporary name until `publish` renames it, so it is never
-    visible incomplete. All methods but `discard` may raise OSError, to which the caller adds the path.
+    After `staged.prepare()`, `write` is called for every frame, then `finish`; `discard` may be called at any point.
+    They write to `staged.partial`, a hidden temporary name, until `staged.publish()` renames it, so that the result is
+    never visible incomplete. `write` and `finish` may raise OSError, to which the caller adds the path.
 
     Attributes:
         path: Path of the result below the output folder; {video} stands for the video's name.
@@ -76,10 +76,6 @@ class Output(ABC):
     def __init__(self, video: VideoDetails) -> None:
         self.staged = Staged(video.output_dir / self.path.format(video=video.name))
 
-    def stage(self) -> None:
-        """Create the parent folder and remove the leftovers of a killed run."""
-        self.staged.prepare()
-
     @abstractmethod
     def write(self, item: Item) -> None:
         """Write the result of one frame; called in the order of the video, in a background thread."""
@@ -87,26 +83,22 @@ class Output(ABC):
     def finish(self) -> None:  # noqa: B027 (most outputs are complete with their last frame)
         """Complete the temporary file or folder; called once, after at least one frame."""
 
-    def publish(self) -> None:
-        """Rename the result to its final name, replacing a previous result."""
-        self.staged.publish()
-
     def discard(self) -> None:
         """Close and remove the unfinished result; never raises."""
         self.staged.discard()
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Stage the output, then publish it if the `with` block succeeds and discard it otherwise.
+        """Prepare the output, then publish it if the `with` block succeeds and discard it otherwise.
 
         Raises:
             EnvironmentFault: Writing failed, for example because the disk is full.
         """
         try:
-            self.stage()
+            self.staged.prepare()
             yield
             self.finish()
-            self.publish()
+            self.staged.publish()
         except OSError as error:
             raise disk_fault(error, self.staged.final) from error
         finally:

@@ -3,22 +3,27 @@
 import logging
 import math
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import ClassVar, cast
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from ..errors import EnvironmentFault
-from .audio import AudioTrack
 from .protocol import FALLBACK_FPS, Item, Output, VideoDetails
 
 log = logging.getLogger(__name__)
 
 TICKS = 90_000  # units of the time base per second, as in MPEG: precise enough for any source
 BT709 = 1  # code of the BT.709 primaries, transfer function and matrix in the H.264 tables
+AUDIO_ENCODERS = {"aac": "aac", "opus": "libopus"}  # FFmpeg's encoder of each codec to which audio may be converted
+OPUS_RATE = 48_000  # samples per second; every Opus encoder supports it
 
 
 class VideoOutput(Output):
@@ -53,7 +58,7 @@ class VideoOutput(Output):
         self.audio: AudioTrack | None = None
         fps = video.fps or 0.0
         self.fps = fps if 0.1 <= fps <= 1000 else FALLBACK_FPS  # other values come from a broken header
-        self.container: av.container.OutputContainer | None = None
+        self.container: OutputContainer | None = None
         self.start_s: float | None = None
         self.last_tick = -1
         if self.codec not in av.codecs_available:
@@ -76,9 +81,9 @@ class VideoOutput(Output):
         frame.pts = self.last_tick = self.tick(item.frame.time_s)
         frame.time_base = Fraction(1, TICKS)
         self.mux(frame)
-        self.sound(item.frame.time_s)
+        self.write_audio(item.frame.time_s)
 
-    def sound(self, time_s: float | None) -> None:
+    def write_audio(self, time_s: float | None) -> None:
         """Write the audio up to `time_s` (source time), or all of it if None; if it is damaged, it ends early."""
         if self.audio is None or self.start_s is None:
             return
@@ -86,7 +91,7 @@ class VideoOutput(Output):
             self.audio.write_until(math.inf if time_s is None else time_s, self.start_s)
         except (av.FFmpegError, ValueError) as error:
             log.info(f"warning: {self.staged.final}: the sound of {self.source} ends early: {error}")
-            self.close_sound()
+            self.close_audio()
 
     def tick(self, time_s: float | None) -> int:
         """Return the timestamp of the next frame in TICKS.
@@ -134,18 +139,18 @@ class VideoOutput(Output):
     def finish(self) -> None:
         if self.container is not None:
             self.mux(None)
-            self.sound(None)
-            self.close_sound()
+            self.write_audio(None)
+            self.close_audio()
             self.container.close()
             self.container = None
 
-    def close_sound(self) -> None:
+    def close_audio(self) -> None:
         if self.audio is not None:
-            self.audio.close()
+            self.audio.container.close()
             self.audio = None
 
     def discard(self) -> None:
-        self.close_sound()
+        self.close_audio()
         if self.container is not None:
             try:
                 self.container.close()
@@ -158,3 +163,46 @@ def even(picture: np.ndarray) -> np.ndarray:
     """Pad (H, W, C) to even H and W by repeating the last row or column, because yuv420p halves both."""
     height, width = picture.shape[:2]
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+class AudioTrack:
+    """The first audio stream of a file, written in pieces interleaved with the video frames of the same time.
+
+    Codecs in `kept` are copied without re-encoding, others are converted to kept[0]. The stream is added to `output` at
+    once, before the first video frame is written. Raises av.FFmpegError if the file or its audio cannot be read.
+    """
+
+    def __init__(self, source: Path, output: OutputContainer, kept: Sequence[str]) -> None:
+        self.output = output
+        self.waiting: Any = None  # a packet for later frames
+        self.packets: Iterator[Any] = iter(())
+        self.container = av.open(f"file:{source.absolute()}", options={"protocol_whitelist": "file"})
+        stream = next(iter(self.container.streams.audio), None)
+        if stream is None:
+            return
+        context = stream.codec_context
+        if context.name in kept:
+            self.target: Any = output.add_stream_from_template(stream)
+            self.packets = self.container.demux(stream)
+        else:
+            rate = OPUS_RATE if kept[0] == "opus" else context.sample_rate
+            self.target = output.add_stream(AUDIO_ENCODERS[kept[0]], rate=rate)
+            self.target.codec_context.layout = "mono" if context.layout.nb_channels == 1 else "stereo"
+            frames = chain(self.container.decode(stream), [None])  # None: the end, which empties the encoder
+            self.packets = chain.from_iterable(map(self.target.encode, frames))
+
+    def write_until(self, time_s: float, start_s: float) -> None:
+        """Write the audio up to `time_s` (source time); start_s: source time of the first video frame."""
+        while (packet := self.waiting or next(self.packets, None)) is not None:
+            self.waiting = None
+            if packet.pts is None or packet.time_base is None:
+                continue
+            if float(packet.pts * packet.time_base) > time_s:
+                self.waiting = packet
+                return
+            shift = round(Fraction(start_s) / packet.time_base)
+            if packet.pts >= shift:
+                packet.pts -= shift
+                packet.dts = packet.pts
+                packet.stream = self.target
+                self.output.mux(packet)

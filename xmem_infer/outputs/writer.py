@@ -1,10 +1,9 @@
 """Write the results of one video in a background thread, and publish them when all are complete."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from operator import methodcaller
 
 import av
 import numpy as np
@@ -16,15 +15,14 @@ from ..types import Frame, ObjectConfidence
 from . import files, overlay, preview  # noqa: F401  # imported because they register outputs
 from .protocol import OUTPUTS, Item, Output, VideoDetails
 
+QUEUE_FRAMES = 8  # results that wait while another one is written; `put` waits for room
+
 
 def chosen_outputs(options: OutputConfig) -> list[str]:
     """Return the names of the outputs to write, in the order in which they are published.
 
-    Masks come last, so that once masks/<video> has been replaced all other outputs of the video have been replaced
-    too.
-
-    Raises:
-        UsageError: `output.also` contains the name of an output that is not registered.
+    Masks come last: once masks/<video> has been replaced, all other outputs of the video have been replaced too. Raises
+    UsageError if `output.also` contains the name of an output that is not registered.
     """
     # Confidence has no setting: it is always written.
     names = [name for name in ("overlay", "preview", "confidence", "scores", "masks") if getattr(options, name, True)]
@@ -48,11 +46,7 @@ class VideoWriter:
     removes the unfinished results and leaves previous results unchanged. If an output fails that can be redrawn from
     the masks, only that output is removed, and its error is stored in `failed` by the output's name.
 
-    Args:
-        video: Properties of the video.
-        size: (H, W) of the frames.
-        options: Which outputs to write.
-        queue_frames: Maximum number of queued results; `put` waits while the queue is full.
+    size: (H, W) of the frames.
 
     Raises:
         EnvironmentFault: Writing failed, for example because the disk is full; errors of the background thread are
@@ -60,21 +54,16 @@ class VideoWriter:
         UsageError: `output.also` contains the name of an output that is not registered.
     """
 
-    def __init__(
-        self, video: VideoDetails, size: tuple[int, int], options: OutputConfig, queue_frames: int = 8
-    ) -> None:
+    def __init__(self, video: VideoDetails, size: tuple[int, int], options: OutputConfig) -> None:
         self.video, self.size = video.name, size
         self.outputs: dict[str, Output] = {name: OUTPUTS[name](video) for name in chosen_outputs(options)}
         self.needs_scores = any(output.needs_scores for output in self.outputs.values())
         self.failed: dict[str, Exception] = {}
-        self.each(methodcaller("stage"))
+        self.each(lambda output: output.staged.prepare())
         self.frames = 0
         self.closed = False
-        self.error: BaseException | None = None
-        self.cancelled = threading.Event()
-        self.items: queue.Queue[Item | None] = queue.Queue(maxsize=queue_frames)
-        self.thread = threading.Thread(target=self.run, name=f"write {video.name}", daemon=True)
-        self.thread.start()
+        self.thread = ThreadPoolExecutor(1, f"write {video.name}")
+        self.unfinished: deque[Future[None]] = deque()  # results that are queued or being written
 
     def put(
         self,
@@ -83,24 +72,17 @@ class VideoWriter:
         confidence: Mapping[int, ObjectConfidence],
         scores: np.ndarray | None = None,
     ) -> None:
-        """Queue the result of one frame; waits while the queue is full.
+        """Queue the result of one frame, see `Item`; waits while the queue is full.
 
-        Args:
-            frame: The frame, with a (H, W, 3) uint8 image. Arrays are not copied and must not change until written.
-            mask: (H, W) uint8 object ids.
-            confidence: Confidence by object id.
-            scores: (O + 1, H, W), the background first, then the objects in the order of `confidence`; uint8, or
-                float in [0, 1]. Required if `needs_scores`.
+        Arrays are not copied and must not change until written. `scores` may also be float in [0, 1]; they are required
+        if `needs_scores`.
 
         Raises:
             ValueError: An array has the wrong shape or type.
             EnvironmentFault: The background thread failed to write an earlier frame.
         """
-        if self.error is not None:
-            raise self.error
+        self.wait(QUEUE_FRAMES)
         # Arguments are checked here, not in the background thread, so that the traceback shows the caller.
-        if self.closed:
-            raise RuntimeError(f"the writer of {self.video} is closed")
         if mask.shape != self.size or mask.dtype != np.uint8:
             raise ValueError(f"mask must be uint8 {self.size}, got {mask.dtype} {mask.shape}")
         image, shape = frame.image, (*self.size, 3)
@@ -111,30 +93,19 @@ class VideoWriter:
             raise ValueError(f"output.scores needs scores of shape {expected} (background first), got {got}")
         if scores is not None and scores.dtype != np.uint8:
             scores = np.rint(np.asarray(scores, np.float32) * 255).astype(np.uint8)
-        self.items.put(Item(frame, mask, dict(confidence), scores if self.needs_scores else None))
+        item = Item(frame, mask, dict(confidence), scores if self.needs_scores else None)
+        may_fail = redrawable(self.outputs)
+        self.unfinished.append(self.thread.submit(self.each, lambda output: output.write(item), may_fail))
         self.frames += 1
 
-    def run(self) -> None:
-        """Write queued results until None is queued; after an error or `abort`, only drain the queue."""
-        optional = redrawable(self.outputs)
-        while (item := self.items.get()) is not None:
-            if self.error is not None or self.cancelled.is_set():
-                continue
-            try:
-                for name, output in self.outputs.items():  # as `each` does, with one call less per frame
-                    if name not in self.failed:
-                        try:
-                            output.write(item)
-                        except Exception as error:
-                            self._fail(name, error, optional)
-            except BaseException as error:  # `put` and `close` raise it in the caller's thread
-                self.error = error
+    def wait(self, queued: int = 0) -> None:
+        """Wait until at most `queued` results are not finished. Raises what writing a result raised."""
+        while self.unfinished and (len(self.unfinished) > queued or self.unfinished[0].done()):
+            self.unfinished[0].result()
+            self.unfinished.popleft()
 
     def each(self, step: Callable[[Output], None], may_fail: Collection[str] = ()) -> None:
-        """Call `step` for every output that has not failed; those in `may_fail` are removed if it fails.
-
-        Raises EnvironmentFault with the output's path if the disk fails, VideoError if a video cannot be encoded.
-        """
+        """Call `step` for every output that has not failed; those in `may_fail` are removed if it fails."""
         for name, output in self.outputs.items():
             if name not in self.failed:
                 try:
@@ -143,7 +114,7 @@ class VideoWriter:
                     self._fail(name, error, may_fail)
 
     def _fail(self, name: str, error: Exception, may_fail: Collection[str]) -> None:
-        """Remove an output in `may_fail` and note its error; raise the error of any other."""
+        """Remove an output in `may_fail` and note its error; raise the error of any other, with its path."""
         path, fault = self.outputs[name].staged.final, error
         if isinstance(error, OSError):
             fault = disk_fault(error, path)
@@ -162,33 +133,23 @@ class VideoWriter:
         if self.closed:
             return
         try:
-            self.stop()
-            if self.error is not None:
-                raise self.error
+            self.wait()
             if self.frames == 0:
                 raise VideoError(f"{self.video}: no frame was segmented, so there is nothing to write")
-            self.each(methodcaller("finish"), redrawable(self.outputs))
+            self.each(lambda output: output.finish(), redrawable(self.outputs))
             for name in self.failed:
                 with suppress(OSError):
                     self.outputs[name].staged.withdraw()  # a previous one does not match the new masks
-            self.each(methodcaller("publish"))
-        except BaseException:
+            self.each(lambda output: output.staged.publish())
+        finally:
             self.abort()
-            raise
 
     def abort(self) -> None:
         """Stop after the frame that is being written, and remove all unfinished results."""
-        self.cancelled.set()
-        self.stop()
+        self.closed = True
+        self.thread.shutdown(cancel_futures=True)
         for output in self.outputs.values():
             output.discard()
-
-    def stop(self) -> None:
-        """Wait for the thread to finish the queue and exit; may be called again after an interrupt."""
-        self.closed = True
-        if self.thread.is_alive():
-            self.items.put(None)
-            self.thread.join()
 
     def __enter__(self) -> "VideoWriter":
         return self
