@@ -52,14 +52,15 @@ class LabelMask:
     source: str = "mask"
 
     def __post_init__(self) -> None:
-        ids = self.ids
-        are_ids = ids.dtype == np.uint8 or (
-            np.issubdtype(ids.dtype, np.integer) and ids.size and ids.min() >= 0 and ids.max() <= 255
+        ids, values = self.ids, ""
+        if np.issubdtype(ids.dtype, np.integer) and ids.size:
+            if ids.ndim == 2 and ids.min() >= 0 and ids.max() <= 255:
+                return
+            values = f", values from {ids.min()} to {ids.max()}"
+        raise UsageError(
+            f"{self.source} must be of shape (height, width) with ids from 0 to 255, "
+            f"got shape {ids.shape}, type {ids.dtype}{values}"
         )
-        if ids.ndim != 2 or not are_ids:
-            raise UsageError(
-                f"{self.source} must be of shape (height, width) with ids from 0 to 255, got {ids.shape} {ids.dtype}"
-            )
 
     def __repr__(self) -> str:
         return f"LabelMask({self.source!r}, {self.ids.shape[1]}x{self.ids.shape[0]}, objects {self.object_ids()})"

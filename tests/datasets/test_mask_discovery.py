@@ -64,7 +64,7 @@ class TestMaskOption:
         masks(tmp_path / "mine/b")
         lost, kept = find_videos(str(tmp_path), str(tmp_path / "mine"), AUTO)
         assert of(kept)[0] == tmp_path / "mine/b/00000.png"
-        with pytest.raises(UsageError, match=r"mine.a does not exist"):
+        with pytest.raises(UsageError, match=r"mine.a cannot be read: No such file"):
             load_first_mask(lost)
 
     def test_a_folder_without_masks(self, tmp_path):

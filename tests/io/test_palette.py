@@ -52,12 +52,6 @@ def test_full_palette_keeps_given_colours_and_fills_the_rest():
     assert full_palette(whole) == whole
 
 
-@pytest.mark.parametrize("length", [1, 767, 769, 771])
-def test_full_palette_refuses_other_lengths(length):
-    with pytest.raises(ValueError, match=f"got {length} bytes"):
-        full_palette(bytes(length))
-
-
 def test_visible_colours_are_bright_distinct_and_of_the_same_hue():
     colours = visible_colours(None).astype(int)
     assert colours.dtype == int

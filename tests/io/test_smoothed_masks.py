@@ -8,8 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
-from xmem_infer.io.masks import read_mask
-from xmem_infer.io.smoothing import smoothed_values
+from xmem_infer.io.masks import read_mask, smoothed_values
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 

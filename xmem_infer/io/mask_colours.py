@@ -15,15 +15,11 @@ class ColourIds:
     A colour never changes its id. If all colours of a mask belong to the DAVIS palette, new colours get their index
     in it; if all are grey, their grey value; otherwise the lowest free ids, in descending order of red, then green,
     then blue.
-
-    Attributes:
-        ids: Object id by packed colour (red << 16 | green << 8 | blue); black is 0, the background.
-        painted: Whether `assign` has assigned any id.
     """
 
     def __init__(self) -> None:
-        self.ids: dict[int, int] = {0: 0}
-        self.painted = False
+        self.ids: dict[int, int] = {0: 0}  # by packed colour, see `pack`; black is the background
+        self.painted = False  # whether `assign` has assigned any id
 
     def note(self, object_ids: list[int], palette: bytes | None) -> None:
         """Register the ids of a palette or greyscale mask under their palette colours or grey values."""

@@ -13,7 +13,6 @@ from ..types import LabelMask
 from .images import Header, UnreadableImage, header_of, host_array, is_deep, open_image, size_words, upright
 from .mask_colours import ColourIds, pack
 from .palette import full_palette
-from .smoothing import smoothed_values
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +20,11 @@ WHAT_A_MASK_IS = (
     "A mask is a PNG with one number per pixel (0 = background, 1-255 = objects), greyscale or palette, or with one "
     "flat colour per object on black"
 )
+
+
+SLOPE_SHARE, SPECKLE_SHARE = 0.15, 0.05  # of the edge pixels; above these, a mask is smoothed
+MIN_PX = 24  # with fewer pixels than this on slopes or speckles, a mask passes
+HALF_DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 def read_mask(path: str | Path, max_pixels: int, colours: ColourIds | None = None) -> LabelMask:
@@ -40,8 +44,6 @@ def read_mask(path: str | Path, max_pixels: int, colours: ColourIds | None = Non
         UsageError: The file is not a valid mask; the message says what is wrong and how to correct it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"mask {path} {_why_no_file(path)}")
     try:
         with open_image(path, max_pixels) as image:
             header = header_of(image)
@@ -53,53 +55,23 @@ def read_mask(path: str | Path, max_pixels: int, colours: ColourIds | None = Non
     return LabelMask(ids, palette, str(path))
 
 
-def _why_no_file(path: Path) -> str:
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return "is not a file"
-
-
 def as_mask(mask: Any, max_pixels: int, colours: ColourIds | None = None) -> LabelMask:
-    """Convert a path, array, tensor or PIL image to a LabelMask; a LabelMask is returned unchanged.
+    """Convert a path (see `read_mask`), array, tensor or PIL image to a LabelMask; a LabelMask is returned unchanged.
 
-    Args:
-        mask: The mask.
-        max_pixels: See `read_mask`.
-        colours: See `read_mask`.
-
-    Raises:
-        UsageError: It is not a valid mask.
+    Arrays are (H, W) bools or integers from 0 to 255; True is object 1. Raises UsageError if it is not a valid mask.
     """
     if isinstance(mask, LabelMask):
         return mask
     if isinstance(mask, str | Path):
         return read_mask(mask, max_pixels, colours)
-    palette = mask.getpalette("RGB") if isinstance(mask, Image.Image) and mask.mode == "P" else None
-    return mask_from_array(host_array(mask), None if palette is None else bytes(palette))
-
-
-def mask_from_array(array: np.ndarray, palette: bytes | None = None) -> LabelMask:
-    """Create a mask from an (H, W) array of bools or integers from 0 to 255; True is object 1. Raises UsageError."""
-    array = np.asarray(array)
+    array = host_array(mask)
     if array.dtype == object and array.ndim == 0:
         raise UsageError(f"a mask is a file, an array, a tensor or a PIL image, got {array.tolist()!r}")
-    is_number = array.dtype == bool or np.issubdtype(array.dtype, np.integer)
-    if array.ndim != 2 or not is_number or array.size == 0:
-        raise UsageError(
-            "a mask array must have shape (height, width) and hold integers or bools, "
-            f"got shape {array.shape} and type {array.dtype}"
-        )
-    if array.min() < 0 or array.max() > 255:
-        values = np.unique(array)
-        many = f"; it has {len(values)} different ones" if len(values) > 256 else "; renumber its objects"
-        raise UsageError(f"a mask array holds labels from 0 to 255, got values from {values[0]} to {values[-1]}{many}")
-    labels = array.astype(np.uint8)
-    _refuse_smoothed([labels], "the mask array")
-    return LabelMask(labels, None if palette is None else full_palette(palette), "array")
+    stored = mask.getpalette("RGB") if isinstance(mask, Image.Image) and mask.mode == "P" else None
+    checked = LabelMask(array.astype(np.uint8) if array.dtype == bool else array, source="the mask array")
+    ids = checked.ids.astype(np.uint8)
+    _refuse_smoothed([ids], checked.source)
+    return LabelMask(ids, full_palette(bytes(stored)) if stored else None, "array")
 
 
 def check_mask(mask: LabelMask, size: tuple[int, int], where: str = "the video") -> None:
@@ -138,27 +110,23 @@ def _ids(image: Image.Image, path: Path, colours: ColourIds) -> tuple[np.ndarray
         return _from_colours(image, path, colours)
     values = np.array(image)
     if is_deep(image.mode):
-        _refuse_large_values(values, path)
+        found = np.unique(values)
+        objects = int((found != 0).sum())
+        if objects > 255:
+            raise UsageError(f"mask {path} has {objects} labels, 255 are possible; leave out or join some objects")
+        if found[0] < 0 or found[-1] > 255:
+            raise UsageError(
+                f"mask {path} has 16 bits per pixel (labels: {objects}, from {found[0]} to {found[-1]}), and labels go "
+                f"up to 255; renumber them to 1-255. {WHAT_A_MASK_IS}"
+            )
     stored = image.getpalette("RGB") if image.mode == "P" else None
     palette = full_palette(bytes(stored)) if stored else None
     colours.note(np.unique(values.astype(np.uint8)).tolist(), palette)
     return values.astype(np.uint8), palette
 
 
-def _refuse_large_values(values: np.ndarray, path: Path) -> None:
-    found = np.unique(values)
-    objects = int((found != 0).sum())
-    if objects > 255:
-        raise UsageError(f"mask {path} has {objects} labels, 255 are possible; leave out or join some objects")
-    if found[0] < 0 or found[-1] > 255:
-        raise UsageError(
-            f"mask {path} has 16 bits per pixel (labels: {objects}, from {found[0]} to {found[-1]}), and labels go up "
-            f"to 255; renumber them to 1-255. {WHAT_A_MASK_IS}"
-        )
-
-
 def _from_colours(image: Image.Image, path: Path, known: ColourIds) -> tuple[np.ndarray, bytes]:
-    """Return the object ids and palette of an image painted in flat colours; transparent pixels are background."""
+    """Return the object ids and palette of a mask in flat colours; fully transparent pixels are background."""
     pixels = np.array(image.convert("RGBA"))
     transparent = pixels[..., 3] == 0
     if (~transparent & (pixels[..., 3] < 255)).any():
@@ -186,3 +154,41 @@ def _refuse_smoothed(channels: Sequence[np.ndarray], what: str) -> None:
             "Save it without anti-aliasing, never as JPEG, and resize it with nearest neighbour; a "
             "black-and-white mask is mended by thresholding at half"
         )
+
+
+def smoothed_values(labels: np.ndarray) -> int:
+    """Count the distinct values on smoothed edges of `labels` (H, W) uint8; 0 if its edges are sharp.
+
+    Masks that were anti-aliased, blurred, resized with interpolation or JPEG-compressed have many slopes or speckles
+    among their edge pixels. Slopes lie strictly between their left and right or their upper and lower neighbours; at
+    least three values must occur on them. Speckles, the ringing artefacts of JPEG, differ from all eight neighbours; at
+    least two values must occur on them repeatedly.
+
+    The thresholds were chosen on 2,000 valid label images (DAVIS, YouTube-VOS, COCO, BSDS with up to 88 regions, some
+    of them shrunk and relabelled), in which slopes make up at most 0.10 of the edge pixels and speckles at most 0.03,
+    and on 2,000 damaged ones. Not detected: a resize that copies nearly every pixel, and low ids (1 to 5) blurred so
+    slightly that no new value appears.
+    """
+    values = labels.astype(np.int16)
+    flat = np.ones(values.shape, bool)
+    slope = np.zeros(values.shape, bool)
+    speckle = np.ones(values.shape, bool)
+    padded = np.pad(values, 1, constant_values=-1)  # -1 marks pixels outside the image
+    height, width = values.shape
+
+    def neighbour(down: int, right: int) -> np.ndarray:
+        return padded[1 + down : 1 + down + height, 1 + right : 1 + right + width]
+
+    for direction in HALF_DIRECTIONS:
+        ahead, behind = neighbour(*direction), neighbour(-direction[0], -direction[1])
+        speckle &= (values != ahead) & (values != behind)
+        if 0 in direction:  # not diagonally, where sharp corners of neighbouring regions can look like slopes
+            inside = (ahead >= 0) & (behind >= 0)
+            slope |= inside & (np.sign(values - ahead) * np.sign(values - behind) < 0)
+            flat &= ((values == ahead) | (ahead < 0)) & ((values == behind) | (behind < 0))
+    edges = max(1, int((~flat).sum()))
+
+    on_slopes, on_speckles = (np.bincount(labels[pixels], minlength=256) for pixels in (slope, speckle))
+    is_sloped = on_slopes.sum() >= max(MIN_PX, SLOPE_SHARE * edges) and (on_slopes > 0).sum() >= 3
+    is_speckled = on_speckles.sum() >= max(MIN_PX, SPECKLE_SHARE * edges) and (on_speckles > 1).sum() >= 2
+    return int(((on_slopes > 0) | (on_speckles > 0)).sum()) if is_sloped or is_speckled else 0

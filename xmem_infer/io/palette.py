@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-PALETTE_BYTES = 768  # 256 colours of 3 bytes: a full PNG palette
 VIVID = (255, 45, 130)  # for id 255, the object of black-and-white masks: pink is rare in nature, unlike white
 
 
@@ -23,13 +22,8 @@ def davis_palette() -> bytes:
 
 
 def full_palette(palette: bytes | None) -> bytes:
-    """Extend `palette` to 768 bytes; missing colours are taken from the DAVIS palette.
-
-    Raises ValueError if its length is not a multiple of 3 or exceeds 768.
-    """
+    """Extend `palette` to 768 bytes; missing colours are taken from the DAVIS palette."""
     given = palette or b""
-    if len(given) % 3 or len(given) > PALETTE_BYTES:
-        raise ValueError(f"a palette has up to 256 colours of 3 bytes, got {len(given)} bytes")
     return given + davis_palette()[len(given) :]
 
 
