@@ -17,38 +17,23 @@ from .types import Frame, LabelMask, ObjectConfidence
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over a video; test-time augmentation makes several passes of different size or orientation.
+    """One pass over a video; test-time augmentation makes several passes of different size or orientation."""
 
-    Attributes:
-        frames: The frames, at any resolution.
-        masks: The given masks by frame name, at the resolution of the frames.
-        size: Short side in px at which the network processes the frames; -1 = original size.
-        flipped: Whether frames and masks are flipped horizontally for the network.
-    """
-
-    frames: FrameSource
-    masks: Mapping[str, LabelMask]
-    size: int
-    flipped: bool = False
+    frames: FrameSource  # at any resolution
+    masks: Mapping[str, LabelMask]  # the given masks by frame name, at the resolution of the frames
+    size: int  # short side in px at which the network processes the frames; -1 = original size
+    flipped: bool = False  # whether frames and masks are flipped horizontally for the network
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction of one pass for one frame.
+    """The prediction of one pass for one frame."""
 
-    Attributes:
-        prob: (O + 1, H', W') float32 probabilities at the working size, background first.
-        flipped: Whether `prob` is flipped horizontally.
-        object_ids: Object ids of the channels after the background.
-        complete: Whether a given mask annotates every object, so that nothing was predicted.
-        stage_ms: Duration of the stages `upload` and `segment` in milliseconds.
-    """
-
-    prob: Tensor
-    flipped: bool
-    object_ids: tuple[int, ...]
-    complete: bool
-    stage_ms: dict[str, float] = field(repr=False)
+    prob: Tensor  # (O + 1, H', W') float32 probabilities at the working size, background first
+    flipped: bool  # whether `prob` is flipped horizontally
+    object_ids: tuple[int, ...]  # of the channels after the background
+    complete: bool  # whether a given mask annotates every object, so that nothing was predicted
+    stage_ms: dict[str, float] = field(repr=False)  # duration of the stages `upload` and `segment` in milliseconds
 
 
 @dataclass(frozen=True)

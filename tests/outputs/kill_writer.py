@@ -34,7 +34,7 @@ def write(output_dir: Path, generation: int) -> None:
     labels = np.full(SIZE, generation, np.uint8)
     scores = np.full((2, *SIZE), generation, np.uint8)
     confidence = {generation: ObjectConfidence(generation, 1.0, False)}
-    with VideoWriter(VideoDetails(output_dir, VIDEO, fps=25), SIZE, OutputConfig(scores=True)) as writer:
+    with VideoWriter(VideoDetails(output_dir, VIDEO, fps=25), OutputConfig(scores=True)) as writer:
         for index in range(FRAMES):
             image = np.full((*SIZE, 3), 60, np.uint8)
             writer.put(Frame(index, str(index), image), labels, confidence, scores)

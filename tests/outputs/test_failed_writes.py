@@ -31,7 +31,7 @@ def test_an_error_inside_with_removes_partial_output(tmp_path, error):
     maps = random_maps(3, (8, 8))
     write(tmp_path, maps, options=EVERYTHING)
     before = tree(tmp_path)
-    writer = VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), EVERYTHING)
+    writer = VideoWriter(VideoDetails(tmp_path, "clip"), EVERYTHING)
     with pytest.raises(type(error)), writer:
         for index in range(2):
             writer.put(frame(index, (8, 8)), maps[0], {}, maps[0][None])
@@ -46,14 +46,14 @@ def test_leftovers_of_a_killed_run_are_cleaned_up(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"left over")
-    VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), OutputConfig()).abort()
+    VideoWriter(VideoDetails(tmp_path, "clip"), OutputConfig()).abort()
     assert tree(tmp_path) == {"masks/clip/1.png": b"left over"}, "the old result must be restored and the rest deleted"
     write(tmp_path, random_maps(1, (8, 8)))
     assert set(tree(tmp_path)) == {"masks/clip/00000.png", "confidence/clip.csv"}
 
 
 def test_a_video_without_frames_is_an_error(tmp_path):
-    with pytest.raises(VideoError, match="clip: no frame"), VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET):
+    with pytest.raises(VideoError, match="clip: no frame"), VideoWriter(VideoDetails(tmp_path, "clip"), QUIET):
         pass
     assert tree(tmp_path) == {}
 
@@ -62,7 +62,7 @@ def put_until_it_fails(output_dir, options, size=(60, 80), frames=400):
     """Write images and labels of random noise, which do not compress, until an error is raised."""
     labels = random_maps(1, size)[0]
     labels[size[0] // 2 :] = 0
-    with VideoWriter(VideoDetails(output_dir, "new", fps=25), size, options) as writer:
+    with VideoWriter(VideoDetails(output_dir, "new", fps=25), options) as writer:
         for index in range(frames):
             writer.put(frame(index, size), labels, {}, labels[None])
 
@@ -127,7 +127,7 @@ def test_the_masks_survive_an_overlay_that_fails(tmp_path, monkeypatch, step, er
         raise error
 
     monkeypatch.setattr(OverlayVideo, step, refuse)
-    with VideoWriter(VideoDetails(tmp_path / "out", "clip"), size, options) as writer:
+    with VideoWriter(VideoDetails(tmp_path / "out", "clip"), options) as writer:
         for index, mask in enumerate(random_maps(3, size, seed=2)):
             writer.put(frame(index, size), mask, confidence(mask))
     assert writer.failed.keys() == {"overlay"}
@@ -139,7 +139,7 @@ def test_the_masks_survive_an_overlay_that_fails(tmp_path, monkeypatch, step, er
 
 def test_an_error_in_the_background_reaches_the_next_put(tmp_path):
     labels = np.zeros((8, 8), np.uint8)
-    writer = VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET)
+    writer = VideoWriter(VideoDetails(tmp_path, "clip"), QUIET)
     writer.put(frame(0, (8, 8), "no/such/folder"), labels, {})
     with pytest.raises(EnvironmentFault, match="No such file"):
         for index in range(1, 100):
@@ -153,4 +153,4 @@ def test_an_error_in_the_background_reaches_the_next_put(tmp_path):
 def test_an_output_that_cannot_be_created_is_reported_at_once(tmp_path):
     (tmp_path / "masks").write_text("a file where a folder should be")
     with pytest.raises(EnvironmentFault, match=r"cannot write .*masks.clip: .*File exists"):
-        VideoWriter(VideoDetails(tmp_path, "clip"), (8, 8), QUIET)
+        VideoWriter(VideoDetails(tmp_path, "clip"), QUIET)

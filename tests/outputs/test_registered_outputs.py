@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from written_clips import frame, random_maps, tree, write
+from written_clips import random_maps, tree, write
 
 from xmem_infer.config import OutputConfig
 from xmem_infer.errors import EnvironmentFault, UsageError
-from xmem_infer.outputs.protocol import OUTPUTS, Output, VideoDetails
-from xmem_infer.outputs.writer import VideoWriter, chosen_outputs
+from xmem_infer.outputs.protocol import OUTPUTS, Output
+from xmem_infer.outputs.writer import chosen_outputs
 
 
 class Areas(Output):
@@ -44,10 +44,6 @@ def test_a_registered_output_is_written(tmp_path, areas):
         "areas/clip.txt",
     }
     assert (tmp_path / "areas" / "clip.txt").read_text() == "00000 0.750\n00001 0.750"
-    video = VideoDetails(tmp_path, "x")
-    with pytest.raises(ValueError, match="needs scores"), VideoWriter(video, (1, 4), areas) as writer:
-        writer.put(frame(0, (1, 4)), maps[0], {})
-    assert not (tmp_path / "areas" / "x.txt").exists()
 
 
 def test_a_failing_registered_output_discards_all_outputs(tmp_path, areas, monkeypatch):

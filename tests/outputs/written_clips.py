@@ -25,7 +25,7 @@ def confidence(labels, extra=()):
 
 def write(output_dir, label_maps, video="clip", palette=None, options=QUIET, names=None):
     size = label_maps[0].shape
-    with VideoWriter(VideoDetails(output_dir, video, palette, 25.0, len(label_maps)), size, options) as writer:
+    with VideoWriter(VideoDetails(output_dir, video, palette, 25.0, len(label_maps)), options) as writer:
         for index, labels in enumerate(label_maps):
             seen = confidence(labels)
             scores = np.stack([labels == label for label in (0, *seen)]).astype(np.float32)

@@ -190,7 +190,7 @@ class VideoRun:
     def _writer(self, video: VideoInput, options: OutputConfig | None = None) -> VideoWriter:
         frames, source = video.frames, video.path if video.path.is_file() else None
         details = VideoDetails(self.output_dir, video.name, video.palette, frames.fps, video.saved_count, source)
-        return VideoWriter(details, frames.size, options or self.config.output)
+        return VideoWriter(details, options or self.config.output)
 
     def wanted_record(self, video: VideoInput) -> Record:
         """Return the record that `run` writes, without frames and outputs: everything that the masks depend on."""

@@ -27,14 +27,12 @@ class FrameFolder(Output):
     def write(self, item: Item) -> None:
         self.staged.partial.mkdir(exist_ok=True)
         path = self.staged.partial / f"{item.frame.name}{self.suffix}"
-        try:
-            with open(path, "xb") as file:  # x: two frames with the same name must not overwrite each other
-                file.write(self.encode(item))
-        except FileExistsError as error:
+        if path.exists():
             raise UsageError(
                 f"two frames are named {item.frame.name!r} (the second is frame {item.frame.index}), so their"
                 f" results would overwrite each other in {self.staged.final}; rename one of them"
-            ) from error
+            )
+        path.write_bytes(self.encode(item))
 
 
 @OUTPUTS.register("masks")

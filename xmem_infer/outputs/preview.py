@@ -7,7 +7,7 @@ from ..io.listing import counted
 from ..io.opencv import opencv
 from .overlay import DRAWN, ObjectColours, resized, shrink, tint, write_ids
 from .protocol import OUTPUTS, Item, Output, VideoDetails
-from .sheet import ACCENT, Cell, contact_sheet, picture_scale
+from .sheet import Cell, contact_sheet, picture_scale
 
 FRAMES = 12  # pictures on a sheet
 SLOTS = 48  # thumbnails kept in memory during the video; more slots make the final selection more even
@@ -78,7 +78,7 @@ class PreviewSheet(Output):
         picture = tint(image, mask, self.colours.table)
         write_ids(picture, mask)
         if position == 0:
-            return Cell(picture, item.frame.name, "given mask", ACCENT, framed=True)
+            return Cell(picture, item.frame.name, "given mask", framed=True)
         objects = sorted(item.confidence.items())
         lost = [str(object_id) for object_id, confidence in objects if confidence.lost]
         drifted = [str(object_id) for object_id, confidence in objects if confidence.drift and not confidence.lost]

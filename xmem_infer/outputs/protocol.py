@@ -18,43 +18,28 @@ FALLBACK_FPS = 24.0  # for folders of frames, which have no timestamps; DAVIS vi
 
 @dataclass(frozen=True)
 class VideoDetails:
-    """The properties of a video that outputs need before its first frame.
+    """The properties of a video that outputs need before its first frame."""
 
-    Attributes:
-        output_dir: Output folder of the run.
-        name: The video's name; its files and folders are named after it.
-        palette: 768 bytes of RGB, the palette of the input mask; None uses that of DAVIS.
-        fps: Frames per second, for frames without a timestamp.
-        count: Expected number of frames, if known.
-        source: The video file of the frames, from which audio is copied; None if there is none.
-        names: Object names by id, for objects that have one.
-        image_name: Template for the image name of a frame in formats that refer to it, with {frame} and {video}.
-    """
-
-    output_dir: Path
-    name: str
-    palette: bytes | None = None
-    fps: float | None = None
-    count: int | None = None
-    source: Path | None = None
-    names: Mapping[int, str] = field(default_factory=dict)
-    image_name: str = "{frame}.jpg"
+    output_dir: Path  # output folder of the run
+    name: str  # the video's files and folders are named after it
+    palette: bytes | None = None  # 768 bytes of RGB, the palette of the input mask; None uses that of DAVIS
+    fps: float | None = None  # frames per second, for frames without a timestamp
+    count: int | None = None  # expected number of frames, if known
+    source: Path | None = None  # the video file of the frames, from which audio is copied
+    names: Mapping[int, str] = field(default_factory=dict)  # of objects, by id
+    image_name: str = "{frame}.jpg"  # of a frame in formats that refer to it, from {frame} and {video}
 
 
 class Item(NamedTuple):
     """The result of one frame.
 
-    Attributes:
-        frame: The frame.
-        mask: (H, W) uint8 object ids, 0 = background.
-        confidence: Confidence by object id.
-        scores: (O + 1, H, W) uint8 = 255 p, the background first, then the objects in the order of `confidence`;
-            None if no output of the run needs them.
+    `scores` are (O + 1, H, W) uint8 = 255 p, the background first, then the objects in the order of `confidence`; None
+    if no output of the run needs them.
     """
 
     frame: Frame
-    mask: np.ndarray
-    confidence: Mapping[int, ObjectConfidence]
+    mask: np.ndarray  # (H, W) uint8 object ids, 0 = background
+    confidence: Mapping[int, ObjectConfidence]  # by object id
     scores: np.ndarray | None
 
 
@@ -91,8 +76,7 @@ class Output(ABC):
     def whole(self) -> Iterator[None]:
         """Prepare the output, then publish it if the `with` block succeeds and discard it otherwise.
 
-        Raises:
-            EnvironmentFault: Writing failed, for example because the disk is full.
+        Raises EnvironmentFault if writing failed, for example because the disk is full.
         """
         try:
             self.staged.prepare()

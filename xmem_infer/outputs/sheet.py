@@ -19,8 +19,7 @@ class Cell(NamedTuple):
     picture: np.ndarray
     caption: str
     note: str = ""
-    note_colour: str = ALARM
-    framed: bool = False
+    framed: bool = False  # in the colour of the note, which is then no alarm
 
 
 def columns(width: int, height: int) -> int:
@@ -72,7 +71,7 @@ def draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int,
         draw.rectangle((x - 4, y - 4, x + width + 3, y + height + 3), outline=ACCENT, width=3)
     note = fitted(draw, cell.note, width // 2, 17)
     note_px = draw.textlength(note, font(17))
-    draw.text((x + width - note_px, y + height + 6), note, cell.note_colour, font(17))
+    draw.text((x + width - note_px, y + height + 6), note, ACCENT if cell.framed else ALARM, font(17))
     caption = fitted(draw, cell.caption, int(width - note_px - 10), 17)
     draw.text((x, y + height + 6), caption, FAINT, font(17))
 

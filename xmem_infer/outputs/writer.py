@@ -46,16 +46,14 @@ class VideoWriter:
     removes the unfinished results and leaves previous results unchanged. If an output fails that can be redrawn from
     the masks, only that output is removed, and its error is stored in `failed` by the output's name.
 
-    size: (H, W) of the frames.
-
     Raises:
         EnvironmentFault: Writing failed, for example because the disk is full; errors of the background thread are
             raised by the next `put` or by `close`.
         UsageError: `output.also` contains the name of an output that is not registered.
     """
 
-    def __init__(self, video: VideoDetails, size: tuple[int, int], options: OutputConfig) -> None:
-        self.video, self.size = video.name, size
+    def __init__(self, video: VideoDetails, options: OutputConfig) -> None:
+        self.video = video.name
         self.outputs: dict[str, Output] = {name: OUTPUTS[name](video) for name in chosen_outputs(options)}
         self.needs_scores = any(output.needs_scores for output in self.outputs.values())
         self.failed: dict[str, Exception] = {}
@@ -74,26 +72,13 @@ class VideoWriter:
     ) -> None:
         """Queue the result of one frame, see `Item`; waits while the queue is full.
 
-        Arrays are not copied and must not change until written. `scores` may also be float in [0, 1]; they are required
-        if `needs_scores`.
-
-        Raises:
-            ValueError: An array has the wrong shape or type.
-            EnvironmentFault: The background thread failed to write an earlier frame.
+        Arrays are not copied and must not change until written. `scores`, required if `needs_scores`, may also be
+        float in [0, 1]. Raises what writing an earlier frame raised, for example EnvironmentFault.
         """
         self.wait(QUEUE_FRAMES)
-        # Arguments are checked here, not in the background thread, so that the traceback shows the caller.
-        if mask.shape != self.size or mask.dtype != np.uint8:
-            raise ValueError(f"mask must be uint8 {self.size}, got {mask.dtype} {mask.shape}")
-        image, shape = frame.image, (*self.size, 3)
-        if image.shape != shape or image.dtype != np.uint8:
-            raise ValueError(f"the image of frame {frame.name} must be uint8 {shape}, got {image.dtype} {image.shape}")
-        got, expected = None if scores is None else scores.shape, (len(confidence) + 1, *self.size)
-        if self.needs_scores and got != expected:
-            raise ValueError(f"output.scores needs scores of shape {expected} (background first), got {got}")
         if scores is not None and scores.dtype != np.uint8:
             scores = np.rint(np.asarray(scores, np.float32) * 255).astype(np.uint8)
-        item = Item(frame, mask, dict(confidence), scores if self.needs_scores else None)
+        item = Item(frame, mask, dict(confidence), scores)
         may_fail = redrawable(self.outputs)
         self.unfinished.append(self.thread.submit(self.each, lambda output: output.write(item), may_fail))
         self.frames += 1

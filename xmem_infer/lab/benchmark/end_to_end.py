@@ -70,7 +70,7 @@ def _to_disk(segmenter: Segmenter, clip: Path, mask: LabelMask, review: bool) ->
     source = open_frames(clip, segmenter.data)
     options = OutputConfig(overlay=review, preview=review)
     details = VideoDetails(clip.parent, source.name, mask.palette, source.fps, source.count)
-    with VideoWriter(details, source.size, options) as writer:
+    with VideoWriter(details, options) as writer:
         for result in segmenter.segment(source, mask):
             writer.put(result.frame, result.mask, result.confidence)
     return perf_counter() - started
