@@ -23,10 +23,9 @@ from .engine.engine import Engine, annotated_ids
 from .engine.state import VideoState, absent_ids
 from .errors import NonFiniteError, UsageError
 from .io.array_frames import ArrayFrames
-from .io.frames import FrameSource, open_frames
+from .io.frames import FrameSource, open_frames, read_ahead
 from .io.given_masks import CheckedMasks, MaskLike, frame_names
 from .io.masks import check_mask
-from .io.read_ahead import read_ahead
 from .ops.images import normalise, resize, resize_labels, working_size
 from .ops.masks import confidence_inside, most_probable
 from .results import FrameResult, Pass, Prediction, Results, all_reached

@@ -1,30 +1,14 @@
-import struct
 import warnings
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import WARN, cut, picture, save_frames
+from image_files import WARN, cut, picture, png_that_declares, save_frames
 from PIL import Image
 
 from xmem_infer.config import DataConfig
 from xmem_infer.errors import VideoError
 from xmem_infer.io.frames import FrameFolder
 from xmem_infer.io.images import TooManyPixels, read_header
-
-
-def png_that_declares(path: Path, width: int, height: int) -> Path:
-    """Write a PNG of a few bytes whose header declares a huge image."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    )
-    return path
 
 
 class TestCorrupt:

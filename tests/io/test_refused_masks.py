@@ -1,10 +1,9 @@
 import os
-import struct
-import zlib
 
 import numpy as np
 import pytest
 from drawn_masks import blobs, refused, save
+from image_files import png_that_declares
 from PIL import Image, ImageFilter
 
 from xmem_infer.errors import UsageError
@@ -15,8 +14,8 @@ from xmem_infer.types import LabelMask
 class TestRefused:
     @pytest.mark.fault("mask file does not exist", "error names the file")
     def test_missing(self, tmp_path):
-        refused(tmp_path / "m.png", "does not exist")
-        refused(tmp_path, "is not a file")
+        refused(tmp_path / "m.png", "cannot be read: No such file")
+        refused(tmp_path, "cannot be read: Is a directory")
 
     @pytest.mark.fault("mask saved as JPEG", "error: JPEG compression alters labels")
     def test_jpeg(self, tmp_path):
@@ -69,13 +68,7 @@ class TestRefused:
 
     @pytest.mark.fault("mask header that declares 90,000 x 90,000 px", "error before memory is allocated")
     def test_decompression_bomb(self, tmp_path):
-        def chunk(kind, body):
-            return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-        path = tmp_path / "m.png"
-        header = chunk(b"IHDR", struct.pack(">IIBBBBB", 90_000, 90_000, 8, 0, 0, 0, 0))
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-        refused(path, "declares 90000x90000")
+        refused(png_that_declares(tmp_path / "m.png", 90_000, 90_000), "declares 90000x90000")
 
     def test_every_error_message_is_distinct(self, tmp_path):
         # The text between the file name and the first full stop must differ between cases.

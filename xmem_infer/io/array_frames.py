@@ -24,6 +24,10 @@ class ArrayFrames:
         VideoError: A later image differs in size (during iteration).
     """
 
+    fps: float | None = None
+    stems: list[str] | None = None
+    incomplete = False
+
     def __init__(self, images: Iterable[Any], name: str = "array"):
         iterator = iter(images)
         first = next(iterator, None)
@@ -33,10 +37,7 @@ class ArrayFrames:
         self.name = name
         self.size: tuple[int, int] = self._checked(0, first).shape[:2]
         self.count: int | None = len(images) if isinstance(images, Sized) else None
-        self.fps: float | None = None
-        self.stems: list[str] | None = None
         self.warnings: list[str] = []
-        self.incomplete = False
 
     def __len__(self) -> int:
         if self.count is None:
@@ -45,13 +46,13 @@ class ArrayFrames:
 
     def __iter__(self) -> Iterator[Frame]:
         for index, image in enumerate(self._images):
-            checked = self._checked(index, image)
-            if checked.shape[:2] != self.size:
+            frame = Frame(index, numbered_name(index, self.count), self._checked(index, image).copy())
+            if frame.image.shape[:2] != self.size:
                 raise VideoError(
-                    f"{self.name}: frame {index} is {size_words(checked.shape)}, "
+                    f"{self.name}: frame {index} is {size_words(frame.image.shape)}, "
                     f"the ones before are {size_words(self.size)}; a video needs one size"
                 )
-            yield Frame(index, numbered_name(index, self.count), checked.copy())
+            yield frame
 
     def __getitem__(self, index: int) -> Frame:
         if not isinstance(self._images, Sequence | np.ndarray):

@@ -38,13 +38,8 @@ def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
 def locked(folder: Path, what: str, setting: str) -> Iterator[None]:
     """Create `folder` and hold an exclusive lock on it; the operating system releases the lock if the process dies.
 
-    Args:
-        folder: The lock file `.lock` is created in it.
-        what: Start of the error message, for example "another run is writing to FOLDER".
-        setting: Name of the setting that chooses the folder, for the advice in that message.
-
-    Raises:
-        EnvironmentFault: Another process holds the lock, or the folder cannot be written.
+    Raises EnvironmentFault if the folder cannot be written, or if another process holds the lock: then `what` is the
+    start of the message ("another run is writing to FOLDER"), and `setting` the name of what chooses the folder.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
@@ -128,9 +123,8 @@ def remove(path: Path) -> None:
 def check_writable(path: Path) -> None:
     """Raise EnvironmentFault if no file can be written to `path`; call it before a long computation."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
-    is_writable = parent.is_dir() and os.access(parent, os.W_OK)
-    if path.is_dir() or not is_writable:
-        code = errno.EISDIR if path.is_dir() else errno.EACCES if parent.is_dir() else errno.ENOTDIR
+    code = errno.EISDIR if path.is_dir() else errno.EACCES if parent.is_dir() else errno.ENOTDIR
+    if code != errno.EACCES or not os.access(parent, os.W_OK):
         raise disk_fault(OSError(code, os.strerror(code)), path)
 
 

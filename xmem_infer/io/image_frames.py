@@ -1,6 +1,6 @@
 """Frames from image folders and multi-page images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from .images import (
 )
 from .listing import IMAGE_SUFFIXES, describe_contents, list_images, numbered_name, numbering_warnings
 
+Opener = Callable[[int], AbstractContextManager[ImageFile.ImageFile]]  # opens an image by the index of its frame
+
 
 class FrameFolder:
     """The images of a folder in natural order of their names; every header is checked at construction.
@@ -42,47 +44,54 @@ class FrameFolder:
         VideoError: Frames differ in size, exceed data.max_pixels, or are corrupt under data.on_corrupt=fail.
     """
 
+    fps: float | None = None
+    incomplete = False
+
     def __init__(self, folder: str | Path, data: DataConfig):
         folder = Path(folder)
         if not folder.is_dir():
             raise UsageError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}")
-        files = list_images(folder)
-        if not files:
+        self._files, self._data = list_images(folder), data
+        if not self._files:
             raise UsageError(
                 f"{folder} holds no images ({' '.join(IMAGE_SUFFIXES)}); it holds {describe_contents(folder)}"
             )
-        self._setup(folder.absolute().name or "video", files, [f"frame {file}" for file in files], data)
+        self.stems: list[str] | None = [file.stem for file in self._files]
+        self._read_headers(folder.absolute().name or "video", [f"frame {file}" for file in self._files])
 
-    def _setup(self, name: str, files: list[Path], labels: list[str], data: DataConfig) -> None:
-        """Read and check all headers; labels: what messages call each frame."""
-        self.name = name
-        self._files, self._labels, self._data = files, labels, data
+    def _read_headers(self, name: str, labels: list[str]) -> None:
+        """Check all headers; labels: what messages call each frame."""
+        self.name, self._labels = name, labels
         self.count: int | None = len(labels)
-        self.fps: float | None = None
-        self.stems: list[str] | None = [file.stem for file in files] if len(files) == len(labels) else None
         self._names = self.stems or [numbered_name(index, len(labels)) for index in range(len(labels))]
-        self.incomplete = False
+        self.warnings = numbering_warnings(self.stems or [])
         self._headers: list[Header | str] = []  # a string is the reason why the file cannot be read
         self._value_counts = np.zeros(65536, np.int64)  # of 16-bit frames, if no range is given
-        for label, picture in zip(labels, self._pictures(), strict=True):
-            self._headers.append(self._checked_header(label, picture))
-        self.warnings = numbering_warnings(self.stems or [])
-        turned = sum(isinstance(header, Header) and header.orientation != 1 for header in self._headers)
-        if turned:
+        with self._opener() as open_frame:
+            for index, label in enumerate(labels):
+                self._headers.append(self._checked_header(label, open_frame(index)))
+        headers = [header for header in self._headers if isinstance(header, Header)]
+        if turned := sum(header.orientation != 1 for header in headers):
             self.warnings.append(
                 f"{turned} frames are turned as their EXIF orientation says. Masks are turned by their own, so a mask "
                 "without one must be drawn on the turned frame, as viewers show it"
             )
-        self._range = self._value_range()
+        self._range = data_range = self._data.range  # the values that map to 0 and 255 in all frames of 16 bits
+        is_deep = any(header.deep for header in headers)
+        if data_range is not None and not is_deep:
+            raise UsageError(f"data.range={data_range} is for grey frames of more than 8 bits; those of {name} have 8")
+        if data_range is None and is_deep:
+            low, high = self._range = range_of(self._value_counts)
+            self.warnings.append(
+                f"frames of 16 bits: the values {low:,.0f} to {high:,.0f}, all but 0.1 % at either end, are stretched "
+                f"to 8 bits, alike in all frames; for others set data.range=[LOW,HIGH]"
+            )
         self._num_setup_warnings = len(self.warnings)
 
-    def _pictures(self) -> Iterator[AbstractContextManager[ImageFile.ImageFile]]:
-        """Yield a context manager per frame that opens its image; enter each one before advancing to the next.
-
-        Entering raises UnreadableImage.
-        """
-        for file in self._files:
-            yield open_image(file, self._data.max_pixels)
+    @contextmanager
+    def _opener(self) -> Iterator[Opener]:
+        """Yield what opens the image of a frame. Entering one raises UnreadableImage; leave it before the next."""
+        yield lambda index: open_image(self._files[index], self._data.max_pixels)
 
     def _checked_header(self, label: str, picture: AbstractContextManager[ImageFile.ImageFile]) -> Header | str:
         try:
@@ -111,66 +120,45 @@ class FrameFolder:
             )
         return header
 
-    def _value_range(self) -> tuple[float, float] | None:
-        """Return the values that map to 0 and 255 in all frames; None if all frames have 8 bits."""
-        is_deep = any(isinstance(header, Header) and header.deep for header in self._headers)
-        if self._data.range is not None:
-            if not is_deep:
-                raise UsageError(
-                    f"data.range={self._data.range} can only be used with grey frames of more than 8 bits; those of "
-                    f"{self.name} have 8"
-                )
-            return self._data.range[0], self._data.range[1]
-        if not is_deep:
-            return None
-        low, high = range_of(self._value_counts)
-        self.warnings.append(
-            f"frames of 16 bits: the values {low:,.0f} to {high:,.0f}, all but 0.1 % at either end, are stretched to 8 "
-            f"bits, alike in all frames; for others set data.range=[LOW,HIGH]"
-        )
-        return low, high
-
     def __len__(self) -> int:
         return len(self._headers)
 
     def __iter__(self) -> Iterator[Frame]:
         del self.warnings[self._num_setup_warnings :]
         policy = CorruptPolicy(self.name, self._data.on_corrupt, self.warnings)
-        for index, picture in enumerate(self._pictures()):
-            try:
-                with self._decoded(index, picture) as image:
-                    policy.last_readable = Frame(index, self._names[index], to_rgb(image, self._range))
-                yield policy.last_readable
-            except UnreadableImage as error:
-                yield policy.corrupt(self._labels[index], index, self._names[index], str(error))
+        with self._opener() as open_frame:
+            for index, name in enumerate(self._names):
+                try:
+                    with self._decoded(index, open_frame) as image:
+                        policy.last_readable = Frame(index, name, to_rgb(image, self._range))
+                    yield policy.last_readable
+                except UnreadableImage as error:
+                    yield policy.corrupt(self._labels[index], index, name, str(error))
 
     def __getitem__(self, index: int) -> Frame:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has no frame {index}: it has {len(self)}")
         try:
-            with self._decoded(index, self._picture(index)) as image:
+            with self._opener() as open_frame, self._decoded(index, open_frame) as image:
                 return Frame(index, self._names[index], to_rgb(image, self._range))
         except UnreadableImage as error:
-            policy = CorruptPolicy(self.name, self._data.on_corrupt, [])
-            policy.last_readable = self[index - 1] if index else None
+            policy = CorruptPolicy(self.name, self._data.on_corrupt, [], self[index - 1] if index else None)
             return policy.corrupt(self._labels[index], index, self._names[index], str(error))
 
     @contextmanager
-    def _decoded(self, index: int, picture: AbstractContextManager[ImageFile.ImageFile]) -> Iterator[Image.Image]:
+    def _decoded(self, index: int, open_frame: Opener) -> Iterator[Image.Image]:
         """Yield the decoded image of a frame with its EXIF orientation applied. Raises UnreadableImage."""
         if isinstance(header := self._headers[index], str):
             raise UnreadableImage(header)
-        with picture as image:
+        with open_frame(index) as image:
             yield upright(image, header)
-
-    def _picture(self, index: int) -> AbstractContextManager[ImageFile.ImageFile]:
-        return open_image(self._files[index], self._data.max_pixels)
 
 
 class ImageStack(FrameFolder):
     """An image file with several pages or frames, such as a multi-page TIFF; each one is a frame, numbered from 0."""
 
     def __init__(self, path: Path, data: DataConfig):
+        self._files, self._data, self.stems = [path], data, None
         try:
             pictures = read_header(path, data.max_pixels).pictures
         except UnreadableImage as error:
@@ -179,21 +167,17 @@ class ImageStack(FrameFolder):
             raise UsageError(
                 f"{path} is a single image, not a video: give the folder of frames that it lies in, or a video file"
             )
-        self._setup(path.stem, [path], [f"picture {index + 1} of {path}" for index in range(pictures)], data)
+        self._read_headers(path.stem, [f"picture {index + 1} of {path}" for index in range(pictures)])
 
-    def _pictures(self) -> Iterator[AbstractContextManager[ImageFile.ImageFile]]:
+    @contextmanager
+    def _opener(self) -> Iterator[Opener]:
         with open_image(self._files[0], self._data.max_pixels) as image:
-            for index in range(len(self._labels)):
-                yield self._page(image, index)
 
-    @contextmanager
-    def _picture(self, index: int) -> Iterator[ImageFile.ImageFile]:
-        with open_image(self._files[0], self._data.max_pixels) as image, self._page(image, index) as picture:
-            yield picture
+            @contextmanager
+            def page(index: int) -> Iterator[ImageFile.ImageFile]:
+                with convert_errors():
+                    image.seek(index)
+                    refuse_large((image.size[1], image.size[0]), self._data.max_pixels)
+                    yield image
 
-    @contextmanager
-    def _page(self, image: ImageFile.ImageFile, index: int) -> Iterator[ImageFile.ImageFile]:
-        with convert_errors():
-            image.seek(index)
-            refuse_large((image.size[1], image.size[0]), self._data.max_pixels)
-            yield image
+            yield page

@@ -1,28 +1,19 @@
 """Image files: check headers before allocating memory, and decode images to RGB."""
 
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-# Imported because they register their formats in Image.OPEN. Only these formats are read, whatever the file suffix.
-from PIL import (
-    BmpImagePlugin,  # noqa: F401
-    Image,
-    ImageFile,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,
-    WebPImagePlugin,  # noqa: F401
-)
+# The plugins are imported because they register their formats in Image.OPEN.
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
 from ..errors import XMemInferError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # no others are read, whatever the file suffix
 CLIPPED = 0.001  # share of 16-bit pixels clipped at either end, so that a few hot pixels do not darken the image
 RANGE_ADVICE = "set data.range=[LOW,HIGH], or save it with 8 or 16 bits"
 ORIENTATION = 0x0112  # EXIF tag: how to rotate or mirror the stored image for display
@@ -47,34 +38,25 @@ class TooManyPixels(UnreadableImage):
 
 @dataclass(frozen=True)
 class Header:
-    """Header of an image file.
+    """Header of an image file."""
 
-    Attributes:
-        size: (H, W) px after the EXIF orientation is applied.
-        orientation: EXIF value, 1 to 8; 1 (upright) if Pillow applies the orientation itself.
-        pictures: Number of pages, or frames of an animation.
-        deep: Whether the image is greyscale of more than 8 bits, which needs a value range for display.
-    """
-
-    size: tuple[int, int]
-    orientation: int = 1
-    pictures: int = 1
-    deep: bool = False
+    size: tuple[int, int]  # (H, W) px after the EXIF orientation is applied
+    orientation: int  # EXIF value, 1 to 8; 1 (upright) if Pillow applies the orientation itself
+    pictures: int  # number of pages, or frames of an animation
+    deep: bool  # whether it is greyscale of more than 8 bits, which needs a value range for display
 
 
 @contextmanager
 def open_image(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """Open an image and read its header, without decoding it.
 
-    Raises:
-        TooManyPixels: The header declares more than `max_pixels`; nothing has been allocated.
-        UnreadableImage: The file is damaged or cannot be read; also raised for errors inside the `with` block.
+    Raises TooManyPixels before anything is allocated, and UnreadableImage also for errors inside the `with` block.
     """
     with convert_errors(), path.open("rb") as file:
         start = file.read(32)
         refuse_large(_webp_size(start), max_pixels)
         file.seek(0)
-        with _identify(file, path, start) as image:
+        with _format_of(start)(file, str(path)) as image:
             refuse_large((image.size[1], image.size[0]), max_pixels)
             yield image
 
@@ -92,15 +74,16 @@ def convert_errors() -> Iterator[None]:
         raise UnreadableImage(f"is damaged: {error}") from error
 
 
-def _identify(file: IO[bytes], path: Path, start: bytes) -> ImageFile.ImageFile:
-    # Not Image.open, whose pixel limit is a global setting that would warn or fail independently of max_pixels.
+def _format_of(start: bytes) -> Callable[..., ImageFile.ImageFile]:
+    """Return what opens images whose first bytes are `start`.
+
+    Image.open is not used because its pixel limit is a global setting that warns or fails independently of max_pixels.
+    """
     for name in FORMATS:
-        factory, accept = Image.OPEN[name]
+        opener, accept = Image.OPEN[name]
         if accept is None or accept(start) is True:
-            return factory(file, str(path))
-    if not start:
-        raise UnreadableImage("is empty (0 bytes)")
-    raise UnreadableImage("is not a JPEG, PNG, WebP, BMP or TIFF image")
+            return opener
+    raise UnreadableImage("is not a JPEG, PNG, WebP, BMP or TIFF image" if start else "is empty (0 bytes)")
 
 
 def read_header(path: Path, max_pixels: int) -> Header:
@@ -131,10 +114,7 @@ def is_deep(mode: str) -> bool:
 
 
 def upright(image: Image.Image, header: Header) -> Image.Image:
-    """Decode an image and apply its EXIF orientation; used for frames and masks alike.
-
-    Raises UnreadableImage if the size differs from that of `header`, because the file has changed since.
-    """
+    """Decode an image and apply its EXIF orientation. Raises UnreadableImage if it changed since `header` was read."""
     image.load()
     turned = image.transpose(UPRIGHT[header.orientation]) if header.orientation in UPRIGHT else image
     if turned.size != header.size[::-1]:
@@ -145,26 +125,18 @@ def upright(image: Image.Image, header: Header) -> Image.Image:
 
 
 def read_rgb(path: Path, max_pixels: int) -> np.ndarray:
-    """Decode an image file to a writable (H, W, 3) uint8 RGB array with its EXIF orientation applied.
-
-    Raises UnreadableImage, TooManyPixels.
-    """
+    """Decode an image file to a writable (H, W, 3) uint8 RGB array, upright. Raises UnreadableImage, TooManyPixels."""
     with open_image(path, max_pixels) as image:
         return to_rgb(upright(image, header_of(image)))
 
 
-def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -> np.ndarray:
+def to_rgb(image: Image.Image, value_range: list[float] | None = None) -> np.ndarray:
     """Convert a decoded image of any mode to (H, W, 3) uint8 RGB.
 
     The alpha channel is dropped and the stored colours of transparent pixels are used, as ffmpeg and OpenCV do.
 
-    Args:
-        image: The decoded image.
-        value_range: The values that map to 0 and 255 in images of more than 8 bits; values outside are clipped.
-            None computes the range from this image.
-
-    Raises:
-        UnreadableImage: The range is needed and cannot be computed.
+    value_range: the values that map to 0 and 255 in images of more than 8 bits, by default computed from this image;
+    values outside are clipped. Raises UnreadableImage if the range cannot be computed.
     """
     if is_deep(image.mode):
         low, high = value_range or range_of(value_counts(image))
@@ -188,26 +160,21 @@ def value_counts(image: Image.Image) -> np.ndarray:
     return np.bincount(values.ravel().astype(np.uint16), minlength=65536)
 
 
-def range_of(counts: np.ndarray) -> tuple[float, float]:
+def range_of(counts: np.ndarray) -> list[float]:
     """Return the values that map to 0 and 255, from the sum of `value_counts` over all frames of a video."""
     cumulative = np.cumsum(counts)
     low = int(np.searchsorted(cumulative, CLIPPED * cumulative[-1], side="right"))
     high = int(np.searchsorted(cumulative, (1 - CLIPPED) * cumulative[-1]))
-    return (low, high) if low < high else (low, low + 1)
+    return [low, max(high, low + 1)]
 
 
-def refuse_large(size: tuple[int, int] | None, max_pixels: int) -> None:
-    """Raise TooManyPixels if an image of this (H, W) exceeds `max_pixels`; None (unknown) is accepted."""
-    if size is not None and size[0] * size[1] > max_pixels:
-        raise TooManyPixels(too_large_words(size, max_pixels))
-
-
-def too_large_words(size: tuple[int, int], max_pixels: int) -> str:
-    """Return the error message for an image over the limit, to follow the file's name."""
-    return (
-        f"declares {size_words(size)} = {size[0] * size[1]:,} pixels, more than "
-        f"data.max_pixels={max_pixels:,}; if the file is sound, raise data.max_pixels"
-    )
+def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
+    """Raise TooManyPixels if an image of this (H, W) exceeds `max_pixels`."""
+    if size[0] * size[1] > max_pixels:
+        raise TooManyPixels(
+            f"declares {size_words(size)} = {size[0] * size[1]:,} pixels, more than "
+            f"data.max_pixels={max_pixels:,}; if the file is sound, raise data.max_pixels"
+        )
 
 
 def host_array(picture: Any) -> np.ndarray:
@@ -220,19 +187,13 @@ def size_words(size: tuple[int, ...]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def _webp_size(start: bytes) -> tuple[int, int] | None:
-    """Parse (H, W) from the first bytes of a WebP file; None for other formats.
-
-    Needed because Pillow allocates the canvas of a WebP image already when opening it.
-    """
+def _webp_size(start: bytes) -> tuple[int, int]:
+    """Parse (H, W) from the first bytes of a WebP file, whose canvas Pillow allocates on opening; others: (0, 0)."""
     if start[:4] != b"RIFF" or start[8:12] != b"WEBP" or len(start) < 30:
-        return None
-    kind = start[12:16]
-    if kind == b"VP8X":
-        width, height = (int.from_bytes(start[at : at + 3], "little") + 1 for at in (24, 27))
-    elif kind == b"VP8L":
-        bits = struct.unpack_from("<I", start, 21)[0]
-        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    else:
-        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", start, 26))
-    return height, width
+        return 0, 0
+    if start[12:16] == b"VP8X":
+        return int.from_bytes(start[27:30], "little") + 1, int.from_bytes(start[24:27], "little") + 1
+    if start[12:16] == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    return int.from_bytes(start[28:30], "little") & 0x3FFF, int.from_bytes(start[26:28], "little") & 0x3FFF

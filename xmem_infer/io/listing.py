@@ -38,20 +38,14 @@ def is_image_name(path: Path) -> bool:
 def list_images(folder: Path) -> list[Path]:
     """Return the image files of `folder` in natural order of their names; all other files are ignored.
 
-    Broken links are included, so that a lost frame is reported instead of silently skipped.
-
-    Raises:
-        UsageError: Two files share a stem, so that their masks would get the same name.
+    Broken links are included, so that a lost frame is reported instead of silently skipped. Raises UsageError if two
+    files share a stem, so that their masks would get the same name.
     """
     return _files(folder, IMAGE_SUFFIXES)
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """Return the files of `folder` with a video suffix, in natural order.
-
-    Raises:
-        UsageError: Two files share a stem, so that their results would get the same name.
-    """
+    """Return the files of `folder` with a video suffix, as `list_images` does."""
     return _files(folder, VIDEO_SUFFIXES)
 
 

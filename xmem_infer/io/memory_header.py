@@ -12,13 +12,9 @@ FORMAT = "xmem_infer memory 1"
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
-    """Read the description of a memory file that `save_memory` has written.
+    """Return `objects` (ids), `size` (H, W inside the network), `kind`, `precision` and `weights` (sha256).
 
-    Returns:
-        `objects` (ids), `size` (H, W inside the network), `kind`, `precision` and `weights` (sha256).
-
-    Raises:
-        UsageError: There is no such file, or `save_memory` has not written it.
+    Raises UsageError if there is no such file, or `save_memory` has not written it.
     """
     if not Path(path).is_file():
         raise UsageError(f"memory.load={path} is not a file: give one that memory.save=FILE has written")

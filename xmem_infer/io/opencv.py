@@ -6,14 +6,7 @@ from ..errors import EnvironmentFault
 
 
 def opencv(what: str) -> ModuleType:
-    """Import and return cv2.
-
-    Args:
-        what: Start of the error message, for example "scores need".
-
-    Raises:
-        EnvironmentFault: OpenCV cannot be imported.
-    """
+    """Import and return cv2. Raises EnvironmentFault, whose message starts with `what`, for example "scores need"."""
     try:
         import cv2
     except ImportError as error:

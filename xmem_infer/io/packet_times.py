@@ -9,7 +9,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import av
-from av.container import InputContainer
 
 from .video_faults import DroppedFrames, Truncation
 
@@ -79,7 +78,7 @@ class DemuxedTimes:
                 insort(self._keyframes, packet.pts)
         if self._ended and self._truncation.missing(len(self._times)):
             raise UnreliableTimes("the file ends early")
-        if not (self._dropped.active or _has_pts(self._container)):
+        if not (self._dropped.active or self._container.format.name.startswith(PTS_FORMATS)):
             raise UnreliableTimes("times do not show the order of frames")
 
 
@@ -95,7 +94,8 @@ class IndexedTimes:
         is_complete = len(entries) == self._stream.frames and not any(entry.is_discard for entry in entries)
         is_sorted = all(a < b for a, b in zip(self._dts, self._dts[1:], strict=False))
         first = next(self._container.demux(self._stream), None)
-        if not (_has_pts(self._container) and is_complete and is_sorted and self._keyframes[:1] == [0]):
+        has_pts = self._container.format.name.startswith(PTS_FORMATS)
+        if not (has_pts and is_complete and is_sorted and self._keyframes[:1] == [0]):
             raise UnreliableTimes("there is no whole index")
         if first is None or first.pts is None or first.dts != self._dts[0]:
             raise UnreliableTimes("the index is not of the packets")
@@ -108,8 +108,6 @@ class IndexedTimes:
             raise IndexError(index)
         if index not in self._located:
             self._located = self._locate_group(index)
-        if index not in self._located:
-            raise UnreliableTimes("the file ends early")
         return self._located[index]
 
     def count(self) -> int:
@@ -129,13 +127,9 @@ class IndexedTimes:
         times = [packet.pts for packet in packets if packet.pts is not None]
         if not packets or packets[0].dts != self._dts[start] or len(set(times)) < len(packets):
             raise UnreliableTimes("seeking does not lead to the key frame")
+        if len(packets) < stop - start:
+            raise UnreliableTimes("the file ends early")
         # Frames shown before the keyframe depend on earlier frames, so the seek must go to an earlier keyframe.
         seeks = [self._dts[number] + self._delay for number in self._keyframes[max(0, key - 2) : key + 1]][::-1]
-        located = {}
-        for number, time in enumerate(sorted(times)[: stop - start]):
-            located[start + number] = time, seeks if time >= times[0] else seeks[1:]
-        return located
-
-
-def _has_pts(container: InputContainer) -> bool:
-    return container.format.name.startswith(PTS_FORMATS)
+        shown = enumerate(sorted(times)[: stop - start], start)
+        return {number: (time, seeks if time >= times[0] else seeks[1:]) for number, time in shown}

@@ -54,7 +54,7 @@ class Seeker:
         with self._lock:
             while self._times is not None:
                 try:
-                    return self._frame_by_seeking(index)
+                    return self._frame_by_seeking(self._times, index)
                 except UnreliableTimes:
                     self._use_next_times()
             return self._frame_by_counting(index)
@@ -69,9 +69,8 @@ class Seeker:
         self._newest = -1  # index of the last frame in `_recent`
         self._recent.clear()
 
-    def _frame_by_seeking(self, index: int) -> Frame:
-        assert self._times is not None, "there are times to seek by"
-        time, seeks = self._times.locate(index)
+    def _frame_by_seeking(self, times: IndexedTimes | DemuxedTimes, index: int) -> Frame:
+        time, seeks = times.locate(index)
         if not any(frame.pts == time for frame in self._recent):
             self._decode_to(index, time, seeks)
         time_s = None if self._stream.time_base is None else float(time * self._stream.time_base)
@@ -79,16 +78,16 @@ class Seeker:
         for frame in self._recent:
             if frame.pts == time and not frame.is_corrupt:
                 return self._video.checked(Frame(index, name, upright(frame), time_s))
-        policy = CorruptPolicy(self._video.name, self._video.on_corrupt, [])
-        policy.last_readable = self._frame_by_seeking(index - 1) if index else None
+        previous = self._frame_by_seeking(times, index - 1) if index else None
+        policy = CorruptPolicy(self._video.name, self._video.on_corrupt, [], previous)
         return policy.corrupt(f"frame {name}", index, name, "cannot be decoded", time_s)
 
     def _decode_to(self, index: int, time: int, seeks: list[int]) -> None:
         """Decode up to the frame with this pts, from the current position or after seeking to an earlier keyframe."""
-        is_near = self._recent and self._newest >= 0 and 0 < index - self._newest <= DECODE_AHEAD
+        newest, self._newest = self._newest, index
+        is_near = self._recent and 0 < index - newest <= DECODE_AHEAD
         is_past_keyframe = self._recent and seeks and seeks[0] <= (self._recent[-1].pts or 0) < time
         if (is_near or is_past_keyframe) and self._decode_until(time):
-            self._newest = index
             return
         for seek in [*seeks, None]:
             self._recent.clear()
@@ -99,7 +98,6 @@ class Seeker:
                 self._container.seek(seek, stream=self._stream)
             self._decoded = self._decode()
             if self._decode_until(time):
-                self._newest = index
                 return
 
     def _decode_until(self, time: int) -> bool:

@@ -1,5 +1,6 @@
 """Sequential decoding of video files with PyAV; random access is in `seeking`."""
 
+from array import array
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,10 @@ from ..config import DataConfig, OnCorrupt
 from ..errors import UsageError, VideoError
 from ..types import Frame
 from .corrupt import CorruptPolicy
-from .images import size_words, too_large_words
+from .images import TooManyPixels, refuse_large, size_words
 from .listing import numbered_name
 from .seeking import Seeker, upright
-from .video_faults import DroppedFrames, Gaps, Truncation
+from .video_faults import DroppedFrames, Truncation, gap_warning
 
 TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg renders text files as video with these
 
@@ -35,6 +36,9 @@ class VideoFile:
         VideoError: The file is not a video, exceeds data.max_pixels, changes its frame size or is corrupt.
     """
 
+    stems: list[str] | None = None
+    incomplete = False
+
     def __init__(self, path: str | Path, data: DataConfig):
         self._path = Path(path)
         if not self._path.is_file():
@@ -43,9 +47,7 @@ class VideoFile:
             raise UsageError(f"data.range={data.range} can only be used with 16-bit images; {path} is a video file")
         self._data, self.on_corrupt = data, data.on_corrupt
         self.name = self._path.stem
-        self.stems: list[str] | None = None
         self.warnings: list[str] = []
-        self.incomplete = False
         self._length: int | None = None
         with self.open() as container:
             stream = self.stream(container)
@@ -90,8 +92,10 @@ class VideoFile:
                 f"{self._path} does not tell its frame size, or it is over data.max_pixels="
                 f"{self._data.max_pixels:,}; if the file is sound, raise data.max_pixels"
             )
-        if size[0] * size[1] > self._data.max_pixels:
-            raise VideoError(f"{self._path} {too_large_words(size, self._data.max_pixels)}")
+        try:
+            refuse_large(size, self._data.max_pixels)
+        except TooManyPixels as error:
+            raise VideoError(f"{self._path} {error}") from error
         context.options = {"max_pixels": str(2 * self._data.max_pixels)}
         stream.thread_type = "AUTO"
         return stream
@@ -105,12 +109,13 @@ class VideoFile:
     def __iter__(self) -> Iterator[Frame]:
         self.warnings.clear()
         policy = CorruptPolicy(self.name, self.on_corrupt, self.warnings)
-        gaps = Gaps()
+        times_s = array("d")
         with self.open() as container:
             for frame in self._frames(container, self.stream(container), policy):
-                gaps.record(frame.time_s)
+                if frame.time_s is not None:
+                    times_s.append(frame.time_s)
                 yield self.checked(frame)
-        if warning := gaps.warning():
+        if warning := gap_warning(times_s):
             self.warnings.append(warning)
 
     def __len__(self) -> int:
@@ -178,20 +183,16 @@ class VideoFile:
                 f"{dropped.skipped} coded frames before the first key frame cannot be shown: the file was cut there; "
                 "the video begins at its key frame"
             )
-        rest = dropped.rest()
         missing = truncation.missing(index)
         if missing is None:
-            for pts in rest:
+            for pts in dropped.rest():
                 yield lost("cannot be decoded", pts)
         elif index:
-            self._report_end(missing)
-
-    def _report_end(self, missing: str) -> None:
-        words = f"the file ends early: {missing}"
-        if self.on_corrupt is OnCorrupt.fail:
-            raise VideoError(f"{self.name}: {words}. To take what is there, set data.on_corrupt=warn")
-        self.warnings.append(words)
-        self.incomplete = True
+            message = f"the file ends early: {missing}"
+            if self.on_corrupt is OnCorrupt.fail:
+                raise VideoError(f"{self.name}: {message}. To take what is there, set data.on_corrupt=warn")
+            self.warnings.append(message)
+            self.incomplete = True
 
 
 def _decode(

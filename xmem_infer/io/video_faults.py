@@ -4,9 +4,12 @@ Decoders drop damaged frames silently: an error is raised some frames later, or 
 the decoder are compared with the frames that it returns, by presentation timestamp (pts).
 """
 
-import heapq
+import math
+from bisect import insort
+from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -34,7 +37,7 @@ class DroppedFrames:
         self.skipped = 0
         # In other formats the first packet is a keyframe, even if damage has erased its keyframe flag.
         self._needs_keyframe_flag = container_format in STREAM_FORMATS
-        self._pending: list[tuple[int, bool]] = []  # heap of (pts, whether the packet is marked as corrupt)
+        self._pending: list[tuple[int, bool]] = []  # sorted: (pts, whether the packet is marked as corrupt)
         self._first_keyframe_pts: int | None = None
         self._last_dts: int | None = None
         self._delay: int | None = None  # pts - dts of the previous packet
@@ -60,63 +63,53 @@ class DroppedFrames:
         if self._first_keyframe_pts is None or pts < self._first_keyframe_pts:
             self.skipped += 1
         else:
-            heapq.heappush(self._pending, (pts, packet.is_corrupt))
+            insort(self._pending, (pts, packet.is_corrupt))
 
     def received(self, pts: int | None) -> tuple[list[int], bool]:
         """Record a decoded frame.
 
-        Returns:
-            The pts of the frames lost before it, and whether its own packet was marked as corrupt.
+        Returns the pts of the frames lost before it, and whether its own packet was marked as corrupt.
         """
-        matching = [entry for entry in self._pending if entry[0] == pts]
-        self.reliable &= bool(matching)
-        if self.active:
-            return self._pop_before(matching[0][0]), heapq.heappop(self._pending)[1]
-        if matching:
-            self._pending.remove(matching[0])
-            heapq.heapify(self._pending)
-        return [], False
+        place = next((place for place, packet in enumerate(self._pending) if packet[0] == pts), None)
+        if place is None:
+            self.reliable = False
+            return [], False
+        lost = [lost for lost, _ in self._pending[:place]] if self.active else []
+        is_corrupt = self.active and self._pending[place][1]
+        del self._pending[place - len(lost) : place + 1]
+        return lost, is_corrupt
 
     def rest(self) -> list[int]:
         """Return the pts of the frames that are still missing after the decoder was flushed."""
-        return self._pop_before(None) if self.active else []
-
-    def _pop_before(self, pts: int | None) -> list[int]:
-        popped = []
-        while self._pending and (pts is None or self._pending[0][0] < pts):
-            popped.append(heapq.heappop(self._pending)[0])
-        return popped
+        return [pts for pts, _ in self._pending] if self.active else []
 
 
 class Truncation:
-    """Compare the declared length of the file with the packets that were read."""
+    """Compares the declared length of the file with the packets that were read."""
 
     def __init__(self, container: InputContainer, stream: VideoStream):
-        self._stream_index = stream.index
-        self._declared_frames = stream.frames or None
-        self._frame_s = float(1 / stream.average_rate) if stream.average_rate else 0.04
+        self._stream = stream
+        frame_s = float(1 / stream.average_rate) if stream.average_rate else 0.04
         stream_s = _declared_seconds(stream)
         file_s = float(container.duration / 1_000_000) if container.duration else None
         self._declared_s = min((s for s in (stream_s, file_s) if s is not None), default=None)
         self._by_stream = stream_s is not None
         # The duration of the whole file is rounded, and may be determined by the last packet of another stream.
-        self._tolerance_s = 0.5 * self._frame_s if self._declared_frames else 1.5 * self._frame_s
-        if not self._by_stream:
-            self._tolerance_s = max(self._tolerance_s, 0.5)
-        self._start_s: float | None = None
+        self._tolerance_s = max((0.5 if stream.frames else 1.5) * frame_s, 0 if self._by_stream else 0.5)
+        self._start_s = math.inf
         self._end_s = 0.0
         self._packets = 0
         self.reading_failed: str | None = None  # the error that stopped reading before the end of the file
 
     def record(self, packet: Packet) -> None:
         """Record a packet of any stream."""
-        is_own = packet.stream_index == self._stream_index
+        is_own = packet.stream_index == self._stream.index
         self._packets += is_own
         timestamp = packet.pts if packet.pts is not None else packet.dts
         if timestamp is None or packet.time_base is None or (self._by_stream and not is_own):
             return
         start_s = float(timestamp * packet.time_base)
-        self._start_s = start_s if self._start_s is None else min(self._start_s, start_s)
+        self._start_s = min(self._start_s, start_s)
         self._end_s = max(self._end_s, start_s + float((packet.duration or 0) * packet.time_base))
 
     def missing(self, decoded: int) -> str | None:
@@ -127,48 +120,35 @@ class Truncation:
         """
         if self.reading_failed:
             return f"{decoded} frames could be read, then: {self.reading_failed}"
-        if self._declared_frames and self._packets >= self._declared_frames:
+        declared_frames = self._stream.frames  # 0 if unknown
+        if declared_frames and self._packets >= declared_frames:
             return None
-        if self._declared_s is not None and self._start_s is not None:
+        if self._declared_s is not None and math.isfinite(self._start_s):
             # In formats that declare a frame count, the duration starts at the first frame; in others, at time 0.
-            origin = self._start_s if self._declared_frames else min(self._start_s, 0.0)
+            origin = self._start_s if declared_frames else min(self._start_s, 0.0)
             if self._declared_s - (self._end_s - origin) <= self._tolerance_s:
                 return None
-            if not self._declared_frames:
+            if not declared_frames:
                 return f"{decoded} frames, {self._end_s:.2f} of {self._declared_s:.2f} s, are there"
-        return f"{decoded} of {self._declared_frames} frames are there" if self._declared_frames else None
+        return f"{decoded} of {declared_frames} frames are there" if declared_frames else None
 
 
-class Gaps:
-    """Find the longest pause between frames: the only trace of lost frames in Matroska files and recorded streams."""
+def gap_warning(times_s: Sequence[float]) -> str | None:
+    """Return a warning if the longest pause between frames is unusually long compared with the others, else None.
 
-    def __init__(self) -> None:
-        self._first_s: float | None = None
-        self._last_s = self._longest_s = self._longest_at_s = 0.0
-        self._frames = 0
-
-    def record(self, time_s: float | None) -> None:
-        """Record the presentation time of a frame."""
-        if time_s is None:
-            return
-        if self._first_s is None:
-            self._first_s = self._last_s = time_s
-        if time_s - self._last_s > self._longest_s:
-            self._longest_s, self._longest_at_s = time_s - self._last_s, self._last_s
-        self._last_s = time_s
-        self._frames += 1
-
-    def warning(self) -> str | None:
-        """Return a warning if the longest pause is unusually long compared with the others, else None."""
-        if self._first_s is None or self._frames < 4:
-            return None
-        usual_s = (self._last_s - self._first_s - self._longest_s) / (self._frames - 2)
-        if self._longest_s < max(0.25, 5 * usual_s):
-            return None
-        return (
-            f"no frames for {self._longest_s:.2f} s after {self._longest_at_s:.2f} s (usually one every "
-            f"{usual_s:.3f} s): either the frame rate varies, or the file is damaged there"
-        )
+    It is the only trace of lost frames in Matroska files and recorded streams. times_s: presentation times.
+    """
+    if len(times_s) < 4:
+        return None
+    pauses = np.diff(times_s)
+    longest = int(pauses.argmax())
+    usual_s = (times_s[-1] - times_s[0] - pauses[longest]) / (len(pauses) - 1)
+    if pauses[longest] < max(0.25, 5 * usual_s):
+        return None
+    return (
+        f"no frames for {pauses[longest]:.2f} s after {times_s[longest]:.2f} s (usually one every "
+        f"{usual_s:.3f} s): either the frame rate varies, or the file is damaged there"
+    )
 
 
 def _declared_seconds(stream: VideoStream) -> float | None:
