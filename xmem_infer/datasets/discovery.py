@@ -19,36 +19,27 @@ KINDS = (
 def find_videos(
     video_dir: str | None, mask: str | None, data: DataConfig, references: str | None = None
 ) -> list[VideoInput]:
-    """Find the videos in `video_dir`, in natural order, and the mask file or folder of each.
+    """Find the videos in `video_dir`, in natural order, and the mask file or folder of each, without reading them.
 
-    Frames and masks themselves are not read here; `VideoInput.open` checks them.
-
-    Args:
-        video_dir: A video file, a folder of videos, a folder of frames, or a folder with JPEGImages/.
-        mask: The first mask, or a folder of masks; None looks beside each video.
-        data: Its `masks` decides whether masks of later frames are used.
-        references: A folder of masks of any frames, given instead of `mask`.
-
-    Raises:
-        UsageError: No videos or masks were found, or it is ambiguous which ones are meant.
+    For the arguments see `EvalConfig`; without `mask` and `references`, masks are looked for beside each video.
+    Raises UsageError if no videos or masks are found, or if it is ambiguous which ones are meant.
     """
     if not video_dir:
         raise UsageError(f"video_dir is not set. Give what to segment as video_dir=PATH: {KINDS}")
     paths = _video_paths(existing_path(video_dir, "video_dir"))
-    folder = existing_path(references, "references") if references else None
-    if folder is not None and folder.is_file():
+    late = references is not None
+    key, path = ("references", references) if late else ("mask", mask)
+    given = existing_path(path, key) if path else None
+    if late and given is not None and given.is_file():
         raise UsageError(
             f"references={references} is a file: give a folder of masks named after their frames; the mask of the "
             "first frame alone is mask=PATH"
         )
-    given = folder or (existing_path(mask, "mask") if mask else None)
-    masks = _masks_by_video(given, paths, "mask" if references is None else "references")
-    use_all = data.masks is MaskPolicy.all
-    if data.masks is MaskPolicy.auto:
-        # Masks that merely lie beside a video may be ground truth; a folder given explicitly is meant as input.
-        use_all = given is not None and given.is_dir()
-    may_start_late = references is not None
-    return [VideoInput(video_name(path), path, masks[path], use_all, may_start_late=may_start_late) for path in paths]
+    masks = _masks_by_video(given, paths, key)
+    # Masks that merely lie beside a video may be ground truth; a folder given explicitly is meant as input.
+    is_input = data.masks is MaskPolicy.auto and given is not None and given.is_dir()
+    use_all = is_input or data.masks is MaskPolicy.all
+    return [VideoInput(video_name(video), video, masks[video], use_all, may_start_late=late) for video in paths]
 
 
 def _video_paths(path: Path) -> list[Path]:
@@ -112,21 +103,16 @@ def _masks_by_video(given: Path | None, videos: list[Path], key: str) -> dict[Pa
         return {videos[0]: given}
     if len(videos) == 1 and list_images(given):
         return {videos[0]: given}
-    root, folders = given, list_folders(given)
-    names = {video_name(video) for video in videos}
+    root, folders, names = given, list_folders(given), [video_name(video) for video in videos]
     if len(folders) == 1 and folders[0].name not in names and list_folders(folders[0]):
         root = folders[0]  # the resolution level of DAVIS
-    masks: dict[Path, Path | None] = {video: _mask_path(root, video_name(video)) for video in videos}
+    masks: dict[Path, Path | None] = {}
+    for video, name in zip(videos, names, strict=True):
+        folder, image = root / name, root / f"{name}.png"
+        masks[video] = image if image.is_file() and not folder.is_dir() else folder
     if not any(mask and mask.exists() for mask in masks.values()):
-        wanted = name_some([video_name(video) for video in videos])
         raise UsageError(
-            f"{key}={given} holds no masks for {wanted}; it holds {describe_contents(given)}. A folder of masks "
-            "holds images named after the frames, or for several videos one such folder per video"
+            f"{key}={given} holds no masks for {name_some(names)}; it holds {describe_contents(given)}. A folder of "
+            "masks holds images named after the frames, or for several videos one such folder per video"
         )
     return masks
-
-
-def _mask_path(root: Path, name: str) -> Path:
-    """Return the folder of masks of a video, or the image of its first mask if only that exists."""
-    image = root / f"{name}.png"
-    return image if image.is_file() and not (root / name).is_dir() else root / name

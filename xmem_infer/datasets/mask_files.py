@@ -22,19 +22,14 @@ def video_name(path: Path) -> str:
 
 
 def find_masks(video: "VideoInput", source: FrameSource) -> tuple[dict[str, Path], Path | None]:
-    """Find the mask files of a video without reading them.
+    """Return the mask files of a video by frame name, in order, and their folder (None for a single image).
 
     A mask in a folder belongs to the frame with the same name or, if there is none, with the same number (7 or
     00007). Frames of video files are named by their number, starting at 0. If the length of the video is unknown,
     masks beyond its end are accepted and never used.
 
-    Returns:
-        The mask files by frame name, in the order of the frames, and the folder that contains them (None for a
-        single image).
-
-    Raises:
-        UsageError: There is no mask for the first frame (with `video.may_start_late`: for any frame), masks match
-            no frame although all are to be used, or two masks match one frame.
+    Raises UsageError if there is no mask for the first frame (with `video.may_start_late`: for any frame), if masks
+    match no frame although all are to be used, or if two masks match one frame.
     """
     path = video.mask or _find_beside(video.path)
     if not path.is_dir():
@@ -61,10 +56,7 @@ def find_masks(video: "VideoInput", source: FrameSource) -> tuple[dict[str, Path
 
 
 def _find_beside(video: Path) -> Path:
-    """Return the mask, or folder of masks, that belongs to a video by its location.
-
-    Raises UsageError, with the paths that were tried, if there is none.
-    """
+    """Return the mask, or folder of masks, that belongs to a video by its location; raises UsageError without one."""
     video = video.absolute()
     tried: list[Path] = []
     if FRAMES in video.parts:

@@ -20,18 +20,14 @@ from .mask_files import find_masks
 MIN_ANNOTATED = 3  # annotated frames needed for scoring, because the first and the last are not scored
 
 
+@dataclass(eq=False)
 class MaskFiles(Mapping[str, LabelMask]):
     """The given masks of a video by frame name, read from disk on every access because all may not fit in memory."""
 
-    def __init__(
-        self,
-        files: Mapping[str, Path],
-        max_pixels: int,
-        colours: ColourIds,
-        only: Mapping[str, list[int]] | None = None,
-    ):
-        """only: by frame name, the object ids to keep, others become background; None keeps masks unchanged."""
-        self.files, self.max_pixels, self.colours, self.only = dict(files), max_pixels, colours, only
+    files: Mapping[str, Path]
+    max_pixels: int
+    colours: ColourIds
+    only: Mapping[str, list[int]] | None = None  # by frame name, the object ids to keep; others become background
 
     def __getitem__(self, frame: str) -> LabelMask:
         mask = read_mask(self.files[frame], self.max_pixels, self.colours)
@@ -48,73 +44,47 @@ class MaskFiles(Mapping[str, LabelMask]):
 
 @dataclass
 class VideoInput:
-    """One video of a run. Found by `discovery` or a data-set layout, then opened with `open`. Can be pickled.
+    """One video of a run. Found by `discovery` or a data-set layout, then opened with `open`. Can be pickled."""
 
-    Attributes:
-        name: Name of the video's results.
-        path: Folder of frames or video file.
-        mask: Image or folder of masks given for the video; None looks for masks beside the video.
-        all_masks: Whether masks of later frames are used too.
-        new_objects_only: Whether of later masks only objects not seen before are used.
-        annotated: Whether all masks are annotations of a data set.
-        may_start_late: Whether the first mask may belong to a later frame than the first.
-        one_object: Whether the data set has exactly one object per video, so that more are an error.
-        recalled: Ids of the objects in a loaded memory, which make a mask unnecessary.
-        absent: Frame ranges in which an object is known to be absent: (first, last) frame indices, by object id.
-        saved: Names of the frames whose masks are saved; None saves all.
-        truth: Folder of ground truth for scoring; `open` sets it if the masks beside the video can be used.
-        full_resolution: The same video at full resolution, read for working sizes other than 480.
+    name: str  # of the video's results
+    path: Path  # folder of frames or video file
+    mask: Path | None  # image or folder of masks; None looks for masks beside the video
+    all_masks: bool  # whether masks of later frames are used too
+    new_objects_only: bool = False  # whether of later masks only objects not seen before are used
+    annotated: bool = False  # whether all masks are annotations of a data set
+    may_start_late: bool = False  # whether the first mask may belong to a later frame than the first
+    one_object: bool = False  # whether the data set has exactly one object per video, so that more are an error
+    recalled: frozenset[int] = frozenset()  # objects in a loaded memory, which make a mask unnecessary
+    absent: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # object id -> (first, last) frame indices
+    saved: frozenset[str] | None = None  # names of the frames whose masks are saved; None saves all
+    truth: Path | None = None  # folder of ground truth for scoring; `open` sets it if the masks can be used
+    full_resolution: "VideoInput | None" = None  # the same video, read for working sizes other than 480
 
-    Set by `open`:
-        frames: The frames.
-        masks: The given masks by frame name.
-        complete: Names of the frames whose mask shows every object, so that an object not in it is absent.
-        palette: Palette of the first mask, with the colours of later ones if masks are painted in colours.
-        object_ids: Ids of all objects.
-        fingerprint: Hash of the inputs: everything that the result depends on besides settings and weights.
-        warnings: Messages for the user about these inputs.
-    """
-
-    name: str
-    path: Path
-    mask: Path | None
-    all_masks: bool
-    new_objects_only: bool = False
-    annotated: bool = False
-    may_start_late: bool = False
-    one_object: bool = False
-    recalled: frozenset[int] = frozenset()
-    absent: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    saved: frozenset[str] | None = None
-    truth: Path | None = None
-    full_resolution: "VideoInput | None" = None
+    # Set by `open`:
     frames: IndexedFrames = field(init=False, compare=False, repr=False)
-    masks: MaskFiles = field(init=False, compare=False, repr=False)
-    complete: frozenset[str] = field(init=False, compare=False, repr=False)
-    palette: bytes | None = field(init=False, compare=False, repr=False)
+    masks: MaskFiles = field(init=False, compare=False, repr=False)  # the given masks by frame name
+    complete: frozenset[str] = field(init=False, compare=False, repr=False)  # frames whose mask shows every object
+    palette: bytes | None = field(init=False, compare=False, repr=False)  # of the first mask, or the painted colours
     object_ids: frozenset[int] = field(init=False, compare=False, repr=False)
-    fingerprint: str = field(init=False, compare=False, repr=False)
-    warnings: list[str] = field(init=False, compare=False, repr=False)
+    fingerprint: str = field(init=False, compare=False, repr=False)  # hash of all that results depend on but settings
+    warnings: list[str] = field(init=False, compare=False, repr=False)  # messages for the user about these inputs
 
     def open(self, data: DataConfig) -> "VideoInput":
-        """Open the frames and read every mask once, so that invalid masks are reported before work starts.
-
-        Returns:
-            This object.
+        """Open the frames, read every mask once, so that invalid masks are reported before work starts, return `self`.
 
         Raises:
             UsageError: A mask is missing, unreadable, of the wrong size, or violates the rules of the data set.
             VideoError: The frames cannot be segmented, or the two resolutions do not match.
         """
         self.frames = open_frames(self.path, data)
-        if self.recalled and self.mask is None:
-            return self._without_masks(data)
-        files, folder = find_masks(self, self.frames)
-        first = next(iter(files))
+        self.palette, self.warnings, colours = None, [], ColourIds()
+        needs_mask = self.mask is not None or not self.recalled
+        files, folder = find_masks(self, self.frames) if needs_mask else ({}, None)
+        first = next(iter(files), None)
         seen: set[int] = set()
         new: dict[str, list[int]] = {}  # by frame, the objects that no earlier mask contains
         corrections = set()  # frames whose mask contains an object that an earlier mask has introduced
-        colours = ColourIds()
+        is_painted = False
         for frame, path in files.items():
             mask = read_mask(path, data.max_pixels, colours)
             check_mask(mask, self.frames.size, f"the video {self.frames.name}")
@@ -128,23 +98,19 @@ class VideoInput:
         if is_painted:
             self.palette = colours.palette()
         self.object_ids = frozenset(seen) | self.recalled
-        if not seen:
-            others = f" and so are the {len(files) - 1} masks after it" if len(files) > 1 else ""
-            raise UsageError(f"mask {files[first]} is all zero{others}: there is no object to follow")
-        self._refuse_unfit(files[first])
-        self.warnings = []
-        if first != frame_name(self.frames, 0):
-            self.warnings.append(f"the first mask is that of frame {first}; before it there is no object")
+        if first is not None:
+            self._refuse_unfit(list(files.values()), seen)
+            if first != frame_name(self.frames, 0):
+                self.warnings.append(f"the first mask is that of frame {first}; before it there is no object")
+            self.truth = self.truth or self._annotations(folder, files[first], data.max_pixels)
+        used = files
         if self.new_objects_only:
             used = {frame: path for frame, path in files.items() if new[frame] or frame == first}
-            self.masks = MaskFiles(used, data.max_pixels, colours, new)
-        else:
-            self.masks = MaskFiles(files, data.max_pixels, colours)
+        self.masks = MaskFiles(used, data.max_pixels, colours, new if self.new_objects_only else None)
         if data.complete_masks is None:  # an annotation that only introduces new objects may leave out the others
             self.complete = frozenset(corrections if self.annotated else ())
         else:
             self.complete = frozenset(files if data.complete_masks else ())
-        self.truth = self.truth or self._annotations(folder, files[first], data.max_pixels)
         parts = [_hash_files(self.path, list(files.values()))]
         if self.full_resolution is not None:
             self.full_resolution.open(data)
@@ -156,12 +122,6 @@ class VideoInput:
         self.fingerprint = parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return self
 
-    def _without_masks(self, data: DataConfig) -> "VideoInput":
-        self.masks, self.complete = MaskFiles({}, data.max_pixels, ColourIds()), frozenset()
-        self.palette, self.object_ids, self.warnings = None, self.recalled, []
-        self.fingerprint = _hash_files(self.path, [])
-        return self
-
     def is_saved(self, frame: str) -> bool:
         """Return whether the mask of this frame is saved."""
         return self.saved is None or frame in self.saved
@@ -171,10 +131,13 @@ class VideoInput:
         """Number of masks that are saved; None if unknown."""
         return self.frames.count if self.saved is None else len(self.saved)
 
-    def _refuse_unfit(self, first: Path) -> None:
+    def _refuse_unfit(self, files: list[Path], seen: set[int]) -> None:
+        if not seen:
+            others = f" and so are the {len(files) - 1} masks after it" if len(files) > 1 else ""
+            raise UsageError(f"mask {files[0]} is all zero{others}: there is no object to follow")
         if self.one_object and len(self.object_ids) > 1:
             raise UsageError(
-                f"{self.name}: {first} shows {len(self.object_ids)} objects, but this data set has one per video "
+                f"{self.name}: {files[0]} shows {len(self.object_ids)} objects, but this data set has one per video "
                 "(masks of 0 and 255); are these annotations of another release?"
             )
         unknown = sorted((self.saved or frozenset()) - set(self.frames.stems or []))
@@ -185,8 +148,7 @@ class VideoInput:
             )
 
     def _annotations(self, folder: Path | None, first: Path, max_pixels: int) -> Path | None:
-        """Return the folder of masks if it can serve as ground truth: only the first mask is used as input, and all
-        files are named after frames."""
+        """Return the folder if it can be ground truth: only its first mask is given, all are named after frames."""
         if self.all_masks or folder is None or self.frames.stems is None:
             return None
         annotated = {file.stem for file in list_images(folder) if file.suffix.lower() == ".png"}
@@ -202,8 +164,7 @@ class VideoInput:
         return folder
 
     def _require_same(self, other: "VideoInput") -> None:
-        differing = sorted(set(self.frames.stems or []) ^ set(other.frames.stems or []))
-        if differing:
+        if differing := sorted(set(self.frames.stems or []) ^ set(other.frames.stems or [])):
             raise VideoError(
                 f"{self.frames.name}: {self.path} and {other.path} differ in frames ({name_some(differing)}), but are "
                 "to be the same video at two resolutions"
