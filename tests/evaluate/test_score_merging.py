@@ -140,7 +140,7 @@ def test_one_damaged_video_does_not_stop_the_others(two, tmp_path):
 def test_runs_must_have_the_same_videos_and_frames(two, tmp_path):
     (two[0] / "scores" / "v" / "1.npz").unlink()
     code, words = merge(*two, out=tmp_path / "out")
-    assert (code, "not all have 1" in words) == (1, True)
+    assert (code, "not all have scores of 1" in words) == (1, True)
     save(two[0], "extra", "0", [3], np.zeros((2, 5, 6), np.uint8))
     with pytest.raises(UsageError, match="extra"):
         merge(*two, out=tmp_path / "out")

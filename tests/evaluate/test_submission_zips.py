@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from dataset_trees import labels
 
-from xmem_infer.evaluate.server_zip import check_masks
+from xmem_infer.evaluate.score_or_package import check_masks
 
 run = in_process_run.run
 

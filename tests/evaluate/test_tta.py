@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from xmem_infer.evaluate.jobs import make_plan
-from xmem_infer.evaluate.passes import passes_of
+from xmem_infer.evaluate.tracking import passes_of
 from xmem_infer.ops.images import resize
 from xmem_infer.predictor import Segmenter
 

@@ -28,7 +28,7 @@ class Int8Watch:
     def check(
         self, result: FrameResult, frames: int, states: Sequence[VideoState], save: Callable[..., object] | None
     ) -> FrameResult:
-        """Evaluate the comparisons made on a frame.
+        """Return the result of a frame with `int8_differs` filled in where an object was compared.
 
         Args:
             result: The frame's result.
@@ -37,24 +37,18 @@ class Int8Watch:
             save: Called with the number of frames and the states of the last frame on which int8 agreed, to save the
                 progress up to there; returns whether it did. None: the video is restarted from the beginning.
 
-        Returns:
-            The result with `int8_differs` filled in where an object was compared.
-
-        Raises:
-            DiffersError: Int8 differs. `Int8` has already switched the part at fault back to float32.
+        Raises DiffersError if int8 differs; `Int8` has already switched the part at fault back to float32.
         """
-        news = [self._int8.news.popleft() for _ in range(len(self._int8.news))]
+        news = list(self._int8.news)
+        self._int8.news.clear()
         self._compared += len(news)
         masks = [comparison for comparison in news if comparison.verb == DECODE]
         for comparison in masks:
             self._shares[result.frame.name] = dict(zip(result.object_ids, comparison.shares, strict=False))
         if differing := [comparison for comparison in news if not comparison.holds]:
-            is_saved = self._agreed is not None and save is not None and save(*self._agreed)
-            frames_kept = self._agreed[0] if self._agreed is not None and is_saved else 0
+            kept = self._agreed[0] if self._agreed and save and save(*self._agreed) else 0
             part, share = differing[0].part, max(differing[0].shares)
-            self._went_back.append(
-                {"frame": result.frame.name, "part": part, "share": share, "frames_kept": frames_kept}
-            )
+            self._went_back.append({"frame": result.frame.name, "part": part, "share": share, "frames_kept": kept})
             raise DiffersError
         if masks and save is not None:
             self._agreed = frames, deepcopy(list(states))

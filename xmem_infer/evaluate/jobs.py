@@ -1,10 +1,10 @@
 """Planning of a run: find the videos and check their frames and masks before the network is loaded."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import Direction, EvalConfig, LateObjects
+from ..config import Direction, EvalConfig, LateObjects, TtaConfig
 from ..datasets.discovery import KINDS, find_videos
 from ..datasets.layouts import LAYOUTS, FoundSet
 from ..datasets.video_input import VideoInput
@@ -17,28 +17,18 @@ from .records import Records, check_output_folder, requested_record
 
 @dataclass
 class Plan:
-    """The videos of a run.
+    """The videos of a run."""
 
-    Attributes:
-        videos: The videos that can be segmented.
-        failures: The errors of those that cannot, by name.
-        output_dir: The folder that results are written to.
-        warnings: Warnings about the whole set.
-    """
-
-    videos: list[VideoInput]
-    failures: dict[str, XMemInferError]
-    output_dir: Path
-    warnings: list[str] = field(default_factory=list)
+    videos: list[VideoInput]  # those that can be segmented
+    failures: dict[str, XMemInferError]  # the errors of the others, by name
+    output_dir: Path  # the folder that results are written to
+    warnings: list[str]  # about the whole set
 
 
 def make_plan(config: EvalConfig) -> Plan:
-    """Find the videos and check their inputs.
+    """Find the videos and check their inputs; the error of one of several videos is collected in `failures`.
 
-    Of several videos, those with errors are collected in `failures`. If there is only one, its error is raised.
-
-    Raises:
-        UsageError: The settings name no video, contradict each other, or would replace results in the output folder.
+    Raises UsageError if the settings name no video, contradict each other, or would replace results of another run.
     """
     absent = apply_project(config)
     _check_tracking(config)
@@ -70,8 +60,7 @@ def make_plan(config: EvalConfig) -> Plan:
 def apply_project(config: EvalConfig) -> dict[int, list[tuple[int, int]]]:
     """If `video_dir` is a project of the page, replace it by the project's video and references, with direction=both.
 
-    Returns:
-        The frames in which objects are absent, see `VideoInput.absent`.
+    Returns the frames in which objects are absent, see `VideoInput.absent`.
     """
     folder = Path(config.video_dir or "").expanduser()
     if config.video_dir is None or not (folder / "project.json").is_file():
@@ -100,17 +89,16 @@ def _check_tracking(config: EvalConfig) -> None:
             f"mask={config.mask} and references={config.references} are alternatives: put the mask of the first frame "
             "into the folder of references"
         )
-    keys = {
-        f"references={config.references}": config.references is not None,
-        f"direction={config.direction.name}": config.direction is not Direction.forward,
-        f"memory.load={config.memory.load}": config.memory.load is not None,
-        f"memory.save={config.memory.save}": config.memory.save is not None,
+    given = {
+        "references": config.references,
+        "direction": None if config.direction is Direction.forward else config.direction.name,
+        "memory.load": config.memory.load,
+        "memory.save": config.memory.save,
     }
-    used = [key for key, is_set in keys.items() if is_set]
-    tta = config.tta
+    used = [f"{key}={value}" for key, value in given.items() if value is not None]
     others = {
         "dataset=NAME": config.dataset is not None,
-        "tta": tta.flip or tta.only_flipped or bool(tta.sizes),
+        "tta": config.tta != TtaConfig(),
         f"memory.load={config.memory.load}": config.memory.load is not None and uses_propagation(config),
     }
     for other, is_set in others.items():
@@ -143,7 +131,7 @@ def output_folder(config: EvalConfig) -> Path:
         return Path(config.output_dir).expanduser()
     if config.dataset is not None:
         return Path("output") / config.dataset.name
-    video = Path(config.video_dir or "video").expanduser().resolve()
+    video = Path(config.video_dir or "").expanduser().resolve()
     return Path("output") / (video.name if video.is_dir() else video.stem)
 
 
@@ -170,5 +158,4 @@ def _find(config: EvalConfig) -> FoundSet:
                 f"{key}={getattr(config, key)} and dataset={config.dataset.name} are alternatives: a data set "
                 "brings its own videos and masks, from data_root"
             )
-    find = LAYOUTS[config.dataset.layout]
-    return find(config.dataset, config.data_root, config.data, working_sizes(config))
+    return LAYOUTS[config.dataset.layout](config.dataset, config.data_root, config.data, working_sizes(config))

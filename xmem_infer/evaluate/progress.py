@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -28,25 +28,15 @@ SAVED_OUTPUTS = ("confidence", "masks")
 
 @dataclass
 class SavedProgress:
-    """The saved first `record.frames` frames of a video.
-
-    Attributes:
-        folder: The folder they were saved in.
-        record: The record of the video so far.
-        states: The states after these frames, one per pass.
-        confidence: Confidences by frame name and object id.
-    """
+    """The saved first `record.frames` frames of a video."""
 
     folder: Path
     record: Record
-    states: list[VideoState]
-    confidence: dict[str, dict[int, ObjectConfidence]] = field(repr=False)
+    states: list[VideoState]  # after these frames, one per pass
+    confidence: dict[str, dict[int, ObjectConfidence]]  # by frame name and object id
 
     def result(self, frame: Frame) -> FrameResult | None:
-        """Return the saved result of a frame, or None if the frame was not reached.
-
-        If the mask of the frame is not among those saved, it is all zero.
-        """
+        """Return the saved result of a frame, with an all-zero mask if none was saved; None if it was not reached."""
         if frame.index >= self.record.frames:
             return None
         path = self.folder / "masks" / f"{frame.name}.png"

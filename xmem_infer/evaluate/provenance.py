@@ -1,6 +1,7 @@
 """What run.json says of how a result came about: machine, memory use and speed."""
 
 import platform
+import resource
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -29,12 +30,8 @@ def reset_peak_memory(device: torch.device) -> None:
 
 def peak_memory(device: torch.device) -> dict[str, int]:
     """Return peaks in bytes: resident memory of this process since it started, CUDA memory since the last reset."""
-    peaks = {}
-    if sys.platform != "win32":
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        peaks["resident_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    unit = 1 if sys.platform == "darwin" else 1024
+    peaks = {"resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if device.type == "cuda":
         peaks["cuda_allocated_bytes"] = torch.cuda.max_memory_allocated(device)
         peaks["cuda_reserved_bytes"] = torch.cuda.max_memory_reserved(device)
@@ -48,8 +45,7 @@ def timings(stages: Mapping[str, list[float]], seconds: float) -> dict[str, Any]
     frame, without warm-up. `end_to_end_fps` is wall-clock time from opening the video to its finished files.
     """
     segmenting = stages.get("segment", [])
-    computing = sum(segmenting) / 1000
-    summary = {}
+    computing, summary = sum(segmenting) / 1000, {}
     for stage, spent in stages.items():
         p50, p95 = np.percentile(spent, (50, 95))
         summary[stage] = {"p50_ms": float(p50), "p95_ms": float(p95), "total_s": sum(spent) / 1000}

@@ -1,40 +1,35 @@
-"""Records of the finished videos in an output folder, which let a re-run skip them, and the lock on that folder."""
+"""Records of the finished videos in an output folder, which let a re-run skip them, and checks of their results."""
 
+import hashlib
 import json
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from ..config import EvalConfig
 from ..datasets.video_input import VideoInput
 from ..errors import UsageError
-from ..io.atomic import Staged, disk_fault, locked, write_json
-from .intact import summarize
+from ..io.atomic import disk_fault, locked, write_json
 
+CHUNK_BYTES = 1 << 20
 SET_BY_NETWORK = ("runtime.precision", "runtime.variant", "runtime.device", "data.antialias", "memory.kind")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished video and everything that its masks depend on.
+    """A finished video and everything that its masks depend on. Records of older versions lack the last two fields."""
 
-    Attributes:
-        inputs: Hash of the input files.
-        weights: sha256 of the checkpoint.
-        settings: The settings that masks depend on, by key.
-        frames: Number of frames.
-        origin: Paths of the inputs, for messages. Empty in records of older versions.
-        outputs: What `intact.summarize` returned for each output. Empty in records of older versions.
-    """
-
-    inputs: str
-    weights: str
-    settings: dict[str, Any]
-    frames: int = 0
-    origin: dict[str, str] = field(default_factory=dict)
-    outputs: dict[str, int | str] = field(default_factory=dict)
+    inputs: str  # hash of the input files
+    weights: str  # sha256 of the checkpoint
+    settings: dict[str, Any]  # those that masks depend on, by key
+    frames: int = 0  # number of frames
+    origin: dict[str, str] = field(default_factory=dict)  # paths of the inputs, for messages
+    outputs: dict[str, int | str] = field(default_factory=dict)  # what `summarize` returned for each output
 
 
 class Records:
@@ -43,28 +38,24 @@ class Records:
     def __init__(self, output_dir: Path):
         self.folder = output_dir / "records"
 
+    def path(self, video: str) -> Path:
+        """Return the path of a video's record."""
+        return self.folder / f"{video}.json"
+
     def read(self, video: str) -> Record | None:
         """Return the record of a video, or None if it is missing or unreadable, so that the video is redone."""
         try:
-            return Record(**json.loads((self.folder / f"{video}.json").read_text(encoding="utf-8")))
+            return Record(**json.loads(self.path(video).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self, video: str, record: Record) -> None:
         """Mark a video as finished. Its outputs must already be in place."""
-        write_json(self.folder / f"{video}.json", asdict(record))
+        write_json(self.path(video), asdict(record))
 
     def progress_folder(self, video: str) -> Path:
         """Return the folder for the saved progress of an interrupted video."""
         return self.folder / "stopped" / video
-
-    def drop(self, video: str) -> None:
-        """Mark a video as unfinished, before its outputs are replaced."""
-        (self.folder / f"{video}.json").unlink(missing_ok=True)
-
-    def remove_leftovers(self, video: str) -> None:
-        """Remove a partial record left by a process that was killed while writing it."""
-        Staged(self.folder / f"{video}.json").discard()
 
     def check_same(self, video: str, wanted: Record) -> None:
         """Refuse to replace results of other inputs, and to mix results of other settings or weights into this folder.
@@ -133,14 +124,61 @@ def check_output_folder(output_dir: Path) -> None:
         )
 
 
+def summarize(path: Path) -> int | str:
+    """Return what a record stores about an output: the number of files of a folder, or the sha256 of a file."""
+    if path.is_dir():
+        return len(_files(path))
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def find_damage(path: Path, recorded: int | str | None, size: tuple[int, int]) -> str | None:
+    """Return a message that says how an output is damaged, or None if it is intact.
+
+    A mask that was corrected by hand is intact: files in a folder are only checked for being readable. `recorded`: what
+    `summarize` returned when the output was written, if that is known; `size`: (H, W) px that masks must have.
+    """
+    name = f"{path.parent.name}/{path.name}"
+    if not path.exists():
+        return f"{name} is missing"
+    try:
+        if not path.is_dir():
+            changed = recorded != summarize(path) if recorded else path.stat().st_size == 0
+            return f"{name} is not as it was written" if changed else None
+        files = _files(path)
+        if isinstance(recorded, int) and len(files) < recorded:  # more is fine: file managers and editors add files
+            return f"{name} holds {len(files)} files of {recorded}"
+        broken = [file.name for file in files if not _is_readable(file, size)]
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror or error})"
+    return f"{name}/{broken[0]} is damaged{f', and {len(broken) - 1} more' * (len(broken) > 1)}" if broken else None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_readable(path: Path, size: tuple[int, int]) -> bool:
+    """Check a file's checksums, which needs no decoding, and the size of a mask."""
+    try:
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is None
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                image.verify()
+                return image.size == size[::-1]
+    except Exception:  # Pillow raises many kinds of errors on damaged files
+        return False
+    return path.stat().st_size > 0
+
+
 @contextmanager
 def locked_output(output_dir: Path) -> Iterator[None]:
-    """Create the output folder and lock it against other runs.
-
-    Raises:
-        EnvironmentFault: Another run holds the lock, or the folder cannot be written to.
-        UsageError: See `check_output_folder`.
-    """
+    """Create the output folder and lock it; raises EnvironmentFault if another run holds the lock or the disk fails."""
     check_output_folder(output_dir)
     with locked(output_dir / "records", f"another run is writing to {output_dir}", "output_dir"):
         yield

@@ -19,6 +19,7 @@ from ..io.listing import list_folders, name_some, natural_key
 from ..io.masks import read_mask
 from ..outputs.files import MaskFolder
 from ..outputs.protocol import Item, VideoDetails
+from ..scoring.pairing import existing
 from ..types import Frame
 from .records import locked_output
 
@@ -38,36 +39,33 @@ class MergeConfig:
 
 
 class SavedScores(NamedTuple):
-    """The saved probabilities of one frame in one run.
+    """The saved probabilities of one frame in one run."""
 
-    Attributes:
-        object_ids: The object ids of channels 1 to O.
-        values: (O + 1, H, W) uint8, background first.
-    """
-
-    object_ids: list[int]
-    values: np.ndarray
+    object_ids: list[int]  # of channels 1 to O
+    values: np.ndarray  # (O + 1, H, W) uint8, background first
 
 
 def merge_runs(config: MergeConfig) -> int:
     """Write masks to output_dir/masks/<video> by averaging the saved probabilities of all runs.
 
-    Returns:
-        Exit code: 0, or 1 if some videos failed.
-
-    Raises:
-        UsageError: The runs do not belong together, or the output folder holds other results.
-        EnvironmentFault: The output folder cannot be written to.
+    Returns the exit code: 0, or 1 if some videos failed. Raises UsageError if the runs do not belong together or the
+    output folder holds other results, EnvironmentFault if it cannot be written to.
     """
-    folders = [_scores_folder(run) for run in config.runs]
+    folders = [existing(Path(run).expanduser(), "runs") / "scores" for run in config.runs]
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise UsageError(f"{missing[0]} does not exist: run eval.py with output.scores=true to save scores")
     output_dir = Path(config.output_dir).expanduser()
     if len(folders) < 2:
         raise UsageError(f"runs={config.runs} is not enough: give two output folders of eval.py or more, runs=[a,b]")
     if any((output_dir / "records").glob("*.json")) or output_dir.resolve() in [f.parent.resolve() for f in folders]:
         raise UsageError(f"output_dir={output_dir} holds results of a run of eval.py; give another one")
-    runs = [str(folder.parent.resolve()) for folder in folders]
-    _refuse_other_runs(output_dir / "merge.json", runs, config.overwrite)
-    videos = _common_videos(folders)
+    runs, merged = [str(folder.parent.resolve()) for folder in folders], _merged_runs(output_dir)
+    if merged and merged != runs and not config.overwrite:
+        raise UsageError(
+            f"{output_dir} holds masks merged from other runs ({', '.join(merged)}). "
+            "Give another output_dir, or overwrite=true to replace them"
+        )
+    videos = _common_names(folders, [{path.name for path in list_folders(folder)} for folder in folders], UsageError)
     failures: dict[str, VideoError] = {}
     with locked_output(output_dir):
         write_json(output_dir / "merge.json", {"runs": runs})
@@ -124,11 +122,7 @@ def _merge_video(folders: list[Path], video: str, output_dir: Path) -> None:
 def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedScores]]]:
     """Yield each frame's name and its probabilities in all runs, one frame at a time."""
     names = [{path.stem for path in (folder / video).glob("*.npz")} for folder in folders]
-    differing = _not_in_all(names)
-    if differing or not names[0]:
-        what = f"not all have {name_some(differing)}" if differing else "there are none"
-        raise VideoError(f"frames with scores differ between the runs: {what}")
-    for name in sorted(names[0], key=natural_key):
+    for name in _common_names(folders, names, VideoError):
         scores = [read_scores(folder / video / f"{name}.npz") for folder in folders]
         sizes = {frame_scores.values.shape[1:] for frame_scores in scores}
         if len(sizes) > 1:
@@ -136,36 +130,19 @@ def _frames(folders: list[Path], video: str) -> Iterator[tuple[str, list[SavedSc
         yield name, scores
 
 
-def _refuse_other_runs(record: Path, runs: list[str], overwrite: bool) -> None:
+def _merged_runs(output_dir: Path) -> list[str]:
+    """Return the runs whose masks were merged into this folder before."""
     try:
-        merged = json.loads(record.read_text(encoding="utf-8"))["runs"]
+        runs: list[str] = json.loads((output_dir / "merge.json").read_text(encoding="utf-8"))["runs"]
     except (OSError, ValueError, KeyError, TypeError):
-        return
-    if merged != runs and not overwrite:
-        raise UsageError(
-            f"{record.parent} holds masks merged from other runs ({', '.join(merged)}). "
-            "Give another output_dir, or overwrite=true to replace them"
-        )
+        return []
+    return runs
 
 
-def _scores_folder(run: str) -> Path:
-    folder = Path(run).expanduser()
-    if not folder.is_dir():
-        raise UsageError(f"runs: {run} {'is not a folder' if folder.exists() else 'does not exist'}")
-    if not (folder / "scores").is_dir():
-        raise UsageError(f"{folder} has no scores/: run eval.py with output.scores=true to save them")
-    return folder / "scores"
-
-
-def _common_videos(folders: list[Path]) -> list[str]:
-    names = [{path.name for path in list_folders(folder)} for folder in folders]
-    differing = _not_in_all(names)
-    if differing:
-        raise UsageError(f"the runs differ in their videos: not all have scores of {name_some(differing)}")
+def _common_names(folders: list[Path], names: list[set[str]], refuse: type[UsageError | VideoError]) -> list[str]:
+    """Return the names of videos or frames in natural order. Raises `refuse` unless all folders have the same."""
+    if differing := sorted(names[0].union(*names) - names[0].intersection(*names)):
+        raise refuse(f"the runs differ: not all have scores of {name_some(differing)}")
     if not names[0]:
-        raise UsageError(f"{folders[0]} holds no scores")
+        raise refuse(f"{folders[0]} holds no scores")
     return sorted(names[0], key=natural_key)
-
-
-def _not_in_all(sets: list[set[str]]) -> list[str]:
-    return sorted(sets[0].union(*sets) - sets[0].intersection(*sets))

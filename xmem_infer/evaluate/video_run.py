@@ -23,13 +23,11 @@ from ..outputs.writer import VideoWriter, chosen_outputs, redrawable
 from ..predictor import Segmenter
 from ..scoring.pairing import read_ids
 from .int8_watch import DiffersError, Int8Watch
-from .intact import find_damage, summarize
 from .jobs import uses_propagation
-from .passes import passes_of, warn_of_memory
 from .progress import load_progress, remove_progress, save_progress
 from .provenance import peak_memory, reset_peak_memory, timings
-from .records import Record, Records, requested_record
-from .tracking import initial_state, save_video_memory, track_video
+from .records import Record, Records, find_damage, requested_record, summarize
+from .tracking import initial_state, passes_of, save_video_memory, track_video, warn_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +42,7 @@ class VideoRun:
         self.records = Records(output_dir)
 
     def check_results(self, video: VideoInput) -> tuple[Record | None, dict[str, str]]:
-        """Return the record of a finished video, else None, and what is damaged in its results, by output.
-
-        A video counts as finished if its inputs are unchanged and it is not to be overwritten.
-        """
+        """Return the record of a finished video, else None, and what is damaged in its results, by output."""
         record = self.records.read(video.name)
         if self.config.overwrite or record is None or record.inputs != video.fingerprint:
             return None, {}
@@ -65,7 +60,7 @@ class VideoRun:
     def run(
         self, video: VideoInput, each_frame: Callable[[], None] | None = None, watch: Int8Watch | None = None
     ) -> dict[str, Any]:
-        """Segment a video, put its files in place and record it.
+        """Segment a video, put its files in place, record it, and return its entry for run.json.
 
         If the video is finished and all damaged outputs can be rebuilt from its masks, only these are rebuilt.
 
@@ -73,9 +68,6 @@ class VideoRun:
             video: The video.
             each_frame: Called after every frame; may raise to abort. If it is given, no progress bar is shown.
             watch: The comparisons of an earlier attempt that was rolled back because int8 differed.
-
-        Returns:
-            The video's entry for run.json.
         """
         record, wrong = self.check_results(video)
         if record and wrong and self.can_redraw(wrong):
@@ -95,15 +87,14 @@ class VideoRun:
         done = progress.result if progress else None
         try:
             with self._writer(video) as writer, _bar(video, each_frame) as bar:
-                save = None if propagates else partial(save_progress, progress_folder, wanted, writer)
-                for frames, result in enumerate(
-                    track_video(self.segmenter, video, self.config.direction)
-                    if propagates
-                    else self.segmenter.segment_passes(
+                if propagates:
+                    save, results = None, track_video(self.segmenter, video, self.config.direction)
+                else:
+                    save = partial(save_progress, progress_folder, wanted, writer)
+                    results = self.segmenter.segment_passes(
                         video.frames, video.masks, passes, permanent, states, done, video.complete
-                    ),
-                    start=1,
-                ):
+                    )
+                for frames, result in enumerate(results, start=1):
                     if watch is not None:
                         result = watch.check(result, frames, states, save)
                     if video.is_saved(result.frame.name):
@@ -123,7 +114,7 @@ class VideoRun:
                             log.info(f"{video.name}: {frames} frames are saved; run the same command again to resume")
                         raise
                 save_video_memory(self.segmenter, video, None if propagates else states[0])
-                self.records.drop(video.name)  # older results are replaced when the block ends
+                self.records.path(video.name).unlink(missing_ok=True)  # older results are replaced when the block ends
         except DiffersError:
             log.info(f"{video.name}: the frames since int8 last agreed with fp32 are segmented again")
             return self.run(video, each_frame, watch)
@@ -142,7 +133,7 @@ class VideoRun:
                 *video.frames.warnings,
             ],
         }
-        self._write_record(video, frames, writer.failed)
+        self._write_record(video, wanted, frames, writer.failed)
         self.remove_leftovers(video)
         if writer.failed:
             names = " and ".join(writer.failed)
@@ -160,11 +151,11 @@ class VideoRun:
     def clear(self, video: VideoInput) -> None:
         """Remove the partial outputs of a killed process. No other process may be working on the video."""
         self._writer(video).abort()
-        self.records.remove_leftovers(video.name)
+        Staged(self.records.path(video.name)).discard()
 
-    def _write_record(self, video: VideoInput, frames: int, failed: Collection[str] = ()) -> None:
+    def _write_record(self, video: VideoInput, record: Record, frames: int, failed: Collection[str] = ()) -> None:
         outputs = {name: summarize(path) for name, path in self._outputs(video).items() if name not in failed}
-        self.records.write(video.name, dataclasses.replace(self.wanted_record(video), frames=frames, outputs=outputs))
+        self.records.write(video.name, dataclasses.replace(record, frames=frames, outputs=outputs))
 
     def _outputs(self, video: VideoInput) -> dict[str, Path]:
         """Return the path of each requested output, by name."""
@@ -184,7 +175,7 @@ class VideoRun:
             for frame in filter(lambda frame: video.is_saved(frame.name), video.frames):
                 writer.put(frame, read_ids(folders["masks"] / f"{frame.name}.png"), confidence.get(frame.name, {}))
                 _count_frame(bar, each_frame)
-        self._write_record(video, frames)
+        self._write_record(video, self.wanted_record(video), frames)
         return {"status": "done", "frames": frames, "drawn_again": names}
 
     def _writer(self, video: VideoInput, options: OutputConfig | None = None) -> VideoWriter:
