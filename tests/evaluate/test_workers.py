@@ -7,8 +7,8 @@ import pytest
 
 from xmem_infer.config import EvalConfig, ExecutorConfig
 from xmem_infer.errors import UsageError
-from xmem_infer.evaluate.executors.attempts import MAX_ATTEMPTS, Attempts, Quarantined
 from xmem_infer.evaluate.executors.processes import gpu_for
+from xmem_infer.evaluate.executors.worker import MAX_ATTEMPTS, Attempts, Quarantined
 from xmem_infer.evaluate.executors.workers import longest_first, threads_per_worker
 
 

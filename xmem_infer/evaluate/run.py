@@ -20,8 +20,8 @@ from ..scoring.metrics import chosen_metrics
 from ..weights.build import LoadedNetwork, load_network
 from ..weights.manifest import DOWNLOAD_COMMAND, embedded_model, resolve_weights
 from .executors import processes, ray  # noqa: F401  # registers the executors
-from .executors.attempts import Quarantined
 from .executors.protocol import EXECUTORS, Executor, Outcome, executor_of
+from .executors.worker import Attempts, Quarantined
 from .jobs import Plan, make_plan
 from .provenance import machine, peak_memory
 from .records import locked_output
@@ -34,14 +34,8 @@ log = logging.getLogger(__name__)
 def evaluate(config: EvalConfig, plan: Plan | None = None) -> int:
     """Segment all videos that `config` names, then score the masks or pack them for the benchmark server if possible.
 
-    Messages for the user go to the logger `xmem_infer`, the table of scores to `xmem_infer.tables`.
-
-    Args:
-        config: The settings.
-        plan: The plan that `make_plan` returned for these settings; None: call `make_plan`.
-
-    Returns:
-        Exit code: 0, or 1 if some videos failed.
+    Messages for the user go to the logger `xmem_infer`, the table of scores to `xmem_infer.tables`. `plan`: what
+    `make_plan` returned for these settings, if that was called. Returns the exit code: 0, or 1 if some videos failed.
 
     Raises:
         UsageError: An error in the settings or inputs, before work starts.
@@ -78,10 +72,7 @@ class Run:
     """The state of one call of `evaluate`, whose output folder is locked."""
 
     def __init__(self, config: EvalConfig, plan: Plan, segmenter: Segmenter, loaded: LoadedNetwork):
-        self.config = config
-        self.plan = plan
-        self.loaded = loaded
-        self.segmenter = segmenter
+        self.config, self.plan, self.loaded, self.segmenter = config, plan, loaded, segmenter
         self.video_run = VideoRun(config, plan.output_dir, segmenter)
         self.entries: dict[str, dict[str, Any]] = {}
         # Collected now, because after a signal there is no time to call git.
@@ -94,10 +85,11 @@ class Run:
         """Segment the unfinished videos; return 0, or 1 if some failed. Writes run.json whether it succeeds or not."""
         stopped = None
         try:
-            todo = self.unfinished()
-            with closing(executor(self.video_run, self.loaded.path, todo)) as outcomes:
-                for video, outcome in outcomes:
-                    self.record_outcome(video, outcome)
+            Attempts(self.plan.output_dir).clear()  # those of a killed run do not count
+            if todo := self.unfinished():
+                with closing(executor(self.video_run, self.loaded.path, todo)) as outcomes:
+                    for video, outcome in outcomes:
+                        self.record_outcome(video, outcome)
             code = _log_failures(self.plan)
         except BaseException as error:
             stopped = f"{type(error).__name__}: {error}"

@@ -24,10 +24,9 @@ from ...interrupts import Interrupted, check, noted_signals
 from ...runtime.cores import usable_cores
 from ...scoring.parallel import leave_with_parent
 from ..video_run import VideoRun
-from .attempts import MAX_ATTEMPTS, Attempts, quarantine
 from .protocol import EXECUTORS, Outcome, Outcomes
-from .worker import Setup, Worker
-from .workers import POLL_S, STOP_S, Pool, WorkerHandle, run_in_workers, worker_setup
+from .worker import MAX_ATTEMPTS, Setup, Worker, quarantine
+from .workers import POLL_S, STOP_S, Pool, WorkerHandle
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +36,7 @@ MAX_EARLY_DEATHS = 3  # consecutive deaths of workers that had not started a vid
 @EXECUTORS.register("processes")
 def processes(video_run: VideoRun, weights: Path, videos: Sequence[VideoInput]) -> Outcomes:
     """Segment videos in worker processes; see `Executor`."""
-
-    def start(workers: int, videos: Sequence[VideoInput]) -> Outcomes:
-        setup = worker_setup(video_run, weights, [usable_cores()], workers)
-        return ProcessPool(setup, workers).outcomes(videos)
-
-    return run_in_workers(video_run, videos, start)
+    return ProcessPool(video_run, weights, videos, [usable_cores()]).outcomes()
 
 
 class ProcessHandle(WorkerHandle):
@@ -54,12 +48,9 @@ class ProcessHandle(WorkerHandle):
         gpu = gpu_for(number, torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
         self.number = number
         self.pipe, worker_end = context.Pipe()
-        self.process = context.Process(
-            target=serve, args=(worker_end, setup, gpu), name=f"worker {number}", daemon=True
-        )
+        self.process = context.Process(target=serve, args=(worker_end, setup, gpu), daemon=True)
         self.process.start()
         worker_end.close()
-        self.attempts_before = 0  # number of attempts at its video before it was assigned
 
     def exit_reason(self) -> str:
         """Return how the process ended; called after its pipe was closed."""
@@ -77,10 +68,9 @@ class ProcessHandle(WorkerHandle):
 class ProcessPool(Pool[ProcessHandle]):
     """Workers as processes on this machine."""
 
-    def __init__(self, setup: Setup, workers: int):
-        super().__init__(setup, workers)
-        self.attempts = Attempts(setup.output_dir)
-        self.deaths: dict[str, list[str]] = defaultdict(list)
+    def __init__(self, *batch: Any):
+        super().__init__(*batch)
+        self.deaths: dict[str, list[str]] = defaultdict(list)  # how the workers of each video ended
         self.early_deaths = 0
 
     def start_workers(self, wanted: int) -> None:
@@ -95,7 +85,6 @@ class ProcessPool(Pool[ProcessHandle]):
 
     def assign(self, handle: ProcessHandle, video: VideoInput) -> None:
         """Send a video. If the worker has died, that is detected later, when its pipe turns out to be closed."""
-        handle.attempts_before = len(self.attempts.previous(video.name))
         with suppress(OSError):
             handle.pipe.send(video)
 
@@ -109,36 +98,34 @@ class ProcessPool(Pool[ProcessHandle]):
             except (EOFError, OSError):
                 yield from self._on_exit(handle)
                 continue
-            if kind == "fault":
-                raise content
-            if kind == "bug":
-                where = "" if handle.video is None else f" at {handle.video.name}"
-                raise RuntimeError(f"a worker failed unexpectedly{where}:\n{content}")
             if kind == "frame":
                 self.counts["frames"] += 1
-                continue
-            self.early_deaths, handle.ready = 0, True
-            video, handle.video = handle.video, None
-            if video is not None:
+            elif kind == "ready":
+                self.early_deaths, handle.ready = 0, True
+            elif kind == "outcome" and handle.video is not None:
+                video, handle.video = handle.video, None
                 yield video, content
+            elif kind == "fault":
+                raise content
+            else:
+                where = handle.video.name if handle.video else "its start"
+                raise RuntimeError(f"a worker failed unexpectedly at {where}:\n{content}")
 
     def _on_exit(self, handle: ProcessHandle) -> Iterator[tuple[VideoInput, Outcome]]:
         """Handle the death of a worker: queue its video again, or fail it if it has used up its attempts."""
         self.handles.remove(handle)
         handle.pipe.close()
         reason, video = handle.exit_reason(), handle.video
-        attempts = [] if video is None else self.attempts.previous(video.name)
-        if video is None or len(attempts) == handle.attempts_before:
-            self._count_early_death(reason)
-        else:
-            self.deaths[video.name].append(reason)
         if video is None:
+            self._count_early_death(reason)
             return
-        if len(attempts) >= MAX_ATTEMPTS:
-            yield video, quarantine(attempts, self.deaths[video.name])
+        deaths = self.deaths[video.name]
+        deaths.append(reason)
+        if len(deaths) >= MAX_ATTEMPTS:
+            yield video, quarantine(deaths)
             return
         log.info(
-            f"{video.name}: its worker died ({reason}); it is retried, attempt {len(attempts) + 1} of {MAX_ATTEMPTS}"
+            f"{video.name}: its worker died ({reason}); it is retried, attempt {len(deaths) + 1} of {MAX_ATTEMPTS}"
         )
         self.counts["retried"] += 1
         self.waiting.appendleft(video)
@@ -197,8 +184,6 @@ def worker_context() -> Any:
     This process has threads and maybe a GPU context, so it must not be forked. A fork server is a fresh process that
     imports torch once for all workers.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     # Ctrl-C reaches all processes of a terminal. It is blocked in those started here: this process stops the workers.
@@ -214,10 +199,7 @@ def worker_context() -> Any:
 def gpu_for(worker: int, count: int, visible: str | None) -> str | None:
     """Return CUDA_VISIBLE_DEVICES for a worker (one GPU each, round robin), or None if there are fewer than two GPUs.
 
-    Args:
-        worker: Number of the worker, from 0.
-        count: Number of GPUs that torch sees.
-        visible: The current value of CUDA_VISIBLE_DEVICES.
+    worker: from 0; count: number of GPUs that torch sees; visible: the current value of CUDA_VISIBLE_DEVICES.
     """
     if count < 2:
         return None

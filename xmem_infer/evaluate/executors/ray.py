@@ -19,7 +19,7 @@ from ...runtime.cores import usable_cores
 from ..video_run import VideoRun
 from .protocol import EXECUTORS, Outcome, Outcomes
 from .worker import Setup, Worker
-from .workers import POLL_S, STOP_S, Pool, WorkerHandle, run_in_workers, worker_setup
+from .workers import POLL_S, STOP_S, Pool, WorkerHandle
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class StopRequested(Exception):
 class RayWorker:
     """The actor class. The constructor loads nothing, because Ray regards an error in it as the death of the actor.
 
-    Ray calls it from two threads: one runs `prepare` and `segment`, the other `stop`.
+    Ray calls it from two threads: one runs `segment`, the other `stop`.
     """
 
     def __init__(self, setup: Setup):
@@ -43,23 +43,18 @@ class RayWorker:
         self.worker: Worker | None = None
         self.stopping = threading.Event()
 
-    def prepare(self) -> XMemInferError | None:
-        """Load the network; returns the error if that fails."""
-        try:
-            self.worker = self.worker or Worker(self.setup)
-        except XMemInferError as error:
-            return error
-        return None
+    def segment(self, video: VideoInput | None) -> Outcome | None:
+        """Segment a video, or only load the network if it is None; returns None in that case, and if stopped.
 
-    def segment(self, video: VideoInput) -> Outcome | None:
-        """Segment a video; returns None if stopped. After a death Ray repeats the call in a new process."""
+        After a death Ray repeats the call in a new process.
+        """
         try:
             self.worker = self.worker or Worker(self.setup)
-            return self.worker.segment(video, self._each_frame)
+            return None if video is None else self.worker.segment(video, self._each_frame)
         except StopRequested:
             return None
-        except EnvironmentFault as fault:
-            return fault
+        except XMemInferError as error:
+            return error
 
     def stop(self) -> None:
         """Make `segment` abort at its next frame and remove its partial outputs."""
@@ -73,32 +68,27 @@ class RayWorker:
 @EXECUTORS.register("ray")
 def on_ray(video_run: VideoRun, weights: Path, videos: Sequence[VideoInput]) -> Outcomes:
     """Segment videos on a Ray cluster; see `Executor`."""
-
-    def start(workers: int, videos: Sequence[VideoInput]) -> Outcomes:
-        with connected(video_run.config.executor.address, workers):
-            cores = [int(node["Resources"].get("CPU", 0)) for node in import_ray().nodes() if node["Alive"]]
-            setup = worker_setup(video_run, weights, cores, workers, " on a Ray cluster")
-            yield from ActorPool(setup, workers).outcomes(videos)
-
-    return run_in_workers(video_run, videos, start)
+    with connected(video_run.config.executor.address, video_run.config.workers):
+        cores = [int(node["Resources"].get("CPU", 0)) for node in import_ray().nodes() if node["Alive"]]
+        yield from ActorPool(video_run, weights, videos, cores, " on a Ray cluster").outcomes()
 
 
 class ActorHandle(WorkerHandle):
     """An actor and its pending call.
 
-    No video is assigned before `prepare` returns, because the cluster may have no room for the actor yet.
+    It gets no video before it has loaded its network, because the cluster may have no room for the actor yet.
     """
 
     def __init__(self, actor: Any):
         self.actor = actor
-        self.answer = actor.prepare.remote()
+        self.answer = actor.segment.remote(None)
 
 
 class ActorPool(Pool[ActorHandle]):
     """Workers as actors of the connected cluster, which restarts those that die."""
 
-    def __init__(self, setup: Setup, workers: int):
-        super().__init__(setup, workers)
+    def __init__(self, *batch: Any):
+        super().__init__(*batch)
         self.ray = import_ray()
         self.hint_at = time.monotonic() + PATIENCE_S  # when to log what the run is waiting for
 
@@ -127,7 +117,11 @@ class ActorPool(Pool[ActorHandle]):
         by_answer = {handle.answer: handle for handle in self.handles}
         answered, _ = self.ray.wait(list(by_answer), num_returns=1, timeout=POLL_S)
         for answer in answered:
-            handle, outcome = by_answer[answer], self._result(answer)
+            handle = by_answer[answer]
+            try:
+                outcome = self.ray.get(answer)
+            except self.ray.exceptions.RayActorError as error:
+                raise EnvironmentFault(f"Ray gave up on a worker: {error}") from error
             if isinstance(outcome, EnvironmentFault) or (handle.video is None and outcome is not None):
                 raise outcome
             self.hint_at, handle.ready = float("inf"), True
@@ -135,12 +129,6 @@ class ActorPool(Pool[ActorHandle]):
             if video is not None:
                 self.counts["retried"] += outcome.get("attempts", 1) - 1 if isinstance(outcome, dict) else 0
                 yield video, outcome
-
-    def _result(self, answer: Any) -> Any:
-        try:
-            return self.ray.get(answer)
-        except self.ray.exceptions.RayActorError as error:
-            raise EnvironmentFault(f"Ray gave up on a worker: {error}") from error
 
     def stop_workers(self) -> None:
         """End all actors; busy ones have STOP_S to clean up before they are killed."""

@@ -1,45 +1,83 @@
-"""A worker of any executor: it loads one network and segments one video at a time."""
+"""A worker of any executor: it loads one network and segments one video at a time, counting its attempts on disk."""
 
+import json
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from ...config import EvalConfig
 from ...datasets.video_input import VideoInput
-from ...errors import EnvironmentFault, WeightsError, XMemInferError
+from ...errors import EnvironmentFault, VideoError, WeightsError, XMemInferError
+from ...io.atomic import write_json
 from ...predictor import Segmenter
 from ...weights.build import load_network
 from ..video_run import VideoRun
-from .attempts import Attempts
 from .protocol import Outcome
+
+MAX_ATTEMPTS = 3
+
+
+class Quarantined(VideoError):
+    """A video that is given up because its worker died at every attempt; the batch continues without it."""
+
+
+def quarantine(ends: list[str]) -> Quarantined:
+    """Return the error; ends: how each attempt ended, or who made it and when if that is not known."""
+    return Quarantined(
+        f"its worker died {len(ends)} times in the midst of it ({'; '.join(ends)}). It may need more memory than there "
+        "is: run fewer videos at a time (workers=1), with a smaller data.size, or on another machine. The same command "
+        "tries the unfinished videos again"
+    )
+
+
+class Attempts:
+    """The attempts at each video of a run, stored in files because the process that counts them may be killed too."""
+
+    def __init__(self, output_dir: Path):
+        self.folder = output_dir / "records" / "attempts"
+
+    def start(self, video: str) -> int:
+        """Record an attempt before it starts and return its number, from 1. Raises Quarantined after MAX_ATTEMPTS."""
+        attempts = self.previous(video)
+        if len(attempts) >= MAX_ATTEMPTS:
+            raise quarantine(attempts)
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        attempts.append(f"process {os.getpid()} on {socket.gethostname()}, {now}")
+        write_json(self.folder / f"{video}.json", attempts)
+        return len(attempts)
+
+    def previous(self, video: str) -> list[str]:
+        """Return who made each attempt and when, oldest first."""
+        try:
+            attempts: list[str] = json.loads((self.folder / f"{video}.json").read_text(encoding="utf-8"))
+        except OSError:
+            return []
+        return attempts
+
+    def clear(self) -> None:
+        """Delete all attempts."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker needs to know; it is pickled and sent to the worker.
+    """What a worker needs to know; it is pickled and sent to the worker."""
 
-    Attributes:
-        config: The settings, with device, precision and backend already resolved.
-        output_dir: The output folder.
-        weights: The checkpoint.
-        weights_sha256: Hash of the checkpoint when the run started.
-        folder: Working directory, to which relative paths refer.
-    """
-
-    config: EvalConfig
+    config: EvalConfig  # with device, precision and backend already resolved
     output_dir: Path
     weights: Path
-    weights_sha256: str
-    folder: Path
+    weights_sha256: str  # when the run started
+    folder: Path  # working directory, to which relative paths refer
 
 
 class Worker:
     """A loaded network with the settings of the run.
 
-    Raises:
-        EnvironmentFault: The working directory is missing on this machine, or the checkpoint differs from the run's.
+    Raises EnvironmentFault if the working directory is missing on this machine or the checkpoint is not the run's.
     """
 
     def __init__(self, setup: Setup):
@@ -77,6 +115,4 @@ class Worker:
             raise
         except XMemInferError as error:
             return error
-        if number > 1:
-            entry["attempts"] = number
-        return entry
+        return {**entry, "attempts": number} if number > 1 else entry

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,9 +16,8 @@ from ...datasets.video_input import VideoInput
 from ...errors import XMemInferError
 from ...interrupts import check
 from ..video_run import VideoRun
-from .attempts import Attempts, Quarantined
 from .protocol import Outcome, Outcomes
-from .worker import Setup
+from .worker import Attempts, Quarantined, Setup
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +26,10 @@ POLL_S = 0.25
 
 
 class WorkerHandle:
-    """A worker as seen by the main process.
+    """A worker as seen by the main process."""
 
-    Attributes:
-        ready: Whether it has loaded its network.
-        video: The video that it is segmenting.
-    """
-
-    ready: bool = False
-    video: VideoInput | None = None
+    ready: bool = False  # whether it has loaded its network
+    video: VideoInput | None = None  # the video that it is segmenting
 
 
 Handle = TypeVar("Handle", bound=WorkerHandle)
@@ -44,12 +38,29 @@ Handle = TypeVar("Handle", bound=WorkerHandle)
 class Pool(ABC, Generic[Handle]):
     """Runs a batch on workers. Errors of the machine are raised, those of a video are outcomes."""
 
-    def __init__(self, setup: Setup, workers: int):
-        self.setup = setup
-        self.workers = workers
+    def __init__(
+        self, video_run: VideoRun, weights: Path, videos: Sequence[VideoInput], cores: Sequence[int], where: str = ""
+    ):
+        """Prepare a batch, with settings as this process resolved them, so that all workers agree.
+
+        cores: number of CPU cores of each machine; where: the machines, for a message.
+        """
+        self.video_run = video_run
+        self.workers = min(video_run.config.workers, len(videos))
+        self.waiting = deque(longest_first(videos))
         self.handles: list[Handle] = []
-        self.waiting: deque[VideoInput] = deque()
         self.counts: Counter[str] = Counter(running=0, frames=0, failed=0, retried=0)  # shown in the progress bar
+        prepared, segmenter = video_run.segmenter.prepared, video_run.segmenter
+        resolved = dataclasses.replace(
+            video_run.config.runtime,
+            device=Device(prepared.device.type),
+            precision=prepared.precision,
+            variant=prepared.backend,
+            threads=video_run.config.runtime.threads or threads_per_worker(cores, self.workers),
+        )
+        log.info(f"{self.workers} worker{'s' * (self.workers > 1)} with {resolved.threads} CPU threads each{where}")
+        config = dataclasses.replace(video_run.config, runtime=resolved)
+        self.setup = Setup(config, video_run.output_dir, weights, segmenter.weights_sha256, Path.cwd())
 
     @abstractmethod
     def start_workers(self, wanted: int) -> None:
@@ -71,11 +82,11 @@ class Pool(ABC, Generic[Handle]):
         """Return the number of workers that are segmenting a video."""
         return sum(handle.video is not None for handle in self.handles)
 
-    def outcomes(self, videos: Sequence[VideoInput]) -> Outcomes:
-        """Yield every video with its outcome, in order of completion. Videos are started in the given order."""
-        self.waiting.extend(videos)
+    def outcomes(self) -> Outcomes:
+        """Yield every video with its outcome, in order of completion, and clean up after killed workers."""
+        unfinished = {video.name: video for video in self.waiting}
         # disable=None: hidden if the output is no terminal
-        bar = tqdm(total=len(videos), desc="videos", unit="video", disable=None)
+        bar = tqdm(total=len(unfinished), desc="videos", unit="video", disable=None)
         try:
             while self.waiting or self.busy():
                 check()
@@ -89,57 +100,23 @@ class Pool(ABC, Generic[Handle]):
                 bar.update(0)
                 for video, outcome in self.receive():
                     self.counts["failed"] += isinstance(outcome, XMemInferError)
+                    if not isinstance(outcome, Quarantined):
+                        del unfinished[video.name]
                     bar.update()
                     yield video, outcome
         finally:
             self.stop_workers()
             bar.close()
-
-
-Start = Callable[[int, Sequence[VideoInput]], Outcomes]
-
-
-def run_in_workers(video_run: VideoRun, videos: Sequence[VideoInput], start: Start) -> Outcomes:
-    """Yield every video with its outcome from `start(workers, videos)`, and clean up after killed workers."""
-    attempts = Attempts(video_run.output_dir)
-    attempts.clear()
-    unfinished = {video.name: video for video in videos}
-    if not videos:
-        return
-    try:
-        for video, outcome in start(min(video_run.config.workers, len(videos)), longest_first(videos)):
-            if not isinstance(outcome, Quarantined):
-                del unfinished[video.name]
-            yield video, outcome
-    finally:
-        for video in unfinished.values():
-            with suppress(XMemInferError):  # do not hide an error that is already being raised
+            attempts = Attempts(self.setup.output_dir)
+            for video in unfinished.values():
                 if attempts.previous(video.name):
-                    video_run.clear(video)
-        with suppress(XMemInferError):
+                    with suppress(XMemInferError):  # do not hide an error that is already being raised
+                        self.video_run.clear(video)
             attempts.clear()
 
 
-def worker_setup(video_run: VideoRun, weights: Path, cores: Sequence[int], workers: int, where: str = "") -> Setup:
-    """Return the setup of all workers, with settings as this process resolved them, so that they agree."""
-    prepared = video_run.segmenter.prepared
-    resolved = dataclasses.replace(
-        video_run.config.runtime,
-        device=Device(prepared.device.type),
-        precision=prepared.precision,
-        variant=prepared.backend,
-        threads=video_run.config.runtime.threads or threads_per_worker(cores, workers),
-    )
-    log.info(f"{workers} worker{'s' * (workers > 1)} with {resolved.threads} CPU threads each{where}")
-    config = dataclasses.replace(video_run.config, runtime=resolved)
-    return Setup(config, video_run.output_dir, weights, video_run.segmenter.weights_sha256, Path.cwd())
-
-
 def longest_first(videos: Sequence[VideoInput]) -> list[VideoInput]:
-    """Sort videos by descending number of frames, so that no long video runs alone at the end.
-
-    Videos of unknown length come first. The sort is stable.
-    """
+    """Sort videos by descending number of frames, unknown ones first, so that no long video runs alone at the end."""
     return sorted(videos, key=lambda video: -(video.frames.count or float("inf")))
 
 
