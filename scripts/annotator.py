@@ -8,7 +8,6 @@ import argparse
 from pathlib import Path
 
 from xmem_infer.cli.commands import run_script
-from xmem_infer.config import DataConfig, Precision, RuntimeConfig
 from xmem_infer.lab.annotator import measure
 from xmem_infer.lab.training.validation import find_clips
 from xmem_infer.predictor import Segmenter
@@ -24,8 +23,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how often frames are chosen at random")
     parser.add_argument("--report", type=Path, default=Path("output/annotator"), help="folder of report.md")
     args = parser.parse_args()
-    runtime = RuntimeConfig(precision=Precision.fp32)
-    segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
+    segmenter = Segmenter.from_weights(args.weights, precision="fp32", size=args.size)
     clips = [clip for folder in args.folders for clip in find_clips(folder)]
     print(measure(segmenter, clips, args.size, args.frames, args.seeds, args.report))
 

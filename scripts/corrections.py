@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from xmem_infer.cli.commands import run_script
-from xmem_infer.config import DataConfig, Precision, RuntimeConfig
 from xmem_infer.errors import UsageError
 from xmem_infer.interrupts import check
 from xmem_infer.lab.report import table
@@ -39,8 +38,7 @@ def main() -> None:
             raise UsageError(f"{clip.name} has {len(clip.masks)} frames; 5 are needed for scores before and after one")
         if not 2 <= at <= last:
             raise UsageError(f"--at {at} leaves no scored frame of {clip.name} on one side: give 2 to {last}")
-    runtime = RuntimeConfig(precision=Precision.fp32)
-    segmenter = Segmenter.from_weights(args.weights, runtime=runtime, data=DataConfig(size=args.size))
+    segmenter = Segmenter.from_weights(args.weights, precision="fp32", size=args.size)
     rows = [row for clip, at in corrected for row in _rows(segmenter, clip, at)]
     means = [f"{np.mean([float(row[column]) for row in rows]):.1f}" for column in range(2, len(HEAD))]
     print(table(HEAD, [*rows, ("mean", "", *means)]))

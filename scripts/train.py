@@ -7,11 +7,7 @@ from xmem_infer.cli.commands import exit_with, run
 from xmem_infer.lab.training.config import TrainConfig
 
 
-def main() -> None:
-    exit_with(run("train", TrainConfig, _train))
-
-
-def _train(config: TrainConfig) -> int:
+def train_here(config: TrainConfig) -> int:
     from xmem_infer.lab.training.loop import train  # imports torch, which takes seconds: after the settings are checked
 
     train(config)
@@ -19,4 +15,4 @@ def _train(config: TrainConfig) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(run("train", TrainConfig, train_here))
