@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from xmem_infer.config import DataConfig, Device, EvalConfig, Precision, RuntimeConfig
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "eval.py"
 
@@ -24,6 +26,13 @@ def write_set(root, make_clip, lengths, size=(48, 64)):
             Image.fromarray(image).save(root / "JPEGImages" / name / f"{t}.png")
         Image.fromarray(masks[0]).save(root / "Annotations" / name / "0.png")
     return root
+
+
+def run_config(videos, output_dir, weights, **changes):
+    """Return the settings of a run in float32 on one CPU thread, at the size of the frames."""
+    runtime = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1)
+    paths = {"video_dir": str(videos), "output_dir": str(output_dir), "weights": str(weights)}
+    return EvalConfig(**{**paths, "data": DataConfig(size=-1), "runtime": runtime, **changes})
 
 
 def tree(folder):

@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 import torch
-from batch_trees import leftovers, report, tree
+from batch_trees import leftovers, report, run_config, tree
 
 from xmem_infer.cli.commands import report_error
-from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
+from xmem_infer.config import OutputConfig
 from xmem_infer.errors import XMemInferError
 from xmem_infer.evaluate.run import evaluate
 from xmem_infer.interrupts import noted_signals
@@ -53,15 +53,8 @@ class Batch:
             return child
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         torch.set_num_threads(1)
-        config = EvalConfig(
-            video_dir=self.videos,
-            output_dir=str(output_dir),
-            weights=self.weights,
-            workers=self.workers,
-            data=DataConfig(size=-1),
-            runtime=RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1),
-            output=OutputConfig(overlay=False),
-        )
+        output = OutputConfig(overlay=False)
+        config = run_config(self.videos, output_dir, self.weights, workers=self.workers, output=output)
         code = 99
         try:
             with noted_signals():

@@ -11,10 +11,10 @@ from itertools import count
 from pathlib import Path
 
 import torch
-from batch_trees import leftovers, tree
+from batch_trees import leftovers, run_config, tree
 from kills import run_killed
 
-from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
+from xmem_infer.config import Device, OutputConfig, Precision, RuntimeConfig
 from xmem_infer.evaluate import video_run
 from xmem_infer.evaluate.run import evaluate
 from xmem_infer.interrupts import Interrupted
@@ -38,10 +38,7 @@ def segment(out, stop_after=None, overwrite=False):
     video_run._count_frame = stop
     runtime = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1, variant="eager")
     output = OutputConfig(overlay=False, preview=False)
-    config = EvalConfig(
-        video_dir=video, mask=mask, weights=weights, output_dir=str(out), overwrite=overwrite, runtime=runtime,
-        output=output, data=DataConfig(size=-1),
-    )  # fmt: skip
+    config = run_config(video, out, weights, mask=mask, overwrite=overwrite, runtime=runtime, output=output)
     try:
         assert evaluate(config) == 0
     except Interrupted:

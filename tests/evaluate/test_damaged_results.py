@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from batch_trees import leftovers, tree, write_set
+from batch_trees import leftovers, run_config, tree, write_set
 from commands import in_process
 from logs import logged
 from PIL import Image
 
-from xmem_infer.config import DataConfig, Device, EvalConfig, OutputConfig, Precision, RuntimeConfig
+from xmem_infer.config import OutputConfig
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.evaluate.run import evaluate
 from xmem_infer.outputs.overlay import OverlayVideo
@@ -24,14 +24,7 @@ def again(tmp_path, make_clip, tiny_weights):
     videos = write_set(tmp_path / "set", make_clip, {"a": 4, "b": 3})
 
     def run(**output):
-        config = EvalConfig(
-            video_dir=str(videos),
-            output_dir=str(tmp_path / "out"),
-            weights=str(tiny_weights),
-            data=DataConfig(size=-1),
-            runtime=RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1),
-            output=OutputConfig(scores=True, **output),
-        )
+        config = run_config(videos, tmp_path / "out", tiny_weights, output=OutputConfig(scores=True, **output))
         with logged() as lines:
             assert evaluate(config) == 0
         return "\n".join(lines)

@@ -3,23 +3,16 @@
 import json
 
 import pytest
-from batch_trees import write_set
+from batch_trees import run_config, write_set
 
-from xmem_infer.config import DataConfig, Device, EvalConfig, ExecutorConfig, Precision, RuntimeConfig
+from xmem_infer.config import ExecutorConfig
 from xmem_infer.errors import UsageError
 from xmem_infer.evaluate.executors.protocol import EXECUTORS, executor_of
 from xmem_infer.evaluate.run import evaluate
 
 
 def config(tmp_path, weights, **changes):
-    return EvalConfig(
-        video_dir=str(tmp_path / "set"),
-        output_dir=str(tmp_path / "out"),
-        weights=str(weights),
-        data=DataConfig(size=-1),
-        runtime=RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1),
-        **changes,
-    )
+    return run_config(tmp_path / "set", tmp_path / "out", weights, **changes)
 
 
 def test_a_registered_executor_is_found_by_its_name(tmp_path, make_clip, tiny_weights, monkeypatch):

@@ -8,14 +8,11 @@ import time
 
 import psutil
 import pytest
-from batch_trees import attempts, leftovers, report, start, tree, wait_for_attempt, write_set
+from batch_trees import attempts, leftovers, report, run_config, start, tree, wait_for_attempt, write_set
 from logs import logged
 
-from xmem_infer.config import DataConfig, Device, EvalConfig, Precision, RuntimeConfig
 from xmem_infer.errors import EnvironmentFault
 from xmem_infer.evaluate.run import evaluate
-
-RUNTIME = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1)
 
 
 @pytest.fixture
@@ -24,16 +21,8 @@ def here(tmp_path, tiny_weights):
 
     def run(videos, name="whole", workers=1, lines=None):
         out = tmp_path / name
-        config = EvalConfig(
-            video_dir=str(videos),
-            output_dir=str(out),
-            weights=str(tiny_weights),
-            workers=workers,
-            data=DataConfig(size=-1),
-            runtime=RUNTIME,
-        )
         with logged() as said:
-            code = evaluate(config)
+            code = evaluate(run_config(videos, out, tiny_weights, workers=workers))
         if lines is not None:
             lines += said
         return code, out

@@ -4,9 +4,9 @@ import json
 import shutil
 
 import pytest
-from batch_trees import write_set
+from batch_trees import run_config, write_set
 
-from xmem_infer.config import DataConfig, Device, EvalConfig, Precision, RuntimeConfig
+from xmem_infer.config import DataConfig, EvalConfig
 from xmem_infer.errors import UsageError
 from xmem_infer.evaluate import run
 from xmem_infer.evaluate.records import Record, Records, recorded_settings
@@ -39,9 +39,7 @@ def refuse_to_load(*arguments):
 @pytest.mark.fault("output folder with results of a different run ({change})", "error before the weights are loaded")
 def test_an_output_folder_is_refused_before_loading(tmp_path, make_clip, tiny_weights, monkeypatch, change, words):
     videos, out = write_set(tmp_path / "set", make_clip, {"clip": 3}), tmp_path / "out"
-    runtime = RuntimeConfig(device=Device.cpu, precision=Precision.fp32, threads=1)
-    config = EvalConfig(str(videos), output_dir=str(out), weights=str(tiny_weights), runtime=runtime)
-    config.data = DataConfig(size=-1)
+    config = run_config(videos, out, tiny_weights)
     assert run.evaluate(config) == 0
     if change == "settings":
         config.data = DataConfig(size=32)
