@@ -1,24 +1,15 @@
-"""Similarity of packed keys, with oneDNN's and torch's matrix product, against its definition."""
+"""Similarity of packed keys against its definition."""
 
 import pytest
 import torch
 
-from xmem_infer.ops import affinity
 from xmem_infer.ops.affinity import PackedKeys, memory_columns, similarity
-
-
-@pytest.fixture(params=["oneDNN's", "torch's own"])
-def way(request, monkeypatch):
-    if request.param == "torch's own":
-        monkeypatch.setattr(affinity, "_has_onednn_product", lambda: False)
-    elif not affinity._has_onednn_product():
-        pytest.skip("this torch has no other product than its own")
 
 
 @pytest.mark.parametrize("channels", [16, 65])
 @pytest.mark.parametrize("queries", [1, 70, 600])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_packed_keys_give_the_similarity(way, dtype, queries, channels):
+def test_packed_keys_give_the_similarity(dtype, queries, channels):
     key, shrinkage = torch.randn(900, channels).to(dtype), 1 + torch.rand(900).to(dtype)
     query_key, selection = torch.randn(queries, channels).to(dtype), torch.rand(queries, channels).to(dtype)
     centre = key.mean(0)
@@ -31,7 +22,7 @@ def test_packed_keys_give_the_similarity(way, dtype, queries, channels):
 
 
 @pytest.mark.parametrize("recorded", ["queries", "columns"])
-def test_gradients_are_recorded(way, recorded):
+def test_gradients_are_recorded(recorded):
     parts = {"queries": torch.randn(7, 5), "columns": memory_columns(torch.randn(30, 5), torch.ones(30))}
     parts[recorded].requires_grad_()
     PackedKeys(parts["columns"], torch.zeros(5)).similarity(parts["queries"], torch.ones(7, 5)).sum().backward()

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..config import LateObjects, MemoryConfig
 from ..errors import UsageError
 from ..model.family import Features
-from ..ops.affinity import Affinity, padded_count, readout, token_usage, top_k_affinity
+from ..ops.affinity import Affinity, readout, token_usage, top_k_affinity
 from ..ops.best_tokens import scan, worth_scanning
 from .consolidation import prepare_consolidation, survivors
 from .protocol import MEMORIES
@@ -195,7 +195,7 @@ def affinities(
         scanned = scan(keys, query_key, selection, top_k, choices)
         if scanned is not None:
             return scanned
-    chunk = max(1, MAX_SCORES // padded_count(tokens))
+    chunk = max(1, MAX_SCORES // tokens)
     parts: list[list[Affinity]] = [[] for _ in choices]
     for queries in zip(query_key.split(chunk), selection.split(chunk), strict=True):
         scores = keys.similarity(*queries)

@@ -74,8 +74,7 @@ class TokenStore:
         self.buckets: list[Bucket] = []
         # Subtracted from keys and queries: this leaves distances unchanged and reduces cancellation errors.
         self._centre = like.new_zeros(key_dim)
-        # `memory_columns` of the filled rows, if valid, followed by zeros, because padding rows are multiplied too.
-        self._packed, self._packed_valid = like.new_zeros(rows, 2 * key_dim + 1), False
+        self._packed, self._packed_valid = like.new_empty(rows, 2 * key_dim + 1), False  # `memory_columns` of `filled`
         self._before_reading = self.use, self.life
 
     @property
@@ -102,7 +101,7 @@ class TokenStore:
                 self._centre = keys.detach().mean(0)
                 self._packed[: self.size] = memory_columns(keys - self._centre, self.shrinkage[rows])
             self._packed_valid = True
-        return PackedKeys(self._packed, self._centre, self.size)
+        return PackedKeys(self._packed[: self.size], self._centre)
 
     def count_use(self, rows: Tensor, usage: Tensor) -> None:
         """Add the usage (n,) of one read to the counters of these rows."""

@@ -6,17 +6,12 @@ for the small differences between squared distances on which the softmax depends
 """
 
 import math
-from functools import cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_PACKED_FOR = 512  # typical number of queries per product, for which oneDNN chooses the packed layout
-# oneDNN caches hundreds of kilobytes for every matrix size that it has ever multiplied. Token counts are rounded up
-# to multiples of this, so that a growing memory does not use many different sizes.
-_TOKEN_STEP = 1024
 _GROUP = 8  # size of the column groups in `best_of`; 16 and 32 were slower
 
 
@@ -67,51 +62,26 @@ def query_columns(query_key: Tensor, selection: Tensor | None) -> Tensor:
     return torch.cat([2 * weighted, -selection, -(weighted * query_key).sum(1, keepdim=True)], 1)
 
 
-class PackedKeys:
-    """The keys of a memory, prepared for products with several batches of queries.
+class PackedKeys(NamedTuple):
+    """The keys of a memory, in the layout of one matrix product.
 
-    On the CPU the tokens are packed once for oneDNN, whose product takes two thirds of the time of torch's own. Its
-    operators are private to torch, so `_has_onednn_product` tests them before use. They do not record gradients; if
-    gradients are required, torch's own product is used.
+    Attributes:
+        columns: (N, 2 C_k + 1), the `memory_columns` of keys from which `centre` was subtracted.
+        centre: (C_k,).
     """
 
-    def __init__(self, columns: Tensor, centre: Tensor, tokens: int | None = None):
-        """Prepare the first `tokens` rows (None: all) of a buffer.
+    columns: Tensor
+    centre: Tensor
 
-        columns: (rows, 2 C_k + 1), the `memory_columns` of keys from which `centre` (C_k,) was subtracted.
-        """
-        self.tokens = columns.shape[0] if tokens is None else tokens
-        self.columns, self.centre = columns[: padded_count(self.tokens)], centre
-        self._packed: Tensor | None = None
+    def query_columns(self, query_key: Tensor, selection: Tensor) -> Tensor:
+        """Return the other factor of the product, (Q, 2 C_k + 1); query_key and selection: (Q, C_k)."""
+        # Centring does not change distances, and smaller numbers cancel with smaller rounding errors.
+        return query_columns(query_key - self.centre, selection)
 
     def similarity(self, query_key: Tensor, selection: Tensor) -> Tensor:
         """Return the similarity (Q, N) as the function `similarity` does; query_key and selection: (Q, C_k)."""
         with full_precision(query_key):
-            # Centring does not change distances, and smaller numbers cancel with smaller rounding errors.
-            queries = query_columns(query_key - self.centre, selection)
-            is_supported = queries.device.type == "cpu" and queries.dtype is torch.float32
-            if not is_supported or queries.requires_grad or self.columns.requires_grad or not _has_onednn_product():
-                return queries @ self.columns[: self.tokens].T
-            if self._packed is None:
-                self._packed = torch.ops.mkldnn._reorder_linear_weight(self.columns, _PACKED_FOR)
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(queries, self._packed, None, "none", [], "")
-            return product[:, : self.tokens]
-
-
-def padded_count(tokens: int) -> int:
-    """Round a number of tokens up to the number that is multiplied, see `_TOKEN_STEP`."""
-    return -(-tokens // _TOKEN_STEP) * _TOKEN_STEP
-
-
-@cache
-def _has_onednn_product() -> bool:
-    queries, tokens = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)
-    try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(tokens, _PACKED_FOR)
-        product = torch.ops.mkldnn._linear_pointwise(queries, packed, None, "none", [], "")
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-    return torch.equal(product, queries @ tokens.T)
+            return self.query_columns(query_key, selection) @ self.columns.T
 
 
 def top_k_affinity(scores: Tensor, top_k: int) -> Affinity:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..user_cache import user_cache
-from .affinity import Affinity, PackedKeys, full_precision, query_columns
+from .affinity import Affinity, PackedKeys, full_precision
 from .cpu import cpu_capabilities
 
 log = logging.getLogger(__name__)
@@ -58,9 +58,9 @@ def scan(
     """
     affinities = []
     with full_precision(query_key):
-        queries = query_columns(query_key - keys.centre, selection).contiguous()
+        queries = keys.query_columns(query_key, selection).contiguous()
     for subset in among:
-        tokens = keys.columns[: keys.tokens] if subset is None else keys.columns[subset]
+        tokens = keys.columns if subset is None else keys.columns[subset]
         shape = queries.shape[0], min(top_k, tokens.shape[0])
         scores, index = queries.new_empty(shape), torch.empty(shape, dtype=torch.int64)
         sizes = (*queries.shape, shape[1], torch.get_num_threads())
