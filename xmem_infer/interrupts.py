@@ -27,7 +27,8 @@ class Interrupted(KeyboardInterrupt):
 def check() -> None:
     """Raise Interrupted if a signal was recorded inside `noted_signals`; call this where it is safe to stop."""
     if _pending:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # the timer must not raise again during cleanup
+        if hasattr(signal, "SIGALRM"):
+            signal.setitimer(signal.ITIMER_REAL, 0)  # the timer must not raise again during cleanup
         raise Interrupted(_pending[0])
 
 
@@ -40,21 +41,26 @@ def noted_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    timer = signal.setitimer(signal.ITIMER_REAL, 0)
-    new = {signal.SIGINT: _record, signal.SIGTERM: _record, signal.SIGALRM: _raise_pending}
-    handlers = {number: signal.signal(number, handler) for number, handler in new.items()}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    handlers = {number: signal.signal(number, _record) for number in numbers}
+    if hasattr(signal, "SIGALRM"):
+        timer, alarm = signal.setitimer(signal.ITIMER_REAL, 0), signal.signal(signal.SIGALRM, _raise_pending)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, earlier in handlers.items():
-            signal.signal(number, earlier)
-        signal.setitimer(signal.ITIMER_REAL, *timer)
+        if hasattr(signal, "SIGALRM"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, alarm)
+            signal.setitimer(signal.ITIMER_REAL, *timer)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         _pending.clear()  # so that `check` does not raise again outside this block
 
 
 def _record(number: int, frame: FrameType | None) -> None:
     _pending.append(number)
+    if not hasattr(signal, "SIGALRM"):
+        raise Interrupted(number)
     signal.setitimer(signal.ITIMER_REAL, GRACE_S)
 
 
