@@ -1,7 +1,6 @@
 """What run.json says of how a result came about: machine, memory use and speed."""
 
 import platform
-import resource
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -30,8 +29,12 @@ def reset_peak_memory(device: torch.device) -> None:
 
 def peak_memory(device: torch.device) -> dict[str, int]:
     """Return peaks in bytes: resident memory of this process since it started, CUDA memory since the last reset."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peaks = {"resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    peaks = {}
+    if sys.platform != "win32":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        peaks["resident_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     if device.type == "cuda":
         peaks["cuda_allocated_bytes"] = torch.cuda.max_memory_allocated(device)
         peaks["cuda_reserved_bytes"] = torch.cuda.max_memory_reserved(device)
