@@ -5,8 +5,12 @@ import re
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from shutil import which
+
+import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -111,6 +115,11 @@ class Editor:
         self.tab.keyboard.type(str(index + 1))
         self.press("Enter")
         self.until(f"shown.index === {index}")
+
+    def put_mask(self, index, path):
+        """Send a mask file to the server."""
+        content = zlib.compress(np.asarray(Image.open(path)))
+        self.tab.context.request.put(f"{self.tab.url}api/mask/{index}", data=content)
 
     def track(self, key="t"):
         self.press(key)

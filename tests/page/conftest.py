@@ -1,7 +1,7 @@
 """Fixtures: a small video, and the server of the page for it in this process."""
 
-import io
 import json
+import zlib
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,7 +15,6 @@ from xmem_infer.page.app import make_app
 from xmem_infer.page.hub import Hub
 from xmem_infer.page.project import Project
 from xmem_infer.page.session import Session
-from xmem_infer.page.worker import Worker
 
 HEIGHT, WIDTH, FRAMES = 64, 96, 6
 TOKEN = "token-of-the-tests"
@@ -30,14 +29,13 @@ def square(index, value=1, at=(10, 10)):
     return ids
 
 
-def png(ids, mode="L"):
-    file = io.BytesIO()
-    Image.fromarray(ids).convert(mode).save(file, "PNG")
-    return file.getvalue()
+def packed(ids):
+    """Return a label image as it is sent to the server."""
+    return zlib.compress(np.ascontiguousarray(ids))
 
 
-def labels(content):
-    return np.array(Image.open(io.BytesIO(content)))
+def labels(answer):
+    return np.frombuffer(answer.content, np.uint8).reshape(HEIGHT, WIDTH)
 
 
 @pytest.fixture(scope="session")
@@ -59,10 +57,10 @@ class Page:
         self.folder, self.video, self.client, self.session = project, video, client, session
 
     def put(self, index, ids, **options):
-        return self.client.put(f"/api/mask/{index}", content=png(ids), **options)
+        return self.client.put(f"/api/mask/{index}", content=packed(ids), **options)
 
     def mask(self, index):
-        return labels(self.client.get(f"/api/mask/{index}.png").raise_for_status().content)
+        return labels(self.client.get(f"/api/mask/{index}").raise_for_status())
 
     def state(self):
         return self.client.get("/api/state").json()
@@ -95,10 +93,10 @@ class Live:
             if condition(event):
                 return event
 
-    def propagated(self, **values):
+    def propagated(self, direction="forward", first=0, last=FRAMES - 1):
         """Propagate, wait for the end, and return all mask events."""
         before = len(self.events)
-        answer = self.do("propagate", **values)
+        answer = self.do("propagate", direction=direction, first=first, last=last)
         assert answer["event"] == "done", answer
         self.until(lambda event: event["event"] == "progress" and not event["running"])
         return [event for event in self.events[before:] if event["event"] == "mask"]
@@ -107,11 +105,11 @@ class Live:
 @contextmanager
 def server(folder, video, weights):
     data, hub = DataConfig(size=-1), Hub()
-    source, worker = open_frames(video, data), Worker(hub.publish)
-    project = Project(folder, source, video)
-    session = Session(source, open_frames(video, data), project, worker, hub.publish, data.max_pixels)
+    project = Project(folder, open_frames(video, data), video)
+    session = Session(project, open_frames(video, data), hub.publish)
     settings = {"weights": weights, "data": data, "memory": MemoryConfig()}
-    worker.load(settings | {"runtime": RuntimeConfig(precision="fp32")}, source.size, session.on_change)
+    settings["runtime"] = RuntimeConfig(precision="fp32")
+    session.worker.load(settings, project.source.size, session.on_change)
     client = TestClient(make_app(session, hub, TOKEN, BOUND), base_url=ADDRESS, raise_server_exceptions=False)
     with client:
         client.get("/api/state", params={"token": TOKEN}).raise_for_status()

@@ -37,7 +37,7 @@ def main(folder):
         light = tab("light")
         light.press("a", "s")
         light.until("store.object === 1")
-        act(light, {"do": "rename_object", "object": 1, "name": OBJECTS[1][0]})
+        act(light, {"do": "change_object", "object_id": 1, "name": OBJECTS[1][0]})
         light.drag((224, 88), (316, 294))
         light.until("store.proposal !== null")
         light.tab.mouse.move(*light.at(280, 330))
@@ -45,11 +45,9 @@ def main(folder):
         save(light, folder / "mark.jpg")
         light.tab.evaluate("import('/static/editor.js').then(({ discard }) => discard())")
 
-        mask = ROOT / "examples" / "cup.png"
-        light.tab.context.request.put(f"{light.tab.url}api/mask/0", data=mask.read_bytes())
+        light.put_mask(0, ROOT / "examples" / "cup.png")
         for number, (name, colour) in OBJECTS.items():
-            act(light, {"do": "rename_object", "object": number, "name": name})
-            act(light, {"do": "recolour_object", "object": number, "colour": colour})
+            act(light, {"do": "change_object", "object_id": number, "name": name, "colour": colour})
         light.track()
         dark = tab("dark")
         dark.go(TRACKED)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FRAMES, HEIGHT, WIDTH, png, square
+from conftest import FRAMES, HEIGHT, WIDTH, packed, square
 from starlette.testclient import httpx  # httpx2; on Python 3.10, which it does not support, httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -57,11 +57,11 @@ class Browser:
                 return event["event"] == "done"
 
     def paint(self, index, ids):
-        return self.client.put(f"/api/mask/{index}", content=png(ids)).raise_for_status()
+        return self.client.put(f"/api/mask/{index}", content=packed(ids)).raise_for_status()
 
     def snapshot(self):
         state = self.client.get("/api/state").raise_for_status().json()
-        paths = {index: f"/api/mask/{index}.png" for index in state["frames"]}
+        paths = {index: f"/api/mask/{index}" for index in state["frames"]}
         masks = {index: self.client.get(path).raise_for_status().content for index, path in paths.items()}
         return {key: state[key] for key in ("objects", "references", "absent", "frames")} | {"masks": masks}
 
@@ -75,13 +75,13 @@ def random_action(chance):
         {"do": "paint", "index": index, "value": object_id, "at": [chance.randrange(30), chance.randrange(30)]},
         {"do": "paint", "index": index, "value": object_id, "at": [chance.randrange(30), chance.randrange(30)]},
         {"do": "add_object"},
-        {"do": "rename_object", "object": object_id, "name": f"name {chance.randrange(100)}"},
-        {"do": "recolour_object", "object": object_id, "colour": f"#{chance.randrange(1 << 24):06x}"},
-        {"do": "remove_object", "object": object_id},
-        {"do": "set_absent", "object": object_id, **span, "absent": chance.random() < 0.7},
+        {"do": "change_object", "object_id": object_id, "name": f"name {chance.randrange(100)}"},
+        {"do": "change_object", "object_id": object_id, "colour": f"#{chance.randrange(1 << 24):06x}"},
+        {"do": "remove_object", "object_id": object_id},
+        {"do": "set_absent", "object_id": object_id, **span, "absent": chance.random() < 0.7},
         {"do": "remove_reference", "index": index},
-        {"do": "propagate", "from": index, "direction": direction},
-        {"do": "propagate", "from": index, "direction": direction, **span},
+        {"do": "propagate", "direction": direction, "first": 0, "last": FRAMES - 1},
+        {"do": "propagate", "direction": direction, **span},
         {"do": "undo"}, {"do": "undo"}, {"do": "redo"}, {"do": "stop"}, {"do": "next_to_fix"},
         {"do": "goto", "index": index},
     ])  # fmt: skip
@@ -168,7 +168,7 @@ def perform_random_actions(page, count, seed):
                 assert "failed" not in event.get("message", ""), (action, event)
                 done += event["event"] == "done"
             if chance.random() < 0.1:
-                for path in (f"/api/frame/{chance.randrange(8)}.jpg?w=48", f"/api/mask/{chance.randrange(8)}.png"):
+                for path in (f"/api/frame/{chance.randrange(8)}.jpg?w=48", f"/api/mask/{chance.randrange(8)}"):
                     assert page.client.get(path).status_code in (200, 404)
         tab.do("stop")
         assert not any("failed" in event.get("message", "") for event in tab.events)
@@ -222,7 +222,7 @@ def test_ctrl_c_during_propagation_saves_and_exits_with_130(clip, tiny_weights, 
     process, address, token = start(tmp_path / "project", clip, tiny_weights)
     browser = Browser(address, token)
     browser.paint(0, square(0))
-    browser.act({"do": "propagate", "from": 0, "direction": "forward"})
+    browser.act({"do": "propagate", "direction": "forward", "first": 0, "last": FRAMES - 1})
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert (tmp_path / "project" / "confidence").is_dir()

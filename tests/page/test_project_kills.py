@@ -49,12 +49,11 @@ class Work:
         with self.project.change() as step:
             step.document = with_objects(step.document, np.unique(ids).tolist())
             step.put_reference(index, ids)
-            step.put_mask(index, ids, {}, "reference")
+            step.put_mask(index, ids, {})
 
     def remove_reference(self, index):
         with self.project.change() as step:
             step.put_reference(index, None)
-            step.put_mask(index, None, {})
 
     def propagate(self):
         self.step = self.project.open_step()

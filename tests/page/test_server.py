@@ -18,20 +18,20 @@ def test_state_and_frames_of_a_new_project(serve):
             again = page.client.get(f"/api/{path}", headers={"If-None-Match": answer.headers["etag"]})
             assert again.status_code == 304 and not again.content
         assert page.client.get(f"/api/frame/{FRAMES}.jpg").status_code == 404
-        assert page.client.get("/api/mask/0.png").status_code == 404
+        assert page.client.get("/api/mask/0").status_code == 404
 
 
 def test_a_painted_mask_is_propagated_and_undone(serve):
     with serve() as page, page.tab() as tab:
         assert page.put(0, square(0, 3)).json()["version"] == page.state()["frames"]["0"]["version"]
         assert page.state()["references"] == [0]
-        masks = tab.propagated(**{"from": 0, "direction": "forward"})
+        masks = tab.propagated()
         assert {event["index"] for event in masks} >= set(range(1, FRAMES))
         state = page.state()
         assert list(state["frames"]) == [str(index) for index in range(FRAMES)]
         assert (page.mask(0) == square(0, 3)).all()
         for index in range(1, FRAMES):
-            assert state["frames"][str(index)]["origin"] == "propagated"
+            assert state["frames"][str(index)]["confidence"].keys() == {"3"}
             assert set(np.unique(page.mask(index))) <= {0, 3}
         tab.do("undo")
         assert list(page.state()["frames"]) == ["0"]

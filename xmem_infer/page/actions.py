@@ -1,6 +1,5 @@
 """Schemas of all actions that a browser may send, and their validation."""
 
-import json
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
@@ -48,52 +47,38 @@ def _values(**types: Any) -> type[Values]:
     return create_model("Values", __base__=Values, **fields)
 
 
-ACTIONS = {  # each calls the method of the session with the same name, unless METHODS has another one
+ACTIONS = {  # each calls the method of the session with the same name
     "add_object": _values(name=Name | None, colour=Colour | None),
-    "rename_object": _values(object=Whole, name=Name),
-    "recolour_object": _values(object=Whole, colour=Colour),
-    "remove_object": _values(object=Whole),
-    "set_absent": _values(object=Whole, first=Whole, last=Whole, absent=bool),
+    "change_object": _values(object_id=Whole, name=Name | None, colour=Colour | None),
+    "remove_object": _values(object_id=Whole),
+    "set_absent": _values(object_id=Whole, first=Whole, last=Whole, absent=bool),
     "remove_reference": _values(index=Whole),
     "goto": _values(index=Whole),
     "next_to_fix": _values(),
-    "propagate": _values(**{"from": Whole}, direction=Direction, first=Whole | None, last=Whole | None),
+    "propagate": _values(direction=Direction, first=Whole, last=Whole),
+    "export": _values(format=Name, job=Annotated[int, Field(ge=0, le=2**53)]),
     "stop": _values(),
     "undo": _values(),
     "redo": _values(),
 }
-SUGGESTION = _values(object=Whole, box=Box | None, clicks=Clicks | None, base=bool | None)
-EXPORT = _values(format=Name)
-METHODS = {"goto": "check_index"}
-KEYWORDS = {"from": "index", "object": "object_id"}  # arguments that are named differently in Python
+SUGGESTION = _values(object_id=Whole, box=Box | None, clicks=Clicks | None, base=bool | None)
 
 
-def read_action(action: object) -> tuple[str, dict[str, Any]]:
-    """Return the name of the session's method and its arguments. Raises UsageError for an invalid action."""
-    if not isinstance(action, dict) or str(action.get("do")) not in ACTIONS:
-        raise UsageError(f'an action is {{"do": NAME, ...}} with one of the names {", ".join(ACTIONS)}')
-    name: str = action["do"]
-    given = {key: value for key, value in action.items() if key not in ("do", "id")}
-    return METHODS.get(name, name), read_values(given, ACTIONS[name])
+class Action(BaseModel):
+    """An action sent by a tab. `id` is returned with the answer; the other keys are arguments of the method `do`."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    do: Annotated[str, StringConstraints(pattern=f"^({'|'.join(ACTIONS)})$")]
+    id: int | None = None
 
 
-def read_body(body: bytes, kind: type[Values]) -> dict[str, Any]:
-    """Return the JSON object in the body of a request as keyword arguments. Raises UsageError if it is invalid."""
+def read_values(kind: type[BaseModel], given: dict[str, Any] | bytes | str) -> dict[str, Any]:
+    """Return an object, decoded or as JSON, as keyword arguments. Raises UsageError if it does not fit the schema."""
     try:
-        values = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise UsageError("the request body is not JSON") from error
-    if not isinstance(values, dict):
-        raise UsageError("the request body is not a JSON object")
-    return read_values(values, kind)
-
-
-def read_values(given: dict[str, Any], kind: type[Values]) -> dict[str, Any]:
-    """Return a JSON object as keyword arguments. Raises UsageError for a missing, invalid or unknown value."""
-    try:
-        values = kind.model_validate(given)
+        values = kind.model_validate(given) if isinstance(given, dict) else kind.model_validate_json(given)
     except ValidationError as error:
         wrong = error.errors()[0]
-        key = ".".join(map(str, wrong["loc"]))
+        key = ".".join(map(str, wrong["loc"])) or "the request"
         raise UsageError(f"{key} is not possible: {wrong['msg']}, got {str(wrong['input'])[:80]!r}") from None
-    return {KEYWORDS.get(name, name): value for name, value in values if value is not None}
+    return {name: value for name, value in values if value is not None}

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,16 +15,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from ..errors import UsageError, XMemInferError
-from .actions import EXPORT, SUGGESTION, read_action, read_body
+from .actions import ACTIONS, SUGGESTION, Action, read_values
 from .hub import Hub, Tab
-from .label_files import decode_labels, encode_mask
+from .label_files import decode_labels, encode_labels
 from .security import Guard
 from .session import Session
-
-log = logging.getLogger(__name__)
+from .worker import failure_message
 
 STATIC = Path(__file__).parent / "static"
 MAX_JSON = 64 << 10  # bytes
+LABELS = {"Content-Type": "application/octet-stream", "Content-Encoding": "deflate"}  # of `encode_labels`
 
 Index = Annotated[int, PathValue(ge=0, le=2**31)]
 Width = Annotated[int, Query(ge=16, le=16384)]
@@ -59,18 +58,18 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
         if index >= session.frame_count:
             raise HTTPException(404, f"there is no frame {index}")
         try:
-            key = f"{session.key}-{index}-{w}"
-            return _cached(request, key, "image/jpeg", lambda: session.pictures.jpeg(index, w))
+            key, headers = f"{session.key}-{index}-{w}", {"Content-Type": "image/jpeg"}
+            return _cached(request, key, headers, lambda: session.pictures.jpeg(index, w))
         except IndexError:  # the header of the video file announced more frames than can be decoded
             raise HTTPException(404, f"there is no frame {index}") from None
 
-    @app.get("/api/mask/{index}.png")
+    @app.get("/api/mask/{index}")
     def mask(request: Request, index: Index) -> Response:
         found = session.mask(index)
         if found is None:
             raise HTTPException(404, f"frame {index} has no mask")
-        version, png = found
-        return _cached(request, f"{index}-{version}", "image/png", lambda: png)
+        version, ids = found
+        return _cached(request, f"{index}-{version}", LABELS, lambda: encode_labels(ids))
 
     @app.put("/api/mask/{index}")
     async def put_mask(request: Request, index: Index, object: str = "") -> dict[str, Any]:
@@ -85,17 +84,12 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
 
     @app.post("/api/suggest/{index}")
     async def suggest(request: Request, index: Index) -> Response:
-        arguments = read_body(await _body(request, MAX_JSON), SUGGESTION)
+        arguments = read_values(SUGGESTION, await _body(request, MAX_JSON))
 
-        def png() -> bytes:
-            return encode_mask(session.suggest(index, **arguments))
+        def labels() -> bytes:
+            return encode_labels(session.suggest(index, **arguments))
 
-        return Response(await run_in_threadpool(png), media_type="image/png")
-
-    @app.post("/api/export")
-    async def export(request: Request) -> dict[str, int]:
-        arguments = read_body(await _body(request, MAX_JSON), EXPORT)
-        return {"job": session.exports.start(arguments["format"])}
+        return Response(await run_in_threadpool(labels), headers=LABELS)
 
     @app.get("/api/export/{job}")
     def download(job: int) -> FileResponse:
@@ -130,28 +124,25 @@ async def _send_events(socket: WebSocket, tab: Tab) -> None:
 
 def _act(session: Session, hub: Hub, tab: Tab, text: str) -> None:
     """Perform an action sent by a tab and answer it."""
-    request_id: dict[str, Any] = {}
+    request_id = None
     try:
-        action = json.loads(text)
-        request_id = {"id": action["id"]} if isinstance(action, dict) and "id" in action else {}
-        method, values = read_action(action)
-        answer = {"event": "done", "result": getattr(session, method)(**values)}
-        if action["do"] == "goto":
-            hub.publish({"event": "goto", "index": action["index"]}, exclude=tab)
-    except (ValueError, RecursionError, XMemInferError) as error:
-        answer = {"event": "error", "message": str(error)}
+        action = read_values(Action, text)
+        request_id, name = action.pop("id", None), action.pop("do")
+        values = read_values(ACTIONS[name], action)
+        answer = {"event": "done", "result": getattr(session, name)(**values)}
+        if name == "goto":
+            hub.publish({"event": "goto", **values}, exclude=tab)
     except Exception as error:
-        log.exception("an action failed")
-        answer = {"event": "error", "message": _message(error)}
-    hub.publish({**answer, **request_id}, only=tab)
+        answer = {"event": "error", "message": failure_message("the action", error)}
+    hub.publish({**answer, "id": request_id}, only=tab)
 
 
-def _cached(request: Request, key: str, kind: str, make: Any) -> Response:
+def _cached(request: Request, key: str, headers: dict[str, str], make: Callable[[], bytes]) -> Response:
     """Return a response that browsers cache and revalidate with `key` as its ETag; `make` is called only if needed."""
-    headers = {"ETag": f'"{key}"', "Cache-Control": "private, no-cache"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    return Response(make(), media_type=kind, headers=headers)
+    caching = {"ETag": f'"{key}"', "Cache-Control": "private, no-cache"}
+    if request.headers.get("if-none-match") == caching["ETag"]:
+        return Response(status_code=304, headers=caching)
+    return Response(make(), headers={**headers, **caching})
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -165,8 +156,6 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def _failed(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": _message(error)}, 400 if isinstance(error, UsageError) else 500)
-
-
-def _message(error: Exception) -> str:
-    return str(error) if isinstance(error, XMemInferError) else f"this program failed: {error!r}"
+    return JSONResponse(
+        {"detail": failure_message("the request", error)}, 400 if isinstance(error, UsageError) else 500
+    )

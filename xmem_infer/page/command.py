@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from ..config import DataConfig, LateObjects, MemoryConfig, RuntimeConfig, read_choices, require
 from ..datasets.mask_files import find_masks
@@ -64,11 +65,8 @@ def page(config: PageConfig) -> int:
         UsageError: The video, mask or project cannot be used, or the server cannot listen on the address.
         EnvironmentFault: Packages of the page are not installed, the project is in use, or the disk fails.
     """
-    missing = [name for name in ("fastapi", "uvicorn", "websockets") if find_spec(name) is None]
-    if missing:
-        raise EnvironmentFault(
-            f"the page needs {', '.join(missing)}, which are not installed: pip install 'xmem-infer[page]'"
-        )
+    if missing := [name for name in ("fastapi", "uvicorn", "websockets") if find_spec(name) is None]:
+        raise EnvironmentFault(f"the page needs {', '.join(missing)}: pip install 'xmem-infer[page]'")
     if not config.video_dir:
         raise UsageError("video_dir is not set. Give one video: xmem-infer page VIDEO [MASK]")
     path = existing_path(config.video_dir, "video_dir")
@@ -80,7 +78,7 @@ def page(config: PageConfig) -> int:
             project = Project(folder, source, path)
         except OSError as error:
             raise disk_fault(error, folder) from error
-        _serve(config, source, project, _given(config, path, source))
+        _serve(config, project, _given(config, path, source))
     check()  # raise the interrupt if a signal ended the server
     return 0
 
@@ -114,46 +112,30 @@ def adopted(project: Project, given: dict[int, Path]) -> dict[int, Path]:
     return given if first is None else {first: project.mask_path(first), **given}
 
 
-def _serve(config: PageConfig, source: IndexedFrames, project: Project, given: dict[int, Path]) -> None:
+def _serve(config: PageConfig, project: Project, given: dict[int, Path]) -> None:
     import uvicorn
 
     from .app import make_app
     from .hub import Hub
     from .session import Session
-    from .worker import Worker
 
     hub = Hub()
-    worker = Worker(hub.publish)
-    shown = open_frames(project.video, config.data)
-    session = Session(source, shown, project, worker, hub.publish, config.data.max_pixels, config.fps)
+    session = Session(project, open_frames(project.video, config.data), hub.publish, config.fps)
     if given := adopted(project, given):
         session.adopt(given.items())
     token = _token(project.folder / "records" / "token")
     listening = _listen(config)
     host, port = listening.getsockname()[:2]
     app = make_app(session, hub, token, config.host)
-    settings = {
-        "weights": config.weights,
-        "memory": config.memory,
-        "runtime": config.runtime,
-        "data": config.data,
-    }
-    worker.load(settings, source.size, session.on_change)
+    settings = {name: getattr(config, name) for name in ("weights", "memory", "runtime", "data")}
+    session.worker.load(settings, project.source.size, session.on_change)
     local = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{local}]' if ':' in local else local}:{port}/?token={token}"
     log.info(f"project: {project.folder}\npage: {address}\nCtrl-C stops it; everything is saved as it happens")
     if config.browser and _has_desktop():
         webbrowser.open(address)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            ws_max_size=MAX_MESSAGE,
-            timeout_graceful_shutdown=2,
-            server_header=False,
-            proxy_headers=False,
-        )
-    )
+    options: dict[str, Any] = {"ws_max_size": MAX_MESSAGE, "timeout_graceful_shutdown": 2, "log_level": "warning"}
+    server = uvicorn.Server(uvicorn.Config(app, server_header=False, proxy_headers=False, **options))
     asyncio.run(server.serve(sockets=[listening]))
 
 
@@ -182,17 +164,10 @@ def _listen(config: PageConfig) -> socket.socket:
         )
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     for port in range(PORT, PORT + PORTS) if config.port is None else [config.port]:
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        if os.name == "posix":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((config.host, port))
-            listening.listen(128)  # queues the browser's connections until the server accepts them
+        try:  # connections of the browser are queued until the server accepts them
+            return socket.create_server((config.host, port), family=family, dualstack_ipv6=family is socket.AF_INET6)
         except OSError as error:
-            listening.close()
             reason = error.strerror or error
-        else:
-            return listening
     tried = f"port {config.port}" if config.port is not None else f"ports {PORT} to {PORT + PORTS - 1}"
     raise UsageError(f"host={config.host}: {tried} cannot be opened for listening: {reason}; give another port=NUMBER")
 

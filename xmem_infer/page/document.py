@@ -1,13 +1,13 @@
 """The metadata of a project (objects, references, absences) as an immutable value, and the edits of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from PIL.ImageColor import getrgb
 
 from ..io.palette import visible_colours, with_colours
+from ..types import ObjectConfidence
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,17 @@ class Document:
         objects = {item["id"]: {"name": item["name"], "colour": item["colour"]} for item in saved["objects"]}
         return cls(objects, tuple(saved["references"]), absent)
 
+    def changed(self, object_id: int, name: str | None, colour: str | None) -> "Document":
+        """Change the name and the colour of an object, unless they are None."""
+        old = self.objects[object_id]
+        new = {"name": name or old["name"], "colour": colour or old["colour"]}
+        return replace(self, objects={**self.objects, object_id: new})
+
+    def present(self, confidence: Mapping[int, ObjectConfidence], index: int) -> dict[int, ObjectConfidence]:
+        """Return the confidence, by object id, of those objects that are not absent on frame `index`."""
+        absent = {key for key, spans in self.absent.items() if any(first <= index <= last for first, last in spans)}
+        return {object_id: seen for object_id, seen in confidence.items() if object_id not in absent}
+
     def colours(self) -> dict[int, tuple[int, int, int]]:
         """Return the (red, green, blue) of the objects by id."""
         return {object_id: getrgb(described["colour"])[:3] for object_id, described in self.objects.items()}
@@ -46,14 +57,8 @@ class Document:
 def with_objects(document: Document, ids: Iterable[int], palette: bytes | None = None) -> Document:
     """Add the ids that the document does not have yet, with their colours in `palette`, 768 bytes."""
     colours = visible_colours(palette)
-    unknown = [object_id for object_id in ids if object_id and object_id not in document.objects]
-    new = {key: {"name": f"object {key}", "colour": hex_colour(colours[key])} for key in unknown}
-    return replace(document, objects={**document.objects, **new}) if new else document
-
-
-def hex_colour(colour: np.ndarray) -> str:
-    """Format an RGB colour, (3,) uint8, as #rrggbb."""
-    return "#" + bytes(colour.tolist()).hex()
+    new = {key: {"name": f"object {key}", "colour": f"#{colours[key].tobytes().hex()}"} for key in ids if key}
+    return replace(document, objects={**new, **document.objects})
 
 
 def with_shown(document: Document, index: int, shown: Iterable[int], painted: Iterable[int]) -> Document:

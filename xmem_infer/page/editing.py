@@ -2,19 +2,19 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ..config import DataConfig
 from ..errors import UsageError
 from ..io.masks import read_mask
-from ..io.palette import visible_colours
 from ..scoring.pairing import read_ids
-from .document import hex_colour, with_absence, with_objects, with_shown
-from .label_files import REFERENCE, FrameEntry
+from .document import with_absence, with_objects, with_shown
+from .label_files import FrameEntry
 from .project import Project
 from .steps import Step
 from .worker import Worker
@@ -23,8 +23,8 @@ from .worker import Worker
 class Editing(ABC):
     """Thread-safe edits of a project. Each edit stops the running propagation first."""
 
-    def __init__(self, project: Project, worker: Worker, frame_count: int, max_pixels: int) -> None:
-        self.project, self.worker, self.frame_count, self.max_pixels = project, worker, frame_count, max_pixels
+    def __init__(self, project: Project, worker: Worker) -> None:
+        self.project, self.worker, self.frame_count = project, worker, len(project.source)
         self.lock = threading.RLock()  # guards the project
         self.edit_lock = threading.RLock()  # one edit at a time; acquired before `lock`, never by the worker's thread
 
@@ -51,7 +51,7 @@ class Editing(ABC):
         """Turn mask files, given with the indices of their frames, into references, as one undo step."""
         with self._edit() as step:
             for index, path in masks:
-                mask = read_mask(path, self.max_pixels)
+                mask = read_mask(path, DataConfig.max_pixels)
                 step.document = with_objects(step.document, mask.object_ids(), mask.palette)
                 _set_reference(step, index, mask.ids)
             known = {object_id for entry in self.project.frames.values() for object_id in entry.confidence}
@@ -63,17 +63,15 @@ class Editing(ABC):
             free = next((number for number in range(1, 256) if number not in self.project.document.objects), None)
             if free is None:
                 raise UsageError("there are 255 objects, more are not possible")
-            shown = colour or hex_colour(visible_colours(None)[free])
-            self._change_object(free, {"name": name or f"object {free}", "colour": shown})
+            with self._edit() as step:
+                step.document = with_objects(step.document, [free]).changed(free, name, colour)
             return free
 
-    def rename_object(self, object_id: int, name: str) -> None:
+    def change_object(self, object_id: int, name: str | None = None, colour: str | None = None) -> None:
+        """Change the name or the colour of an object."""
         self._check_object(object_id)
-        self._change_object(object_id, {"name": name})
-
-    def recolour_object(self, object_id: int, colour: str) -> None:
-        self._check_object(object_id)
-        self._change_object(object_id, {"colour": colour})
+        with self._edit() as step:
+            step.document = step.document.changed(object_id, name, colour)
 
     def remove_object(self, object_id: int) -> None:
         """Remove an object, also from all masks and references. Its id may be used for another object later."""
@@ -99,23 +97,31 @@ class Editing(ABC):
             raise UsageError(f"frame {index} is no reference")
         with self._edit() as step:
             step.put_reference(index, None)
-            ids, entry = read_ids(self.project.mask_path(index)), self.project.frames[index]
-            step.put_mask(index, ids, entry.confidence)
 
     def undo(self) -> None:
-        self._move(self.project.undo, "undo")
+        with self._exclusive():
+            if not self.project.undo():
+                raise UsageError("there is nothing to undo")
 
     def redo(self) -> None:
-        self._move(self.project.redo, "redo")
+        with self._exclusive():
+            if not self.project.redo():
+                raise UsageError("there is nothing to redo")
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Stop the running propagation, and report the change made in the block if it ends without an error."""
+        with self.edit_lock:
+            self.worker.stop()
+            with self.lock:
+                yield
+            self.on_change()
 
     @contextmanager
     def _edit(self) -> Iterator[Step]:
-        """Stop the running propagation, record an undo step, and report it when the block ends without an error."""
-        with self.edit_lock:
-            self.worker.stop()
-            with self.lock, self.project.change() as step:
-                yield step
-            self.on_change()
+        """Record the change made in the block as an undo step, see `_exclusive`."""
+        with self._exclusive(), self.project.change() as step:
+            yield step
 
     def _erase(self, step: Step, object_id: int, first: int, last: int) -> None:
         """Remove an object from masks, references and confidences of the frames `first` to `last` (inclusive)."""
@@ -124,27 +130,12 @@ class Editing(ABC):
                 ids = read_ids(self.project.mask_path(index))
                 if object_id in entry.confidence or (ids == object_id).any():
                     others = {key: seen for key, seen in entry.confidence.items() if key != object_id}
-                    step.put_mask(index, ids * (ids != object_id), others, entry.origin)
+                    step.put_mask(index, ids * (ids != object_id), others)
         for index in self.project.document.references:
             if first <= index <= last:
                 ids = read_ids(self.project.reference_path(index))
                 if (ids == object_id).any():
                     step.put_reference(index, ids * (ids != object_id))
-
-    def _change_object(self, object_id: int, fields: dict[str, str]) -> None:
-        with self._edit() as step:
-            objects = step.document.objects
-            new = {**objects.get(object_id, {}), **fields}
-            step.document = replace(step.document, objects={**objects, object_id: new})
-
-    def _move(self, move: Callable[[], bool], what: str) -> None:
-        with self.edit_lock:
-            self.worker.stop()
-            with self.lock:
-                moved = move()
-            if not moved:
-                raise UsageError(f"there is nothing to {what}")
-            self.on_change()
 
     def check_index(self, index: int) -> None:
         """Raise UsageError if there is no such frame."""
@@ -164,4 +155,4 @@ class Editing(ABC):
 
 def _set_reference(step: Step, index: int, ids: np.ndarray) -> None:
     step.put_reference(index, ids)
-    step.put_mask(index, ids, {}, REFERENCE)
+    step.put_mask(index, ids, {})

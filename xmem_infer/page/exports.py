@@ -1,8 +1,6 @@
 """Background exports of a project, each downloadable by its job number."""
 
-import logging
 import zipfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,8 @@ from typing import Any
 from ..errors import XMemInferError
 from ..export.run import EXPORTERS, export_masks
 from ..io.atomic import write_whole
-from ..io.frames import FrameSource
 from .project import Project
-
-log = logging.getLogger(__name__)
-
-
-class _Stopped(Exception):
-    pass
+from .worker import Publish, failure_message
 
 
 class Exports:
@@ -27,26 +19,16 @@ class Exports:
         files: The finished files, by job number.
     """
 
-    def __init__(
-        self, project: Project, frames: FrameSource, publish: Callable[[dict[str, Any]], None], fps: float
-    ) -> None:
-        self.project, self.frames, self.publish, self.fps = project, frames, publish, fps
+    def __init__(self, project: Project, fps: float, publish: Publish) -> None:
+        self.project, self.fps, self.publish = project, fps, publish
         self.files: dict[int, Path] = {}
-        self._jobs = 0
         self._stopped = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
 
-    @staticmethod
-    def formats() -> list[dict[str, str]]:
-        """Return the name and the title of each export format."""
-        return [{"format": name, "label": EXPORTERS[name].title} for name in EXPORTERS.names()]
-
-    def start(self, kind: str) -> int:
-        """Queue an export and return its job number. Raises UsageError for an unknown format."""
+    def start(self, kind: str, job: int) -> None:
+        """Queue an export. Raises UsageError for an unknown format."""
         EXPORTERS[kind]
-        self._jobs += 1
-        self._pool.submit(self._export, self._jobs, kind)
-        return self._jobs
+        self._pool.submit(self._export, job, kind)
 
     def close(self) -> None:
         """Cancel all exports and remove unfinished files."""
@@ -61,14 +43,14 @@ class Exports:
             event.update(done=done, total=total)
             self.publish(event)
             if self._stopped:
-                raise _Stopped
+                raise XMemInferError("the server was stopped")
 
         try:
             exported = export_masks(
                 kind,
                 self.project.masks,
                 self.project.folder / "exports",
-                self.frames,
+                self.project.source,
                 source=video if video.is_file() else None,
                 names={object_id: described["name"] for object_id, described in document.objects.items()},
                 colours=document.colours(),
@@ -78,13 +60,8 @@ class Exports:
             )
             self.files[job] = _zipped(exported) if exported.is_dir() else exported
             self.publish({**event, "file": self.files[job].name})
-        except _Stopped:
-            pass
-        except XMemInferError as error:
-            self.publish({**event, "error": str(error)})
         except Exception as error:  # the executor would swallow it
-            log.exception("an export failed")
-            self.publish({**event, "error": f"the export failed: {error!r}"})
+            self.publish({**event, "error": failure_message("the export", error)})
 
 
 def _zipped(folder: Path) -> Path:

@@ -1,7 +1,8 @@
-"""Mask files: palette PNG with origin and confidence in a text chunk, so that mask and confidence change atomically."""
+"""Mask files: palette PNG with the confidence in a text chunk, so that mask and confidence change atomically."""
 
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,11 +12,9 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ..errors import UsageError
-from ..io.images import size_words
 from ..types import ObjectConfidence
 
 NOTE = "xmem_infer"  # key of the text chunk in the PNG
-REFERENCE, PROPAGATED = "reference", "propagated"
 
 
 @dataclass
@@ -25,20 +24,17 @@ class FrameEntry:
     Attributes:
         version: Identifies the content of the mask file: undo brings the old version back. Fits into 53 bits, because
             JavaScript has no larger integers.
-        origin: `reference` (given by the user) or `propagated`.
         confidence: Confidence by object id.
     """
 
     version: int
-    origin: str = PROPAGATED
     confidence: dict[int, ObjectConfidence] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the entry as it is sent to the browser."""
         return {
             "version": self.version,
-            "origin": self.origin,
-            "confidence": {str(key): round(seen.mean_probability, 4) for key, seen in self.confidence.items()},
+            "confidence": {key: round(seen.mean_probability, 4) for key, seen in self.confidence.items()},
             "lost": [object_id for object_id, seen in self.confidence.items() if seen.lost],
         }
 
@@ -48,22 +44,14 @@ def version_of(path: Path) -> int:
     return path.stat().st_mtime_ns // 1000
 
 
-def encode_labels(ids: np.ndarray, palette: bytes, origin: str, confidence: Mapping[int, ObjectConfidence]) -> bytes:
-    """Encode (H, W) uint8 object ids as a palette PNG with 768 bytes of palette; the rest goes into the text chunk."""
+def encode_png(ids: np.ndarray, palette: bytes, confidence: Mapping[int, ObjectConfidence]) -> bytes:
+    """Encode (H, W) uint8 object ids as a palette PNG with 768 bytes of palette, and the confidence in a text chunk."""
     image = Image.fromarray(np.ascontiguousarray(ids)).convert("L")
     image.putpalette(palette)
     note = PngImagePlugin.PngInfo()
-    fields = {"origin": origin, "confidence": {str(key): asdict(seen) for key, seen in confidence.items()}}
-    note.add_text(NOTE, json.dumps(fields))
+    note.add_text(NOTE, json.dumps({"confidence": {key: asdict(seen) for key, seen in confidence.items()}}))
     png = io.BytesIO()
     image.save(png, "PNG", compress_level=3, pnginfo=note)
-    return png.getvalue()
-
-
-def encode_mask(mask: np.ndarray) -> bytes:
-    """Encode an (H, W) bool mask as a grey PNG with values 0 and 255."""
-    png = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * 255).save(png, "PNG", compress_level=1)
     return png.getvalue()
 
 
@@ -74,27 +62,23 @@ def read_entry(path: Path) -> FrameEntry | None:
         text = image.info.get(NOTE)
     if not text:
         return None
-    fields = json.loads(text)
-    entry.origin = fields["origin"]
-    for key, seen in fields["confidence"].items():
+    for key, seen in json.loads(text)["confidence"].items():
         entry.confidence[int(key)] = ObjectConfidence(**{**seen, "drift": tuple(seen["drift"])})
     return entry
 
 
-def decode_labels(png: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Decode a PNG sent by a browser to (H, W) uint8 object ids.
+def encode_labels(ids: np.ndarray) -> bytes:
+    """Encode (H, W) uint8 or bool for a browser: row by row, compressed by zlib."""
+    return zlib.compress(ids.tobytes(), 1)
 
-    Raises:
-        UsageError: Not a PNG, damaged, of another size or of another pixel format; checked before decoding if possible.
-    """
+
+def decode_labels(content: bytes, size: tuple[int, int]) -> np.ndarray:
+    """Decode what `encode_labels` returns, sent by a browser, to (H, W) uint8. Raises UsageError if it is invalid."""
+    height, width = size
     try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            if image.size[::-1] != size:
-                raise UsageError(f"the mask is {size_words(image.size[::-1])}, the frames are {size_words(size)}")
-            if image.mode not in ("L", "P", "1"):
-                raise UsageError(f"the mask has pixels of mode {image.mode}; send 8-bit greyscale or palette PNG")
-            return np.array(image.convert("L") if image.mode == "1" else image).astype(np.uint8)
-    except UsageError:
-        raise
-    except Exception as error:  # Pillow raises exceptions of many types for damaged files
-        raise UsageError("the mask is not a valid PNG") from error
+        pixels = zlib.decompressobj().decompress(content, height * width + 1)
+    except zlib.error as error:
+        raise UsageError(f"the mask is not compressed by zlib: {error}") from error
+    if len(pixels) != height * width:
+        raise UsageError(f"the mask does not have one byte for each of the {width}x{height} pixels")
+    return np.frombuffer(pixels, np.uint8).reshape(size)

@@ -22,7 +22,7 @@ from ..io.atomic import Staged, disk_fault, remove, write_json, write_whole
 from ..io.frames import IndexedFrames, frame_name
 from ..outputs.files import ConfidenceTable, confidence_row, read_confidence
 from .document import Document
-from .label_files import PROPAGATED, REFERENCE, FrameEntry, read_entry, version_of
+from .label_files import FrameEntry, read_entry, version_of
 from .steps import Step, link
 
 FORMAT = 1
@@ -157,13 +157,14 @@ class Project:
                 f"{self.video} is another video: give another project=FOLDER"
             )
 
-    def _commit(self, step: "Step") -> None:
+    def _commit(self, step: Step) -> None:
         self.write_table()
         number = self.step + 1
         step.folder.mkdir(exist_ok=True)
         documents = {"before": self.document.as_json(), "after": step.document.as_json()}
         write_json(step.folder / "step.json", documents)
-        for other in sorted(self._steps(), reverse=True):
+        steps = [int(path.name) for path in self.history.iterdir() if path.name.isdecimal()]
+        for other in sorted(steps, reverse=True):
             if other >= number or other <= number - MAX_STEPS:
                 Staged(self.history / str(other)).withdraw()
         step.folder.rename(self.history / str(number))
@@ -206,9 +207,6 @@ class Project:
             rel = changed.relative_to(folder / "after").as_posix()
             self.apply(rel, folder / side / rel)
 
-    def _steps(self) -> list[int]:
-        return [int(path.name) for path in self.history.iterdir() if path.name.isdecimal()]
-
     def _index(self, stem: str) -> int | None:
         if self._index_of:
             return self._index_of.get(stem)
@@ -220,8 +218,7 @@ class Project:
         confidence = read_confidence(table) if table.is_file() else {}
         for path in self.masks.glob("*.png"):
             if (index := self._index(path.stem)) is not None:
-                origin = REFERENCE if index in self.document.references else PROPAGATED
-                self.frames[index] = FrameEntry(version_of(path), origin, confidence.get(path.stem, {}))
+                self.frames[index] = FrameEntry(version_of(path), confidence.get(path.stem, {}))
         self._listed = dict(self.frames)
 
     def _write_rows(self, to: Path) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
@@ -19,8 +19,10 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+NOT_STORED = {"Cache-Control": "no-store"}
 WRONG_NAME = "This server is not called by that name: use localhost, or its address in numbers."
-REFUSED = "This page needs the whole address that the command printed, with its token."
+WRONG_SITE = "Another site's page may not use this server."
+NO_TOKEN = "This page needs the whole address that the command printed, with its token."
 
 
 class Guard:
@@ -43,26 +45,26 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
-        request = HTTPConnection(scope)
+        request, answer = HTTPConnection(scope), self.app
         is_in_url = self._is_token(request.query_params.get("token", ""))
-        if not self._is_host(request.headers.get("host", "")):
-            return await _refuse(scope, receive, send, 421, WRONG_NAME)
+        host, origin = request.headers.get("host", ""), request.headers.get("origin")
         # Browsers send `Origin` with WebSockets and with requests that change something; other clients may omit it.
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            return await _refuse(scope, receive, send, 403, "Another site's page may not use this server.")
-        if not is_in_url and not self._is_token(request.cookies.get(self.cookie, "")):
-            return await _refuse(scope, receive, send, 401, REFUSED)
+        if not self._is_host(host):
+            answer = PlainTextResponse(WRONG_NAME, 421, NOT_STORED)
+        elif origin is not None and urlsplit(origin).netloc != host:
+            answer = PlainTextResponse(WRONG_SITE, 403, NOT_STORED)
+        elif not is_in_url and not self._is_token(request.cookies.get(self.cookie, "")):
+            answer = PlainTextResponse(NO_TOKEN, 401, NOT_STORED)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                if is_in_url:
+                if is_in_url and answer is self.app:
                     headers.append("Set-Cookie", f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict")
             await send(message)
 
-        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+        await answer(scope, receive, with_headers)
 
     def _is_token(self, text: str) -> bool:
         return secrets.compare_digest(text.encode(), self.token.encode())
@@ -84,15 +86,3 @@ def is_local(bound: str) -> bool:
         return ipaddress.ip_address(bound.strip("[]")).is_loopback
     except ValueError:
         return bound == "localhost"
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, words: str) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    headers = {"Cache-Control": "no-store", **HEADERS}
-    answer: Response = PlainTextResponse(words + "\n", status, headers)
-    if scope["path"].startswith("/api"):
-        answer = JSONResponse({"detail": words}, status, headers)
-    await answer(scope, receive, send)

@@ -11,7 +11,7 @@ import numpy as np
 from ..io.atomic import disk_fault
 from ..types import ObjectConfidence
 from .document import Document
-from .label_files import PROPAGATED, REFERENCE, encode_labels
+from .label_files import encode_png
 
 if TYPE_CHECKING:
     from .project import Project
@@ -29,19 +29,16 @@ class Step:
     def __init__(self, project: "Project", folder: Path, document: Document) -> None:
         self.project, self.folder, self.document, self.is_open = project, folder, document, False
 
-    def put_mask(
-        self, index: int, ids: np.ndarray | None, confidence: dict[int, ObjectConfidence], origin: str = PROPAGATED
-    ) -> None:
-        """Set the mask of a frame to (H, W) uint8 object ids, or remove it (None)."""
-        content = b"" if ids is None else encode_labels(ids, self.document.palette(), origin, confidence)
-        self._put(self.project.mask_path(index), content)
+    def put_mask(self, index: int, ids: np.ndarray, confidence: dict[int, ObjectConfidence]) -> None:
+        """Set the mask of a frame to (H, W) uint8 object ids."""
+        self._put(self.project.mask_path(index), encode_png(ids, self.document.palette(), confidence))
 
     def put_reference(self, index: int, ids: np.ndarray | None) -> None:
         """Set or remove (None) the reference mask of a frame, also in the document. `put_mask` is called separately."""
         others = set(self.document.references) - {index}
         given = others if ids is None else others | {index}
         self.document = replace(self.document, references=tuple(sorted(given)))
-        content = b"" if ids is None else encode_labels(ids, self.document.palette(), REFERENCE, {})
+        content = b"" if ids is None else encode_png(ids, self.document.palette(), {})
         self._put(self.project.reference_path(index), content)
 
     def _put(self, final: Path, content: bytes) -> None:

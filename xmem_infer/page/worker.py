@@ -2,13 +2,16 @@
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import XMemInferError
+from ..types import Frame, LabelMask
 
 if TYPE_CHECKING:
     from ..predictor import Segmenter
@@ -36,10 +39,10 @@ class Worker:
         self.segmenter: Segmenter | None = None
         self.fault: str | None = None
         self.running: dict[str, Any] | None = None
-        self._stop = threading.Event()
-        self._stop_ahead = threading.Event()
+        self._encoded: Any = None  # cache of encoded references
+        self._stop = threading.Event()  # stops the jobs submitted since the last call of `stop`
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._job: Future[None] | None = None
+        self._propagation: Future[None] | None = None
 
     def load(self, settings: Mapping[str, Any], size: tuple[int, int], then: Callable[[], None]) -> None:
         """Load the network in the background and warm it up, because its first use is slow.
@@ -50,66 +53,76 @@ class Worker:
             then: Called at the end, also if the network cannot be loaded.
         """
 
-        def job() -> None:
-            try:
-                from ..predictor import Segmenter
+        def work() -> None:
+            from ..predictor import Segmenter
+            from ..propagation.encoded_references import EncodedReferences
 
-                segmenter = Segmenter.from_weights(**settings)
-                _warm(segmenter, size)
-                self.segmenter = segmenter
-            except XMemInferError as error:
-                self.fault = str(error)
-            except Exception as error:  # the executor would swallow it
-                log.exception("the network could not be loaded")
-                self.fault = f"the network could not be loaded: {error!r}"
-            then()
+            segmenter, self._encoded = Segmenter.from_weights(**settings), EncodedReferences()
+            _warm(segmenter, size)
+            self.segmenter = segmenter
 
-        self._pool.submit(job)
+        def failed(message: str) -> None:
+            self.fault = message
 
-    def run(
-        self,
-        total: int,
-        results: "Callable[[Segmenter], Generator[FrameResult, None, None]]",
-        put: "Callable[[FrameResult], None]",
-        then: Callable[[], None],
+        self._submit("loading the network", work, failed, then)
+
+    def propagate(
+        self, total: int, put: "Callable[[FrameResult], None]", then: Callable[[], None], **request: Any
     ) -> None:
-        """Propagate in the background, until the results end or `stop` is called.
+        """Propagate in the background, until all frames are done or `stop` is called.
 
         Args:
             total: Expected number of results.
-            results: Returns the results for a network.
             put: Called with each result.
             then: Called when the job ends, also after an error; not if it is cancelled before it starts.
+            request: Arguments of the function `propagate`.
         """
         self.stop()
-        self._stop.clear()
-        self.running = {"event": "progress", "running": True, "index": None, "done": 0, "total": total}
-        self.running |= {"fps": None, "seconds_left": None}
-        self._job = self._pool.submit(self._propagate, results, put, then)
+        self.running = {"event": "progress", "running": True, "done": 0, "total": total}
+        stop = self._stop
 
-    def run_when_idle(self, steps: "Callable[[Segmenter], Iterator[object]]") -> None:
-        """Iterate over `steps` in the background until `stop` is called or another job is submitted."""
-        self._stop_ahead.set()
-        stop = self._stop_ahead = threading.Event()
+        def work() -> None:
+            from ..propagation.propagate import propagate
 
-        def job() -> None:
-            try:
-                if self.segmenter is not None and not stop.is_set():
-                    for _ in steps(self.segmenter):
-                        if stop.is_set():
-                            break
-            except XMemInferError as error:  # the propagation that needs this work reports the error
-                log.debug(f"nothing was done ahead: {error}")
-            except Exception:
-                log.exception("work ahead failed")
+            if self.segmenter is None:
+                raise XMemInferError(f"the network cannot be used: {self.fault}")
+            with closing(propagate(self.segmenter, provisional=True, encoded=self._encoded, **request)) as results:
+                for result in self._reported(results, total):
+                    put(result)
+                    if stop.is_set():
+                        break
 
-        self._pool.submit(job)
+        def failed(message: str) -> None:
+            self.publish({"event": "error", "message": message})
+
+        def end() -> None:
+            self._publish_end()
+            then()
+
+        self._propagation = self._submit("propagation", work, failed, end)
+
+    def encode_ahead(self, references: Callable[[], Mapping[str, Any]]) -> None:
+        """Encode references while the thread is idle, until `stop` is called.
+
+        references: Returns arguments of the function `encode_ahead`.
+        """
+        stop = self._stop
+
+        def work() -> None:
+            from ..propagation.propagate import encode_ahead
+
+            if self.segmenter is not None and not stop.is_set():
+                for _ in encode_ahead(self.segmenter, encoded=self._encoded, **references()):
+                    if stop.is_set():
+                        break
+
+        self._submit("encoding ahead", work, log.debug)  # the propagation that needs the references reports the error
 
     def stop(self) -> None:
-        """Stop the running propagation after its current frame, wait for it, and stop the idle job."""
+        """Stop the running propagation after its current frame, wait for it, and stop encoding ahead."""
         self._stop.set()
-        self._stop_ahead.set()
-        job, self._job = self._job, None
+        self._stop = threading.Event()
+        job, self._propagation = self._propagation, None
         if job is not None and job.cancel():  # the network is still being loaded
             self._publish_end()
         elif job is not None:
@@ -120,48 +133,49 @@ class Worker:
         self.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _propagate(self, results: Any, put: Any, then: Callable[[], None]) -> None:
-        try:
-            if self.segmenter is None:
-                raise XMemInferError(f"the network cannot be used: {self.fault}")
-            if not self._stop.is_set():
-                with closing(results(self.segmenter)) as stream:
-                    self._consume(stream, put)
-        except XMemInferError as error:
-            self.publish({"event": "error", "message": str(error)})
-        except Exception as error:
-            log.exception("propagation failed")
-            self.publish({"event": "error", "message": f"propagation failed: {error!r}"})
-        finally:
-            self._publish_end()
-            then()
+    def _submit(
+        self, what: str, work: Callable[[], None], failed: Callable[[str], None], then: Callable[[], None] | None = None
+    ) -> Future[None]:
+        """Queue a job. `failed` is called with a message if `work` raises an error; `then` at the end in any case."""
 
-    def _publish_end(self) -> None:
-        last, self.running = self.running or {}, None
-        self.publish({**last, "running": False, "seconds_left": 0})
+        def job() -> None:
+            try:
+                work()
+            except Exception as error:  # the executor would swallow it
+                failed(failure_message(what, error))
+            finally:
+                if then is not None:
+                    then()
 
-    def _consume(self, stream: Any, put: Any) -> None:
+        return self._pool.submit(job)
+
+    def _reported(self, results: "Iterable[FrameResult]", total: int) -> "Iterator[FrameResult]":
+        """Yield all results, and publish the progress after each."""
         started, published = perf_counter(), 0.0
-        self.publish({**(self.running or {})})
-        for done, result in enumerate(stream, 1):
-            put(result)
+        for done, result in enumerate(results, 1):
+            yield result
             now = perf_counter()
             fps = done / (now - started)
-            left = max(0, (self.running or {})["total"] - done)
-            progress = {"index": result.frame.index, "done": done, "fps": round(fps, 2)}
-            self.running = {**(self.running or {}), **progress, "seconds_left": round(left / fps, 1)}
+            timing = {"fps": round(fps, 2), "seconds_left": round(max(0, total - done) / fps, 1)}
+            self.running = {"event": "progress", "running": True, "done": done, "total": total, **timing}
             if now - published > PROGRESS_EVERY_S:
                 published = now
                 self.publish(self.running)
-            if self._stop.is_set():
-                break
+
+    def _publish_end(self) -> None:
+        self.running = None
+        self.publish({"event": "progress", "running": False})
+
+
+def failure_message(what: str, error: Exception) -> str:
+    """Return the message for the user. An error of this program itself is also logged."""
+    if isinstance(error, XMemInferError):
+        return str(error)
+    log.error(f"{what} failed", exc_info=error)
+    return f"{what} failed: {error!r}"
 
 
 def _warm(segmenter: "Segmenter", size: tuple[int, int]) -> None:
-    import numpy as np
-
-    from ..types import Frame, LabelMask
-
     ids = np.zeros(size, np.uint8)
     ids[: size[0] // 2, : size[1] // 2] = 1
     state = segmenter.start()

@@ -68,7 +68,7 @@ export async function track(direction = "both") {
   const first = direction === "forward" ? store.index : before ?? 0;
   const last = direction === "backward" ? store.index : after ?? store.video.frames - 1;
   store.set({ following: true, playing: false, startedAt: store.index });
-  await act({ do: "propagate", from: store.index, direction, first, last });
+  await act({ do: "propagate", direction, first, last });
 }
 
 export const stop = () => act({ do: "stop" });
@@ -88,7 +88,7 @@ export function undo() {
 export const redo = () => act({ do: "redo" });
 
 export function toggleReference() {
-  if (store.state.references.includes(store.index)) return act({ do: "remove_reference", index: store.index });
+  if (store.isReference()) return act({ do: "remove_reference", index: store.index });
   if (!store.frame() && !store.proposal) return tell("There is no mask in this frame yet.");
   accept();
   return keep();
@@ -101,9 +101,9 @@ export function markAbsent(object = store.object) {
   if (store.absentFrom !== null) {
     const [first, last] = [store.absentFrom, store.index].sort((a, b) => a - b);
     store.set({ absentFrom: null });
-    return act({ do: "set_absent", object, first, last, absent: true });
+    return act({ do: "set_absent", object_id: object, first, last, absent: true });
   }
-  if (range) return act({ do: "set_absent", object, first: range[0], last: range[1], absent: false });
+  if (range) return act({ do: "set_absent", object_id: object, first: range[0], last: range[1], absent: false });
   store.set({ object, absentFrom: store.index });
 }
 

@@ -10,7 +10,7 @@ export class Refused extends Error {
 
 /** Fetch `path`, relative to the page. Throws Refused with the message of the server unless the request succeeds. */
 export async function request(path, options = {}) {
-  const response = await fetch(path, { credentials: "same-origin", ...options });
+  const response = await fetch(path, options);
   if (response.ok) return response;
   const detail = await response.json().then((body) => body.detail, () => null);
   const text = typeof detail === "string" ? detail : `${response.status} ${response.statusText}`;
@@ -54,7 +54,7 @@ class Live {
     this.socket = null;
     for (const { reject } of this.pending.values()) reject(new Error("The connection was lost."));
     this.pending.clear();
-    const denied = await fetch("api/state", { credentials: "same-origin" }).then((answer) => [401, 403].includes(answer.status), () => false);
+    const denied = await fetch("api/state").then((answer) => [401, 403].includes(answer.status), () => false);
     this.onLink(denied ? "denied" : "lost");
     if (denied) return;
     setTimeout(() => this.connect(), this.delay);

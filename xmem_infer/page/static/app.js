@@ -49,10 +49,10 @@ function start() {
   fit();
 }
 
-function takeMask({ index, version, origin, confidence, lost }) {
-  store.state.frames[index] = { version, origin, confidence, lost };
+function takeMask({ index, version, confidence, lost }) {
+  store.state.frames[index] = { version, confidence, lost };
   store.dispatchEvent(new Event("frames"));
-  if (store.following && origin === "propagated") go(index, false);
+  if (store.following && !store.isReference(index)) go(index, false);
   if (index === store.index) reload();
 }
 
@@ -71,15 +71,10 @@ function runningChanged() {
   }
 }
 
-async function linked(link) {
+function linked(link) {
   store.set({ link });
   if (link === "lost") store.set({ playing: false });
-  if (link !== "open") return;
-  try {
-    await flush();
-  } catch (error) {
-    tell(error.message, "error");
-  }
+  if (link === "open") flush();
 }
 
 startTheme();

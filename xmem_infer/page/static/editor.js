@@ -1,8 +1,7 @@
 /** The mask of the shown frame: loading, painting, suggestions, and saving to the server. */
 import { Refused, request, sendJson } from "./api.js";
-import { colourTable, connected, drawLabels, drawProposal, merge, paintLine } from "./labels.js";
-import { mask, picture } from "./media.js";
-import { Labels, decodePng, encodePng } from "./png.js";
+import { Labels, colourTable, connected, drawLabels, drawProposal, merge, paintLine } from "./labels.js";
+import { mask, picture, readLabels } from "./media.js";
 import { store, tell } from "./store.js";
 
 const SAVE_AFTER_MS = 250;
@@ -38,6 +37,7 @@ async function load(index, close) {
   if (shown.index !== index) discard();
   shown = { index, picture: image, version };
   const { width, height } = store.video;
+  if (overlay.width !== width || overlay.height !== height) Object.assign(overlay, { width, height });
   store.set({ labels: unsaved.get(index)?.labels ?? labels?.copy() ?? new Labels(width, height) });
   redraw();
 }
@@ -47,10 +47,6 @@ export const ready = () => store.labels && shown.index === store.index;
 
 export function redraw(box) {
   if (!store.labels) return;
-  if (overlay.width !== store.labels.width || overlay.height !== store.labels.height) {
-    overlay.width = store.labels.width;
-    overlay.height = store.labels.height;
-  }
   const table = colourTable(store.objects, store.hidden, store.opacity);
   drawLabels(overlay.getContext("2d"), store.proposal?.merged ?? store.labels, table, box);
   store.dispatchEvent(new Event("drawn"));
@@ -133,8 +129,9 @@ async function sendAll() {
     const { labels, ids } = entry;
     entry.ids = new Set();
     try {
-      const body = await encodePng(labels);
-      const answer = await request(`api/mask/${index}?object=${[...ids]}`, { method: "PUT", body, headers: { "Content-Type": "image/png" } });
+      const compressed = new Blob([labels.data]).stream().pipeThrough(new CompressionStream("deflate"));
+      const body = await new Response(compressed).blob();
+      const answer = await request(`api/mask/${index}?object=${[...ids]}`, { method: "PUT", body });
       const { version } = await answer.json();
       if (shown.index === index) shown.version = version;
       if (!entry.ids.size) unsaved.delete(index);
@@ -177,8 +174,8 @@ async function ask() {
   const { index, object, box, clicks } = prompts;
   store.set({ thinking: true });
   try {
-    const answer = await sendJson(`api/suggest/${index}`, { object, box, clicks, base: !box }, { signal: current.signal });
-    const labels = await decodePng(await answer.arrayBuffer());
+    const body = { object_id: object, box, clicks, base: !box };
+    const labels = await readLabels(await sendJson(`api/suggest/${index}`, body, { signal: current.signal }));
     if (current.signal.aborted || shown.index !== index) return;
     const clicked = clicks.filter((click) => click[2] > 0).map(([x, y]) => store.labels.data[y * labels.width + x]);
     const merged = merge(store.labels, labels, object, new Set(clicked));

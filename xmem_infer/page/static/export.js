@@ -1,10 +1,8 @@
 /** The export dialog. The server exports one format at a time, and the browser then downloads it. */
-import { accept, flush } from "./editor.js";
-import { sendJson } from "./api.js";
+import { act } from "./actions.js";
 import { byId, make, store, tell } from "./store.js";
 
-let job = null; // job number; undefined: requested, but the number is not known yet; null: no export
-let earlyEvents = []; // events that arrived before the job number
+let job = null; // number of the export that this tab waits for
 
 export function openExport() {
   if (!store.state) return;
@@ -21,24 +19,14 @@ export function openExport() {
 async function start(event) {
   event.preventDefault();
   const format = byId("formats").querySelector("input:checked").value;
-  accept();
-  await flush();
+  job = Date.now();
   show({ done: 0, total: null });
-  [job, earlyEvents] = [undefined, []];
-  try {
-    job = (await (await sendJson("api/export", { format })).json()).job;
-    earlyEvents.forEach(exportArrived);
-  } catch (error) {
-    show(null);
-    tell(`The export failed: ${error.message}`, "error");
-  }
+  if ((await act({ do: "export", format, job })) === undefined) show(null);
 }
 
 /** Handle an export event; events of other tabs' exports are ignored. */
-export function exportArrived(event) {
-  const { job: id, done, total, file, error } = event;
-  if (job === undefined) earlyEvents.push(event);
-  if (job == null || id !== job) return;
+export function exportArrived({ job: id, done, total, file, error }) {
+  if (id !== job) return;
   if (error) {
     show(null);
     tell(`The export failed: ${error}`, "error");

@@ -18,10 +18,9 @@ function hint() {
   if (store.thinking) return [0, "Finding the object…"];
   if (proposal) return [0, "Click to add. **Remove** `Alt` takes away"];
   if (store.running) return [1, "Masks appear as they are found"];
-  const found = Object.values(state.frames).some((frame) => frame.origin === "propagated");
   if (!state.references.length) return [0, marks[store.tool]];
-  if (!found) return [1, "Now **Track** `T` it through the video, or **Add object** `A`"];
-  if (state.references.includes(index) && index !== state.references[0]) return [1, "Corrected? **Track** `T` again, to both sides of this frame"];
+  if (!store.isTracked) return [1, "Now **Track** `T` it through the video, or **Add object** `A`"];
+  if (store.isReference() && index !== state.references[0]) return [1, "Corrected? **Track** `T` again, to both sides of this frame"];
   return [2, "**Fix next** `N` shows the frame most in need of a correction"];
 }
 

@@ -12,14 +12,13 @@ import { fit, zoom } from "./view.js";
 const brush = (factor) => store.set({ brush: Math.min(200, Math.max(1, Math.round(store.brush * factor + (factor > 1 ? 1 : 0)))) });
 const opacity = (change) => store.set({ opacity: Math.min(1, Math.max(0, store.opacity + change)) });
 
-// [group, keys as displayed, description, keys as returned by `nameOf`, handler]; rows without a group are not listed
+// [group, keys as displayed, description, keys as returned by `nameOf`, handler]
 const KEYS = [
   ["Mark", "S", "Smart select: drag a box, click to add, Alt+click to remove", ["s"], () => chooseTool("smart")],
   ["Mark", "B", "Brush (Alt or the right button erases)", ["b"], () => chooseTool("brush")],
   ["Mark", "E", "Eraser", ["e"], () => chooseTool("eraser")],
   ["Mark", "F", "Fill an outline (Alt removes a piece)", ["f"], () => chooseTool("fill")],
-  ["Mark", "[  ]", "Smaller, larger brush", ["["], () => brush(0.8)],
-  ["", "", "", ["]"], () => brush(1.25)],
+  ["Mark", "[  ]", "Smaller, larger brush", ["[", "]"], ({ key }) => brush(key === "]" ? 1.25 : 0.8)],
   ["Mark", "Enter", "Accept the suggestion", ["Enter"], accept],
   ["Mark", "Esc", "Discard the suggestion; stop tracking", ["Escape"], actions.escape],
   ["Mark", "Del", "Clear the object from this frame", ["Delete", "Backspace"], () => ready() && clearObject()],
@@ -31,25 +30,19 @@ const KEYS = [
   ["Objects", "D", "It disappears here; again: until here", ["d"], () => actions.markAbsent()],
   ["Objects", "H", "Hide or show it", ["h"], () => actions.toggleVisible(store.object)],
   ["Objects", "V", "Hide or show all masks", ["v"], () => store.set({ masksShown: !store.masksShown })],
-  ["Objects", "O  Shift O", "Masks more, less opaque", ["o"], () => opacity(0.1)],
-  ["", "", "", ["Shift+O"], () => opacity(-0.1)],
+  ["Objects", "O  Shift O", "Masks more, less opaque", ["o", "Shift+O"], ({ shiftKey }) => opacity(shiftKey ? -0.1 : 0.1)],
   ["Frames", "Space", "Play or pause; held: drag the view", [], null],
-  ["Frames", "← →", "One frame (with Shift: ten)", ["ArrowLeft"], () => actions.go(store.index - 1)],
-  ["", "", "", ["ArrowRight"], () => actions.go(store.index + 1)],
-  ["", "", "", ["Shift+ArrowLeft"], () => actions.go(store.index - 10)],
-  ["", "", "", ["Shift+ArrowRight"], () => actions.go(store.index + 10)],
-  ["Frames", "Home  End", "First, last frame", ["Home"], () => actions.go(0)],
-  ["", "", "", ["End"], () => actions.go(store.video.frames - 1)],
-  ["Frames", ",  .", "Reference before, after", [","], () => actions.jumpReference(-1)],
-  ["", "", "", ["."], () => actions.jumpReference(1)],
+  ["Frames", "← →", "One frame (with Shift: ten)", ["ArrowLeft", "ArrowRight", "Shift+ArrowLeft", "Shift+ArrowRight"],
+    ({ key, shiftKey }) => actions.go(store.index + (key === "ArrowLeft" ? -1 : 1) * (shiftKey ? 10 : 1))],
+  ["Frames", "Home  End", "First, last frame", ["Home", "End"], ({ key }) => actions.go(key === "Home" ? 0 : store.video.frames - 1)],
+  ["Frames", ",  .", "Reference before, after", [",", "."], ({ key }) => actions.jumpReference(key === "," ? -1 : 1)],
   ["Frames", "G", "Go to a frame by its number", ["g"], jumpToFrame],
   ["Frames", "R", "Make this frame a reference, or not", ["r"], actions.toggleReference],
   ["Track", "T", "Track both ways from here, or stop", ["t"], () => actions.track()],
   ["Track", "Shift T", "Track forwards only", ["Shift+T"], () => actions.track("forward")],
   ["Track", "Y", "Track backwards only", ["y"], () => actions.track("backward")],
   ["Track", "N", "Fix next: the frame that needs it most", ["n"], actions.fixNext],
-  ["View", "+  −", "Zoom (or the wheel, or two fingers)", ["+", "="], () => zoom(1.25)],
-  ["", "", "", ["-"], () => zoom(0.8)],
+  ["View", "+  −", "Zoom (or the wheel, or two fingers)", ["+", "=", "-"], ({ key }) => zoom(key === "-" ? 0.8 : 1.25)],
   ["View", "0", "Fit the frame", ["0"], fit],
   ["View", "L", "Light or dark", ["l"], toggleTheme],
   ["View", "X", "Export", ["x"], () => openExport()],
@@ -91,12 +84,11 @@ function up(event) {
 export function startKeys() {
   addEventListener("keydown", down);
   addEventListener("keyup", up);
-  const groups = new Map();
-  for (const [group, keys, text] of KEYS) {
-    if (!group) continue;
-    if (!groups.has(group)) groups.set(group, []);
-    groups.get(group).push(make("dt", {}, ...keys.split(/ {2}/).map((key) => make("kbd", {}, key))), make("dd", {}, text));
+  for (const group of new Set(KEYS.map((row) => row[0]))) {
+    const rows = KEYS.filter((row) => row[0] === group).flatMap(([, keys, text]) => [
+      make("dt", {}, ...keys.split(/ {2}/).map((key) => make("kbd", {}, key))), make("dd", {}, text),
+    ]);
+    byId("help-keys").append(make("section", {}, make("h3", {}, group), make("dl", {}, ...rows)));
   }
-  for (const [group, rows] of groups) byId("help-keys").append(make("section", {}, make("h3", {}, group), make("dl", {}, ...rows)));
   byId("help-open").onclick = () => byId("help").showModal();
 }

@@ -1,4 +1,15 @@
-/** Painting on label images and drawing them. All positions are in pixels of the frame. */
+/** Label images: painting on them and drawing them. All positions are in pixels of the frame. */
+
+/** `data[y * width + x]` is an object id, 0 (background) to 255. */
+export class Labels {
+  constructor(width, height, data = new Uint8Array(width * height)) {
+    Object.assign(this, { width, height, data });
+  }
+
+  copy() {
+    return new Labels(this.width, this.height, this.data.slice());
+  }
+}
 
 /** Paint a thick line from `a` to `b` (`{x, y}`) with `value`. Returns the changed rectangle `[x0, y0, x1, y1)`. */
 export function paintLine(labels, a, b, radius, value) {
@@ -74,9 +85,8 @@ export function merge(labels, proposal, object, taken) {
 export function colourTable(objects, hidden, opacity) {
   const bytes = new Uint8ClampedArray(512 * 4);
   for (let id = 1; id < 256; id++) {
-    const object = objects.find((one) => one.id === id);
     if (hidden.has(id)) continue;
-    const rgb = rgbOf(object?.colour ?? "#9aa0a6");
+    const rgb = rgbOf(objects.find((one) => one.id === id)?.colour ?? "#9aa0a6");
     bytes.set([...rgb, Math.round(255 * opacity)], id * 4);
     bytes.set([...rgb, 255], (256 + id) * 4);
   }

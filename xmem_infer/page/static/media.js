@@ -1,6 +1,6 @@
 /** Frames and masks from the server, in two LRU caches that hold a limited number of pixels. */
 import { request } from "./api.js";
-import { decodePng } from "./png.js";
+import { Labels } from "./labels.js";
 import { store } from "./store.js";
 
 const LARGEST = 1920; // px, width of a frame unless the user has zoomed in
@@ -37,7 +37,13 @@ class LruCache {
 }
 
 const pictures = new LruCache(async (path) => createImageBitmap(await (await request(path)).blob()));
-const masks = new LruCache(async (path) => decodePng(await (await request(path)).arrayBuffer()));
+const masks = new LruCache(async (path) => readLabels(await request(path)));
+
+/** Return the labels in a response: one byte for each pixel of the frame, decompressed by the browser. */
+export async function readLabels(response) {
+  const { width, height } = store.video;
+  return new Labels(width, height, new Uint8Array(await response.arrayBuffer()));
+}
 
 /** Return a frame. `close`: in full resolution, because the user has zoomed in. */
 export function picture(index, close = false) {
@@ -49,7 +55,7 @@ export function picture(index, close = false) {
 export async function mask(index) {
   const known = store.frame(index);
   if (!known) return null;
-  return masks.get(`api/mask/${index}.png?v=${known.version}`).catch((error) => {
+  return masks.get(`api/mask/${index}?v=${known.version}`).catch((error) => {
     if (error.status === 404) return null; // removed meanwhile; the event that reports it will arrive soon
     throw error;
   });

@@ -38,7 +38,7 @@ function nameField(object) {
     if (!editing) return;
     editing = 0;
     const name = field.value.trim();
-    if (save && name && name !== object.name) act({ do: "rename_object", object: object.id, name });
+    if (save && name && name !== object.name) act({ do: "change_object", object_id: object.id, name });
     showObjects();
   };
   const field = make("input", { class: "name-field", value: object.name, maxlength: "60", "aria-label": "Name of the object", onblur: end(true) });
@@ -62,7 +62,7 @@ function openMenu(object, at) {
   store.set({ object: object.id });
   byId("absent-text").textContent = store.absence(object.id) ? "Present on this frame" : store.absentFrom === null ? "Absent from this frame on…" : "Absent until this frame";
   byId("menu-colours").replaceChildren(...COLOURS.map((colour) => {
-    const one = make("button", { type: "button", class: "colour", "aria-label": `Colour ${colour}`, "aria-pressed": colour === object.colour, onclick: fromMenu(() => act({ do: "recolour_object", object: menuFor, colour })) });
+    const one = make("button", { type: "button", class: "colour", "aria-label": `Colour ${colour}`, "aria-pressed": colour === object.colour, onclick: fromMenu(() => act({ do: "change_object", object_id: menuFor, colour })) });
     one.style.background = colour;
     return one;
   }));
@@ -86,7 +86,7 @@ function showObjects() {
 function showFrame() {
   if (!store.state) return;
   const frame = store.frame();
-  const kind = store.state.references.includes(store.index) ? "reference" : frame ? "propagated" : "empty";
+  const kind = store.isReference() ? "reference" : frame ? "propagated" : "empty";
   const [word, note] = FRAME_KINDS[kind];
   byId("frame-kind").textContent = word;
   byId("frame-kind").dataset.kind = kind;
@@ -97,8 +97,8 @@ function showFrame() {
 }
 
 function sureRow(object, frame) {
-  const confidence = frame.confidence?.[object.id];
-  const away = store.absence(object.id) ? "absent" : frame.lost?.includes(object.id) ? "lost" : confidence === undefined ? "–" : null;
+  const confidence = frame.confidence[object.id];
+  const away = store.absence(object.id) ? "absent" : frame.lost.includes(object.id) ? "lost" : confidence === undefined ? "–" : null;
   const bar = make("span", { class: "bar" }, make("span", {}));
   if (!away) {
     bar.firstChild.style.width = `${Math.round(confidence * 100)}%`;
@@ -113,7 +113,7 @@ export function startObjects() {
   byId("menu-rename").onclick = fromMenu(() => renameObject(menuFor));
   byId("menu-absent").onclick = fromMenu(() => markAbsent(menuFor));
   byId("menu-clear").onclick = fromMenu(() => ready() && clearObject());
-  byId("menu-remove").onclick = fromMenu(() => act({ do: "remove_object", object: menuFor }));
+  byId("menu-remove").onclick = fromMenu(() => act({ do: "remove_object", object_id: menuFor }));
   store.on("state object hidden", showObjects);
   store.on("state frames index theme", showFrame);
 }

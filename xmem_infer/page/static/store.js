@@ -43,6 +43,15 @@ class Store extends EventTarget {
     return this.state?.frames[index];
   }
 
+  /** Whether there are masks that were not painted by the user. Each painted frame is a reference. */
+  get isTracked() {
+    return Object.keys(this.state.frames).length > this.state.references.length;
+  }
+
+  isReference(index = this.index) {
+    return this.state.references.includes(index);
+  }
+
   /** The absence of an object in the shown frame, [first, last]; undefined: it is not absent. */
   absence(object) {
     return (this.state?.absent[object] ?? []).find(([first, last]) => first <= this.index && this.index <= last);
@@ -64,24 +73,17 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-  use.setAttribute("href", `#i-${name}`);
-  svg.append(use);
-  return svg;
+  const template = make("template");
+  template.innerHTML = `<svg aria-hidden="true"><use href="#i-${name}"/></svg>`;
+  return template.content.firstChild;
 }
 
 /** Return a function that calls `paint` before the next repaint of the screen, once however often it is called. */
 export function oncePerRepaint(paint) {
-  let waiting = false;
+  let waiting = 0;
   return () => {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
-      paint();
-    });
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(paint);
   };
 }
 
@@ -90,10 +92,4 @@ export function tell(text, kind = "info") {
   const toast = make("div", { class: `toast ${kind}`, role: kind === "error" ? "alert" : "status" }, text);
   byId("toasts").append(toast);
   setTimeout(() => toast.remove(), kind === "error" ? 9000 : 4000);
-}
-
-/** Format seconds as m:ss.ss. */
-export function clock(seconds) {
-  const minutes = Math.floor(seconds / 60);
-  return `${minutes}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;
 }

@@ -9,6 +9,7 @@ const BAR = 16; // px
 const SURE = 0.95; // confidence shown in green
 const DOUBTFUL = 0.87; // in amber; equals UNSURE_BELOW in engine/drift.py
 const BAD = 0.65; // in red
+const DIAMOND = new Path2D("M 0 -6 L 6 0 L 0 6 L -6 0 Z"); // mark of a reference
 const canvas = byId("lanes");
 const context = canvas.getContext("2d");
 let shownStrip = ""; // parameters of the thumbnails that are shown
@@ -80,9 +81,9 @@ function worstOf(id, first, last) {
   let worst = null;
   for (let index = first; index <= last; index++) {
     const frame = store.frame(index);
-    const confidence = frame?.origin === "reference" ? 1 : frame?.confidence?.[id];
+    const confidence = frame && (store.isReference(index) ? 1 : frame.confidence[id]);
     if (confidence === undefined) continue;
-    const lost = frame.lost?.includes(id) ?? false;
+    const lost = frame.lost.includes(id);
     if (!worst || (lost && !worst.lost) || (lost === worst.lost && confidence < worst.confidence)) worst = { confidence, lost };
   }
   return worst;
@@ -98,28 +99,24 @@ function paintAbsent(first, last, top, width, theme) {
   context.fillStyle = `rgb(${theme.lane})`;
   context.fillRect(x, top, wide, BAR);
   context.strokeStyle = `rgba(${theme.ink},.5)`;
+  context.beginPath();
   for (let at = x - BAR; at < x + wide; at += 6) {
-    context.beginPath();
     context.moveTo(at, top + BAR);
     context.lineTo(at + BAR, top);
-    context.stroke();
   }
+  context.stroke();
   context.restore();
 }
 
 function paintReference(x, top, object, theme) {
-  const middle = top + BAR / 2;
-  context.beginPath();
-  context.moveTo(x, middle - 6);
-  context.lineTo(x + 6, middle);
-  context.lineTo(x, middle + 6);
-  context.lineTo(x - 6, middle);
-  context.closePath();
+  context.save();
+  context.translate(x, top + BAR / 2);
   context.fillStyle = object.colour;
-  context.fill();
+  context.fill(DIAMOND);
   context.lineWidth = 1.5;
   context.strokeStyle = `rgb(${theme.ink})`;
-  context.stroke();
+  context.stroke(DIAMOND);
+  context.restore();
 }
 
 function showLabels() {

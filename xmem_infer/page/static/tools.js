@@ -74,19 +74,13 @@ function move(event) {
       held.panned = true;
       pan(event.clientX - old.x, event.clientY - old.y);
     } else if (gesture?.kind === "paint") {
-      for (const each of event.getCoalescedEvents?.() ?? [event]) gesture.points.push(toFrame(relative(each)));
+      for (const each of event.getCoalescedEvents?.() ?? [event]) gesture.points.push(toFrame(each));
       if (gesture.value !== null) paintPoints(gesture);
     } else if (gesture?.kind === "smart" && Math.hypot(event.clientX - gesture.x, event.clientY - gesture.y) > DRAG_PX) {
       cursor.box = boxOf(gesture.from, at);
     }
   }
   draw();
-}
-
-/** Position on the canvas. Not all browsers set `offsetX` and `offsetY` of coalesced events. */
-function relative(event) {
-  const box = canvas.getBoundingClientRect();
-  return { offsetX: event.clientX - box.left, offsetY: event.clientY - box.top };
 }
 
 function boxOf(a, b) {

@@ -1,7 +1,7 @@
 /** The transport bar: playback, stepping, undo, tracking, and the button for the next frame to fix. */
 import * as actions from "./actions.js";
 import { mask, picture } from "./media.js";
-import { byId, clock, store } from "./store.js";
+import { byId, store } from "./store.js";
 
 const AHEAD = 8; // number of frames to prefetch during playback
 
@@ -45,7 +45,8 @@ function showFrame() {
   if (document.activeElement !== byId("frame-number")) byId("frame-number").value = store.index + 1;
   byId("frame-number").max = frames;
   byId("frame-count").textContent = `/ ${frames}`;
-  byId("frame-time").textContent = clock(store.index / fps);
+  const seconds = store.index / fps;
+  byId("frame-time").textContent = `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;
   byId("step-back").disabled = store.index === 0;
   byId("step-on").disabled = store.index === frames - 1;
 }
@@ -67,8 +68,8 @@ function showRunning() {
 
 function progressText({ done, total, fps, seconds_left: left }) {
   if (!done) return "Starting…";
-  const rest = left == null ? "" : left < 90 ? ` · ${Math.ceil(left)} s left` : ` · ${Math.ceil(left / 60)} min left`;
-  return `${done} of ${total}${fps ? ` · ${fps.toFixed(fps < 10 ? 1 : 0)} frames/s` : ""}${rest}`;
+  const rest = left < 90 ? `${Math.ceil(left)} s` : `${Math.ceil(left / 60)} min`;
+  return `${done} of ${total} · ${fps.toFixed(fps < 10 ? 1 : 0)} frames/s · ${rest} left`;
 }
 
 function showEnabled() {
@@ -77,7 +78,7 @@ function showEnabled() {
   byId("redo").disabled = !store.state.redo;
   byId("track-now").disabled = !store.running && !store.state.references.length && !store.dirty && !store.proposal;
   byId("track-ways").disabled = byId("track-now").disabled || Boolean(store.running);
-  byId("fix-next").disabled = !Object.values(store.state.frames).some((frame) => frame.origin === "propagated");
+  byId("fix-next").disabled = !store.isTracked;
 }
 
 export function startTransport() {

@@ -10,7 +10,11 @@ const place = { scale: 1, x: 0, y: 0, fitted: true };
 
 export const cursor = { at: null, box: null, radius: 0, colour: "#fff" }; // set by tools.js, in pixels of the frame
 
-export const toFrame = ({ offsetX, offsetY }) => ({ x: (offsetX - place.x) / place.scale, y: (offsetY - place.y) / place.scale });
+/** Position of a pointer event in pixels of the frame. */
+export function toFrame({ clientX, clientY }) {
+  const box = canvas.getBoundingClientRect();
+  return { x: (clientX - box.left - place.x) / place.scale, y: (clientY - box.top - place.y) / place.scale };
+}
 
 export function fit() {
   if (!store.video) return;
