@@ -2,7 +2,7 @@
 
 import json
 from typing import Any
-from xml.sax.saxutils import quoteattr
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import numpy as np
 
@@ -101,43 +101,42 @@ class Cvat(AnnotationOutput):
 
     def __init__(self, video: VideoDetails) -> None:
         super().__init__(video)
-        self.images: list[str] = []
         self.palette = full_palette(video.palette)
-        self.colours: dict[str, str] = {}  # #rrggbb by label
+        self.root = Element("annotations")
+        _add(self.root, "version", "1.1")
+        self.task = _add(_add(self.root, "meta"), "task")
+        _add(self.task, "name", video.name)
+        self.labels = _add(self.task, "labels")
 
     def write(self, item: Item) -> None:
         height, width = item.mask.shape
-        name = quoteattr(self.image_name(item))
-        lines = [f'  <image id="{item.frame.index}" name={name} width="{width}" height="{height}">']
+        name = self.image_name(item)
+        image = _add(self.root, "image", id=item.frame.index, name=name, width=width, height=height)
         for object_id, shape in self.shapes(item):
-            label = self.class_of(object_id)[1]
-            self.colours.setdefault(label, f"#{self.palette[3 * object_id : 3 * object_id + 3].hex()}")
+            number, label = self.class_of(object_id)
+            if number == len(self.labels):  # its first object
+                colour = self.palette[3 * object_id : 3 * object_id + 3].hex()
+                entry = _add(self.labels, "label")
+                for tag, text in {"name": label, "color": f"#{colour}", "type": "mask", "attributes": ""}.items():
+                    _add(entry, tag, text)
             rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
             box = shape[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            lines.append(
-                f'    <mask label={quoteattr(label)} source="file" occluded="0" '
-                f'rle="{", ".join(map(str, run_lengths(box)))}" left="{columns[0]}" top="{rows[0]}" '
-                f'width="{box.shape[1]}" height="{box.shape[0]}" z_order="0" group_id="{object_id}"></mask>'
-            )
-        self.images.append("\n".join([*lines, "  </image>"]))
+            place = {"left": columns[0], "top": rows[0], "width": box.shape[1], "height": box.shape[0]}
+            rle = ", ".join(map(str, run_lengths(box)))
+            _add(image, "mask", label=label, source="file", occluded=0, rle=rle, **place, z_order=0, group_id=object_id)
 
     def finish(self) -> None:
-        labels = [
-            f"<label><name>{quoteattr(label)[1:-1]}</name><color>{colour}</color>"
-            "<type>mask</type><attributes></attributes></label>"
-            for label, colour in self.colours.items()
-        ]
-        task = f"<name>{quoteattr(self.video.name)[1:-1]}</name><size>{len(self.images)}</size><mode>annotation</mode>"
-        text = [
-            '<?xml version="1.0" encoding="utf-8"?>',
-            "<annotations>",
-            "  <version>1.1</version>",
-            f"  <meta><task>{task}<labels>{''.join(labels)}</labels></task></meta>",
-            *self.images,
-            "</annotations>",
-            "",
-        ]
-        self.staged.partial.write_text("\n".join(text), encoding="utf-8")
+        _add(self.task, "size", str(len(self.root.findall("image"))))
+        _add(self.task, "mode", "annotation")
+        indent(self.root)
+        ElementTree(self.root).write(self.staged.partial, "utf-8", xml_declaration=True)
+
+
+def _add(parent: Element, tag: str, text: str | None = None, **attributes: object) -> Element:
+    """Add an XML element and return it."""
+    element = SubElement(parent, tag, {name: str(value) for name, value in attributes.items()})
+    element.text = text
+    return element
 
 
 class LabelStudio(AnnotationOutput):
@@ -147,7 +146,7 @@ class LabelStudio(AnnotationOutput):
 
     def __init__(self, video: VideoDetails) -> None:
         super().__init__(video)
-        self.tasks = 0
+        self.tasks: list[str] = []
 
     def write(self, item: Item) -> None:
         height, width = item.mask.shape
@@ -167,15 +166,11 @@ class LabelStudio(AnnotationOutput):
                 }
             )
         task = {"data": {"image": self.image_name(item)}, "predictions": [{"result": results}]}
-        self._append(("," if self.tasks else "[") + "\n" + json.dumps(task, separators=(",", ":")))
-        self.tasks += 1
+        self.tasks.append(json.dumps(task, separators=(",", ":")))
 
     def finish(self) -> None:
-        self._append("\n]\n")
-
-    def _append(self, text: str) -> None:
-        with open(self.staged.partial, "a", encoding="utf-8") as file:
-            file.write(text)
+        tasks = ",\n".join(self.tasks)
+        self.staged.partial.write_text(f"[\n{tasks}\n]\n", encoding="utf-8")
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
