@@ -35,7 +35,7 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        hub.start(asyncio.get_running_loop())
+        hub.loop = asyncio.get_running_loop()
         yield
         await run_in_threadpool(session.close)
 
@@ -101,16 +101,18 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
     @app.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         await socket.accept()
-        with hub.connected() as tab:
+        tab = Tab()
+        hub.tabs.add(tab)
+        try:
             await socket.send_text(json.dumps({"event": "state", "state": await run_in_threadpool(session.state)}))
             sending = asyncio.create_task(_send_events(socket, tab))
             try:
                 async for text in socket.iter_text():
                     await run_in_threadpool(_act, session, hub, tab, text)
-            except WebSocketDisconnect:
-                pass
             finally:
                 sending.cancel()
+        finally:
+            hub.tabs.discard(tab)
 
     return Guard(app, token, bound)
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 MAX_WAITING = 2000  # events queued for one tab before it is disconnected
@@ -13,16 +11,17 @@ Tab = asyncio.Queue[str | None]
 
 
 class Hub:
-    """All connected tabs of a server."""
+    """All connected tabs of a server.
+
+    Attributes:
+        tabs: The tabs; to be changed in the thread of the event loop only.
+        loop: The event loop of the server; events published before it is set are dropped.
+    """
 
     loop: asyncio.AbstractEventLoop
 
     def __init__(self) -> None:
-        self._tabs: set[Tab] = set()
-
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Set the event loop of the server. Events published earlier are dropped."""
-        self.loop = loop
+        self.tabs: set[Tab] = set()
 
     def publish(self, event: dict[str, Any], only: Tab | None = None, exclude: Tab | None = None) -> None:
         """Send an event to all tabs, to the tab `only`, or to all except `exclude`.
@@ -33,18 +32,8 @@ class Hub:
             self.loop.call_soon_threadsafe(self._put, json.dumps(event), only, exclude)
 
     def _put(self, text: str, only: Tab | None, exclude: Tab | None) -> None:
-        for tab in self._tabs - {exclude} if only is None else {only}:
+        for tab in self.tabs - {exclude} if only is None else {only}:
             if tab.qsize() < MAX_WAITING:
                 tab.put_nowait(text)
             elif tab.qsize() == MAX_WAITING:
                 tab.put_nowait(None)
-
-    @contextmanager
-    def connected(self) -> Iterator[Tab]:
-        """Register a new tab for the duration of the block. Call only in the event loop's thread."""
-        tab = Tab()
-        self._tabs.add(tab)
-        try:
-            yield tab
-        finally:
-            self._tabs.discard(tab)

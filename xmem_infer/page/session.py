@@ -4,14 +4,15 @@ from typing import Any
 
 import numpy as np
 
+from ..config import DataConfig
 from ..errors import UsageError
 from ..export.run import EXPORTERS
 from ..interactive.box_and_clicks import Box, Click, propose
 from ..interactive.random_walk import walker
 from ..io.frames import IndexedFrames
+from ..io.masks import read_mask
 from ..outputs.protocol import FALLBACK_FPS
 from ..scoring.pairing import read_ids
-from ..types import LabelMask
 from .editing import Editing
 from .exports import Exports
 from .pictures import Pictures
@@ -165,5 +166,5 @@ class Session(Editing):
         with self.lock:
             document = self.project.document
             paths = {index: self.project.reference_path(index) for index in document.references}
-            references = {index: LabelMask(read_ids(path)) for index, path in paths.items()}
+            references = {index: read_mask(path, DataConfig.max_pixels) for index, path in paths.items()}
             return {"frames": self.frames, "references": references, "absent": document.absent}
