@@ -9,28 +9,6 @@ from ..predictor import Segmenter
 from ..results import FrameResult, Prediction
 
 
-def backward_weights(annotated: Mapping[int, frozenset[int]], index: int) -> dict[int, float]:
-    """Return the weights of the backward pass on a frame, by object id.
-
-    The weight grows linearly from 0 at the object's previous reference to 1 at its next one. It is 1 if there is no
-    previous reference, and 0 if there is no next one.
-
-    Args:
-        annotated: Ids of the objects that each reference annotates, by index of its frame.
-        index: Index of the frame.
-    """
-    weights = {}
-    for object_id in frozenset[int]().union(*annotated.values()):
-        references = [reference for reference, ids in annotated.items() if object_id in ids]
-        before = max((reference for reference in references if reference <= index), default=None)
-        after = min((reference for reference in references if reference >= index), default=None)
-        if before is None or after is None:
-            weights[object_id] = float(before is None)
-        else:
-            weights[object_id] = (index - before) / max(1, after - before)
-    return weights
-
-
 def blend(
     segmenter: Segmenter, forward: FrameResult, backward: FrameResult, weights: Mapping[int, float]
 ) -> FrameResult:

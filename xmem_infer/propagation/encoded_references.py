@@ -1,17 +1,18 @@
 """Encoded reference frames: each is run through the network once and reused by all passes over its video."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from torch import Tensor
 
 from ..engine.state import VideoState
 from ..io.frames import IndexedFrames, frame_name
+from ..memory.protocol import Memory
 from ..model.family import Features
 from ..predictor import Segmenter
 from ..results import FrameResult, Pass
@@ -34,6 +35,20 @@ class FrameSubset:
         return (self._frames[index] for index in self._indices)
 
 
+def segment_frames(
+    segmenter: Segmenter,
+    frames: IndexedFrames,
+    indices: Sequence[int],
+    references: Mapping[int, LabelMask],
+    state: VideoState,
+) -> Generator[FrameResult, None, None]:
+    """Segment some frames in this order; those that are references stay in memory. `state` is updated in place."""
+    source = FrameSubset(frames, indices)
+    masks = {frame_name(frames, index): references[index] for index in indices if index in references}
+    passes = [Pass(source, masks, segmenter.data.size)]
+    return segmenter.segment_passes(source, masks, passes, frozenset(masks), [state])
+
+
 class FrameKeys(NamedTuple):
     """The part of a frame's features that memories store."""
 
@@ -43,7 +58,7 @@ class FrameKeys(NamedTuple):
 
 
 class FrameMemory:
-    """A write-only memory of a single frame, from which other memories are filled.
+    """The memory of a single frame, from which other memories are filled. It cannot be read itself.
 
     Attributes:
         frame: The frame's keys.
@@ -54,21 +69,10 @@ class FrameMemory:
     value: Tensor
     objects = working_tokens = long_term_tokens = 0
 
-    def read(self, query: Features) -> list[Tensor]:
-        raise NotImplementedError
-
-    def undo_read(self) -> None:
-        raise NotImplementedError
-
     def add(self, frame: Features, value: Tensor, permanent: bool = False) -> None:
-        """Store the frame; see `Memory.add`."""
         self.frame, self.value = FrameKeys(frame.key, frame.shrinkage, frame.selection), value
 
-    def remove(self, slot: int) -> None:
-        raise NotImplementedError
-
     def detach(self) -> None:
-        """Cut the autograd graph; see `Memory.detach`."""
         if hasattr(self, "frame"):  # unset if there are no objects or the frame failed
             self.frame, self.value = FrameKeys(*(x.detach() for x in self.frame)), self.value.detach()
 
@@ -93,6 +97,15 @@ class EncodedReference:
         """Return the slots of these objects in `state`."""
         return [self.state.object_ids.index(object_id) for object_id in object_ids]
 
+    def result_of(self, object_ids: Sequence[int], frame: Frame, mask: LabelMask) -> FrameResult:
+        """Return the result for this frame and mask, its objects in the order of `object_ids`."""
+        prob = self.result.working_prob[[0, *(slot + 1 for slot in self.slots(object_ids))]]
+        confidence = {object_id: self.result.confidence[object_id] for object_id in object_ids}
+        ids = tuple(object_ids)
+        return replace(
+            self.result, frame=frame, mask=mask.ids, object_ids=ids, confidence=confidence, working_prob=prob
+        )
+
 
 class EncodedReferences:
     """A cache of encoded references for one video and one segmenter, to be reused between calls of `propagate`.
@@ -110,29 +123,20 @@ class EncodedReferences:
     def get(
         self, segmenter: Segmenter, frames: IndexedFrames, index: int, mask: LabelMask, object_ids: frozenset[int]
     ) -> EncodedReference:
-        """Return the encoded reference of a frame, restricted to `object_ids`; other objects in the mask are ignored.
+        """Return the encoded reference of a frame, restricted to `object_ids`.
 
-        Args:
-            segmenter: The network.
-            frames: The video.
-            index: Index of the frame.
-            mask: The reference mask.
-            object_ids: The objects that the reference annotates; those not in the mask are absent.
+        Objects that are only in the mask are ignored; those that are only in `object_ids` are absent.
         """
         mask = replace(mask, ids=mask.ids * np.isin(mask.ids, list(object_ids)))
         mask_hash = hashlib.blake2b(mask.ids.tobytes(), digest_size=16).digest()
         entry = self._cache.get((index, object_ids))
         if entry is not None and entry.mask_hash == mask_hash:
             return entry
-        state, memory, name = segmenter.start(), FrameMemory(), frame_name(frames, index)
-        state.memory = memory
+        state, memory = segmenter.start(), FrameMemory()
+        state.memory = cast(Memory, memory)  # a first frame is added to the memory, which is not read
         state.absent = {object_id: [(index, index)] for object_id in object_ids.difference(mask.object_ids())}
-        source = FrameSubset(frames, [index])
-        passes = [Pass(source, {name: mask}, segmenter.data.size)]
-        with closing(segmenter.segment_passes(source, passes[0].masks, passes, frozenset([name]), [state])) as results:
+        with closing(segment_frames(segmenter, frames, [index], {index: mask}, state)) as results:
             result = next(results)
-        if segmenter.runtime.grad_mode.records:
-            state.detach()
         result = replace(result, frame=replace(result.frame, image=NO_PIXELS), mask=NO_PIXELS)
         self._cache[index, object_ids] = entry = EncodedReference(mask_hash, state, memory, result)
         return entry
@@ -168,13 +172,3 @@ def state_after(segmenter: Segmenter, remembered: VideoState, reference: Encoded
     state.clock, state.drift = deepcopy(reference.state.clock), deepcopy(reference.state.drift)
     state.key = reference.state.key
     return state
-
-
-def result_of(reference: EncodedReference, object_ids: Sequence[int], frame: Frame, mask: LabelMask) -> FrameResult:
-    """Return the result of a reference for this frame and mask, its objects in the order of `object_ids`."""
-    result, slots = reference.result, reference.slots(object_ids)
-    prob = result.working_prob[[0, *(slot + 1 for slot in slots)]]
-    confidence = {object_id: result.confidence[object_id] for object_id in object_ids}
-    return replace(
-        result, frame=frame, mask=mask.ids, object_ids=tuple(object_ids), confidence=confidence, working_prob=prob
-    )

@@ -5,7 +5,6 @@ exactly these references, those later in the pass included. So the masks between
 alone, and that part of the video can be tracked again without touching the rest.
 """
 
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,15 +12,14 @@ from itertools import pairwise
 
 from ..config import Direction, choice
 from ..engine.state import Absences, VideoState, absent_ids
-from ..errors import UsageError
 from ..interrupts import check
-from ..io.frames import IndexedFrames, frame_name
-from ..io.masks import check_mask
+from ..io.frames import IndexedFrames
 from ..predictor import Segmenter
-from ..results import FrameResult, Pass
+from ..results import FrameResult
 from ..types import LabelMask
-from .blending import backward_weights, blend
-from .encoded_references import EncodedReference, EncodedReferences, FrameSubset, initial_state, result_of, state_after
+from .blending import blend
+from .encoded_references import EncodedReference, EncodedReferences, initial_state, segment_frames, state_after
+from .references import References
 from .result_buffer import ResultBuffer
 
 
@@ -67,14 +65,14 @@ def propagate(
         VideoError: While iterating, a frame that cannot be read or segmented.
     """
     chosen = choice(Direction, direction, "direction")
-    end = len(frames) - 1 if last is None else last
+    last = len(frames) - 1 if last is None else last
     propagation = Propagation(segmenter, frames, references, absent or {}, encoded)
-    propagation.check_range(chosen, first, end)
+    propagation.references.check_range(chosen, first, last)
     if chosen is Direction.both:
-        return propagation.both(first, end, provisional)
+        return propagation.both(first, last, provisional)
     if chosen is Direction.forward:
-        return propagation.one_direction(1, first, end)
-    return propagation.one_direction(-1, end, first)
+        return propagation.one_pass(1, first, last)
+    return propagation.one_pass(-1, last, first)
 
 
 def remember(
@@ -89,11 +87,13 @@ def remember(
         UsageError: See `propagate`.
     """
     propagation = Propagation(segmenter, frames, references, absent or {})
-    last = propagation.restarts(1)[-1]
-    state = propagation.initial_state(propagation.annotated[last], 1)
-    if later := [index for index in propagation.annotated if index > last]:
-        state = state_after(segmenter, state, propagation.encoded(last, propagation.annotated[last]))
-        deque(propagation.results_after(state, later), maxlen=0)
+    annotated, last = propagation.references.annotated, propagation.references.restarts(1)[-1]
+    known = annotated[last]
+    state = propagation.initial_state(known, 1)
+    if later := [index for index in annotated if index > last]:
+        state = state_after(segmenter, state, propagation.encoded(last, known))
+        for _ in propagation.results_after(state, later):
+            pass
     return state
 
 
@@ -110,145 +110,99 @@ def encode_ahead(
         UsageError: See `propagate`.
     """
     propagation = Propagation(segmenter, frames, references, absent, encoded)
-    for index, object_ids in propagation.annotated.items():
+    for index, object_ids in propagation.references.annotated.items():
         if object_ids:
             propagation.encoded(index, object_ids)
             yield index
 
 
 class Propagation:
-    """The references of one video and the passes that start from them. `step` is 1 (forwards) or -1 (backwards)."""
+    """The passes over one video from its references. `step` is 1 (forwards) or -1 (backwards)."""
 
     def __init__(
         self,
         segmenter: Segmenter,
         frames: IndexedFrames,
-        references: Mapping[int, LabelMask],
+        masks: Mapping[int, LabelMask],
         absent: Absences,
         encoded: EncodedReferences | None = None,
     ):
-        self.segmenter, self.frames, self.references, self.absent = segmenter, frames, references, absent
-        self._encoded = encoded or EncodedReferences()
-        self._encoded.retain(references)
-        if not references:
-            raise UsageError("there is no reference: give at least one mask of a frame")
-        self.annotated: dict[int, frozenset[int]] = {}  # ids that each reference annotates, ascending by index
-        for index in sorted(references):
-            self._check_reference(index, references[index])
-            self.annotated[index] = frozenset([*references[index].object_ids(), *absent_ids(self.absent, index)])
-        if not any(self.annotated.values()):
-            raise UsageError("all references are empty: there is no object to follow")
-
-    def check_range(self, direction: Direction, first: int, last: int) -> None:
-        """Raise UsageError if a range is outside the video or no reference reaches it."""
-        if not 0 <= first <= last < len(self.frames):
-            raise UsageError(
-                f"frames {first} to {last} are no range of {self.frames.name}, whose frames are 0 to "
-                f"{len(self.frames) - 1}"
-            )
-        if direction is Direction.forward and last < min(self.references):
-            raise UsageError(f"no reference at or before frame {last} to track forwards from: use direction=backward")
-        if direction is Direction.backward and first > max(self.references):
-            raise UsageError(f"no reference at or after frame {first} to track backwards from: use direction=forward")
-
-    def one_direction(self, step: int, near: int, far: int) -> Generator[FrameResult, None, None]:
-        """Yield the results of frames `near` to `far`, both included, in the order of the pass.
-
-        If the pass does not restart at `near`, the frames since the last restart are segmented too, but not yielded.
-        """
-        restarts = self.restarts(step)
-        initial_states: dict[frozenset[int], VideoState] = {}
-        for start, next_start in zip(restarts, [*restarts[1:], far + step], strict=True):
-            section = range(start, step * min(step * (far + step), step * next_start), step)
-            if not section or step * section[-1] < step * near:
-                continue
-            known = self.annotated[start]
-            if known not in initial_states:
-                initial_states[known] = self.initial_state(known, step)
-            reference = self.encoded(start, known)
-            if step * start >= step * near:
-                mask, ids = self.references[start], initial_states[known].object_ids
-                yield self._checked(result_of(reference, ids, self.frames[start], mask))
-            state = state_after(self.segmenter, initial_states[known], reference)
-            for result in self.results_after(state, section[1:]):
-                if step * result.frame.index >= step * near:
-                    yield result
+        self.segmenter, self.frames, self.references = segmenter, frames, References(frames, masks, absent)
+        self.cache = encoded or EncodedReferences()
+        self.cache.retain(masks)
 
     def both(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
         """Yield the results of a range: backwards before all references, forwards after them, blended between them."""
-        earliest, latest = min(self.references), max(self.references)
+        earliest, latest = self.references.earliest, self.references.latest
         if first < earliest:
-            yield from self.one_direction(-1, min(last, earliest - 1), first)
+            yield from self.one_pass(-1, min(last, earliest - 1), first)
         # Both passes restart at the cuts, so that the parts of the video between them are independent.
-        cuts = sorted({earliest, latest, *set(self.restarts(1)).intersection(self.restarts(-1))})
-        for left, right in [*pairwise(cuts), (latest, latest)]:
-            near, far = max(first, left), min(last, right if left == right else right - 1)
-            if near <= far:
-                yield from self._blended(near, far, provisional)
+        cuts = sorted({earliest, latest, *({*self.references.restarts(1)} & {*self.references.restarts(-1)})})
+        for cut, next_cut in pairwise([*cuts, latest + 1]):
+            if max(first, cut) <= min(last, next_cut - 1):
+                yield from self._blended(max(first, cut), min(last, next_cut - 1), provisional)
         if last > latest:
-            yield from self.one_direction(1, max(first, latest + 1), last)
+            yield from self.one_pass(1, max(first, latest + 1), last)
 
     def _blended(self, first: int, last: int, provisional: bool) -> Generator[FrameResult, None, None]:
         """Yield the blended results of frames between references; the backward pass runs first and is buffered."""
-        weights = {index: backward_weights(self.annotated, index) for index in range(first, last + 1)}
+        weights = {index: self.references.backward_weights(index) for index in range(first, last + 1)}
         two_sided = [index for index, weight in weights.items() if any(weight.values())]
         with closing(ResultBuffer()) as buffer:
             if two_sided:
-                for result in self.one_direction(-1, two_sided[-1], two_sided[0]):
+                for result in self.one_pass(-1, two_sided[-1], two_sided[0]):
                     buffer.put(result)
                     if provisional:
                         yield result
-            for result in self.one_direction(1, first, last):
+            for result in self.one_pass(1, first, last):
                 index = result.frame.index
                 if index in buffer:
                     result = blend(self.segmenter, result, buffer.take(index), weights[index])
                 yield result
 
-    def _check_reference(self, index: int, mask: LabelMask) -> None:
-        if not 0 <= index < len(self.frames):
-            raise UsageError(
-                f"reference {index} is no frame of {self.frames.name}, whose frames are 0 to {len(self.frames) - 1}"
-            )
-        check_mask(mask, self.frames.size, f"frame {index} of {self.frames.name}")
-        if wrong := sorted(set(mask.object_ids()) & set(absent_ids(self.absent, index))):
-            raise UsageError(
-                f"reference {index} shows object {wrong[0]}, which is absent there: remove it from the mask, or "
-                "end the absence before that frame"
-            )
+    def one_pass(self, step: int, near: int, far: int) -> Generator[FrameResult, None, None]:
+        """Yield the results of frames `near` to `far`, both included, in the order of the pass.
 
-    def restarts(self, step: int) -> list[int]:
-        """Return the references that annotate every object known at that point of the pass, in pass order."""
-        known: frozenset[int] = frozenset()
-        restarts = []
-        for index in list(self.annotated)[::step]:
-            if self.annotated[index] >= known:
-                restarts.append(index)
-            known |= self.annotated[index]
-        return restarts
+        If the pass does not restart at `near`, the frames since the last restart are segmented too, but not yielded.
+        """
+        wanted = range(near, far + step, step)
+        states: dict[frozenset[int], VideoState] = {}  # by the ids of the objects known at a restart
+        for start, next_start in pairwise([*self.references.restarts(step), far + step]):
+            section = range(start, min(next_start, far + step, key=lambda index: step * index), step)
+            if not section or section[-1] not in wanted:  # outside the range
+                continue
+            known = self.references.annotated[start]
+            if known not in states:
+                states[known] = self.initial_state(known, step)
+            reference = self.encoded(start, known)
+            if start in wanted:
+                object_ids = states[known].object_ids
+                yield self._checked(reference.result_of(object_ids, self.frames[start], self.references.masks[start]))
+            state = state_after(self.segmenter, states[known], reference)
+            for result in self.results_after(state, section[1:]):
+                if result.frame.index in wanted:
+                    yield result
 
     def encoded(self, index: int, known: frozenset[int]) -> EncodedReference:
         """Encode a reference, restricted to those of the objects `known` that it annotates."""
-        object_ids = self.annotated[index] & known
-        return self._encoded.get(self.segmenter, self.frames, index, self.references[index], object_ids)
+        object_ids = self.references.annotated[index] & known
+        return self.cache.get(self.segmenter, self.frames, index, self.references.masks[index], object_ids)
 
     def initial_state(self, known: frozenset[int], step: int) -> VideoState:
         """Return a state with the references at which the pass restarts in memory, restricted to objects `known`."""
-        restarts = [index for index in self.restarts(step) if self.annotated[index] & known]
+        restarts = [index for index in self.references.restarts(step) if self.references.annotated[index] & known]
         return initial_state(self.segmenter, [self.encoded(index, known) for index in restarts])
 
     def results_after(self, state: VideoState, indices: Sequence[int]) -> Iterator[FrameResult]:
         """Yield the results of frames that follow a restart; `state`, the state after that restart, is modified."""
-        state.absent = self.absent
-        source = FrameSubset(self.frames, indices)
-        masks = {frame_name(self.frames, index): mask for index, mask in self.references.items() if index in indices}
-        passes = [Pass(source, masks, self.segmenter.data.size)]
-        with closing(self.segmenter.segment_passes(source, masks, passes, frozenset(masks), [state])) as results:
+        state.absent = self.references.absent
+        with closing(segment_frames(self.segmenter, self.frames, indices, self.references.masks, state)) as results:
             yield from map(self._checked, results)
 
     def _checked(self, result: FrameResult) -> FrameResult:
         """Remove signs of drift of objects that are absent, and stop here if a signal was received."""
         check()  # a consumer may buffer many results before it checks for signals itself
         confidence = dict(result.confidence)
-        for object_id in confidence.keys() & absent_ids(self.absent, result.frame.index):
+        for object_id in confidence.keys() & absent_ids(self.references.absent, result.frame.index):
             confidence[object_id] = replace(confidence[object_id], drift=())
         return replace(result, confidence=confidence)
