@@ -16,7 +16,7 @@ from xmem_infer.lab.benchmark.config import BenchmarkConfig
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["memory.top_k=3", "video_dir=a=b", "+memory.top_k=3", "~mask"],
+        ["memory.top_k=3", "video_dir=a=b", "+memory.top_k=3", "~mask", "--help", "hydra.verbose=true"],
         ["memory=xmem", "runtime@runtime=default", "-m", "runtime.precision=fp32,bf16"],
     ],
 )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import itertools
 import re
 from collections.abc import Iterator
 from enum import Enum
@@ -10,53 +9,58 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ..config import configs_dir
 from ..errors import UsageError
 
+RENAMED = {"engine": "executor"}  # old names of settings
 POSITIONAL = ("video_dir", "mask", "masks", "format")  # positional arguments: VIDEO [MASK], MASKS FORMAT
-MULTIRUN = {"-m", "--multirun"}
+FLAG_WITH_VALUE = re.compile(r"-c|-p|-i|-c[pnd]|--cfg|--package|--info|--config-\w+")  # options of Hydra
+HYDRA_FLAG = re.compile(  # all options of Hydra
+    r"-[hmrscpi]|-c[pnd]|--(help|multirun|run|resolve|cfg|package|info|hydra-help|shell-completion|config-\w+|experimental-rerun)"
+    "(=.*)?"
+)
 QUOTED = re.compile(r"""^(['"]).*\1$""", re.DOTALL)
 
 
-def settings_from(arguments: list[str], schema: type) -> list[tuple[list[str], list[str]]]:
-    """Return, for each combination of a multirun (-m) or the only one, what varies in it and the overrides to compose.
+def settings_from(arguments: list[str], schema: type) -> list[str]:
+    """Return the overrides to call Hydra with.
 
-    Positional arguments get their keys. Text is quoted so that Hydra reads it literally, but for text that Hydra's
-    grammar reads as a sweep in a multirun. Raises UsageError for what is unknown, with the nearest name.
+    Positional arguments get their keys. Text is quoted so that Hydra reads it literally; in a multirun (-m), text that
+    Hydra's grammar reads as a sweep is left as it is.
+
+    Raises:
+        UsageError: An unknown setting (the message suggests the nearest), an unknown name of a config group, an unknown
+            option, or too many positional arguments.
     """
+    sweep = bool({"-m", "--multirun"} & set(arguments))
     names = [name for name in POSITIONAL if name in _fields(schema)]
     remaining = list(names)
-    settings: list[str] = []
+    overrides: list[str] = []
+    before = ""
     for argument in arguments:
-        if argument in MULTIRUN:
-            continue
-        if argument.startswith("-"):
+        if FLAG_WITH_VALUE.fullmatch(before) or HYDRA_FLAG.fullmatch(argument):
+            overrides.append(argument)
+        elif argument.startswith("-"):
             name = argument.strip("-").partition("=")[0].replace("-", "_")
             meant = next((key for key in _all_keys(schema) if name in (key, key.rpartition(".")[2])), None)
             hint = f" Did you mean {meant}=...?" if meant else ""
             raise UsageError(f"there is no option {argument!r}.{hint} Settings are key=value; --help lists them")
-        if _is_setting(argument, schema):
-            settings.append(argument)
-        elif remaining:
-            settings.append(f"{remaining.pop(0)}={argument}")
-        else:
+        elif _is_setting(argument, schema):
+            overrides += _checked(argument, schema, sweep, arguments)
+        elif not remaining:
             given = f"{' and '.join(names)} are given already" if names else "settings are key=value"
             raise UsageError(f"{argument!r} is one word too many: {given}")
-    keys = [text.partition("=")[0] for text in settings]
+        else:
+            overrides += _checked(f"{remaining.pop(0)}={argument}", schema, sweep, arguments)
+        before = argument
+    keys = [text.partition("=")[0] for text in overrides]
     for name in names:
         if keys.count(name) > 1:
             raise UsageError(f"{name} is given twice")
-    choices = [_swept(text) if set(arguments) & MULTIRUN else [text] for text in settings]
-    return [
-        (
-            [text for text in combination if text not in settings],
-            [override for text in combination for override in _checked(text, schema, keys)],
-        )
-        for combination in itertools.product(*choices)
-    ]
+    return overrides
 
 
 def check_key(key: str, schema: type) -> Any:
@@ -65,7 +69,7 @@ def check_key(key: str, schema: type) -> Any:
     for part in key.split("."):
         names = _fields(here)
         if part not in names:
-            near = difflib.get_close_matches(part, names, n=1)
+            near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(part, names, n=1)
             deeper = [known for known in _all_keys(schema) if known.endswith(f".{key}")]
             suggestion = f"{parent}{near[0]}" if near else next(iter(deeper), "")
             hint = f" Did you mean {suggestion}?" if suggestion else ""
@@ -86,6 +90,9 @@ def explained(error: Exception, schema: type) -> UsageError:
             f"cannot read {error.override!r}: names with spaces, commas, brackets, braces or quotes in them go in "
             f"quotes, and the whole in others for the shell: '{key}=\"a (1)\"', in a list '{key}=[\"a (1)\",b]'"
         )
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return _not_possible(group, name, f"one of {', '.join(error.options)}")
     if merging := re.match("Error merging override (.*)", str(error), re.DOTALL):
         key, _, value = merging[1].lstrip("+").partition("=")
         return _not_possible(key, value, _allowed(key, check_key(key, schema)))
@@ -103,44 +110,39 @@ def _is_setting(argument: str, schema: type) -> bool:
     if argument.startswith("~") and "/" not in argument:
         return True
     key, equals, _ = argument.lstrip("+~").partition("=")
-    if equals and (key.partition(".")[0] in _fields(schema) or _group(key)):
+    if equals and (key.partition(".")[0] in _fields(schema) or _group(key) or key.startswith("hydra")):
         return True
     return bool(equals) and not Path(argument).exists() and "/" not in key
 
 
-def _swept(setting: str) -> list[str]:
-    """Return the settings that a sweep stands for (key=a,b), or the setting itself."""
-    try:
-        override = OverridesParser.create().parse_override(setting)
-    except HydraException:
-        return [setting]
-    if not override.is_sweep_override():
-        return [setting]
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-
-
-def _checked(setting: str, schema: type, keys: list[str]) -> Iterator[str]:
-    """Yield the override for a setting, or nothing if it selects the default; keys: of all settings that are given."""
-    key, equals, value = setting.lstrip("+~").partition("=")
-    if not equals:
-        yield setting
+def _checked(argument: str, schema: type, sweep: bool, arguments: list[str]) -> Iterator[str]:
+    key, equals, value = argument.lstrip("+~").partition("=")
+    if not equals or key.startswith("hydra"):
+        yield argument
     elif names := _group(key):
         if value == "null" and key in ("dataset", "experiment"):
-            return
-        if value not in names and re.fullmatch(r"[\w.-]*", value):
+            return  # the default
+        if not sweep and value not in names and re.fullmatch(r"[\w.-]*", value):
             raise _not_possible(key, value, f"one of {', '.join(names)}")
-        yield setting
+        yield argument
     else:
         kind = check_key(key, schema)
-        if key.startswith("dataset.") and "dataset" not in [given.lstrip("+") for given in keys]:
+        if key.startswith("dataset.") and not any(word.lstrip("+").startswith("dataset=") for word in arguments):
             raise UsageError(f"{key} can only be used with dataset=NAME: {', '.join(_group('dataset'))}")
         verbatim = str in (kind, *get_args(kind)) and get_origin(kind) is not list and value not in ("", "null")
-        if not verbatim or QUOTED.match(value):
-            yield setting
+        if not verbatim or QUOTED.match(value) or (sweep and _is_sweep(argument)):
+            yield argument
         else:
             # In Hydra's quoted strings, backslashes count as escapes only if a quote follows them.
             inside = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
-            yield f"{setting[: len(setting) - len(value)]}'{inside}'"
+            yield f"{argument[: len(argument) - len(value)]}'{inside}'"
+
+
+def _is_sweep(argument: str) -> bool:
+    try:
+        return bool(OverridesParser.create().parse_override(argument).is_sweep_override())
+    except HydraException:
+        return False
 
 
 def _group(key: str) -> list[str]:

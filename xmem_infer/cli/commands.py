@@ -11,8 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
@@ -25,13 +29,7 @@ from .settings_help import information
 
 Job = str | Callable[[Any], int]
 EXIT_CODES: dict[type[BaseException], int] = {VideoError: 1, UsageError: 2, EnvironmentFault: 3, KeyboardInterrupt: 130}
-FAILURES = (XMemInferError, KeyboardInterrupt, *HYDRA_ERRORS)  # they end a job with a message and an exit code
 MAX_NAME = 120  # characters in the folder name of a multirun's combination
-SUBCOMMANDS = {  # name -> the dataclass of its settings and its function
-    "score": ("scoring.score_folders.ScoreConfig", "scoring.score_folders.score"),
-    "export": ("export.command.ExportConfig", "export.command.export"),
-    "page": ("page.command.PageConfig", "page.command.page"),
-}
 
 
 def eval_command() -> NoReturn:
@@ -43,13 +41,16 @@ def eval_command() -> NoReturn:
         return code
 
     subcommand = sys.argv[1] if len(sys.argv) > 1 else ""
-    if subcommand in ("download", *SUBCOMMANDS):
+    if subcommand in ("download", "score", "export", "page"):
         sys.argv[:2] = [f"xmem-infer {subcommand}"]
     if subcommand == "download":
         exit_with(_imported("cli.download.main")())
-    if subcommand in SUBCOMMANDS:
-        schema, job = SUBCOMMANDS[subcommand]
-        exit_with(run(subcommand, _imported(schema), job))
+    if subcommand == "score":
+        exit_with(run("score", _imported("scoring.score_folders.ScoreConfig"), "scoring.score_folders.score"))
+    if subcommand == "export":
+        exit_with(run("export", _imported("export.command.ExportConfig"), "export.command.export"))
+    if subcommand == "page":
+        exit_with(run("page", _imported("page.command.PageConfig"), "page.command.page"))
     exit_with(run("eval", EvalConfig, plan_and_evaluate))
 
 
@@ -64,51 +65,57 @@ def run(config_name: str, schema: type, job: Job) -> int:
         schema: Dataclass of the settings.
         job: The function to run, or its name in this package ("scoring.score_folders.score"). A function given by name
             is imported after the settings have been checked, so that errors in them show quickly.
+
+    Returns:
+        0 success; 1 some videos failed; 2 usage; 3 environment; 130, 143 signals.
     """
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
+    codes: list[int] = []
     log_to_streams()
     yield_while_waiting()
-    code = 0
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # make Hydra raise its errors instead of printing them and exiting
+
+    @hydra.main(version_base="1.3", config_path=str(configs_dir()), config_name=config_name)
+    def combinations(composed: DictConfig) -> None:
+        task(composed, give_own_folder(composed))
+
+    def task(composed: DictConfig, combination: str = "") -> None:
+        codes.append(1)  # stays if an unexpected exception ends the job
+        if combination:
+            print(f"-- {combination}", file=sys.stderr)
+        try:
+            config = OmegaConf.to_object(composed)
+            function = _imported(job) if isinstance(job, str) else job
+            codes[-1] = function(config)
+        except HYDRA_ERRORS as error:
+            codes[-1] = report_error(explained(error, schema))
+        except (XMemInferError, KeyboardInterrupt) as error:
+            codes[-1] = report_error(error)
+        if combination and codes[-1]:
+            print(f"-- {combination}: exit code {codes[-1]}", file=sys.stderr)
+        if codes[-1] >= 128:  # a signal ends the whole sweep
+            raise SystemExit(codes[-1])
+
     try:
         if answer := information(sys.argv[1:], configs_dir() / f"{config_name}.yaml", schema):
             print(answer)
             return 0
+        sys.argv[1:] = settings_from(sys.argv[1:], schema)
         with noted_signals():
-            for name, composed in _combinations(config_name, schema):
-                if name:
-                    print(f"-- {name}", file=sys.stderr)
-                try:
-                    config = OmegaConf.to_object(composed)
-                    function = _imported(job) if isinstance(job, str) else job
-                    last = function(config)
-                except FAILURES as error:
-                    last = report_error(error, schema)
-                if name and last:
-                    print(f"-- {name}: exit code {last}", file=sys.stderr)
-                code = max(code, last)
-                if last >= 128:  # a signal ends the whole sweep
-                    break
-    except FAILURES as error:
-        code = report_error(error, schema)
-    return code
-
-
-def _combinations(config_name: str, schema: type) -> list[tuple[str, DictConfig]]:
-    """Compose all combinations of the settings on the command line, each named after the settings that vary.
-
-    Each combination of a multirun has a folder of its own in `output_dir` or `run_dir`, or in output/multirun if these
-    are not set. If the sweep is over the folder itself, or the command has no such setting, nothing is changed.
-    """
-    combinations = []
-    with initialize_config_dir(version_base="1.3", config_dir=str(configs_dir())):
-        for varied, overrides in settings_from(sys.argv[1:], schema):
-            composed = compose(config_name, overrides)
-            name = ",".join(varied)
-            for key in ("output_dir", "run_dir"):  # a command has at most one of them
-                if varied and key in composed and not any(text.startswith(f"{key}=") for text in varied):
-                    composed[key] = str(Path(composed[key] or "output/multirun") / folder_name(name))
-            combinations.append((name, composed))
-    return combinations
+            if any(word.startswith("-") or "hydra" in word for word in sys.argv[1:]):
+                combinations()
+            else:  # a single run without Hydra's options takes half the time without hydra.main, which composes twice
+                with initialize_config_dir(version_base="1.3", config_dir=str(configs_dir())):
+                    composed = compose(config_name, sys.argv[1:])
+                task(composed)
+    except UsageError as error:
+        return report_error(error)
+    except HYDRA_ERRORS as error:
+        return report_error(explained(error, schema))
+    except SystemExit as stop:
+        # Raised by the parser of Hydra's own options: a usage error.
+        return max(codes) if codes else (2 if stop.code else 0)
+    return max(codes, default=0)
 
 
 def run_script(work: Callable[[], object]) -> NoReturn:
@@ -118,9 +125,36 @@ def run_script(work: Callable[[], object]) -> NoReturn:
     try:
         with noted_signals():
             work()
-    except FAILURES as error:
+    except (XMemInferError, KeyboardInterrupt) as error:
         code = report_error(error)
     exit_with(code)
+
+
+def give_own_folder(composed: DictConfig) -> str:
+    """In a multirun, set `output_dir` or `run_dir` to a folder named after the settings that vary.
+
+    It is created in the given folder or in output/multirun. If the sweep is over the folder setting itself, or the
+    command has no such setting, nothing is changed.
+
+    Returns:
+        The name of the combination; "" if this is not a multirun.
+    """
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode is not RunMode.MULTIRUN:
+        return ""
+    # Sweeps are read from the command line, because the job's own overrides hold a single value.
+    varied = [
+        override.get_key_element()
+        for override in OverridesParser.create().parse_overrides([a for a in sys.argv[1:] if "=" in a and a[0] != "-"])
+        if override.is_sweep_override()
+    ]
+    jobs = [text for text in hydra_config.overrides.task if text.partition("=")[0] in varied]
+    name = ",".join(jobs)
+    for key in ("output_dir", "run_dir"):  # a command has at most one of them
+        if key in composed and key not in varied:
+            base = composed[key] or "output/multirun"
+            composed[key] = str(Path(base) / folder_name(name)) if name else base
+    return name or "the only combination"
 
 
 def folder_name(text: str) -> str:
@@ -129,13 +163,13 @@ def folder_name(text: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def report_error(error: Exception | KeyboardInterrupt, schema: type = EvalConfig) -> int:
-    """Print the error that ended a job to standard error and return its exit code; schema: of the settings."""
-    if isinstance(error, HYDRA_ERRORS):
-        error = explained(error, schema)
-    is_stop = isinstance(error, KeyboardInterrupt)
-    said = f"stopped by {str(error) or 'Ctrl-C'}; nothing half-written is left" if is_stop else f"error: {error}"
-    print(said, file=sys.stderr)
+def report_error(error: XMemInferError | KeyboardInterrupt) -> int:
+    """Print the error that ended a job to standard error and return the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        stop = str(error) or "Ctrl-C"
+        print(f"stopped by {stop}; nothing half-written is left", file=sys.stderr)
+    else:
+        print(f"error: {error}", file=sys.stderr)
     return exit_code(error)
 
 

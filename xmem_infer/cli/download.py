@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import UsageError, XMemInferError
 from ..weights import manifest
 from ..weights.download import download
-from ..weights.manifest import recorded_hash
+from ..weights.manifest import WeightsEntry, recorded_hash
 from .commands import log_to_streams, report_error
 
 
@@ -20,30 +20,33 @@ def main() -> int:
     parser.set_defaults(output=manifest.download_folder())
     args = parser.parse_args()
     log_to_streams()
-    code = 0
     try:
-        if args.list:
-            _print_list(args.output)
-            return 0
-        named = {name: manifest.find_entry(name) for name in args.names or ["XMem"]}
-        if unknown := [name for name, entry in named.items() if entry is None]:
-            raise UsageError(f"unknown: {', '.join(unknown)}; published are {manifest.published_names()}")
-        for entry in manifest.PUBLISHED if args.all else filter(None, named.values()):
-            try:
-                sha256, fetched = download(entry, args.output)
-            except XMemInferError as error:  # the others are fetched nevertheless
-                code = max(code, report_error(error))
-                continue
-            verb = "fetched" if fetched else "already there"
-            print(f"{entry.name}: {verb}, {args.output / entry.name} (sha256 {sha256})")
+        return print_list(args.output) if args.list else fetch(list(args.names), args.all, args.output)
     except (XMemInferError, KeyboardInterrupt) as error:
-        code = report_error(error)
-    return code
+        return report_error(error)
 
 
-def _print_list(folder: Path) -> None:
+def fetch(names: list[str], every: bool, folder: Path) -> int:
+    entries = {name: manifest.find_entry(name) for name in names or ["XMem"]}
+    unknown = [name for name, entry in entries.items() if entry is None]
+    if unknown:
+        raise UsageError(f"unknown: {', '.join(unknown)}; published are {manifest.published_names()}")
+    return max(bring(entry, folder) for entry in (manifest.PUBLISHED if every else entries.values()) if entry)
+
+
+def print_list(folder: Path) -> int:
     for entry in manifest.PUBLISHED:
         here = "here" if (folder / entry.name).is_file() else "not here"
         print(f"{entry.name:<20} {entry.approx_bytes / 1e6:.0f} MB  {here:<8}  {entry.description}")
         print(f"{'':<20} sha256 {entry.sha256 or recorded_hash(folder / entry.name) or 'not known yet'}")
     print(f"folder: {folder}\nsource: {manifest.SOURCE}, {manifest.CUTIE_SOURCE}")
+    return 0
+
+
+def bring(entry: WeightsEntry, folder: Path) -> int:
+    try:
+        sha256, fetched = download(entry, folder)
+    except XMemInferError as error:
+        return report_error(error)
+    print(f"{entry.name}: {'fetched' if fetched else 'already there'}, {folder / entry.name} (sha256 {sha256})")
+    return 0

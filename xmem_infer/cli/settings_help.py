@@ -4,9 +4,10 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -38,26 +39,39 @@ complete -o default -F _xmem_infer_%(name)s %(commands)s
 complete -o default -F _xmem_infer_script python python3"""
 
 
-class Setting(NamedTuple):
-    """A setting of a command."""
+@dataclass(frozen=True)
+class Setting:
+    """A setting of a command.
+
+    Attributes:
+        key: Its full key.
+        default: The default as typed on the command line.
+        choices: All possible values, if they can be listed.
+        comment: The comment in the dataclass.
+    """
 
     key: str
-    default: str  # as typed on the command line
-    choices: tuple[str, ...]  # all possible values, if they can be listed
-    comment: str  # the comment in the dataclass
+    default: str
+    choices: tuple[str, ...]
+    comment: str
 
 
 def information(arguments: Sequence[str], yaml: Path, schema: type) -> str | None:
     """Return the output of `--help`, `--version` or `--completion`, or None if none of them is given.
 
-    yaml: The command's configuration. Its header describes the command, its values override the schema's defaults.
-    Raises UsageError if completion was requested for an unsupported shell.
+    Args:
+        arguments: The command line arguments.
+        yaml: The command's configuration. Its header describes the command, its values override the schema's defaults.
+        schema: Dataclass of the settings.
+
+    Raises:
+        UsageError: Completion was requested for an unsupported shell.
     """
     if {"--help", "-h"} & set(arguments):
         return settings_help(yaml, schema)
     if "--version" in arguments:
         return f"xmem-infer {__version__}"
-    if not any(argument.startswith("--completion") for argument in arguments):
+    if not any(argument.partition("=")[0] == "--completion" for argument in arguments):
         return None
     if " ".join(arguments).replace("=", " ") != "--completion bash":
         raise UsageError(f"{' '.join(arguments)}: tab completion is there for bash, as --completion bash")
@@ -82,9 +96,13 @@ def completion(yaml: Path, schema: type) -> str:
     """Return the output of `--completion bash`: a script that completes keys, their choices, and file names."""
     choices = {setting.key: setting.choices for setting in settings(yaml, schema)} | ready_made(yaml, schema)
     cases = [f'        {key}=*) choices="{" ".join(values)}" ;;' for key, values in choices.items() if values]
-    name, keys = yaml.stem, " ".join(f"{key}=" for key in choices)
-    commands = f"{name}.py xmem-infer" if name == "eval" else f"{name}.py"
-    return COMPLETION % {"name": name, "cases": "\n".join(cases), "keys": keys, "commands": commands}
+    name = yaml.stem
+    return COMPLETION % {
+        "name": name,
+        "cases": "\n".join(cases),
+        "keys": " ".join(f"{key}=" for key in choices),
+        "commands": f"{name}.py xmem-infer" if name == "eval" else f"{name}.py",
+    }
 
 
 def ready_made(yaml: Path, schema: type) -> dict[str, tuple[str, ...]]:
@@ -100,10 +118,12 @@ def ready_made(yaml: Path, schema: type) -> dict[str, tuple[str, ...]]:
 
 def settings(yaml: Path, schema: type) -> Iterator[Setting]:
     """Yield every setting that a command reads."""
-    return _settings(schema, "", OmegaConf.load(yaml))
+    given = OmegaConf.load(yaml)
+    assert isinstance(given, DictConfig)
+    return _settings(schema, "", given)
 
 
-def _settings(schema: type, prefix: str, given: Any, unread: Sequence[str] = ()) -> Iterator[Setting]:
+def _settings(schema: type, prefix: str, given: DictConfig, unread: Sequence[str] = ()) -> Iterator[Setting]:
     hints, comments = get_type_hints(schema), dict(COMMENT.findall(inspect.getsource(schema)))
     for field in dataclasses.fields(schema):
         key, kind = f"{prefix}{field.name}", hints[field.name]
