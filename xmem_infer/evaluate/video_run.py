@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -85,15 +85,15 @@ class VideoRun:
         warn_of_memory(self.segmenter, video, passes, len(permanent))
         states = progress.states if progress else [initial_state(self.segmenter, video) for _ in passes]
         done = progress.result if progress else None
+        if propagates:
+            results = track_video(self.segmenter, video, self.config.direction)
+        else:
+            results = self.segmenter.segment_passes(
+                video.frames, video.masks, passes, permanent, states, done, video.complete
+            )
         try:
-            with self._writer(video) as writer, _bar(video, each_frame) as bar:
-                if propagates:
-                    save, results = None, track_video(self.segmenter, video, self.config.direction)
-                else:
-                    save = partial(save_progress, progress_folder, wanted, writer)
-                    results = self.segmenter.segment_passes(
-                        video.frames, video.masks, passes, permanent, states, done, video.complete
-                    )
+            with self._writer(video) as writer, _bar(video, each_frame) as bar, closing(results):
+                save = None if propagates else partial(save_progress, progress_folder, wanted, writer)
                 for frames, result in enumerate(results, start=1):
                     if watch is not None:
                         result = watch.check(result, frames, states, save)

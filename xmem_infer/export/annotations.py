@@ -146,7 +146,7 @@ class LabelStudio(AnnotationOutput):
 
     def __init__(self, video: VideoDetails) -> None:
         super().__init__(video)
-        self.tasks: list[str] = []
+        self.tasks = 0
 
     def write(self, item: Item) -> None:
         height, width = item.mask.shape
@@ -166,11 +166,15 @@ class LabelStudio(AnnotationOutput):
                 }
             )
         task = {"data": {"image": self.image_name(item)}, "predictions": [{"result": results}]}
-        self.tasks.append(json.dumps(task, separators=(",", ":")))
+        self._append((",\n" if self.tasks else "[\n") + json.dumps(task, separators=(",", ":")))
+        self.tasks += 1
 
     def finish(self) -> None:
-        tasks = ",\n".join(self.tasks)
-        self.staged.partial.write_text(f"[\n{tasks}\n]\n", encoding="utf-8")
+        self._append("\n]\n" if self.tasks else "[]\n")
+
+    def _append(self, text: str) -> None:  # at once, because a long video has hundreds of megabytes of masks
+        with open(self.staged.partial, "a", encoding="utf-8") as file:
+            file.write(text)
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:

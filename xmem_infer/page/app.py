@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from ..errors import UsageError, XMemInferError
 from .actions import ACTIONS, SUGGESTION, Action, read_values
 from .hub import Hub, Tab
-from .label_files import decode_labels, encode_labels
+from .label_files import decode_labels, encode_labels, read_png
 from .security import Guard
 from .session import Session
 from .worker import failure_message
@@ -68,8 +68,8 @@ def make_app(session: Session, hub: Hub, token: str, bound: str) -> ASGIApp:
         found = session.mask(index)
         if found is None:
             raise HTTPException(404, f"frame {index} has no mask")
-        version, ids = found
-        return _cached(request, f"{index}-{version}", LABELS, lambda: encode_labels(ids))
+        version, png = found
+        return _cached(request, f"{index}-{version}", LABELS, lambda: encode_labels(read_png(png)))
 
     @app.put("/api/mask/{index}")
     async def put_mask(request: Request, index: Index, object: str = "") -> dict[str, Any]:

@@ -55,6 +55,11 @@ def encode_png(ids: np.ndarray, palette: bytes, confidence: Mapping[int, ObjectC
     return png.getvalue()
 
 
+def read_png(png: bytes) -> np.ndarray:
+    """Return the (H, W) uint8 object ids of such a PNG."""
+    return np.asarray(Image.open(io.BytesIO(png), formats=["PNG"]), np.uint8)
+
+
 def read_entry(path: Path) -> FrameEntry | None:
     """Read the text chunk of a mask file without decoding its pixels. None if there is none, as in masks of a run."""
     entry = FrameEntry(version_of(path))

@@ -12,9 +12,9 @@ from ..interactive.random_walk import walker
 from ..io.frames import IndexedFrames
 from ..io.masks import read_mask
 from ..outputs.protocol import FALLBACK_FPS
-from ..scoring.pairing import read_ids
 from .editing import Editing
 from .exports import Exports
+from .label_files import read_png
 from .pictures import Pictures
 from .project import Project
 from .steps import Step
@@ -68,11 +68,11 @@ class Session(Editing):
             self.project.changed.clear()
             self.publish({"event": "state", "state": self.state(whole=False), "frames": frames})
 
-    def mask(self, index: int) -> tuple[int, np.ndarray] | None:
-        """Return the version and the object ids, (H, W) uint8, of a frame's mask, or None if the frame has no mask."""
+    def mask(self, index: int) -> tuple[int, bytes] | None:
+        """Return the version and the PNG file of a frame's mask, or None if the frame has no mask."""
         with self.lock:
             entry = self.project.frames.get(index)
-            return None if entry is None else (entry.version, read_ids(self.project.mask_path(index)))
+            return None if entry is None else (entry.version, self.project.mask_path(index).read_bytes())
 
     def goto(self, index: int) -> None:
         """Check the index of the frame that a tab has gone to; the other tabs follow."""
@@ -103,7 +103,7 @@ class Session(Editing):
         """
         self.check_index(index)
         stored = self.mask(index) if base else None
-        mask = None if stored is None else stored[1] == object_id
+        mask = None if stored is None else read_png(stored[1]) == object_id
         shown = mask if mask is not None and mask.any() else None
         return propose(walker, self.pictures.frame(index).image, shown, box, clicks or [])
 
@@ -151,7 +151,8 @@ class Session(Editing):
 
     def stop(self) -> None:
         """Stop the running propagation, if there is one."""
-        self.worker.stop()
+        with self.edit_lock:  # so that none starts meanwhile
+            self.worker.stop()
 
     def close(self) -> None:
         """Stop the worker and the exports, and write the confidence table."""

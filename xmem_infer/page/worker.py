@@ -84,6 +84,8 @@ class Worker:
         def work() -> None:
             from ..propagation.propagate import propagate
 
+            if stop.is_set():
+                return
             if self.segmenter is None:
                 raise XMemInferError(f"the network cannot be used: {self.fault}")
             with closing(propagate(self.segmenter, provisional=True, encoded=self._encoded, **request)) as results:

@@ -103,7 +103,7 @@ class ProcessPool(Pool[ProcessHandle]):
             elif kind == "ready":
                 self.early_deaths, handle.ready = 0, True
             elif kind == "outcome" and handle.video is not None:
-                video, handle.video = handle.video, None
+                self.early_deaths, video, handle.video = 0, handle.video, None
                 yield video, content
             elif kind == "fault":
                 raise content
@@ -184,6 +184,8 @@ def worker_context() -> Any:
     This process has threads and maybe a GPU context, so it must not be forked. A fork server is a fresh process that
     imports torch once for all workers.
     """
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # on Windows
+        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     # Ctrl-C reaches all processes of a terminal. It is blocked in those started here: this process stops the workers.

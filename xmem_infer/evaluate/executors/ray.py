@@ -68,7 +68,7 @@ class RayWorker:
 @EXECUTORS.register("ray")
 def on_ray(video_run: VideoRun, weights: Path, videos: Sequence[VideoInput]) -> Outcomes:
     """Segment videos on a Ray cluster; see `Executor`."""
-    with connected(video_run.config.executor.address, video_run.config.workers):
+    with connected(video_run.config.executor.address, min(video_run.config.workers, len(videos))):
         cores = [int(node["Resources"].get("CPU", 0)) for node in import_ray().nodes() if node["Alive"]]
         yield from ActorPool(video_run, weights, videos, cores, " on a Ray cluster").outcomes()
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from ...config import EvalConfig
 from ...datasets.video_input import VideoInput
 from ...errors import EnvironmentFault, VideoError, WeightsError, XMemInferError
-from ...io.atomic import write_json
+from ...io.atomic import disk_fault, remove, write_json
 from ...predictor import Segmenter
 from ...weights.build import load_network
 from ..video_run import VideoRun
@@ -54,13 +53,18 @@ class Attempts:
         """Return who made each attempt and when, oldest first."""
         try:
             attempts: list[str] = json.loads((self.folder / f"{video}.json").read_text(encoding="utf-8"))
-        except OSError:
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise disk_fault(error, self.folder) from error
         return attempts
 
     def clear(self) -> None:
         """Delete all attempts."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            remove(self.folder)
+        except OSError as error:
+            raise disk_fault(error, self.folder) from error
 
 
 @dataclass(frozen=True)

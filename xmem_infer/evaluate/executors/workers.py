@@ -109,10 +109,11 @@ class Pool(ABC, Generic[Handle]):
             bar.close()
             attempts = Attempts(self.setup.output_dir)
             for video in unfinished.values():
-                if attempts.previous(video.name):
-                    with suppress(XMemInferError):  # do not hide an error that is already being raised
+                with suppress(XMemInferError):  # do not hide an error that is already being raised
+                    if attempts.previous(video.name):
                         self.video_run.clear(video)
-            attempts.clear()
+            with suppress(XMemInferError):
+                attempts.clear()
 
 
 def longest_first(videos: Sequence[VideoInput]) -> list[VideoInput]:

@@ -32,7 +32,7 @@ function takeState({ state, frames = {} }) {
     if (entry) state.frames[index] = entry;
     else delete state.frames[index];
   }
-  store.set({ state, running: state.running });
+  store.set({ references: new Set(state.references), state, running: state.running });
   if (!store.objects.some((one) => one.id === store.object)) store.set({ object: store.objects[0]?.id ?? 0 });
   if (first) start();
   reload();

@@ -2,6 +2,7 @@
 
 class Store extends EventTarget {
   state = null; // state of the server, updated by the events `state` and `mask`
+  references = new Set(); // indices of the frames that the user has painted
   link = "waiting"; // waiting | open | lost | denied
   index = 0; // index of the shown frame
   object = 0; // id of the object to paint, 0: none
@@ -49,7 +50,7 @@ class Store extends EventTarget {
   }
 
   isReference(index = this.index) {
-    return this.state.references.includes(index);
+    return this.references.has(index);
   }
 
   /** The absence of an object in the shown frame, [first, last]; undefined: it is not absent. */
