@@ -237,7 +237,9 @@ class Segmenter:
             check_mask(given, (frame.image.shape[0], frame.image.shape[1]), f"frame {frame.name}")
         image = frame.image[:, ::-1] if flipped else frame.image
         conventions, device = self.engine.conventions, self.prepared.device
-        absent, annotated, mask = absent_ids(state.absent, frame.index), list[int](), None
+        absent = absent_ids(state.absent, frame.index)
+        annotated: list[int] = []
+        mask = None
         spent: dict[str, float] = {}
         with timed("upload", device, spent):
             wanted = self.data.size if size is None else size

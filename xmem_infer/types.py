@@ -58,7 +58,7 @@ class LabelMask:
                 return
             values = f", values from {ids.min()} to {ids.max()}"
         raise UsageError(
-            f"{self.source} must be of shape (height, width) with ids from 0 to 255, "
+            f"{self.source} must be of shape (height, width) with integer ids from 0 to 255, "
             f"got shape {ids.shape}, type {ids.dtype}{values}"
         )
 

@@ -102,7 +102,8 @@ def test_an_old_compiler_compiles_for_avx2(monkeypatch, tmp_path):
     compiler.chmod(0o700)
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(best_tokens, "VECTOR_OPTIONS", {"avx2": "-munknown-vectors"})
+    for options in ("AVX512_OPTIONS", "AVX_OPTIONS"):
+        monkeypatch.setattr(best_tokens, options, {"avx2": "-munknown-vectors"})
     assert best_tokens._compiled.__wrapped__() is not None
 
 

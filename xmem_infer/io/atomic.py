@@ -123,8 +123,8 @@ def remove(path: Path) -> None:
 def check_writable(path: Path) -> None:
     """Raise EnvironmentFault if no file can be written to `path`; call it before a long computation."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
-    code = errno.EISDIR if path.is_dir() else errno.EACCES if parent.is_dir() else errno.ENOTDIR
-    if code != errno.EACCES or not os.access(parent, os.W_OK):
+    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
+        code = errno.EISDIR if path.is_dir() else errno.EACCES if parent.is_dir() else errno.ENOTDIR
         raise disk_fault(OSError(code, os.strerror(code)), path)
 
 

@@ -44,6 +44,8 @@ def read_mask(path: str | Path, max_pixels: int, colours: ColourIds | None = Non
         UsageError: The file is not a valid mask; the message says what is wrong and how to correct it.
     """
     path = Path(path)
+    if path.is_fifo():
+        raise UsageError(f"mask {path} is not a file")  # opening it would wait for its writer
     try:
         with open_image(path, max_pixels) as image:
             header = header_of(image)

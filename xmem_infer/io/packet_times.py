@@ -108,6 +108,8 @@ class IndexedTimes:
             raise IndexError(index)
         if index not in self._located:
             self._located = self._locate_group(index)
+        if index not in self._located:
+            raise UnreliableTimes("the file ends early")
         return self._located[index]
 
     def count(self) -> int:
@@ -127,8 +129,6 @@ class IndexedTimes:
         times = [packet.pts for packet in packets if packet.pts is not None]
         if not packets or packets[0].dts != self._dts[start] or len(set(times)) < len(packets):
             raise UnreliableTimes("seeking does not lead to the key frame")
-        if len(packets) < stop - start:
-            raise UnreliableTimes("the file ends early")
         # Frames shown before the keyframe depend on earlier frames, so the seek must go to an earlier keyframe.
         seeks = [self._dts[number] + self._delay for number in self._keyframes[max(0, key - 2) : key + 1]][::-1]
         shown = enumerate(sorted(times)[: stop - start], start)

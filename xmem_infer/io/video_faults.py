@@ -74,9 +74,11 @@ class DroppedFrames:
         if place is None:
             self.reliable = False
             return [], False
-        lost = [lost for lost, _ in self._pending[:place]] if self.active else []
-        is_corrupt = self.active and self._pending[place][1]
-        del self._pending[place - len(lost) : place + 1]
+        if not self.active:
+            del self._pending[place]
+            return [], False
+        lost, is_corrupt = [pts for pts, _ in self._pending[:place]], self._pending[place][1]
+        del self._pending[: place + 1]
         return lost, is_corrupt
 
     def rest(self) -> list[int]:

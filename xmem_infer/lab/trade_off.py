@@ -126,7 +126,7 @@ def write_trade_off(folder: Path, rows: Rows) -> None:
     scores = [c for c in shown if c not in TIMES and any(_value(row, c) for row in timed.values())]
     if scores:
         _draw(folder, timed, scores)
-    picture = "![the table as a picture](trade_off.png)" * bool(scores)
+    picture = "![the table as a picture](trade_off.png)" if scores else ""
     title = f"# J&F in per cent against milliseconds per frame, {SIZE} px of the short side"
     write_page(folder / "trade_off.md", [title, picture, table(["method", *shown, TIMED_ON], cells), *REMARKS])
 

@@ -74,7 +74,8 @@ class TokenStore:
         self.buckets: list[Bucket] = []
         # Subtracted from keys and queries: this leaves distances unchanged and reduces cancellation errors.
         self._centre = like.new_zeros(key_dim)
-        self._packed, self._packed_valid = like.new_empty(rows, 2 * key_dim + 1), False  # `memory_columns` of `filled`
+        self._packed = like.new_empty(rows, 2 * key_dim + 1)  # `memory_columns` of `filled`, if valid
+        self._packed_valid = False
         self._before_reading = self.use, self.life
 
     @property

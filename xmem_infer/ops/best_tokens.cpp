@@ -48,7 +48,7 @@ Integers largest_of(Integers a, Integers b) { return _mm256_max_epi32(a, b); }
 unsigned above(Integers a, Integers b) { return _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b))); }
 Integers add_products(Integers sum, Integers a, Integers b) {  // each lane: a pair of 16-bit integers
 #ifdef __AVXVNNI__
-    asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));  // see above
+    asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
     return sum;
 #else
     return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
@@ -95,7 +95,10 @@ int nearly_largest(const int* numbers, long n, long count, double tolerance) {
         const int middle = static_cast<int>((low + high + 1) / 2);
         int reached = 0;
         for (long i = 0; i < n; i++) reached += numbers[i] >= middle;
-        (reached >= count ? low : high) = reached >= count ? middle : middle - 1;
+        if (reached >= count)
+            low = middle;
+        else
+            high = middle - 1;
     }
     return static_cast<int>(low);
 }

@@ -30,8 +30,9 @@ OPTIONS = (
     *("-O3", "-mavx2", "-mfma", "-std=c++17", "-shared", "-fPIC", "-pthread"),
     *("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
 )
-# By key of `cpu_capabilities`. VNNI exists for 512-bit and, on other CPUs or as well, for 256-bit vectors.
-VECTOR_OPTIONS = {"avx512_bw": "-mavx512bw", "avx512_vnni": "-mavx512vnni", "avx_vnni": "-mavxvnni"}
+# By key of `cpu_capabilities`: for CPUs with AVX-512, and for others.
+AVX512_OPTIONS = {"avx512_bw": "-mavx512bw", "avx512_vnni": "-mavx512vnni"}
+AVX_OPTIONS = {"avx_vnni": "-mavxvnni"}
 MIN_SCORES = 4_000_000  # fewer take milliseconds either way, which does not justify waiting for the compiler
 
 
@@ -77,7 +78,8 @@ def _compiled() -> Any:
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return None
     capabilities = cpu_capabilities()
-    vectors = tuple(option for name, option in VECTOR_OPTIONS.items() if capabilities.get(name))
+    known = AVX512_OPTIONS if capabilities.get("avx512_bw") else AVX_OPTIONS
+    vectors = tuple(option for name, option in known.items() if capabilities.get(name))
     try:
         try:
             function = ctypes.CDLL(str(_library((*OPTIONS, *vectors)))).best_tokens

@@ -67,7 +67,7 @@ class ScoreFolder(FrameFolder):
     needs_scores = True
 
     def encode(self, item: Item) -> bytes:
-        assert item.scores is not None  # `VideoWriter.put` has checked
+        assert item.scores is not None, "callers of `VideoWriter.put` give them"
         npz = io.BytesIO()
         object_ids = np.array(list(item.confidence), np.uint8)
         np.savez_compressed(npz, probabilities=item.scores, labels=object_ids)

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")  # folder that contains `proc` and `sys`
@@ -55,6 +56,7 @@ def control_group_files(controller: str, root: Path, version1: list[str], versio
 def _quotas() -> Iterator[float]:
     """Yield the CPU quotas of this process's control groups, in cores."""
     for texts in control_group_files("cpu", ROOT, ["cpu.cfs_quota_us", "cpu.cfs_period_us"], ["cpu.max"]):
-        quota, period = " ".join(texts).split()
-        if quota not in ("max", "-1"):  # no limit
-            yield float(quota) / float(period)
+        with suppress(ValueError):  # "max": no limit
+            quota, period = map(float, " ".join(texts).split())
+            if quota > 0:  # -1: no limit
+                yield quota / period

@@ -32,6 +32,8 @@ def score_video(
             f"{name}: {len(predictions)} predictions for {len(annotations)} annotations; as many are needed, "
             "and at least 3, since the first and the last are not scored"
         )
+    if any(mask is None for mask in predictions[1:-1]):
+        raise VideoError(f"{name}: a prediction is None")
     if rules is Rules.auto:
         rules = rules_for(annotations[:1])
     used = (None, *predictions[1:-1], None)

@@ -58,7 +58,9 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
         state.network.load_state_dict(parts["network"])
         state.average.load_state_dict(parts["average"])
     except (SafetensorError, ValueError, OSError, RuntimeError) as error:
-        raise EnvironmentFault(f"{path} is damaged or of a run with other network widths: {error}") from error
+        raise EnvironmentFault(
+            f"{path} is damaged, or of a run with other network widths: delete it, and begin the run again ({error})"
+        ) from error
     state.seen, state.steps = counters["seen"], counters["steps"]
     for name, parameter in state.network.named_parameters():
         if name in parts["step"]:

@@ -150,7 +150,9 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, mode: str | None) -
         with Image.open(file) as image:
             return np.asarray(image.convert(mode) if mode else image)
     except OSError as error:
-        raise UsageError(f"data_packs: {member.name} is damaged ({error}): give train_240p.tar") from error
+        raise UsageError(
+            f"data_packs: {member.name} of {archive.name!r} is damaged ({error}): give train_240p.tar"
+        ) from error
 
 
 def _picture(entry: dict) -> Picture:

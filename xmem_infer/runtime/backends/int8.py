@@ -167,7 +167,7 @@ class Int8:
         load_openvino()  # before NNCF imports it: this disables its telemetry
         excluded = _not_quantised(self.network)
         modules = self.network.named_modules()
-        names = [rf".*\.{re.escape(name)}[./].*" for name, module in modules if module in excluded]
+        patterns = [rf".*\.{re.escape(name)}[./].*" for name, module in modules if module in excluded]
         with contextlib.redirect_stdout(io.StringIO()):  # hides NNCF's progress bars
             import nncf
 
@@ -178,7 +178,7 @@ class Int8:
                 nncf.Dataset([[x.detach().contiguous().numpy() for x in tensors_of(call)] for call in calls]),
                 subset_size=len(calls),
                 preset=nncf.QuantizationPreset.MIXED,
-                ignored_scope=nncf.IgnoredScope(patterns=names, validate=False),
+                ignored_scope=nncf.IgnoredScope(patterns=patterns, validate=False),
             )
             with ThreadPoolExecutor(1) as thread:  # because it compiles models: see `CompiledVerb`
                 return thread.submit(quantise).result()
