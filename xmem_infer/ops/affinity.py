@@ -73,15 +73,11 @@ class PackedKeys(NamedTuple):
     columns: Tensor
     centre: Tensor
 
-    def query_columns(self, query_key: Tensor, selection: Tensor) -> Tensor:
-        """Return the other factor of the product, (Q, 2 C_k + 1); query_key and selection: (Q, C_k)."""
-        # Centring does not change distances, and smaller numbers cancel with smaller rounding errors.
-        return query_columns(query_key - self.centre, selection)
-
     def similarity(self, query_key: Tensor, selection: Tensor) -> Tensor:
         """Return the similarity (Q, N) as the function `similarity` does; query_key and selection: (Q, C_k)."""
         with full_precision(query_key):
-            return self.query_columns(query_key, selection) @ self.columns.T
+            # Centring does not change distances, and smaller numbers cancel with smaller rounding errors.
+            return query_columns(query_key - self.centre, selection) @ self.columns.T
 
 
 def top_k_affinity(scores: Tensor, top_k: int) -> Affinity:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..user_cache import user_cache
-from .affinity import Affinity, PackedKeys, full_precision
+from .affinity import Affinity, PackedKeys, full_precision, query_columns
 from .cpu import cpu_capabilities
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def scan(
     """
     affinities = []
     with full_precision(query_key):
-        queries = keys.query_columns(query_key, selection).contiguous()
+        queries = query_columns(query_key - keys.centre, selection).contiguous()
     for subset in among:
         tokens = keys.columns if subset is None else keys.columns[subset]
         shape = queries.shape[0], min(top_k, tokens.shape[0])
