@@ -93,7 +93,7 @@ def test_mismatched_frames_and_masks_are_refused(tiny_network, clip):
         with pytest.raises(UsageError, match=r"frame a: its image must be \(height, width, 3\) uint8 RGB, got"):
             made.predict(made.start(), Frame(0, "a", image), LabelMask(masks[0]))
     for ids in (masks[0] / 1.0, masks[0][..., None], masks[0].astype(int) * 300):
-        with pytest.raises(UsageError, match=r"mask must be of shape \(height, width\) with ids from 0 to 255"):
+        with pytest.raises(UsageError, match=r"mask must be of shape \(height, width\) with integer ids from 0 to 255"):
             LabelMask(ids)
     with pytest.raises(UsageError, match=r"mask mask is 70x9, frame a is 70x48"):
         made.predict(made.start(), Frame(0, "a", images[0]), LabelMask(masks[0][:9]))
