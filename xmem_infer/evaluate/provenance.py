@@ -48,7 +48,8 @@ def timings(stages: Mapping[str, list[float]], seconds: float) -> dict[str, Any]
     frame, without warm-up. `end_to_end_fps` is wall-clock time from opening the video to its finished files.
     """
     segmenting = stages.get("segment", [])
-    computing, summary = sum(segmenting) / 1000, {}
+    computing = sum(segmenting) / 1000
+    summary = {}
     for stage, spent in stages.items():
         p50, p95 = np.percentile(spent, (50, 95))
         summary[stage] = {"p50_ms": float(p50), "p95_ms": float(p95), "total_s": sum(spent) / 1000}

@@ -13,6 +13,7 @@ from ..config import DatasetConfig, EvalConfig
 from ..datasets.video_input import VideoInput
 from ..errors import VideoError
 from ..io.atomic import disk_fault, remove, write_whole
+from ..io.images import size_words
 from ..io.listing import name_some, natural_key
 from ..runtime.cores import usable_cores
 from ..scoring.pairing import Pairing, mask_files, pair_video, read_ids
@@ -126,8 +127,7 @@ def _check_video(masks: Path, video: VideoInput) -> str | None:
         for path in files.values():
             labels = read_ids(path)
             if labels.shape != video.frames.size:
-                (height, width), (rows, columns) = video.frames.size, labels.shape
-                return f"{path} is {columns}x{rows}, the video is {width}x{height}"
+                return f"{path} is {size_words(labels.shape)}, the video is {size_words(video.frames.size)}"
             if foreign := set(np.unique(labels).tolist()) - video.object_ids - {0}:
                 return f"{path} shows labels {sorted(foreign)}, the masks given have {sorted(video.object_ids)}"
     except VideoError as error:

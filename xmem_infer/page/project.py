@@ -20,6 +20,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..io.atomic import Staged, disk_fault, remove, write_json, write_whole
 from ..io.frames import IndexedFrames, frame_name
+from ..io.images import size_words
 from ..outputs.files import ConfidenceTable, confidence_row, read_confidence
 from .document import Document
 from .label_files import FrameEntry, read_entry, version_of
@@ -153,7 +154,7 @@ class Project:
             raise UsageError(f"{path} is of format {version}, made by a later version; this one writes {FORMAT}")
         if not self.is_new and (size != self.source.size or count != len(self.source)):
             raise UsageError(
-                f"{self.folder} is the project of {video['path']} ({count} frames of {size[1]}x{size[0]}), and "
+                f"{self.folder} is the project of {video['path']} ({count} frames of {size_words(size)}), and "
                 f"{self.video} is another video: give another project=FOLDER"
             )
 

@@ -59,7 +59,7 @@ def savings(runs: Sequence[Run]) -> list[Saving]:
 
 
 def agreements(runs: Sequence[Run], clip: Clip) -> dict[Condition, Agreement]:
-    """Compare the masks per scene and precision, which `sweep` keeps of one run each (all modes give the same).
+    """Compare the masks per scene and precision, which `sweep` keeps of one run each.
 
     A share is None without masks in fp32, J&F if not all frames are annotated.
     """
